@@ -1,0 +1,51 @@
+"""The command `d2vlm-lab`: a table of commands; each lives beside what it runs and is imported only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from .errors import LabError
+
+# name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
+COMMANDS = {
+    "make-world": ("d2vlm_lab.world.command", "render the synthetic world: videos, questions, exact truth"),
+    "gallery": ("d2vlm_lab.world.gallery", "draw videos of a world over the time line of their events"),
+    "score": ("d2vlm_lab.metrics.command", "score a predictions file under a named protocol"),
+    "parity": ("d2vlm_lab.parity", "compare with numbers recorded from the authors' code"),
+    "bench": ("d2vlm_lab.bench", "measure speed and memory, as ratios within one run"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        "d2vlm-lab", description="Find when something happens, then say what: a workbench for D2VLM.",
+        epilog="`d2vlm-lab COMMAND --help` explains one command.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, purpose) in COMMANDS.items():
+        chosen = argv[:1] == [name]
+        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter, add_help=chosen)
+        if chosen:
+            implementation = importlib.import_module(module)
+            implementation.configure(command)
+            command.set_defaults(run=implementation.run)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except LabError as error:
+        print(f"d2vlm-lab {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nd2vlm-lab {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Strict settings: nested dataclasses read from YAML and `key=value` words, with errors that suggest the right word."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from .errors import LabError
+
+
+class ConfigError(LabError):
+    """A setting that does not exist, has the wrong type, or cannot hold together with another."""
+
+
+def from_dict(cls: type, data: dict, where: str = ""):
+    """A dataclass from a nested mapping; unknown keys and wrong types are errors."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where or cls.__name__}: expected a mapping of settings, found {data!r}")
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    values = {}
+    for key, value in data.items():
+        if key not in names:
+            raise ConfigError(f"{_at(where, key)}: no such setting{suggest(str(key), names)}")
+        values[key] = _convert(hints[key], value, _at(where, key))
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where or cls.__name__}: {error}") from None
+
+
+def to_dict(settings) -> dict:
+    """The inverse of `from_dict`: plain lists, numbers, strings."""
+    return _plain(dataclasses.asdict(settings))
+
+
+def flatten(settings) -> dict[str, object]:
+    """`{"training.steps": 100, ...}`: one entry per leaf, the view that a parameter cell holds."""
+    flat = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= {f"{field.name}.{key}": leaf for key, leaf in flatten(value).items()}
+        else:
+            flat[field.name] = _plain(value)
+    return flat
+
+
+def override(settings, changes: dict[str, object] | Sequence[str], where: str = ""):
+    """A copy with dotted settings changed: `{"training.steps": 10}` or `["training.steps=10"]` (values are YAML)."""
+    if not isinstance(changes, dict):
+        changes = dict(_split(word) for word in changes)
+    tree = to_dict(settings)
+    known = flatten(settings)
+    for key, value in changes.items():
+        if key not in known:
+            raise ConfigError(f"{_at(where, key)}: no such setting{suggest(key, known)}")
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    return from_dict(type(settings), tree, where)
+
+
+def read_yaml(path: str | os.PathLike) -> dict:
+    """The mapping in a YAML file; anything else is an error that names the file."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected `key: value` lines, found {type(data).__name__}")
+    return data
+
+
+def suggest(word: str, known) -> str:
+    """`; did you mean 'steps'?`, or the whole list where nothing is close."""
+    last = {name.rsplit(".", 1)[-1]: name for name in known}
+    close = difflib.get_close_matches(word, list(known), 1) or [
+        last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], list(last), 1)]
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+
+
+def _split(word: str) -> tuple[str, object]:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{word!r}: write a setting as key=value")
+    try:
+        return key, yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        raise ConfigError(f"{word!r}: the value is not readable as YAML") from None
+
+
+def _at(where: str, key) -> str:
+    return f"{where}: {key}" if where.endswith((".yaml", ".yml")) else f"{where}.{key}" if where else str(key)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(leaf) for key, leaf in value.items()}
+    return [_plain(leaf) for leaf in value] if isinstance(value, (list, tuple)) else value
+
+
+def _convert(hint, value, where: str):
+    """`value` as the annotated type: whole numbers pass as floats and `1e-3` (a string to YAML) as a number."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(arg for arg in args if arg is not type(None)), value, where)
+    if origin is typing.Literal:
+        value = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value  # YAML 1.1 words
+        if value not in args:
+            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, args))}"
+                              + (suggest(value, args) if isinstance(value, str) else ""))
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)) or (args[-1] is not Ellipsis and len(value) != len(args)):
+            raise ConfigError(f"{where}: expected a list of {len(args)} values, found {value!r}"
+                              if args[-1] is not Ellipsis else f"{where}: expected a list, found {value!r}")
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        return tuple(_convert(kind, leaf, f"{where}[{i}]") for i, (kind, leaf) in enumerate(zip(kinds, value)))
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint in (int, float, str, bool) and (type(value) is not hint):
+        raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
+    return value
