@@ -1,0 +1,26 @@
+"""The two mentions of an event should mean the same: grounded and referenced evidence states are drawn together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def consistency_loss(grounded: Tensor, referenced: Tensor) -> Tensor:
+    """(K, D), (K, D) -> (K,) mean absolute difference of the two mentions; both receive the gradient."""
+    return (grounded - referenced).abs().mean(-1)
+
+
+def spread(states: Tensor) -> Tensor:
+    """(E, D) -> variance over the evidence tokens, mean over dimensions. Near zero: all events look the same."""
+    if len(states) < 2:
+        return states.new_tensor(float("nan"))
+    return states.var(0).mean()
+
+
+def mean_by_sample(values: Tensor, sample: Tensor) -> Tensor:
+    """(E,) values, (E,) sample numbers -> scalar: mean within each sample, then over the samples that have any."""
+    if len(values) == 0:
+        return values.sum()
+    _, index, count = torch.unique(sample, return_inverse=True, return_counts=True)
+    return (values / count[index]).sum() / len(count)
