@@ -86,7 +86,7 @@ def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) 
 
 
 def over_threshold(curve: Tensor, mask: Tensor | None = None, threshold: float = 0.5) -> Tensor:
-    """The best run at or above a fixed `threshold` (see `fit_threshold`), or the peak alone where nothing reaches it."""
+    """The best run at or above a fixed `threshold` (see `fit_threshold`); where nothing reaches it, the peak alone."""
     visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
     peak = visible.amax(-1, keepdim=True)
     return best_run(curve, visible >= torch.minimum(peak, torch.full_like(peak, threshold)), mask)

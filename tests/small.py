@@ -1,0 +1,80 @@
+"""Small real parts for tests: a byte-level tokenizer, random language models, a linear frame encoder, batches."""
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from d2vlm_lab.batch import Clip, PromptFormat, collate, encode_answer, encode_prompt
+from d2vlm_lab.config import Method
+from d2vlm_lab.evidence import Event, compose
+from d2vlm_lab.model import D2VLM
+
+
+def tokenizer():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", pad_token="<pad>")
+
+
+def language(layers=4, width=32, **changes):
+    torch.manual_seed(0)
+    settings = {"vocab_size": 260, "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers,
+                "num_attention_heads": 4, "num_key_value_heads": 4, "initializer_range": 0.2,
+                "tie_word_embeddings": False} | changes
+    return AutoModelForCausalLM.from_config(LlamaConfig(**settings))
+
+
+class LinearFrames(nn.Module):
+    """Features (F, C) -> tokens (F * tokens_per_frame, D)."""
+
+    id, size = "linear", 8
+
+    def __init__(self, width=32, features=6, tokens_per_frame=1):
+        super().__init__()
+        self.tokens_per_frame = tokens_per_frame
+        self.linear = nn.Linear(features, width * tokens_per_frame)
+
+    def encode(self, frames):
+        return frames.float().mean((1, 2)).repeat(1, 2) / 255
+
+    def project(self, features, question=None):
+        return self.linear(features).unflatten(-1, (self.tokens_per_frame, -1)).flatten(0, 1)
+
+    def project_batch(self, features, questions):
+        return [self.project(f, q) for f, q in zip(features, questions)]
+
+
+def model(tokens_per_frame=1, prompt=None, **method):
+    torch.manual_seed(1)
+    lm = language()
+    return D2VLM(LinearFrames(tokens_per_frame=tokens_per_frame), lm, tokenizer(),
+                 Method(**{"semantic_layer": 2} | method),
+                 prompt or PromptFormat("watch: ", "\nask: {question}\nsay:", "<end>"))
+
+
+def clip(n_frames, seed=0, fps=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    return Clip(torch.randn(n_frames, 6, generator=generator), np.arange(n_frames) / fps)
+
+
+def text(model, clip, question="when does it spin?", events=((1.0, 2.0),), pieces=None, asked=()):
+    events = [Event(*e) for e in events]
+    if pieces is None:
+        pieces = ["It happens in "] + [p for i in range(len(events)) for p in (i, ", ")] if events else ["never"]
+    prompt = encode_prompt(question, asked, clip, model.tokenizer, model.prompt)
+    answer = compose(events, pieces, model.method.style, model.method.end_marker)
+    return encode_answer(prompt, answer, clip, model.tokenizer, model.prompt)
+
+
+def mixed(model, padding="right"):
+    """Three videos of different length; texts with one, three, no events, and an event in the question."""
+    clips = [clip(12, 1), clip(7, 2), clip(9, 3)]
+    texts = [[text(model, clips[0]), text(model, clips[0], "what?", ((0, 2), (3, 3.5), (5, 5.5)))],
+             [text(model, clips[1], "does it blink?", ())],
+             [text(model, clips[2], "what happens in <evi>?", ((1, 3),), asked=[(0.5, 1.5)]),
+              text(model, clips[2], "again in <evi>, <evi>", (), asked=[(0, 1), (2, 4)])]]
+    return clips, texts, collate(clips, texts, model.tokenizer, model.prompt, padding=padding)
