@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from .settings import ConfigError, flatten, override, read_yaml, suggest
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = ROOT / "experiments" / "presets"
 
 
 @dataclass(frozen=True)
@@ -21,3 +28,143 @@ class Method:
     consistency_weight: float = 10.0
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
     salience_value: float | None = None  # the criterion's one parameter; None is its own default
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the weights come from."""
+
+    start: str = "data/base/small"  # a checkpoint of this project, or a folder laid out as the authors' release
+    language: str = ""  # instead of start: hub id, local folder or .gguf file of a causal language model
+    frames: str = ""  # with language: hub id or local folder of a vision tower
+    frame_tokens: int = 1  # tokens that each frame becomes
+    system: str = ""  # system message before the frames
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is trained besides the two heads."""
+
+    targets: Literal["attention", "linear", "all", "none"] = "attention"  # LoRA there; `all` trains every weight
+    rank: int = 128
+    alpha: float = 256
+    dropout: float = 0.05
+    variant: Literal["lora", "dora", "rslora"] = "lora"
+    embeddings: Literal["all", "evidence", "frozen"] = "all"  # of the token tables; `evidence`: only the new rows
+    frames: Literal["frozen", "projector", "attention"] = "projector"  # what of the frame encoder
+
+
+@dataclass(frozen=True)
+class Data:
+    world: str = "data/world-small"  # a folder of make-world; made from world_settings if missing
+    world_settings: tuple[str, ...] = ()  # `key=value` for make-world
+    train: str = ""  # instead of world: an annotation file in E.T. Instruct style ...
+    val: str = ""  # ... one like it for validation ...
+    videos: str = ""  # ... and the folder that holds their videos
+    tasks: tuple[str, ...] = ()  # empty: all
+    fps: float = 2.0
+    max_frames: int = 512
+    min_seconds: float = 0.0
+    max_seconds: float = 1e9
+    max_words: int = 200  # of the answer
+    limit: int | None = None  # use only the first so many training videos
+    bad_share: float = 0.01  # stop when more of the samples than this cannot be used
+
+
+@dataclass(frozen=True)
+class Training:
+    steps: int = 1000
+    videos: int = 8  # per step and process
+    texts: int = 4  # questions that share a video in a step
+    accumulate: int = 1
+    learning_rate: float = 5e-5  # of the adapter
+    rest_learning_rate: float = 2e-5  # of heads, embeddings, projector
+    weight_decay: float = 0.0
+    warmup: float = 0.03  # share of the steps
+    decay: float = 0.97  # share of the steps, at the end, over which the rate falls to zero as a cosine
+    clip: float = 1.0  # gradient norm; 0 is no clipping
+    bfloat16: bool = False
+    gradient_checkpointing: bool = False
+    group_by_length: bool = False
+    log_every: int = 20
+    eval_every: int = 250
+    save_every: int = 250
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    samples: int = 200  # of the validation split, while training
+    tasks: tuple[str, ...] = ("tvg", "gvq")
+    batch: int = 32
+    max_new_tokens: int = 96
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    parts: Parts = field(default_factory=Parts)
+    method: Method = field(default_factory=Method)
+    adapter: Adapter = field(default_factory=Adapter)
+    data: Data = field(default_factory=Data)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 0
+
+    def __post_init__(self):
+        """Combinations that cannot hold together."""
+        def need(condition: bool, message: str):
+            if not condition:
+                raise ConfigError(message)
+
+        parts, method, adapter, training = self.parts, self.method, self.adapter, self.training
+        need(bool(parts.start) != bool(parts.language),
+             "parts.start and parts.language: give exactly one (the other empty), a checkpoint or a language model")
+        need(not parts.language or bool(parts.frames), "parts.frames: a language model needs a vision tower beside it")
+        need(method.target_base > 1, f"method.target_base is {method.target_base}; it must be above 1")
+        need(method.style != "factorized" or method.end_marker,
+             "method.end_marker: the factorized style needs it, nothing else separates grounding from answer")
+        need(adapter.targets in ("all", "none") or adapter.rank > 0, "adapter.rank must be positive")
+        need(adapter.targets != "none" or adapter.embeddings != "evidence",
+             "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
+        need(training.steps > 0 and training.videos > 0 and training.texts > 0 and training.accumulate > 0,
+             "training.steps, videos, texts and accumulate must be positive")
+        need(min(training.warmup, training.decay) >= 0 and training.warmup + training.decay <= 1,
+             "training.warmup and training.decay are shares of the steps that add up to at most 1")
+        need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
+
+
+def read_config(source: str | os.PathLike, changes: dict[str, object] | list[str] = ()) -> RunConfig:
+    """A preset by name or a YAML file, with `key=value` changes on top. A file may start from `preset: NAME`."""
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        path = PRESETS / f"{source}.yaml"
+        if not path.exists():
+            known = sorted(preset.stem for preset in PRESETS.glob("*.yaml"))
+            raise ConfigError(f"no preset {str(source)!r}{suggest(str(source), known)}")
+    tree = read_yaml(path)
+    parent = tree.pop("preset", None)
+    base = read_config(parent) if parent else RunConfig()
+    if unknown := [key for key in tree if key not in {k.split(".")[0] for k in flatten(base)}]:
+        raise ConfigError(f"{path}: {unknown[0]}: no such setting{suggest(unknown[0], ['preset', *_sections(base)])}")
+    flat = {}
+    for section, values in tree.items():
+        if isinstance(values, dict):
+            flat |= {f"{section}.{key}": value for key, value in values.items()}
+        else:
+            flat[section] = values
+    return override(override(base, flat, str(path)), changes)
+
+
+def from_flat(flat: dict[str, object]) -> RunConfig:
+    """The inverse of `settings.flatten`: what a parameter cell holds, as a run."""
+    return override(RunConfig(), flat)
+
+
+def _sections(config: RunConfig) -> list[str]:
+    return sorted({key.split(".")[0] for key in flatten(config)})
+
+
+def resolve(path: str) -> Path:
+    """A path from a config: absolute, or relative to the working folder, or else to the project."""
+    here = Path(path)
+    return here if here.is_absolute() or here.exists() else ROOT / path
+

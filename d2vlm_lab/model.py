@@ -71,6 +71,7 @@ class D2VLM(nn.Module):
         self.frame_head, self.evidence_head = head(width), head(width)
         self.salient = criterion(method.salience, method.salience_value)
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it runs the frames twice
+        self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 
     @property
     def device(self) -> torch.device:
@@ -110,7 +111,7 @@ class D2VLM(nn.Module):
         if self.method.bidirectional_frames:
             attend |= is_frame(mask, text.shape[1])[:, :, None] & is_frame(mask, text.shape[1])[:, None]
         states, cache = self._decode(embeddings, attend, positions(mask), DynamicCache() if keep else None,
-                                     until=None if keep else self.method.semantic_layer)
+                                     until=None if keep or self.whole_first_pass else self.method.semantic_layer)
         pool = lambda x: x[:, text.shape[1]:].unflatten(1, (-1, per_frame)).mean(2)  # noqa: E731
         meaning = states[self.method.semantic_layer]
         return Prefix(cache, mask, embeddings, vision_mask[:, ::per_frame], pool(embeddings), pool(meaning),

@@ -1,0 +1,154 @@
+"""What a run learns from: samples grouped by video, features read through the cache, what cannot be used set aside."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from .batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .config import Data, Method
+from .errors import LabError
+from .evidence import EVIDENCE, compose
+from .sample import Sample, SampleError
+from .video import VideoError
+
+Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
+
+
+class SkippedSamples(LabError):
+    """More samples than the configured share cannot be used."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Questions about one video that are trained together."""
+
+    clip: Clip
+    texts: tuple[Text, ...]
+    names: tuple[str, ...]
+    question: str | None  # for frame encoders that look with a question in mind
+
+
+class Skips:
+    """Samples that cannot be used: counted by reason, named in a file, and too many of them stop the run."""
+
+    def __init__(self, path: Path | None, total: int, share: float):
+        self.path, self.total, self.share = path, total, share
+        self.reasons: Counter[str] = Counter()
+        self.seen: set[str] = set()
+        if path is not None and path.exists():  # a resumed run has named some of them before
+            self.seen = {json.loads(line)["sample"] for line in path.read_text(encoding="utf-8").splitlines()}
+
+    def add(self, sample: Sample, reason: str, message: str) -> None:
+        if sample.id in self.seen:
+            return
+        self.seen.add(sample.id)
+        self.reasons[reason] += 1
+        if self.path is not None:
+            with open(self.path, "a", encoding="utf-8") as out:
+                out.write(json.dumps({"sample": sample.id, "video": sample.video, "reason": reason,
+                                      "message": message}) + "\n")
+        if len(self.seen) > self.share * self.total:
+            raise SkippedSamples(f"{len(self.seen)} of {self.total} samples cannot be used (data.bad_share is "
+                                 f"{self.share:g}): {dict(self.reasons)}; the last: {message}")
+
+
+def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
+    """The samples that a run wants and can use; filters of the recipe are not counted as bad."""
+    kept, videos = [], set()
+    for sample in samples:
+        words = sum(len(piece.split()) for piece in sample.answer if isinstance(piece, str))
+        if data.tasks and sample.task not in data.tasks:
+            continue
+        if not data.min_seconds <= sample.duration <= data.max_seconds or words > data.max_words:
+            continue
+        if data.limit is not None and sample.video not in videos and len(videos) >= data.limit:
+            continue
+        if not sample.answer:
+            skips.add(sample, "no answer", f"sample {sample.id}: it has no answer to learn from")
+            continue
+        videos.add(sample.video)
+        kept.append(sample)
+    if not kept:
+        raise LabError(f"no sample is left to train on (tasks: {', '.join(data.tasks) or 'all'})")
+    return kept
+
+
+def group_by_video(samples: Sequence[Sample], texts: int, seed: int) -> list[list[Sample]]:
+    """Up to `texts` questions of one video each, shuffled by `seed`."""
+    videos: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        videos[sample.video].append(sample)
+    rng, groups = random.Random(seed), []
+    for video in sorted(videos):
+        mine = videos[video]
+        rng.shuffle(mine)
+        groups += [mine[i:i + texts] for i in range(0, len(mine), texts)]
+    rng.shuffle(groups)
+    return groups
+
+
+def encode_sample(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+    """A sample as the method's answer style writes it; without evidence tokens, times in questions are digits too."""
+    answer = compose(sample.events, sample.answer, method.style, method.end_marker)
+    return encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
+
+
+def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+    if method.style != "digits":
+        return encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
+    question = sample.question
+    for start, end in sample.question_intervals:
+        question = question.replace(EVIDENCE, f"{start:.1f} - {end:.1f}", 1)
+    return encode_prompt(question, (), clip, tokenizer, prompt)
+
+
+class Groups(Dataset):
+    """One item per group of questions; an unusable sample leaves its group, an unusable video its whole group."""
+
+    def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
+                 method: Method, skips: Skips):
+        self.groups, self.read, self.skips = groups, read, skips
+        self.tokenizer, self.prompt, self.method = tokenizer, prompt, method
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> Group | None:
+        samples = self.groups[index]
+        try:
+            clip = self.read(samples[0])
+        except VideoError as error:
+            for sample in samples:
+                self.skips.add(sample, "video", str(error))
+            return None
+        texts, names = [], []
+        for sample in samples:
+            try:
+                texts.append(encode_sample(sample, clip, self.tokenizer, self.prompt, self.method))
+                names.append(sample.id)
+            except SampleError as error:
+                self.skips.add(sample, "text", f"sample {sample.id}: {error}")
+        return Group(clip, tuple(texts), tuple(names), samples[0].question) if texts else None
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Groups to what the model's forward takes; groups that could not be read are left out."""
+
+    tokenizer: object
+    prompt: PromptFormat
+
+    def __call__(self, groups: Sequence[Group | None]) -> dict:
+        good = [group for group in groups if group is not None]
+        if not good:
+            raise LabError("no sample of this batch can be used; see skipped.jsonl")
+        return {"batch": collate([group.clip for group in good], [group.texts for group in good], self.tokenizer,
+                                 self.prompt, [group.question for group in good],
+                                 [name for group in good for name in group.names])}

@@ -1,0 +1,229 @@
+"""Supervised fine-tuning: one config from data to a trained, saved, scored checkpoint, on the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .batch import END, EVIDENCE
+from .config import RunConfig
+from .data import Collator
+from .errors import LabError
+from .model import D2VLM
+from .sample import atomic_path
+from .saved import fill, save, trained
+from .settings import to_dict
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "query_key_value", "dense")
+
+
+class NotFinite(LabError):
+    """A loss part became NaN or infinite."""
+
+
+def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
+    """Freeze everything, then open what `config.adapter` names, the two heads always among it."""
+    adapter, language = config.adapter, model.language
+    model.requires_grad_(False)
+    model.frame_head.requires_grad_(True)
+    model.evidence_head.requires_grad_(True)
+    model.frames.open(adapter.frames)
+    if adapter.targets == "all":
+        language.requires_grad_(True)
+    elif adapter.targets != "none":
+        new_rows = [model.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, END)]
+        tables = _table_names(language)
+        model.language = get_peft_model(language, LoraConfig(
+            r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout,
+            target_modules=target_modules(language, adapter.targets),
+            use_dora=adapter.variant == "dora", use_rslora=adapter.variant == "rslora",
+            trainable_token_indices=dict.fromkeys(tables, new_rows) if adapter.embeddings == "evidence" else None))
+    if adapter.embeddings == "all":
+        for table in (model.language.get_input_embeddings(), model.language.get_output_embeddings()):
+            table.weight.requires_grad_(True)
+    return model
+
+
+def target_modules(language: torch.nn.Module, targets: str) -> list[str]:
+    """Names of the decoder's linear layers: those of its attention, or all of them."""
+    linear = {name.rsplit(".", 1)[-1] for name, module in language.get_decoder().named_modules()
+              if isinstance(module, torch.nn.Linear)}
+    chosen = sorted(linear if targets == "linear" else linear & set(ATTENTION))
+    if not chosen:
+        raise LabError(f"adapter.targets={targets}: no such layers among {', '.join(sorted(linear))}")
+    return chosen
+
+
+def _table_names(language) -> list[str]:
+    tables = {id(language.get_input_embeddings()), id(language.get_output_embeddings())}
+    return [name for name, module in language.named_modules() if id(module) in tables]
+
+
+class GroundedTrainer(Trainer):
+    """The Trainer with our loss parts by name, two learning rates, and checkpoints of what is trained only."""
+
+    def __init__(self, *args, config: RunConfig, evaluate_grounding=None, **kwargs):
+        self.config, self.evaluate_grounding = config, evaluate_grounding
+        self.part_sums: dict[str, float] = defaultdict(float)
+        self.part_count = 0
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        out = model(inputs["batch"])
+        parts = {name: float(value.detach()) for name, value in out.parts.items()}
+        if bad := [name for name, value in parts.items() if not abs(value) < float("inf")]:
+            raise NotFinite(f"step {self.state.global_step + 1}: the {bad[0]} loss is {parts[bad[0]]}; samples of the "
+                            f"batch: {', '.join(inputs['batch'].names)}")
+        if model.training:
+            parts["spread"] = float(out.spread)
+            self.part_count += 1
+            for name, value in parts.items():
+                self.part_sums[name] += value if value == value else 0.0
+        return (out.loss, out) if return_outputs else out.loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs and self.part_count:
+            logs = logs | {f"loss_{k}" if k != "spread" else k: v / self.part_count for k, v in self.part_sums.items()}
+            self.part_sums.clear()
+            self.part_count = 0
+        super().log(logs, start_time)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        if self.evaluate_grounding is not None and self.is_world_process_zero():
+            found = {f"{metric_key_prefix}_{k}": v for k, v in self.evaluate_grounding(self.plain_model).items()}
+            self.log(found)
+            metrics |= found
+        return metrics
+
+    @property
+    def plain_model(self) -> D2VLM:
+        return self.accelerator.unwrap_model(self.model)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            adapter, rest = [], []
+            for name, value in self.model.named_parameters():
+                if value.requires_grad:
+                    (adapter if "lora_" in name or self.config.adapter.targets == "all" else rest).append(value)
+            training = self.config.training
+            groups = [{"params": adapter, "lr": training.learning_rate},
+                      {"params": rest, "lr": training.rest_learning_rate}]
+            self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.999), eps=1e-8,
+                                               weight_decay=training.weight_decay, foreach=True)
+        return self.optimizer
+
+    def _save(self, output_dir=None, state_dict=None):
+        save(self.plain_model, output_dir, base=self.config.parts.start or "parts")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        fill(self.plain_model, Path(resume_from_checkpoint) / "model.safetensors", whole=False)
+
+
+class History(TrainerCallback):
+    """Everything that is logged, as JSON Lines beside the run, with the seconds of training behind it."""
+
+    def __init__(self, path: Path):
+        self.path, self.before, self.started = path, 0.0, None
+
+    def on_train_begin(self, args, state, control, **_):
+        self.started = time.time()
+        if state.is_world_process_zero and self.path.exists():  # a resumed run forgets what came after its checkpoint
+            kept = [line for line in map(json.loads, self.path.read_text().splitlines())
+                    if line["step"] <= state.global_step]
+            self.before = kept[-1]["seconds"] if kept else 0.0
+            with atomic_path(self.path) as partial:
+                partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if state.is_world_process_zero and logs:
+            seconds = round(self.before + time.time() - (self.started or time.time()), 2)
+            with open(self.path, "a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": state.global_step, "seconds": seconds} | logs) + "\n")
+
+
+class Complete(TrainerCallback):
+    """Marks a checkpoint as whole: a run killed while writing one goes on from the one before."""
+
+    MARK = "complete"
+
+    def on_save(self, args, state, control, **_):
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.MARK).touch()
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; broken ones are removed."""
+    for path in folder.glob("checkpoint-*"):
+        if not (path / Complete.MARK).exists():
+            shutil.rmtree(path)
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+
+
+def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
+    """Our settings in the Trainer's words."""
+    t = config.training
+    quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    warmup, decay = round(t.warmup * t.steps), max(1, round(t.decay * t.steps))
+    return TrainingArguments(
+        output_dir=str(folder / "checkpoints"), logging_dir=str(folder / "tensorboard"), report_to=["tensorboard"],
+        max_steps=t.steps, per_device_train_batch_size=t.videos, per_device_eval_batch_size=t.videos,
+        gradient_accumulation_steps=t.accumulate, learning_rate=t.learning_rate, weight_decay=t.weight_decay,
+        lr_scheduler_type="warmup_stable_decay", warmup_steps=warmup,
+        lr_scheduler_kwargs={"num_decay_steps": min(decay, t.steps - warmup), "min_lr_ratio": 0.0},
+        max_grad_norm=t.clip, bf16=t.bfloat16, logging_steps=t.log_every, disable_tqdm=quiet,
+        eval_strategy="steps", eval_steps=t.eval_every, save_strategy="steps", save_steps=t.save_every,
+        save_total_limit=2, seed=config.seed, data_seed=config.seed, remove_unused_columns=False,
+        dataloader_num_workers=0, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+        ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
+
+
+def fit(model: D2VLM, config: RunConfig, train: Dataset, val: Dataset, folder: Path, evaluate_grounding=None) -> dict:
+    """Train (or go on training) in `folder`; the trained model is left in `folder / "model"`."""
+    same_run(folder, config)
+    set_seed(config.seed)
+    trainer = GroundedTrainer(
+        model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=val, config=config,
+        data_collator=Collator(model.tokenizer, model.prompt), evaluate_grounding=evaluate_grounding,
+        callbacks=[History(folder / "history.jsonl"), Complete()])
+    model.two_pass = config.training.gradient_checkpointing
+    if config.training.gradient_checkpointing:
+        model.language.gradient_checkpointing_enable({"use_reentrant": False})
+    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    if trainer.is_world_process_zero():
+        save(model, folder / "model", base=config.parts.start)
+    return result.metrics
+
+
+def same_run(folder: Path, config: RunConfig) -> None:
+    """Leave the config in the folder; a folder that holds another run's is an error."""
+    path, mine = folder / "config.json", to_dict(config)
+    if path.exists():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        if theirs != mine:
+            different = [f"{section}.{key}" for section in mine if isinstance(mine[section], dict)
+                         for key in mine[section] if theirs.get(section, {}).get(key) != mine[section][key]]
+            raise LabError(f"{folder} holds a run with other settings ({', '.join(different) or 'seed'}); "
+                           "choose another folder, or delete this one")
+    elif int(os.environ.get("RANK", 0)) == 0:
+        with atomic_path(path) as partial:
+            partial.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+
+
+__all__ = ["fit", "prepare", "trained"]

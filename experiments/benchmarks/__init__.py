@@ -1,0 +1,1 @@
+"""Speed and memory, as ratios within one run: `d2vlm-lab bench NAME`."""
