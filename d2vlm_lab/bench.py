@@ -66,16 +66,17 @@ def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
     return statistics.median(once() for _ in range(repeats))
 
 
-def peak_memory(work: Callable[[], object]) -> float:
-    """Most MB of tensors that a call holds at once, beyond those that existed before it."""
+def peak_memory(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+    """Most MB of tensors that a call holds at once, beyond those that exist after `before`, which is not measured."""
     import torch
 
+    before()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
+        start = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        return (torch.cuda.max_memory_allocated() - start) / 2**20
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         work()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]

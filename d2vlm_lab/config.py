@@ -51,7 +51,7 @@ class Adapter:
     dropout: float = 0.05
     variant: Literal["lora", "dora", "rslora"] = "lora"
     embeddings: Literal["all", "evidence", "frozen"] = "all"  # of the token tables; `evidence`: only the new rows
-    frames: Literal["frozen", "projector", "attention"] = "projector"  # what of the frame encoder
+    frames: Literal["frozen", "projector", "attention", "all"] = "projector"  # what of the encoder: `open`
 
 
 @dataclass(frozen=True)

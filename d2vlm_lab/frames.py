@@ -45,6 +45,12 @@ class FrameEncoder(nn.Module):
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
         return [self.project(each, question) for each, question in zip(features, questions)]
 
+    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
+        """Let training change the projector, or nothing; a Q-Former tells three ways apart."""
+        self.requires_grad_(False)
+        if what != "frozen":
+            self.projector.requires_grad_(True)
+
 
 class HFFrames(FrameEncoder):
     """Any Hugging Face vision tower (CLIP, SigLIP, DINOv2, ViT, ...), frozen, and a trained projector.
@@ -58,13 +64,15 @@ class HFFrames(FrameEncoder):
         super().__init__()
         self.pooled = tokens_per_frame == "pooled"
         self.tokens_per_frame = 1 if self.pooled else tokens_per_frame
+        self.width = width
         self.grid = isqrt(self.tokens_per_frame)
         if self.grid ** 2 != self.tokens_per_frame or self.grid == 0:
             raise LabError(f"tokens_per_frame is {tokens_per_frame}; use a square (1, 4, 9, ...) or 'pooled'")
         self.tower = getattr(tower, "vision_model", tower).eval().requires_grad_(False)
         self.size = size or self.tower.config.image_size
         self.mean, self.std = tuple(mean), tuple(std)
-        features = self.tower.config.hidden_size
+        config = self.tower.config
+        features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
         self.projector = nn.Linear(features, width) if projector == "linear" else nn.Sequential(
             nn.LayerNorm(features), nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
 
@@ -142,6 +150,14 @@ class EvaQFormer(FrameEncoder):
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """(F, 3, S, S) normalized -> (F, P, C)."""
         return self.tower(pixels)[:, 1:]
+
+    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
+        """projector: the pooling after the BERT; attention: also its queries and whatever attends; all: everything."""
+        self.requires_grad_(False)
+        for name, value in self.projector.named_parameters():
+            pools = name.startswith(("expand.", "query.", "key.", "out."))
+            attends = not name.startswith("bert.") or "attention" in name
+            value.requires_grad_({"projector": pools, "attention": attends, "all": True}.get(what, False))
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
         return self.project_batch([features], [question])[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .batch import Batch, Clip, Text, collate, to_seconds
 from .evidence import EVIDENCE, GroundedAnswer, Interval, parse
-from .model import D2VLM, HEAD_LAYER, causal, follow
+from .model import D2VLM, HEAD_LAYER, causal, follow, share
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     stop, evidence_id = (model.tokenizer.convert_tokens_to_ids(t) for t in (model.prompt.stop, EVIDENCE))
     prefix = model.read(batch)
     cache, before = prefix.cache, prefix.mask[batch.video]
-    cache.batch_select_indices(batch.video)
+    share(cache, batch)
     places = follow(batch, before)
     states, _ = model._decode(model.embed(batch, prefix), causal(batch.mask, before), places, cache)
     rows = torch.arange(len(batch.ids), device=batch.ids.device)

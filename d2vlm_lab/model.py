@@ -143,7 +143,7 @@ class D2VLM(nn.Module):
     # Two ways to the same states: (N, T, D) for the heads, (N, T, D) for the answer, frames, and whose they are.
 
     def _one_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor):
-        prefix.cache.batch_select_indices(batch.video)
+        share(prefix.cache, batch)
         before = prefix.mask[batch.video]
         states, _ = self._decode(embeddings, causal(batch.mask, before), follow(batch, before), prefix.cache)
         return states[HEAD_LAYER], states[-1], prefix.frames, batch.video
@@ -201,6 +201,12 @@ class D2VLM(nn.Module):
 
     def _word_embeddings(self, ids: Tensor) -> Tensor:
         return self.language.get_input_embeddings()(ids)
+
+
+def share(cache: DynamicCache, batch: Batch) -> None:
+    """Keys and values of V videos for the N texts that follow them."""
+    if len(batch.video) > len(batch.before_ids):
+        cache.batch_select_indices(batch.video)
 
 
 def positions(mask: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from .frames import FrameEncoder, fingerprint
+
 STOP, PAD = "<end>", "<pad>"
 
 
-class TinyFrames(nn.Module):
+class TinyFrames(FrameEncoder):
     """Each frame as words: how sure the encoder is of every colour, shape and action, and what else it saw.
 
     One stream looks at the frame, one at how it differs from its neighbours; they meet while there is still a
@@ -36,14 +38,11 @@ class TinyFrames(nn.Module):
         self.probe = nn.Linear(features, len(words))
         self.projector = nn.Linear(len(words) + features, width)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Changes with the frozen weights, so that cached features are never another encoder's."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.state_dict().items()):
-            if not name.startswith("projector."):
-                digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        return f"tiny-{digest.hexdigest()[:16]}"
+        frozen = nn.ModuleList([self.look, self.motion, self.join, self.summary, self.probe])
+        return f"tiny-{fingerprint(frozen, self.words)}"
 
     def see(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (B, F, H, W, 3) -> word logits (B, F, words), summary (B, F, features)."""

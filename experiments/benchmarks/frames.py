@@ -19,11 +19,10 @@ def run(figure: Path | None = Path("experiments/results/frames.png")) -> dict:
         model, batch = model_and_batch(Method(semantic_layer=6), frames=count)
 
         def step(model=model, batch=batch):
-            model.zero_grad(set_to_none=True)
             model(batch).loss.backward()
 
         seconds[str(count)] = median_seconds(step, 3)
-        memory[str(count)] = peak_memory(step)
+        memory[str(count)] = peak_memory(step, before=lambda model=model: model.zero_grad(set_to_none=True))
     if figure is not None:
         draw(seconds, memory, figure)
     ratios = {f"frames_{b}_over_{a}": seconds[str(b)] / seconds[str(a)] for a, b in zip(COUNTS, COUNTS[1:])}

