@@ -1,0 +1,139 @@
+"""Our numbers are the authors' numbers, and the comparison notices when they are not."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.parity import parity
+from d2vlm_lab.parity.compare import compare
+
+GOLDEN = Path(__file__).parent / "golden"
+BATCH = "sft/batch1_three_events_with_src"
+PROMPT = "generate/prompt2_src_one_time_rep_penalty_stop"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return parity(GOLDEN)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
+
+
+def keep_only(folder, *parts):
+    for part in ("interval", "grounding", "sft", "generate"):
+        if part not in parts:
+            shutil.rmtree(folder / part)
+
+
+def test_every_recorded_number_is_ours(found):
+    assert [row for row in found[0] if not row.ok] == []
+
+
+@pytest.mark.parametrize("case, quantities", [
+    (BATCH, {"vision_features", "img_embed_0", "pass1_hidden6_frames_0", "pass2_hidden_minus2", "sim_logits_0",
+             "loss_lm", "loss_grounding", "loss_consistency", "loss_total", "grad_norms", "grad model.qformer_query",
+             "ids_0"}),
+    (PROMPT, {"generated_ids", "step_logits", "step_interval", "step_similarity", "cached_frame_hidden6", "positions"}),
+    ("grounding/three_events", {"soft_targets", "fpo_soft_targets_unrounded", "fpo_grounding_logprob"}),
+    ("interval/tie_three_groups", {"interval"}),
+])
+def test_nothing_that_was_recorded_is_passed_over(found, case, quantities):
+    assert quantities <= {row.quantity for row in found[0] if row.case == case}
+
+
+def test_states_agree_far_below_the_tolerance(found):
+    """The mean difference is held too: a silent mistake is one-sided, rounding is not."""
+    states = [row for row in found[0] if row.tolerance >= 2e-4 and "logprob" not in row.quantity]
+    assert len(states) > 20 and max(row.mean_abs for row in states) < 5e-6
+
+
+def test_a_quirk_of_their_code_is_named(found):
+    assert {row.compat for row in found[0] if row.case == PROMPT and row.quantity == "step_logits"} \
+        == {"a question event with one number is that frame"}
+    assert all(row.compat is None for row in found[0] if row.case == BATCH)
+
+
+def test_what_is_not_compared_is_said(found):
+    assert any("several rounds" in left for left in found[1]) and any("fails on it" in left for left in found[1])
+
+
+@pytest.mark.parametrize("name", ["model.layers.5.mlp.down_proj.weight", "model.qformer_k_proj.1.weight",
+                                  "evi_head.3.weight", "model.vision_tower.vision_tower.blocks.1.attn.q_bias"])
+def test_a_small_change_of_the_weights_is_noticed(folder, name, capsys):
+    keep_only(folder, "sft")
+    tensors = load_file(folder / "checkpoint" / "model.safetensors")
+    tensors[name] = tensors[name] + 0.01 * torch.randn(tensors[name].shape, generator=torch.Generator().manual_seed(0))
+    save_file(tensors, folder / "checkpoint" / "model.safetensors")
+    assert main(["parity", str(folder)]) == 1
+    assert "DIFFERS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", [{"semantic_layer": 5}, {"bidirectional_frames": False}, {"semantics": "off"}])
+def test_another_method_is_noticed(folder, method, monkeypatch, capsys):
+    keep_only(folder, "sft")
+    from d2vlm_lab import checkpoint
+
+    original = checkpoint.Method
+    monkeypatch.setattr(checkpoint, "Method", lambda **settings: original(**settings | method))
+    assert main(["parity", str(folder)]) == 1
+
+
+def test_json_is_one_object_with_a_verdict(folder, capsys):
+    keep_only(folder, "interval", "grounding")
+    assert main(["parity", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is True and len(report["rows"]) > 100
+    assert set(report["rows"][0]) == {"case", "quantity", "max_abs", "mean_abs", "tolerance", "ok", "compat"}
+
+
+def test_a_wrong_interval_is_noticed(folder, capsys):
+    keep_only(folder, "interval")
+    cases = json.loads((folder / "interval" / "cases.json").read_text())
+    cases[20]["interval"][1] += 1
+    (folder / "interval" / "cases.json").write_text(json.dumps(cases))
+    assert main(["parity", str(folder), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [row["case"] for row in report["rows"] if not row["ok"]] == [f"interval/{cases[20]['kind']}"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / BATCH / "outputs.npz").write_bytes(b"not arrays"),
+    lambda folder: (folder / BATCH / "inputs.json").write_text("{"),
+    lambda folder: (folder / BATCH / "inputs.json").write_text("{}"),
+    lambda folder: (folder / BATCH / "inputs.npz").unlink(),
+    lambda folder: shutil.rmtree(folder / "checkpoint"),
+])
+def test_what_cannot_be_read_is_one_line_that_names_it_and_exit_2(folder, damage, capsys):
+    keep_only(folder, "sft")
+    damage(folder)
+    assert main(["parity", str(folder)]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and str(folder) in message
+
+
+def test_a_folder_without_recorded_numbers_is_exit_2(tmp_path, capsys):
+    assert main(["parity", str(tmp_path)]) == 2
+    assert "no recorded numbers" in capsys.readouterr().err
+
+
+def test_differences_are_judged_element_by_element():
+    row = compare("c", "q", [1.0, 100.0], [1.0, 100.5], atol=1e-3, rtol=0.01)
+    assert row.ok and row.max_abs == 0.5 and row.mean_abs == 0.25 and row.tolerance == pytest.approx(1.006)
+    row = compare("c", "q", [1.1, 100.5], [1.0, 100.0], atol=1e-3, rtol=0.01)
+    assert not row.ok and row.tolerance == pytest.approx(0.011)
+
+
+@pytest.mark.parametrize("ours, theirs", [([1.0, 2.0], [1.0]), ([np.nan], [1.0]), ([1.0], [np.nan])])
+def test_another_shape_or_a_nan_is_infinitely_far(ours, theirs):
+    row = compare("c", "q", ours, theirs, atol=1e9)
+    assert not row.ok and row.max_abs == math.inf
