@@ -1,0 +1,86 @@
+"""The words of the world. A question's phrasing fixes the phrasing of its answer, so every answer can be known."""
+
+from __future__ import annotations
+
+# what a thing does: "it ...", "does it ...?", "it is ...", and the one word that stands for it on a frame
+VERBS = {
+    "moves left": ("move left", "moving left", "left"),
+    "moves right": ("move right", "moving right", "right"),
+    "moves up": ("move up", "moving up", "up"),
+    "moves down": ("move down", "moving down", "down"),
+    "spins": ("spin", "spinning", "spins"),
+    "grows": ("grow", "growing", "grows"),
+    "shrinks": ("shrink", "shrinking", "shrinks"),
+    "blinks": ("blink", "blinking", "blinks"),
+    "appears": ("appear", "appearing", "appears"),
+}
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+
+# (question, answer) with {name}, {does}, {do}, {doing}, {nth}, {caption}; each {} is an interval
+TVG = (
+    ("when does the {name} {do}?", "It happens in {}."),
+    ("find the moment when the {name} {does}.", "The moment is {}."),
+    ("the {name} is {doing}: when is that?", "That is in {}."),
+)
+NTH = (
+    ("when does the {name} {do} for the {nth} time?", "The {nth} time is in {}."),
+    ("find the {nth} time the {name} {does}.", "The {nth} one is {}."),
+)
+NEVER = "That does not happen."
+EPM_NEXT = (
+    ("what comes next after the {name} {does}, and when?", "Next, {caption} in {}."),
+    ("the {name} {does}. when is the event after that?", "After that, {caption} in {}."),
+)
+EPM_BEFORE = (
+    ("what comes right before the {name} {does}, and when?", "Before, {caption} in {}."),
+    ("the {name} {does}. when is the event before that?", "Before that, {caption} in {}."),
+)
+EPM_FIRST = (("when does the {name} do something for the first time?", "At first, {caption} in {}."),)
+EPM_LAST = (("when does the {name} do something for the last time?", "At last, {caption} in {}."),)
+TAL = (
+    ("find every time the {name} {does}.", "It happens in {all}."),
+    ("list all moments when the {name} is {doing}.", "The moments are {all}."),
+)
+TAL_ANY = (
+    ("when does anything {do}? find all times.", "It happens in {all}."),
+    ("find everything that is {doing}.", "The moments are {all}."),
+)
+EVS = (
+    ("which parts of the video are worth keeping?", "Keep {all}."),
+    ("sum up the video: when does anything happen?", "The parts are {all}."),
+)
+VHD_ONE = ("show the {name} in action.", "The highlight is {}.")
+VHD_LONGEST = ("where is the longest event?", "The longest one is {}.")
+DVC = (
+    ("describe every event and when it happens.", "{interval}, the {name} {does}."),
+    ("what is happening, one event after another?", "{interval}, a {name} is {doing}."),
+)
+SLC = (
+    ("list what the {name} does, step by step.", "{interval}, the {name} {does}."),
+    ("what is the {name} doing, step by step?", "{interval}, a {name} is {doing}."),
+)
+TEM_SAME = (
+    ("when else does what happens in {} happen?", "It happens again in {all}."),
+    ("find the event of {} again.", "It is again in {all}."),
+)
+TEM_THING = (("when else is the object of {} in action?", "It is also in action in {all}."),)
+
+RAR = (
+    ("what does the {name} do in {}?", "does"),
+    ("in {}, the {name} is doing what?", "doing"),
+)
+ECA = ("when does the {name} {do}?", "in which part is the {name} {doing}?")
+RVQ_OBJECT = ("which object is in action in {}?", "in {}, what is {doing}?")
+RVQ_COLOR = ("which color has the object that {does} in {}?",)
+GVQ_ACTION = ("what does the {name} do, and when?", "It happens in {}.")
+GVQ_OBJECT = (("what {does}, and when?", "It happens in {}."), ("which object is {doing}, and when?", "That is in {}."))
+GVQ_NEXT = ("what happens right after the {name} {does}, and when?", "It happens in {}.")
+
+
+def forms(name: str, action: str) -> dict[str, str]:
+    do, doing, _ = VERBS[action]
+    return {"name": name, "does": action, "do": do, "doing": doing, "caption": f"the {name} {action}"}
+
+
+def with_options(question: str, options: list[str]) -> str:
+    return f"{question} " + " ".join(f"({letter}) {option}" for letter, option in zip("ABCDE", options))

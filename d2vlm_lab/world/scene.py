@@ -1,0 +1,240 @@
+"""A scene: which things are there, what each does on which frames, and where that takes it.
+
+An event changes the picture on exactly the frames `first` ... `last`: frame `first` is the first that differs from
+the rest before it, and from `last` on all is quiet again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .config import WorldConfig
+
+DIRECTIONS = {"moves left": (-1, 0), "moves right": (1, 0), "moves up": (0, -1), "moves down": (0, 1)}
+GROWTH = {"grows": 1, "shrinks": -1}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A coloured shape where it starts (x, y and radius in pixels), and how fast it moves and grows per frame."""
+
+    color: str
+    shape: str
+    x: float = 0.0
+    y: float = 0.0
+    radius: float = 0.0
+    angle: float = 0.0
+    step: float = 0.0
+    growth: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.color} {self.shape}"
+
+
+@dataclass(frozen=True)
+class SceneEvent:
+    thing: int
+    action: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    video: str
+    split: str
+    fps: float
+    n_frames: int
+    size: int
+    things: tuple[Thing, ...]
+    events: tuple[SceneEvent, ...]  # by first frame
+    cuts: tuple[int, ...] = ()  # first frames of the shots after the first
+    annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, where that differs
+
+    @property
+    def duration(self) -> float:
+        return self.n_frames / self.fps
+
+    def interval(self, event: SceneEvent) -> tuple[float, float]:
+        """The seconds at which the event's first and last frame are shown."""
+        return round(event.first / self.fps, 6), round(event.last / self.fps, 6)
+
+    def caption(self, event: SceneEvent) -> str:
+        return f"the {self.things[event.thing].name} {event.action}"
+
+    @property
+    def signature(self) -> tuple:
+        """What happens when: two scenes with the same one ask the same questions."""
+        return tuple((self.things[e.thing].name, e.action, e.first, e.last) for e in self.events)
+
+
+def sample_scene(config: WorldConfig, rng: np.random.Generator, video: str, split: str) -> Scene:
+    kinds = [(color, shape) for color in config.colors for shape in config.shapes]
+    n = rng.integers(config.objects[0], config.objects[1] + 1)
+    things = [Thing(*kinds[k]) for k in rng.choice(len(kinds), n, replace=False)]
+    events = _cast(_spans(config, rng), len(things), config, rng)
+    cuts = ()
+    if config.shot_frames:
+        cuts = tuple(int(f) for f in range(1, config.frames) if rng.random() < 1 / config.shot_frames)
+    things = _place(things, events, config, rng)
+    return Scene(video, split, config.fps, config.frames, config.size, things, events, cuts)
+
+
+def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tuple[SceneEvent, ...]:
+    """The events as noisy annotation has them: some missing (never all), ends moved by whole frames."""
+    keep = rng.random(len(scene.events)) >= config.dropped
+    keep[rng.integers(len(keep))] |= not keep.any()
+    shifts = (rng.normal(0, 1, (len(scene.events), 2)) * config.jitter * scene.fps).round().astype(int)
+    events = []
+    for event, (a, b) in zip(scene.events, shifts.tolist()):
+        first = min(max(event.first + a, 0), scene.n_frames - 2)
+        events.append(SceneEvent(event.thing, event.action, first,
+                                 min(max(event.last + b, first + 1), scene.n_frames - 1)))
+    kept = [event for event, stays in zip(events, keep) if stays]
+    return tuple(sorted(kept, key=lambda e: (e.first, e.last, e.thing)))
+
+
+def trajectory(things: tuple[Thing, ...], events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.ndarray]:
+    """Where the N things are on each of the F frames: x, y, radius, angle, flash and visible, each (N, F)."""
+    walks = _walks(len(things), events, frames)
+    start = {name: np.array([getattr(thing, name) for thing in things])[:, None]
+             for name in ("x", "y", "radius", "angle", "step", "growth")}
+    return {
+        "x": start["x"] + start["step"] * walks["x"],
+        "y": start["y"] + start["step"] * walks["y"],
+        "radius": start["radius"] * np.exp(start["growth"] * walks["size"]),
+        "angle": start["angle"] + 0.5 * walks["spin"],
+        "flash": walks["flash"],
+        "visible": walks["visible"],
+    }
+
+
+def _walks(n: int, events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.ndarray]:
+    """Unit steps of each kind, summed up over time: (N, F) each."""
+    change = {name: np.zeros((n, frames)) for name in ("x", "y", "size", "spin")}
+    flash, visible = np.zeros((n, frames)), np.ones((n, frames))
+    for event in events:
+        at = (event.thing, slice(event.first, event.last + 1))
+        length = event.last + 1 - event.first
+        if event.action in DIRECTIONS:
+            change["x"][at], change["y"][at] = DIRECTIONS[event.action]
+        elif event.action in GROWTH:
+            change["size"][at] = GROWTH[event.action]
+        elif event.action == "spins":
+            change["spin"][at] = 1
+        elif event.action == "blinks":
+            flash[at] = np.where(np.arange(length) % 2, 1, -1)  # every frame of it differs from rest
+        elif event.action == "appears":
+            visible[event.thing, :event.first] = 0
+            visible[at] = np.arange(1, length + 1) / length
+    return {**{name: steps.cumsum(1) for name, steps in change.items()}, "flash": flash, "visible": visible}
+
+
+def _spans(config: WorldConfig, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """First and last frames, with the gaps kept; then some pulled forward into the event before."""
+    n = rng.integers(config.events[0], config.events[1] + 1)
+    room = config.frames - 1 - (n - 1) * config.gap
+    for _ in range(100):
+        lengths = rng.integers(config.event_frames[0], config.event_frames[1] + 1, n)
+        if lengths.sum() <= room:
+            break
+    else:
+        lengths = np.full(n, config.event_frames[0])
+    slack = np.sort(rng.integers(0, room - lengths.sum() + 1, n))
+    first = 1 + slack + np.concatenate([[0], (lengths + config.gap)[:-1].cumsum()])
+    spans = [(int(a), int(a + length - 1)) for a, length in zip(first, lengths)]
+    for i in range(1, n):
+        (a, b), (c, d) = spans[i - 1], spans[i]
+        kind = rng.random()
+        if kind < config.overlap and b - a >= 2:
+            start = int(rng.integers(a + 1, b + 1))
+            spans[i] = (start, max(start + d - c, b + 1))
+        elif config.overlap <= kind < config.overlap + config.nested and b - a >= 3:
+            start = int(rng.integers(a + 1, b - 1))
+            spans[i] = (start, min(start + d - c, b - 1))
+    return sorted(spans)
+
+
+def _cast(spans: list[tuple[int, int]], n_things: int, config: WorldConfig,
+          rng: np.random.Generator) -> tuple[SceneEvent, ...]:
+    """Who does what: a thing does one thing at a time, and some do again what was done before."""
+    events: list[SceneEvent] = []
+    for first, last in spans:
+        busy = {e.thing for e in events if e.last + config.gap >= first}
+        free = [k for k in range(n_things) if k not in busy]
+        if not free:
+            continue
+        again = [e for e in events if e.thing in free and e.action != "appears"]
+        if again and rng.random() < config.repeats:
+            earlier = again[rng.integers(len(again))]
+            events.append(SceneEvent(earlier.thing, earlier.action, first, last))
+            continue
+        thing = free[rng.integers(len(free))]
+        seen = any(e.thing == thing for e in events)
+        actions = [a for a in config.actions if not (seen and a == "appears")] or list(config.actions)
+        events.append(SceneEvent(thing, actions[rng.integers(len(actions))], first, last))
+    return tuple(events)
+
+
+def _place(things: list[Thing], events: tuple[SceneEvent, ...], config: WorldConfig,
+           rng: np.random.Generator) -> tuple[Thing, ...]:
+    """Starting points and speeds that keep everything on screen and, as far as can be, apart."""
+    walks = _walks(len(things), events, config.frames)
+    best, best_room = None, -np.inf
+    for _ in range(60):
+        placed = [_start(thing, {name: walk[k] for name, walk in walks.items()}, config, rng)
+                  for k, thing in enumerate(things)]
+        path = trajectory(placed, events, config.frames)
+        room = np.inf
+        for i in range(len(placed)):
+            for j in range(i):
+                apart = np.hypot(path["x"][i] - path["x"][j], path["y"][i] - path["y"][j])
+                room = min(room, (apart - 0.85 * (path["radius"][i] + path["radius"][j])).min())
+        if room > best_room:
+            best, best_room = placed, room
+        if room >= 0:
+            break
+    return tuple(best)
+
+
+def _start(thing: Thing, walk: dict[str, np.ndarray], config: WorldConfig, rng: np.random.Generator) -> Thing:
+    size = config.size
+    radius = size * config.radius * rng.uniform(0.9, 1.1)
+    up, down = walk["size"].max(), walk["size"].min()
+    growth = min(0.1, np.log(1.7) / max(up - down, 1))
+    radius /= np.exp(growth * down)  # what shrinks starts larger
+    margin = 0.9 * radius * np.exp(growth * up)
+    reach = max(np.ptp(walk["x"]), np.ptp(walk["y"]), 1)
+    step = min(size * rng.uniform(0.03, 0.045), (size - 2 * margin) / reach)
+    low, high = (np.array([edge(walk["x"]), edge(walk["y"])]) for edge in (np.min, np.max))
+    x, y = margin - step * low + rng.random(2) * (size - 2 * margin - step * (high - low)).clip(0)
+    numbers = (x, y, radius, rng.uniform(-0.35, 0.35), step, growth)
+    return Thing(thing.color, thing.shape, *(round(float(number), 4) for number in numbers))
+
+
+def to_truth(scene: Scene) -> dict:
+    """A line of truth.jsonl."""
+    record = {"video": scene.video, "split": scene.split, "fps": scene.fps, "n_frames": scene.n_frames,
+              "duration": scene.duration, "size": scene.size, "objects": [asdict(thing) for thing in scene.things],
+              "events": [_event_record(scene, event) for event in scene.events], "cuts": list(scene.cuts)}
+    if scene.annotated is not None:
+        record["annotated"] = [_event_record(scene, event) for event in scene.annotated]
+    return record
+
+
+def from_truth(record: dict) -> Scene:
+    def events(name: str) -> tuple[SceneEvent, ...]:
+        return tuple(SceneEvent(e["object"], e["action"], e["first"], e["last"]) for e in record[name])
+
+    return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"],
+                 tuple(Thing(**thing) for thing in record["objects"]), events("events"), tuple(record["cuts"]),
+                 events("annotated") if "annotated" in record else None)
+
+
+def _event_record(scene: Scene, event: SceneEvent) -> dict:
+    start, end = scene.interval(event)
+    return {"object": event.thing, "action": event.action, "first": event.first, "last": event.last,
+            "start": start, "end": end, "caption": scene.caption(event)}
