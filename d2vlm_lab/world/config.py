@@ -33,9 +33,9 @@ class WorldConfig:
     look: Literal["dusk", "paper"] = "dusk"
     radius: float = 0.16  # of an object, as a share of the picture
     clutter: int = 2  # small grey things that drift about and mean nothing
-    camera_noise: float = 4.0  # standard deviation, of 255
+    camera_noise: float = 3.0  # standard deviation, of 255
     shot_frames: int = 0  # frames between two cuts, on average; 0 is one shot
-    questions: int = 12  # at most, for each video
+    questions: int = 16  # at most, for each video
     negatives: float = 0.5  # share of training videos with a question about what never happens
     jitter: float = 0.0  # seconds: standard deviation of the noise on annotated ends (training only)
     dropped: float = 0.0  # share of events missing from the annotation (training only)

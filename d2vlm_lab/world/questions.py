@@ -14,7 +14,7 @@ from . import phrases as say
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
 
-VARIED = ("tvg", "epm", "tal", "rar", "rvq", "gvq")  # tasks of which a video may get a second question
+VARIED = ("tvg", "gvq", "epm", "tal")  # tasks of which a video may get more than one question: tvg one for each event
 
 
 class Asker:
@@ -78,20 +78,24 @@ def ask(scene: Scene, config: WorldConfig, rng: np.random.Generator, negatives: 
     """One question for each task that the scene allows, then more of the varied ones, up to `config.questions`."""
     asker = Asker(scene, config, rng)
     drafts = {task: list(builders(asker)) for task, builders in TASKS.items()}
-    chosen, spare = [], []
+    chosen, spare = [], {}
     for task, builds in drafts.items():
         order = rng.permutation(len(builds))
         chosen += [builds[k]() for k in order[:1]]
-        spare += [builds[k] for k in order[1:]] if task in VARIED else []
+        spare[task] = [builds[k] for k in order[1:]]
     if negatives and rng.random() < config.negatives and (never := _never(asker)):
         chosen.append(never)
     order = rng.permutation(len(chosen))[:config.questions]
     samples = [chosen[k] for k in sorted(order)]
-    for k in rng.permutation(len(spare))[:config.questions - len(samples)]:
-        more = spare[k]()
-        if all((more.question, more.question_intervals) != (s.question, s.question_intervals) for s in samples):
+    for build in [build for task in VARIED for build in spare[task]]:
+        more = build()
+        if len(samples) < config.questions and all(_asked(more) != _asked(sample) for sample in samples):
             samples.append(more)
     return samples
+
+
+def _asked(sample: Sample) -> tuple:
+    return sample.question, sample.question_intervals
 
 
 def _tvg(a: Asker):

@@ -27,7 +27,7 @@ def render(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> np.nd
     for k, thing in enumerate(scene.things):
         _draw(picture, thing, {name: values[k] for name, values in path.items()}, config.look == "paper")
     if config.camera_noise:
-        picture += config.camera_noise * rng.standard_normal(picture.shape, dtype=np.float32)
+        picture += config.camera_noise * rng.standard_normal((*picture.shape[:3], 1), np.float32)
     return picture.clip(0, 255).astype(np.uint8)
 
 
@@ -109,8 +109,12 @@ def _cameras(shots: int, size: int, rng: np.random.Generator) -> dict[str, np.nd
 def _drift(picture: np.ndarray, rng: np.random.Generator) -> None:
     """A small grey speck that crosses the picture at a steady pace and comes back in on the other side."""
     n, size = picture.shape[:2]
-    rows, columns = np.mgrid[:size, :size].astype(np.float32)
     start, speed = rng.uniform(0, size, 2), size * rng.uniform(-0.02, 0.02, 2)
-    y, x = ((start + speed * np.arange(n)[:, None]) % size).T.astype(np.float32)[:, :, None, None]
-    cover = (0.5 + 0.03 * size - np.hypot(columns - x, rows - y)).clip(0, 1)[..., None]
-    picture += 0.8 * cover * (np.float32(rng.uniform(90, 170)) - picture)
+    radius, shade = 0.5 + 0.03 * size, np.float32(rng.uniform(90, 170))
+    place = start + speed * np.arange(n)[:, None]  # (F, 2)
+    near = np.floor(place)[:, :, None] + np.arange(-int(radius) - 1, int(radius) + 2)  # (F, 2, pixels around it)
+    dy, dx = np.moveaxis(near - place[:, :, None], 1, 0)
+    cover = 0.8 * (radius - np.hypot(dy[:, :, None], dx[:, None])).clip(0, 1)[..., None].astype(np.float32)
+    y, x = np.moveaxis(near.astype(int) % size, 1, 0)
+    at = (np.arange(n)[:, None, None], y[:, :, None], x[:, None])
+    picture[at] += cover * (shade - picture[at])
