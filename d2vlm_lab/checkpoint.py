@@ -87,11 +87,9 @@ def reference_parts(folder: str | os.PathLike, vocabulary: str | os.PathLike | N
     tensors.pop(COUNTER, None)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    heads = _attention_heads(folder, tensors)
+    words = word_tokenizer(vocabulary or folder / "qformer_tokenizer" / "vocab.txt")
     with torch.device("meta"):  # shapes only; the tensors that were read become the parameters
-        frames = EvaQFormer(config["hidden_size"],
-                            word_tokenizer(vocabulary or folder / "qformer_tokenizer" / "vocab.txt"),
-                            _eva_config(tensors, heads["vision"]), _qformer_config(tensors, heads["qformer"]))
+        frames = EvaQFormer(config["hidden_size"], words, *encoder_sizes(folder, tensors))
         parts = nn.ModuleDict({"frame_head": head(config["hidden_size"]), "evidence_head": head(config["hidden_size"])})
         language = AutoModelForCausalLM.from_config(_phi3_config(config), attn_implementation=attention)
     parts["frames"], parts["language"] = frames, language
@@ -190,36 +188,36 @@ def _phi3_config(config: dict) -> Phi3Config:
     return Phi3Config(**kept | {"sliding_window": None})  # theirs is named in the config but was never applied
 
 
-def _attention_heads(folder: Path, tensors: dict[str, Tensor]) -> dict[str, int]:
-    """The one size that no tensor shows: from tiny_dims.json, else the released head widths, 88 and 64."""
-    if (folder / "tiny_dims.json").is_file():
-        dims = _read_json(folder / "tiny_dims.json")
-        return {"vision": dims["vision"]["num_heads"], "qformer": dims["qformer"]["num_attention_heads"]}
-    heads = {}
-    for part, name, width in (("vision", f"{VISION}.cls_token", 88), ("qformer", "model.qformer_query", 64)):
-        total = _tensor(tensors, name).shape[-1]
-        if total % width:
-            raise LabError(f"{folder}: {name} is {total} wide, not a multiple of {width}; "
-                           "put the number of heads in tiny_dims.json")
-        heads[part] = total // width
-    return heads
-
-
-def _eva_config(tensors: dict[str, Tensor], heads: int) -> EvaConfig:
+def encoder_sizes(folder: Path, tensors: dict[str, Tensor]) -> tuple[EvaConfig, QFormerConfig]:
+    """Sizes of the frame encoder as its tensors show them; the number of heads, which none shows, is told or known."""
+    eva_heads, qformer_heads = _attention_heads(folder, tensors)
     patch = _tensor(tensors, f"{VISION}.patch_embed.proj.weight").shape[-1]
     side = round((_tensor(tensors, f"{VISION}.pos_embed").shape[1] - 1) ** 0.5)
     hidden, width = _tensor(tensors, f"{VISION}.blocks.0.mlp.fc1.weight").shape
-    return EvaConfig(side * patch, patch, width, heads, _count(tensors, f"{VISION}.blocks."), hidden)
-
-
-def _qformer_config(tensors: dict[str, Tensor], heads: int) -> QFormerConfig:
+    eva = EvaConfig(side * patch, patch, width, eva_heads, _count(tensors, f"{VISION}.blocks."), hidden)
     layer = f"{BERT}.encoder.layer."
     hidden, width = _tensor(tensors, f"{layer}0.intermediate.dense.weight").shape
     layers, looking = _count(tensors, layer), _count([n for n in tensors if ".crossattention." in n], layer)
-    return QFormerConfig(
+    return eva, QFormerConfig(
         vocabulary=len(_tensor(tensors, f"{BERT}.embeddings.word_embeddings.weight")), width=width, layers=layers,
-        heads=heads, hidden=hidden, positions=len(_tensor(tensors, f"{BERT}.embeddings.position_embeddings.weight")),
+        heads=qformer_heads, hidden=hidden,
+        positions=len(_tensor(tensors, f"{BERT}.embeddings.position_embeddings.weight")),
         queries=_tensor(tensors, "model.qformer_query").shape[1], look_every=-(-layers // max(looking, 1)))
+
+
+def _attention_heads(folder: Path, tensors: dict[str, Tensor]) -> tuple[int, int]:
+    """Of the vision tower and the Q-Former: from tiny_dims.json, else by the released widths of a head, 88 and 64."""
+    if (told := folder / "tiny_dims.json").is_file():
+        dims = _read_json(told)
+        try:
+            return dims["vision"]["num_heads"], dims["qformer"]["num_attention_heads"]
+        except (KeyError, TypeError):
+            raise LabError(f"{told}: needs vision.num_heads and qformer.num_attention_heads") from None
+    eva, qformer = (_tensor(tensors, name).shape[-1] for name in (f"{VISION}.cls_token", "model.qformer_query"))
+    if eva % 88 or qformer % 64:
+        raise LabError(f"{folder}: widths {eva} and {qformer} of vision tower and Q-Former are no multiples of 88 and "
+                       "64, the released widths of a head; put the numbers of heads in tiny_dims.json")
+    return eva // 88, qformer // 64
 
 
 def _tensor(tensors: dict[str, Tensor], name: str) -> Tensor:

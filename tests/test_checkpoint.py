@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from d2vlm_lab.checkpoint import import_reference, reference_parts, their_name
+from d2vlm_lab.checkpoint import encoder_sizes, import_reference, reference_parts, their_name
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.eva import EvaConfig
+from d2vlm_lab.frames import EvaQFormer
+from d2vlm_lab.qformer import QFormerConfig, word_tokenizer
 
 CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"
 
@@ -100,6 +103,13 @@ def test_sizes_come_from_the_tensors_except_the_number_of_heads(folder):
     (folder / "tiny_dims.json").unlink()
     with pytest.raises(LabError, match="tiny_dims.json"):
         import_reference(folder)
+
+
+def test_released_sizes_are_recognized_by_their_tensors_alone(tmp_path):
+    with torch.device("meta"):
+        released = EvaQFormer(3072, word_tokenizer(CHECKPOINT / "qformer_tokenizer" / "vocab.txt"))
+    shapes = {their_name(f"frames.{name}"): value for name, value in released.state_dict().items()}
+    assert encoder_sizes(tmp_path, shapes) == (EvaConfig(), QFormerConfig())
 
 
 def test_the_method_is_read_from_their_config(folder):

@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def keep_only(folder, *parts):
-    for part in ("interval", "grounding", "sft", "generate"):
+    for part in ("interval", "grounding", "sft", "generate", "training"):
         if part not in parts:
             shutil.rmtree(folder / part)
 
@@ -46,6 +46,7 @@ def test_every_recorded_number_is_ours(found):
     (PROMPT, {"generated_ids", "step_logits", "step_interval", "step_similarity", "cached_frame_hidden6", "positions"}),
     ("grounding/three_events", {"soft_targets", "fpo_soft_targets_unrounded", "fpo_grounding_logprob"}),
     ("interval/tie_three_groups", {"interval"}),
+    ("training/projector_lora", {"trained on one side only", "lora", "learning_rates"}),
 ])
 def test_nothing_that_was_recorded_is_passed_over(found, case, quantities):
     assert quantities <= {row.quantity for row in found[0] if row.case == case}

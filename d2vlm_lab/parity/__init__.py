@@ -1,8 +1,8 @@
 """Compare the library with numbers recorded from the authors' code: every quantity, its largest and mean difference.
 
-A folder of recorded numbers has `checkpoint/` and any of `interval/`, `grounding/`, `sft/`, `generate/`, `fpo/`.
-All is computed by the functions that training and decoding use. Where the authors' code does something that this
-library would not, the row names it as `compat`.
+A folder of recorded numbers has `checkpoint/` and any of `interval/`, `grounding/`, `sft/`, `generate/`, `fpo/`,
+`training/`. All is computed by the functions that training and decoding use. Where the authors' code does something
+that this library would not, the row names it as `compat`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import LabError
 from .compare import Found, Row
 from .ideas import grounding_rows, interval_rows
 
-PARTS = ("interval", "grounding", "sft", "generate", "fpo")
+PARTS = ("interval", "grounding", "sft", "generate", "fpo", "training")
 PROMPTS = "preprocess_cases.json"
 
 
@@ -33,8 +33,6 @@ def parity(folder: Path) -> Found:
         found, left = _guarded(path, compute)
         rows += found
         skipped += left
-    if (folder / "training").is_dir():
-        skipped.append("training: which parameters the authors' trainer would train")
     return rows, skipped
 
 
@@ -42,8 +40,9 @@ def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
     """Every recorded case and what compares it; the checkpoint is read only where a case needs it."""
     cases = [(folder / part, compute) for part, compute in (("interval", interval_rows), ("grounding", grounding_rows))]
     cases = [(path, compute) for path, compute in cases if path.is_dir()]
-    runs = [path for part in PARTS[2:] for path in sorted((folder / part).glob("*"))]
-    if runs:
+    runs = [path for part in PARTS[2:-1] for path in sorted((folder / part).glob("*"))]
+    trained = folder / "training"
+    if runs or trained.is_dir():
         from ..checkpoint import import_reference
         from .decoding import decoding_case
         from .training import preference_case, prompt_rows, training_case
@@ -53,6 +52,10 @@ def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
         for path in runs:
             compute = prompt_rows if path.name == PROMPTS else by_part[path.parent.name]
             cases.append((path, partial(compute, model)))
+        if trained.is_dir():
+            from .trained import trained_rows
+
+            cases.append((trained, partial(trained_rows, model)))
     return cases
 
 
