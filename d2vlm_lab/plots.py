@@ -1,0 +1,126 @@
+"""Every picture that more than one page uses, in one style whose colours all readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from .evidence import Event
+
+# Okabe and Ito's palette, without its yellow, which is lost on white
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
+         "axes.titlelocation": "left", "legend.frameon": False, "savefig.dpi": 150, "figure.dpi": 110,
+         "axes.prop_cycle": matplotlib.cycler(color=COLORS)}
+LANE, AXIS, NOTE = 0.34, 0.32, 0.26  # heights under a strip of frames, which is 1 high
+NOTE_LENGTH = 165  # characters of a note that fit the figure
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A video to draw: its frames with their times, and named rows of events under them (truth, answers, ...)."""
+
+    frames: np.ndarray  # (F, H, W, 3) uint8
+    timestamps: np.ndarray  # (F,)
+    rows: dict[str, Sequence[Event]] = field(default_factory=dict)
+    title: str = ""
+    notes: Sequence[str] = ()  # lines of text under the events
+
+
+def draw_strips(strips: Sequence[Strip], width: float = 11.0, shown: int = 16) -> Figure:
+    """One figure: each video as a strip of frames over its time line, with the events drawn where they happen."""
+    heights = [_height(strip, width, shown) for strip in strips]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((width, sum(heights)), layout="constrained")
+        axes = figure.subplots(len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for strip, ax in zip(strips, axes):
+            draw_strip(ax, strip, shown)
+    return figure
+
+
+def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
+    """A strip of frames on a time axis in seconds; below it lanes of events, then the notes."""
+    (start, end), step = _limits(strip.timestamps)
+    ax.set_xlim(start, end)
+    edges = np.linspace(start, end, shown + 1)
+    nearest = np.abs(strip.timestamps[None] - (edges[:-1, None] + edges[1:, None] - step) / 2).argmin(1)
+    for left, right, k in zip(edges, edges[1:], nearest):
+        margin = 0.03 * (right - left)
+        ax.imshow(strip.frames[k], extent=(left + margin, right - margin, 0, 1), aspect="auto")
+    captions = dict.fromkeys(event.caption for events in strip.rows.values() for event in events)
+    colors = {caption: COLORS[k % len(COLORS)] for k, caption in enumerate(captions)}
+    depth, ticks = 0.08, []
+    for name, events in strip.rows.items():
+        bars = _arrange(events, strip.timestamps)
+        for bar in bars:
+            _draw_bar(ax, bar, -depth - LANE * bar.lane, colors[bar.caption])
+        ticks.append((-depth - LANE * _lanes(bars) / 2, name))
+        depth += LANE * _lanes(bars)
+    for k, line in enumerate(strip.notes):
+        line = line if len(line) <= NOTE_LENGTH else line[:NOTE_LENGTH - 1].rstrip() + "…"
+        ax.text(start, -depth - AXIS - NOTE * k, line, fontsize=8, va="top", color="#333333", in_layout=False)
+    ax.set_ylim(-depth - AXIS - NOTE * len(strip.notes), 1)
+    ax.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize=7, colors="#777777", length=2)
+    ax.spines["left"].set_visible(False)
+    ax.spines["bottom"].set(position=("data", -depth), color="#aaaaaa")
+    ax.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g} s")
+    ax.set_title(strip.title)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """An event from when its first frame appears until its last is replaced, and where its caption goes."""
+
+    start: float
+    end: float
+    caption: str
+    side: str  # of the bar that the caption is aligned to: center (inside), left (after it), right (before it)
+    lane: int
+
+
+def _arrange(events: Sequence[Event], timestamps: np.ndarray) -> list[_Bar]:
+    """Bars and captions in as few lanes as it takes for none to touch."""
+    (left, right), step = _limits(timestamps)
+    taken: list[float] = []  # up to where each lane is full
+    bars = []
+    for event in sorted(events, key=lambda event: event.start):
+        start, end = event.start, event.end + step
+        need = 0.0064 * (len(event.caption) + 2) * (right - left)
+        side = "center" if end - start >= need else "left" if end + need <= right else "right"
+        first = start - need if side == "right" else start
+        lane = next((k for k, full in enumerate(taken) if full <= first + 1e-6), len(taken))
+        taken[lane:lane + 1] = [end + need if side == "left" else end]
+        bars.append(_Bar(start, end, event.caption, side, lane))
+    return bars
+
+
+def _draw_bar(ax: Axes, bar: _Bar, top: float, color: str) -> None:
+    ax.barh(top - 0.04, bar.end - bar.start, -0.27, bar.start, color=color, align="edge")
+    place = {"center": (bar.start + bar.end) / 2, "left": bar.end, "right": bar.start}[bar.side]
+    bright = float(np.dot(to_rgb(color), (0.3, 0.6, 0.1))) > 0.62
+    ax.text(place, top - 0.185, f" {bar.caption} ", fontsize=8, va="center", ha=bar.side,
+            color="#222222" if bright or bar.side != "center" else "white")
+
+
+def _limits(timestamps: np.ndarray) -> tuple[tuple[float, float], float]:
+    """From the first frame until the last one is gone, and how long a frame stays."""
+    step = float(np.median(np.diff(timestamps))) if len(timestamps) > 1 else 1.0
+    return (float(timestamps[0]), float(timestamps[-1]) + step), step
+
+
+def _lanes(bars: Sequence[_Bar]) -> int:
+    return 1 + max((bar.lane for bar in bars), default=0)
+
+
+def _height(strip: Strip, width: float, shown: int) -> float:
+    frame = 0.93 * width / shown * strip.frames.shape[1] / strip.frames.shape[2]
+    lanes = sum(_lanes(_arrange(events, strip.timestamps)) for events in strip.rows.values())
+    return frame * (1.08 + LANE * lanes + AXIS + NOTE * len(strip.notes)) + 0.35
