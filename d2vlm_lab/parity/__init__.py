@@ -45,7 +45,8 @@ def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
     if runs or trained.is_dir():
         from ..checkpoint import import_reference
         from .decoding import decoding_case
-        from .training import preference_case, prompt_rows, training_case
+        from .preferring import preference_case
+        from .training import prompt_rows, training_case
 
         model = import_reference(folder / "checkpoint")
         by_part = {"sft": training_case, "generate": decoding_case, "fpo": preference_case}

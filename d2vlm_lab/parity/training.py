@@ -56,16 +56,6 @@ def training_case(model: D2VLM, folder: Path) -> Found:
     return rows + gradient_rows(model, add, values, folder), []
 
 
-def preference_case(model: D2VLM, folder: Path) -> Found:
-    """Frames only."""
-    if folder.is_file():
-        return [], [f"fpo/{folder.name}: how preferences are packed"]
-    case = f"fpo/{folder.name}"
-    inputs, arrays = read_json(folder / "inputs.json"), read_arrays(folder / "outputs.npz")
-    rows, _ = frame_rows(model, case, images_of(folder), inputs, arrays)
-    return rows, [f"{case}: log-probabilities, losses, gradients"]
-
-
 def prompt_rows(model: D2VLM, path: Path) -> Found:
     """Conversations as ids and labels, where they are of the one form that this library writes."""
     rows, skipped = [], []

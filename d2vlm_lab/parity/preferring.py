@@ -1,0 +1,101 @@
+"""Recorded preferences: a chosen and a rejected answer that share a video, scored as two texts behind one prefix.
+
+The authors pack both into one sequence with a mask between them; the numbers are the same.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate
+from ..evidence import EVIDENCE
+from ..grounding import frame_targets, interval_log_probability
+from ..model import D2VLM, Output
+from .compare import LOG_PROBABILITY, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
+from .heard import frame_rows, images_of
+
+BRANCHES = {"chosen": "tgt", "rejected": "tgt_re"}  # and where the events of each are
+THEIRS = {"chosen": "chosen", "rejected": "reject"}
+ENDLESS = "the first token is not scored, an end neither trained nor scored"
+
+
+def preference_case(model: D2VLM, folder: Path) -> Found:
+    """Log-probabilities of both answers, and the losses on the chosen one."""
+    if folder.is_file():
+        return [], [f"fpo/{folder.name}: how two answers are packed into one sequence; ours are not packed"]
+    case = f"fpo/{folder.name}"
+    inputs, values = read_json(folder / "inputs.json"), read_json(folder / "outputs.json")
+    arrays = read_arrays(folder / "outputs.npz")
+    rows, features = frame_rows(model, case, images_of(folder), inputs, arrays)
+    texts = [[branch_text(model, inputs, n, branch) for branch in BRANCHES] for n in range(len(features))]
+    together = partial(collate, [Clip(clip, np.arange(len(clip))) for clip in features], tokenizer=model.tokenizer,
+                       form=model.prompt, questions=[each[0] for each in inputs["query"]])
+    both, chosen = together(texts), together([group[:1] for group in texts])
+    with torch.no_grad():
+        rows += score_rows(case, both, model(both), inputs, values)
+        rows += chosen_rows(case, chosen, model(chosen), model.method.target_base, arrays, values)
+    return rows, [f"{case}: preference term, total loss, gradients"]
+
+
+def branch_text(model: D2VLM, inputs: dict, n: int, branch: str) -> Text:
+    """Sample n with one of its two answers."""
+    ids = [i for i, exists in zip(inputs["input_ids_part2"][n], inputs["attention_mask2"][n]) if exists]
+    start = next(i for i, label in enumerate(inputs["labels_part2"][n]) if label != IGNORE)
+    answer = _scored(inputs, n, branch)
+    if _endless(inputs, n):  # their first token stands before what is scored
+        answer = [ids[start], *answer]
+    whole = ids[:start] + answer
+    evidence = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
+    source, target = pairs(inputs["src"][n]), pairs(inputs[BRANCHES[branch]][n])
+    return Text(whole, [IGNORE] * start + answer, [i for i, token in enumerate(whole) if token == evidence],
+                source + target + target,
+                [QUESTION] * len(source) + [GROUNDED] * len(target) + [REFERENCED] * len(target),
+                [-1] * len(source) + 2 * [*range(len(target))])
+
+
+def score_rows(case: str, batch: Batch, out: Output, inputs: dict, values: dict) -> list[Row]:
+    """What the words and the intervals of each answer are worth, as sums; intervals are not rounded here."""
+    words = out.logits.log_softmax(-1).gather(1, out.targets[:, None]).squeeze(1)
+    events = batch.role != QUESTION
+    targets = frame_targets(batch.interval[events], out.similarity.shape[1])
+    intervals = interval_log_probability(out.similarity, targets, out.frame_mask)
+    rows = []
+    for n, recorded in enumerate(values["fpo_per_sample"]):
+        for i, branch in enumerate(BRANCHES):
+            row = n * len(BRANCHES) + i
+            ours = {"text": words[out.target_row == row][-len(_scored(inputs, n, branch)):].sum(),
+                    "grounding": intervals[batch.row[events] == row].sum()}
+            ours["total"] = ours["text"] + ours["grounding"]
+            rows += [compare(case, f"{branch}_{name}_{n}", ours[name], theirs, **LOG_PROBABILITY,
+                             compat=ENDLESS if _endless(inputs, n) else None)
+                     for name, theirs in recorded[branch].items()]
+    return rows
+
+
+def chosen_rows(case: str, batch: Batch, out: Output, base: float, arrays: dict, values: dict) -> list[Row]:
+    """The supervised losses, which only the chosen answers enter, and what they are made of."""
+    losses = {"loss_lm": "answer", "loss_grounding": "grounding", "loss_consistency": "consistency"}
+    rows = [compare(case, name, out.parts[part], values[name], **LOSS) for name, part in losses.items()]
+    events = batch.role != QUESTION
+    owner, intervals = batch.row[events], batch.interval[events]
+    for n, clip in enumerate(batch.features):
+        own = owner == n
+        ours = {"sim_logits": (out.similarity[own, :len(clip)], STATE),
+                "soft_targets": (frame_targets(intervals[own].round(), len(clip), base), TARGET)}
+        rows += [compare(case, f"{name}_{n}", value, arrays[f"{name}_{n}"], **tolerance)
+                 for name, (value, tolerance) in ours.items() if f"{name}_{n}" in arrays]
+    return rows
+
+
+def _scored(inputs: dict, n: int, branch: str) -> list[int]:
+    """The tokens of an answer whose probability counts."""
+    return inputs["conflict_events"][n][-1][THEIRS[branch]]["text"]["logit_token_id"]
+
+
+def _endless(inputs: dict, n: int) -> bool:
+    """Whether the two answers share their first and last token, as they do where only the text differs."""
+    return inputs["conflict_events"][n][-1]["chosen"]["text"]["input_index"][0] == 0
