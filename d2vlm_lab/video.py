@@ -1,9 +1,9 @@
 """Frames of a video at a rate, each with the second at which it is really shown.
 
 decord reads; where it is missing (macOS on arm has no wheel) or fails on a file, PyAV does. Both count seconds from
-the start of the video stream, go by the timestamps in the file (so a variable frame rate is no special case), drop
-what lies before 0 (the lead-in of a cut without re-encoding) and turn the picture as the file asks. In trials with
-hundreds of damaged files neither decoder hung or took the process with it, so they run in it.
+the start of the video stream, go by the timestamps in the file (so a variable frame rate is no special case) and turn
+the picture as the file asks; what a cut without re-encoding left before 0 is dropped. In trials with hundreds of
+damaged files neither decoder hung or took the process with it, so they run in it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ DECODING_ERRORS: tuple[type[Exception], ...] = (av.error.FFmpegError, RuntimeErr
 try:
     import decord
     decord.logging.set_level(decord.logging.QUIET)
-    DECODING_ERRORS += (decord.DECORDError,)
+    DECODING_ERRORS += (decord.DECORDError, decord.DECORDLimitReachedError)
 except ImportError:
     decord = None
 
 AT_ONCE = 32  # native frames held before they are resized
+FAULTS = 1e-9  # share of frames that decord may replace by a neighbour without a word: none
 
 
 class VideoError(LabError):
@@ -82,14 +83,15 @@ class _Decord:
     def __init__(self, path: Path):
         if decord is None:
             raise LabError("decord is not installed; use reader='av'")
-        self.reader = decord.VideoReader(str(path), num_threads=1)
+        self.reader = decord.VideoReader(str(path), num_threads=1, fault_tol=FAULTS)
         times = np.array([self.reader.get_frame_timestamp(i)[0] for i in range(len(self.reader))], dtype=np.float64)
-        self.kept = np.flatnonzero(times >= 0)
-        self.times = times[self.kept].round(6)  # they are float32 inside
+        if (times < 0).any():  # the lead-in of a cut: decord counts frames that it then does not show
+            raise RuntimeError("frames before 0, of which decord loses count")
+        self.times = times.round(6)  # they are float32 inside
 
     def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
         for part in np.split(chosen, range(AT_ONCE, len(chosen), AT_ONCE)):
-            yield self.reader.get_batch(self.kept[part]).asnumpy()
+            yield self.reader.get_batch(part).asnumpy()
 
 
 class _Av:
