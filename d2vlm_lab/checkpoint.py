@@ -68,14 +68,15 @@ class ReferenceParts:
 
 
 def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | None = None, attention: str = "eager",
-                     dtype: torch.dtype | None = None) -> D2VLM:
-    """The authors' checkpoint in `folder` as a model of ours, in evaluation mode.
+                     dtype: torch.dtype | None = None, method: Method | None = None) -> D2VLM:
+    """The authors' checkpoint in `folder` as a model of ours, in evaluation mode, with its own switches or `method`.
 
     `vocabulary` is the vocab.txt of the Q-Former's BERT where the checkpoint does not bring its own.
     """
     parts = reference_parts(folder, vocabulary, attention, dtype)
-    model = D2VLM(parts.frames, parts.language, parts.tokenizer, parts.method, PROMPT)
+    model = D2VLM(parts.frames, parts.language, parts.tokenizer, method or parts.method, PROMPT)
     model.frame_head, model.evidence_head = parts.frame_head, parts.evidence_head
+    model.grounded = True
     return model.eval()
 
 

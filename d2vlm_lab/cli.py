@@ -13,6 +13,8 @@ from .errors import LabError
 COMMANDS = {
     "make-world": ("d2vlm_lab.world.command", "render the synthetic world: videos, questions, exact truth"),
     "gallery": ("d2vlm_lab.world.gallery", "draw videos of a world over the time line of their events"),
+    "pretrain-base": ("d2vlm_lab.pretrain", "make the base checkpoint that laptop ablations start from"),
+    "train": ("d2vlm_lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
     "score": ("d2vlm_lab.metrics.command", "score a predictions file under a named protocol"),
     "parity": ("d2vlm_lab.parity", "compare with numbers recorded from the authors' code"),
     "bench": ("d2vlm_lab.bench", "measure speed and memory, as ratios within one run"),

@@ -56,8 +56,9 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Data:
-    world: str = "data/world-small"  # a folder of make-world; made from world_settings if missing
-    world_settings: tuple[str, ...] = ()  # `key=value` for make-world
+    world: str = "data/world-small"  # a folder of make-world; if it is missing, made with the two settings below
+    world_preset: str = "small"
+    world_settings: tuple[str, ...] = ()  # `key=value`, as for make-world
     train: str = ""  # instead of world: an annotation file in E.T. Instruct style ...
     val: str = ""  # ... one like it for validation ...
     videos: str = ""  # ... and the folder that holds their videos

@@ -70,6 +70,7 @@ class D2VLM(nn.Module):
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
         self.salient = criterion(method.salience, method.salience_value)
+        self.grounded = False  # whether the heads were ever trained
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it runs the frames twice
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 

@@ -9,11 +9,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from .adapter import adapt
 from .batch import PromptFormat
 from .config import Method, resolve
 from .errors import LabError
@@ -35,7 +36,7 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in kept}
     description = {"method": asdict(model.method), "prompt": asdict(model.prompt), "base": base,
                    "frames": describe_frames(model.frames), "language": _language_config(model),
-                   "adapter": _adapter(model)}
+                   "adapter": _adapter(model), "grounded": model.grounded}
     try:
         save_file(tensors, partial / WEIGHTS)
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -61,8 +62,9 @@ def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
         model = D2VLM(build_frames(**description["frames"]), AutoModelForCausalLM.from_config(config), tokenizer,
                       method, prompt)
     if description["adapter"]:
-        model.language = get_peft_model(model.language, LoraConfig(**description["adapter"]))
+        model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     fill(model, folder / WEIGHTS, whole=not description["base"])
+    model.grounded = description["grounded"]
     return model.eval()
 
 

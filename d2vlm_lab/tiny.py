@@ -14,13 +14,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from .frames import FrameEncoder, fingerprint
 
 STOP, PAD = "<end>", "<pad>"
+PLACES = 3  # at which an encoder looks in each frame
 
 
 class TinyFrames(FrameEncoder):
     """Each frame as words: how sure the encoder is of every colour, shape and action, and what else it saw.
 
-    One stream looks at the frame, one at how it differs from its neighbours; they meet while there is still a
-    place in the picture, so that the thing that moves and the colour it has are bound.
+    One stream looks at the frame, one at how it differs from its neighbours. The second says where to look in the
+    first, so that a motion is bound to the colour and the shape of what moves.
     """
 
     tokens_per_frame = 1
@@ -29,36 +30,41 @@ class TinyFrames(FrameEncoder):
         super().__init__()
         self.words, self.size, self.width, self.features, self.channels = tuple(words), size, width, features, channels
         c = channels
-        self.look = _stem(3, c)
-        self.motion = _stem(12, c)
-        self.join = nn.Sequential(
-            nn.Conv2d(2 * c, 2 * c, 3, 2, 1), nn.GroupNorm(4, 2 * c), nn.GELU(),
-            nn.Conv2d(2 * c, 2 * c, 3, 1, 1), nn.GroupNorm(4, 2 * c), nn.GELU())
-        self.summary = nn.Sequential(nn.Linear(4 * c, features), nn.GELU())
+        self.look = nn.Sequential(_stem(3, c), _block(c, 2 * c), _block(2 * c, 2 * c))
+        self.motion = nn.Sequential(_stem(12, c), _block(c, c))
+        self.where = nn.Conv2d(c, PLACES, 1)
+        self.summary = nn.Sequential(nn.Linear(2 * c * PLACES + 2 * c, features), nn.GELU(),
+                                     nn.Linear(features, features), nn.GELU())
         self.probe = nn.Linear(features, len(words))
         self.projector = nn.Linear(len(words) + features, width)
 
     @cached_property
     def id(self) -> str:
         """Changes with the frozen weights, so that cached features are never another encoder's."""
-        frozen = nn.ModuleList([self.look, self.motion, self.join, self.summary, self.probe])
+        frozen = nn.ModuleList([self.look, self.motion, self.where, self.summary, self.probe])
         return f"tiny-{fingerprint(frozen, self.words)}"
 
     def see(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, F, H, W, 3) -> word logits (B, F, words), summary (B, F, features)."""
-        x = frames.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
-        near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
-        n = x.shape[1]
-        change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)
-        y = self.join(torch.cat([self.look(x.flatten(0, 1)), self.motion(change.flatten(0, 1))], 1))
-        y = self.summary(torch.cat([y.amax((-1, -2)), y.mean((-1, -2))], -1)).unflatten(0, x.shape[:2])
-        return self.probe(y), y
+        """uint8 (B, F, H, W, 3) -> logits of the words (B, F, words), what is where (B F, 2 channels, h, w)."""
+        summary, look = self._summarize(frames)
+        return self.probe(summary), look
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary."""
-        logits, summary = self.see(frames[None])
-        return torch.cat([logits.sigmoid(), summary], -1)[0]
+        summary, _ = self._summarize(frames[None])
+        return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
+
+    def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        x = frames.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
+        n = x.shape[1]
+        change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)
+        look, motion = self.look(x.flatten(0, 1)), self.motion(change.flatten(0, 1))
+        place = self.where(motion).flatten(2).softmax(-1)  # (B F, places, pixels): where something changes
+        moving = torch.einsum("bpn,bcn->bpc", place, look.flatten(2))
+        y = torch.cat([moving.flatten(1), motion.amax((-1, -2)), motion.mean((-1, -2))], -1)
+        return self.summary(y).unflatten(0, x.shape[:2]), look
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
         return self.projector(features)
@@ -97,8 +103,11 @@ def tiny_language(vocabulary: int, width: int = 96, layers: int = 3, heads: int 
 
 def _stem(inputs: int, channels: int) -> nn.Sequential:
     """64 x 64 -> 16 x 16."""
-    return nn.Sequential(nn.Conv2d(inputs, channels, 5, 2, 2), nn.GELU(),
-                         nn.Conv2d(channels, channels, 3, 2, 1), nn.GroupNorm(4, channels), nn.GELU())
+    return nn.Sequential(nn.Conv2d(inputs, channels, 5, 2, 2), nn.GELU(), _block(channels, channels, 2))
+
+
+def _block(inputs: int, channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, channels, 3, stride, 1), nn.GroupNorm(4, channels), nn.GELU())
 
 
 def word_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -11,63 +11,23 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
+from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from .batch import END, EVIDENCE
 from .config import RunConfig
 from .data import Collator
 from .errors import LabError
 from .model import D2VLM
 from .sample import atomic_path
-from .saved import fill, save, trained
+from .saved import fill, save
 from .settings import to_dict
-
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "query_key_value", "dense")
 
 
 class NotFinite(LabError):
     """A loss part became NaN or infinite."""
-
-
-def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
-    """Freeze everything, then open what `config.adapter` names, the two heads always among it."""
-    adapter, language = config.adapter, model.language
-    model.requires_grad_(False)
-    model.frame_head.requires_grad_(True)
-    model.evidence_head.requires_grad_(True)
-    model.frames.open(adapter.frames)
-    if adapter.targets == "all":
-        language.requires_grad_(True)
-    elif adapter.targets != "none":
-        new_rows = [model.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, END)]
-        tables = _table_names(language)
-        model.language = get_peft_model(language, LoraConfig(
-            r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout,
-            target_modules=target_modules(language, adapter.targets),
-            use_dora=adapter.variant == "dora", use_rslora=adapter.variant == "rslora",
-            trainable_token_indices=dict.fromkeys(tables, new_rows) if adapter.embeddings == "evidence" else None))
-    if adapter.embeddings == "all":
-        for table in (model.language.get_input_embeddings(), model.language.get_output_embeddings()):
-            table.weight.requires_grad_(True)
-    return model
-
-
-def target_modules(language: torch.nn.Module, targets: str) -> list[str]:
-    """Names of the decoder's linear layers: those of its attention, or all of them."""
-    linear = {name.rsplit(".", 1)[-1] for name, module in language.get_decoder().named_modules()
-              if isinstance(module, torch.nn.Linear)}
-    chosen = sorted(linear if targets == "linear" else linear & set(ATTENTION))
-    if not chosen:
-        raise LabError(f"adapter.targets={targets}: no such layers among {', '.join(sorted(linear))}")
-    return chosen
-
-
-def _table_names(language) -> list[str]:
-    tables = {id(language.get_input_embeddings()), id(language.get_output_embeddings())}
-    return [name for name, module in language.named_modules() if id(module) in tables]
 
 
 class GroundedTrainer(Trainer):
@@ -182,7 +142,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     warmup, decay = round(t.warmup * t.steps), max(1, round(t.decay * t.steps))
     return TrainingArguments(
-        output_dir=str(folder / "checkpoints"), logging_dir=str(folder / "tensorboard"), report_to=["tensorboard"],
+        output_dir=str(folder / "checkpoints"), report_to="none",
         max_steps=t.steps, per_device_train_batch_size=t.videos, per_device_eval_batch_size=t.videos,
         gradient_accumulation_steps=t.accumulate, learning_rate=t.learning_rate, weight_decay=t.weight_decay,
         lr_scheduler_type="warmup_stable_decay", warmup_steps=warmup,
@@ -201,11 +161,13 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, val: Dataset, folder: P
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=val, config=config,
         data_collator=Collator(model.tokenizer, model.prompt), evaluate_grounding=evaluate_grounding,
-        callbacks=[History(folder / "history.jsonl"), Complete()])
+        callbacks=[History(folder / "history.jsonl"), Complete(),
+                   TensorBoardCallback(SummaryWriter(folder / "tensorboard"))])
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:
         model.language.gradient_checkpointing_enable({"use_reentrant": False})
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    model.grounded = True
     if trainer.is_world_process_zero():
         save(model, folder / "model", base=config.parts.start)
     return result.metrics
@@ -225,5 +187,3 @@ def same_run(folder: Path, config: RunConfig) -> None:
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
 
-
-__all__ = ["fit", "prepare", "trained"]

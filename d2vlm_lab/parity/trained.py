@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from pathlib import Path
 
+from ..adapter import prepare
 from ..checkpoint import their_name
 from ..config import Adapter, RunConfig
 from ..model import D2VLM
-from ..train import prepare
 from .compare import EXACT, Found, compare, read_json
 
 FRAMES = {"attention": "attention", "projector": "projector", "qformer": "all", "llm": "all"}  # their tuning modes
@@ -21,9 +20,7 @@ def trained_rows(model: D2VLM, folder: Path) -> Found:
     for name, theirs in read_json(folder / "trainable.json").items():
         case, adapter = f"training/{name}", _adapter(name, theirs)
         config = RunConfig(adapter=adapter)
-        with warnings.catch_warnings():  # peft asks the language model by a name that transformers has changed
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            opened = prepare(deepcopy(model), config)
+        opened = prepare(deepcopy(model), config)
         ours = {_plain(parameter) for parameter, value in opened.named_parameters() if value.requires_grad}
         names = {parameter.removeprefix("base_model.model.") for parameter in theirs["trainable"]}
         rows.append(compare(case, "trained on one side only", len(ours ^ names), 0, **EXACT))
