@@ -172,10 +172,13 @@ def _resize(frames: np.ndarray, size: int | None) -> np.ndarray:
 
 def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarray], fps: float,
                  quality: int = 20) -> None:
-    """(F, H, W, 3) uint8 frames as H.264; one thread, so that the same frames give the same file."""
+    """(F, H, W, 3) uint8 frames as H.264, the same file for the same frames.
+
+    That takes one thread and no B-frames: with them x264 decides differently from run to run on small pictures.
+    """
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000),
-                                      options={"preset": "veryfast", "crf": str(quality)})
+                                      options={"preset": "veryfast", "crf": str(quality), "bf": "0"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
