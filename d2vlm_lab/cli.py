@@ -11,6 +11,7 @@ from .errors import LabError
 
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
 COMMANDS = {
+    "demo": ("d2vlm_lab.demo", "make the small world, read it back, score trivial answers, draw a gallery"),
     "make-world": ("d2vlm_lab.world.command", "render the synthetic world: videos, questions, exact truth"),
     "gallery": ("d2vlm_lab.world.gallery", "draw videos of a world over the time line of their events"),
     "pretrain-base": ("d2vlm_lab.pretrain", "make the base checkpoint that laptop ablations start from"),

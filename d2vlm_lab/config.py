@@ -94,8 +94,8 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    samples: int = 200  # of the validation split, while training
-    tasks: tuple[str, ...] = ("tvg", "gvq")
+    samples: int = 100  # of each task, from the validation split, while training
+    tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")
     batch: int = 32
     max_new_tokens: int = 96
 

@@ -35,6 +35,7 @@ from .world.config import WorldConfig, preset
 from .world.make import make_world
 
 CACHE = "data/cache"
+NAMED = ("tvg", "gvq")  # questions that name one event
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,13 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
 
 
 def chosen(val: Split, config: RunConfig) -> list[Sample]:
-    """The validation questions that a run is judged on: an even draw from the wanted tasks."""
-    wanted = [s for s in val.samples if s.task in config.evaluation.tasks and s.answer]
-    n = min(config.evaluation.samples, len(wanted))
-    return [wanted[i] for i in np.linspace(0, len(wanted) - 1, n).round().astype(int)] if n else []
+    """The validation questions that a run is judged on: those about events, an even draw from each wanted task."""
+    picked = []
+    for task in config.evaluation.tasks:
+        wanted = [s for s in val.samples if s.task == task and s.events]
+        n = min(config.evaluation.samples, len(wanted))
+        picked += [wanted[i] for i in np.linspace(0, len(wanted) - 1, n).round().astype(int)] if n else []
+    return picked
 
 
 def reader(config: RunConfig, model: D2VLM, videos: Path) -> Reader:
@@ -134,17 +138,23 @@ def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConf
     if not samples:
         return {}
     decoding = Decoding(config.evaluation.max_new_tokens)
-    return grounding_scores(list(predict(model, samples, read, decoding, config.evaluation.batch)))
+    predictions = list(predict(model, samples, read, decoding, config.evaluation.batch))
+    scores = grounding_scores([p for p in predictions if p.sample.task in NAMED], "named")
+    for task in sorted({sample.task for sample in samples}):
+        scores |= grounding_scores([p for p in predictions if p.sample.task == task], task)
+    return scores
 
 
-def grounding_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Means over questions: matched F1 at 0.5 and mean IoU, exact text, and how many intervals were given."""
+def grounding_scores(predictions: Sequence[Prediction], group: str) -> dict[str, float]:
+    """Means over questions: matched F1 at 0.5 and mean IoU, exact text, and how many intervals too many were given."""
+    if not predictions:
+        return {}
     found = interval_f1_miou([p.intervals for p in predictions],
                              [[e.interval for e in p.sample.events] for p in predictions], (0.5,))
-    return {"F1@0.5": found["F1@0.5"], "mIoU": found["mIoU"],
-            "exact_text": float(np.mean([_words(p) == _truth(p.sample) for p in predictions])),
-            "intervals": float(np.mean([len(p.intervals) for p in predictions])),
-            "events": float(np.mean([len(p.sample.events) for p in predictions]))}
+    scores = {"F1@0.5": found["F1@0.5"], "mIoU": found["mIoU"],
+              "exact_text": float(np.mean([_words(p) == _truth(p.sample) for p in predictions])),
+              "surplus": float(np.mean([len(p.intervals) - len(p.sample.events) for p in predictions]))}
+    return {f"{group}_{name}": round(value, 4) for name, value in scores.items()}
 
 
 def _words(prediction: Prediction) -> str:
