@@ -17,15 +17,17 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.datasets import et_bench
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.evidence import compose, render, write
+from d2vlm_lab.metrics.etbench import score_etbench
 from d2vlm_lab.sample import validate
 from d2vlm_lab.settings import from_dict
 from d2vlm_lab.video import read_frames
 from d2vlm_lab.world import PRESETS, WorldConfig, baselines, load
+from d2vlm_lab.world.asker import Asker
 from d2vlm_lab.world.baselines import iou
 from d2vlm_lab.world.labels import frame_labels, frame_words
 from d2vlm_lab.world.make import make_world, questions_of, sample_scenes
 from d2vlm_lab.world.phrases import NEVER, ORDINALS, VERBS
-from d2vlm_lab.world.questions import TASKS, Asker
+from d2vlm_lab.world.questions import TASKS
 from d2vlm_lab.world.render import render as draw
 from d2vlm_lab.world.scene import from_truth, sample_scene, to_truth
 
@@ -131,7 +133,7 @@ def test_all_samples_are_valid_and_their_times_are_of_the_events(world):
             assert sample.video.startswith(split)
             for event in sample.events:
                 assert event.interval in happens[sample.video]
-                assert event.caption in ("", happens[sample.video][event.interval])
+                assert event.caption in ("", happens[sample.video][event.interval]) or sample.task in ("dvc", "slc")
             if sample.task != "eca":
                 assert all(span in happens[sample.video] for span in sample.question_intervals)
     assert set(ids.values()) == {1}
@@ -287,8 +289,24 @@ def test_dense_captions_are_read_back_by_the_rule_of_the_scorers(world):
         if sample.task in ("dvc", "slc"):
             text = render(compose(sample.events, sample.answer)).split("</evi>")[1]
             found = re.findall(r"([\d.]+) - ([\d.]+), (.*?)\.(?=\s|$)", text)
-            assert [(float(a), float(b)) for a, b, _ in found] == [e.interval for e in sample.events]
+            assert [(float(a), float(b), c) for a, b, c in found] == [(*e.interval, e.caption) for e in sample.events]
             assert all(len(caption) > 5 for _, _, caption in found)
+
+
+@pytest.mark.parametrize("protocol", ["clean", "d2vlm", "etbench"])
+def test_the_scorers_give_full_marks_to_the_truth_and_few_to_one_answer_for_all(world, protocol):
+    records = json.loads((world.folder / "etbench.json").read_text())
+    asked = [sample for scene in sample_scenes(world.config) if scene.split == "test"
+             for sample in questions_of(scene, world.config)]
+    truth = [record | {"a": render(compose(s.events, s.answer))} for record, s in zip(records, asked)]
+    guess = [record | {"a": "0.0 - 15.5 </evi> (A) It happens in 0.0 - 15.5."} for record in records]
+    if protocol == "etbench":  # made for answers without a grounding stage
+        truth = [record | {"a": record["a"].split("</evi> ")[-1]} for record in truth]
+    best, worst = (score_etbench(answers, protocol, captions=False).averages for answers in (truth, guess))
+    assert set(best) == set(worst) and len(best) >= 12
+    for column, value in best.items():
+        assert value is None or value > 0.999, column
+        assert value is None or (worst[column] or 0) < 0.8, column
 
 
 def test_the_same_seed_gives_the_same_bytes_however_many_processes_work(world, tmp_path):

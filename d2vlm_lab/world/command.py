@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--overwrite", action="store_true", help="replace a world made with other settings")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="any knob, for example events=[2,5]")
-    knobs = "\n".join(f"  {f.name}={f.default}" for f in fields(WorldConfig))
+    knobs = "\n".join(f"  {f.name}={_yaml(f.default)}" for f in fields(WorldConfig))
     parser.epilog = f"knobs, with the values of `small`:\n{knobs}"
 
 
@@ -39,3 +39,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{split}: {len(world.truth(split))} videos, {len(samples)} questions ({tasks})")
     print(table(world.baselines))
     print(f"{args.out}: ready after {time.perf_counter() - start:.0f} s")
+
+
+def _yaml(value) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

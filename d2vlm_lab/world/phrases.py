@@ -51,13 +51,13 @@ EVS = (
 )
 VHD_ONE = ("show the {name} in action.", "The highlight is {}.")
 VHD_LONGEST = ("where is the longest event?", "The longest one is {}.")
-DVC = (
-    ("describe every event and when it happens.", "{interval}, the {name} {does}."),
-    ("what is happening, one event after another?", "{interval}, a {name} is {doing}."),
+DVC = (  # with the caption of each event
+    ("describe every event and when it happens.", "the {name} {does}"),
+    ("what is happening, one event after another?", "a {name} is {doing}"),
 )
 SLC = (
-    ("list what the {name} does, step by step.", "{interval}, the {name} {does}."),
-    ("what is the {name} doing, step by step?", "{interval}, a {name} is {doing}."),
+    ("list what the {name} does, step by step.", "the {name} {does}"),
+    ("what is the {name} doing, step by step?", "a {name} is {doing}"),
 )
 TEM_SAME = (
     ("when else does what happens in {} happen?", "It happens again in {all}."),
