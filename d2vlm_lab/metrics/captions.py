@@ -6,9 +6,11 @@ Pairs come in groups (the pairs of one video); a group has one score, as if it w
 from __future__ import annotations
 
 import atexit
+import contextlib
 import subprocess
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,8 +55,11 @@ def tokenize(texts: Sequence[str]) -> dict[str, str]:
 def caption_scores(groups: Sequence[Sequence[Pair]]) -> dict[str, np.ndarray]:
     """Each metric of each group of tokenized pairs; a group without pairs has 0 everywhere."""
     distinct = list(dict.fromkeys(tuple(group) for group in groups if group))
-    meteor_scores, _ = meteor().score(distinct)
-    scores = {group: [*_bleu(group), m, _rouge(group), _cider(group)] for group, m in zip(distinct, meteor_scores)}
+    with ThreadPoolExecutor(1) as java:
+        meteor_scores = java.submit(meteor().score, distinct)
+        others = [(*_bleu(group), _rouge(group), _cider(group)) for group in distinct]
+    scores = {group: [*bleu, m, rouge, cider] for group, (*bleu, rouge, cider), m
+              in zip(distinct, others, meteor_scores.result()[0])}
     table = np.array([scores.get(tuple(group), [0.0] * len(NAMES)) for group in groups]).reshape(-1, len(NAMES))
     return dict(zip(NAMES, table.T))
 
@@ -87,9 +92,10 @@ class Meteor:
 
     def close(self) -> None:
         atexit.unregister(self.close)
-        for stream in (self.process.stdin, self.process.stdout):
-            stream.close()
         self.process.terminate()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
         self.process.wait()
 
     def _ask(self, lines: list[str], answers: int) -> list[str]:
@@ -99,15 +105,15 @@ class Meteor:
         replies = [self.process.stdout.readline().decode().strip() for _ in range(answers)]
         writer.join()
         if not all(replies):
+            self.close()
+            meteor.cache_clear()
             raise LabError("METEOR's Java process ended unexpectedly (it needs about 2 GB of memory)")
         return replies
 
     def _write(self, lines: list[str]) -> None:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the missing replies tell
             self.process.stdin.write("".join(line + "\n" for line in lines).encode())
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the missing replies tell
 
 
 @cache
