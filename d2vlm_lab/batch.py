@@ -83,6 +83,14 @@ class Batch:
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
     positions: Tensor | None = None  # (N, T) where the text does not simply follow the frames
+    preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
+    factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
+
+    @property
+    def learned(self) -> Tensor:
+        """(N,) True on the texts to learn from; rejected answers are only compared."""
+        own = torch.arange(len(self.ids), device=self.ids.device)
+        return torch.ones_like(own, dtype=torch.bool) if self.preferred is None else self.preferred == own
 
     def to(self, device, non_blocking: bool = False) -> Batch:
         def move(value):

@@ -90,7 +90,9 @@ class D2VLM(nn.Module):
         owner = frame_row[row]
         logit = self.compare(evidence, frames, owner)
         frame_mask = prefix.frame_mask[batch.video[row]]
-        grounding = self._grounding_loss(logit, batch.interval[chosen], frame_mask, row)
+        learned = batch.learned[row]
+        grounding = self._grounding_loss(logit[learned], batch.interval[chosen][learned], frame_mask[learned],
+                                         row[learned])
         consistency = self._consistency_loss(batch, evidence, chosen)
         parts = {"answer": answer, "grounding": grounding, "consistency": consistency}
         return Output(sum(parts.values()), parts, logits, targets, target_row, logit, evidence, frame_mask,
@@ -185,7 +187,8 @@ class D2VLM(nn.Module):
         row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
         logits = self.language.get_output_embeddings()(last[row, column])
         targets = batch.labels[row, column + 1]
-        loss = F.cross_entropy(logits.float(), targets) if len(targets) else logits.sum() * 0
+        learned = batch.learned[row]
+        loss = F.cross_entropy(logits[learned].float(), targets[learned]) if learned.any() else logits.sum() * 0
         return loss, logits, targets, row
 
     def _grounding_loss(self, logits: Tensor, intervals: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
@@ -196,9 +199,11 @@ class D2VLM(nn.Module):
 
     def _consistency_loss(self, batch: Batch, evidence: Tensor, chosen: Tensor) -> Tensor:
         index = chosen.cumsum(0) - 1  # from the batch's evidence tokens to those that were compared
-        first, second = index[batch.pairs].unbind(-1)
+        owner = batch.row[batch.pairs[:, 0]]
+        learned = batch.learned[owner]
+        first, second = index[batch.pairs[learned]].unbind(-1)
         each = consistency_loss(evidence[first], evidence[second]).float()
-        return self.method.consistency_weight * mean_by_sample(each, batch.row[batch.pairs[:, 0]])
+        return self.method.consistency_weight * mean_by_sample(each, owner[learned])
 
     def _word_embeddings(self, ids: Tensor) -> Tensor:
         return self.language.get_input_embeddings()(ids)

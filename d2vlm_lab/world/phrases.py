@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # what a thing does: "it ...", "does it ...?", "it is ...", and the one word that stands for it on a frame
 VERBS = {
     "moves left": ("move left", "moving left", "left"),
@@ -84,3 +86,12 @@ def forms(name: str, action: str) -> dict[str, str]:
 
 def with_options(question: str, options: list[str]) -> str:
     return f"{question} " + " ".join(f"({letter}) {option}" for letter, option in zip("ABCDE", options))
+
+
+def facts(colors: Sequence[str], shapes: Sequence[str], actions: Sequence[str]) -> dict[str, list[tuple[str, ...]]]:
+    """What can be told wrong about an event of a world: kind -> things, each in all its forms."""
+    return {"color": [(color,) for color in colors], "object": [(shape,) for shape in shapes],
+            "action": [(action, *VERBS[action][:2]) for action in actions],
+            "order": [(f"{word} time", f"{word} one") for word in ORDINALS],
+            "sequence": [("next", "after that"), ("before", "before that")],
+            "option": [(f"({letter})",) for letter in "ABCD"]}
