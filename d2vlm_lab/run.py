@@ -64,6 +64,8 @@ def train(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -
     watch = group_by_video(held_out, config.training.texts, 0)
     sets = [Groups(g, read, model.tokenizer, model.prompt, model.method, skips) for g in (groups, watch)]
     fit(model, config, *sets, folder, lambda m: judge(m, held_out, read, config))
+    if int(os.environ.get("RANK", 0)):
+        return {}  # of several processes, the first one scores and writes
     metrics = {"validation": judge(model, held_out, read, config), "skipped": dict(skips.reasons),
                "seconds": round(time.time() - started, 1), "checkpoint": checkpoint_id(folder / "model")}
     with atomic_path(folder / "metrics.json") as partial:

@@ -97,25 +97,30 @@ class GroundedTrainer(Trainer):
 
 
 class History(TrainerCallback):
-    """Everything that is logged, as JSON Lines beside the run, with the seconds of training behind it."""
+    """Everything that is logged, as JSON Lines beside the run, with the time behind it: on the clock and of the CPU."""
 
     def __init__(self, path: Path):
-        self.path, self.before, self.started = path, 0.0, None
+        self.path, self.before, self.started = path, {"seconds": 0.0, "cpu_seconds": 0.0}, None
 
     def on_train_begin(self, args, state, control, **_):
-        self.started = time.time()
+        self.started = _clocks()
         if state.is_world_process_zero and self.path.exists():  # a resumed run forgets what came after its checkpoint
             kept = [line for line in map(json.loads, self.path.read_text().splitlines())
                     if line["step"] <= state.global_step]
-            self.before = kept[-1]["seconds"] if kept else 0.0
+            self.before = {name: kept[-1][name] for name in self.before} if kept else self.before
             with atomic_path(self.path) as partial:
                 partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(self, args, state, control, logs=None, **_):
         if state.is_world_process_zero and logs:
-            seconds = round(self.before + time.time() - (self.started or time.time()), 2)
+            now, started = _clocks(), self.started or _clocks()
+            spent = {name: round(self.before[name] + now[name] - started[name], 2) for name in now}
             with open(self.path, "a", encoding="utf-8") as out:
-                out.write(json.dumps({"step": state.global_step, "seconds": seconds} | logs) + "\n")
+                out.write(json.dumps({"step": state.global_step} | spent | logs) + "\n")
+
+
+def _clocks() -> dict[str, float]:
+    return {"seconds": time.time(), "cpu_seconds": time.process_time()}
 
 
 class Complete(TrainerCallback):
