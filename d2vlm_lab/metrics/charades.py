@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -57,7 +58,7 @@ def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> di
 
 def _converted(record: dict) -> dict | list:
     """[] where nothing can be read, and where the official script stops: no evidence, or a malformed number."""
-    reading = quirks.malformed_numbers_fail(split_intervals)(record["a"])
+    reading = quirks.malformed_numbers_fail(partial(split_intervals, forgiven=""))(record["a"])
     if not reading.evidence:
         return []
     interval = (reading.intervals or reading.evidence)[0]

@@ -1,7 +1,7 @@
 """Times and captions out of an answer's text, exactly as the published scorers read them.
 
 Two families: *plain* reads the whole text, *split* takes evidence from before a delimiter and the answer from after
-it. Their slips are kept (`docs` of each function say which); `reading.py` is how answers should be read.
+it. Their slips are kept; `reading.py` is how answers should be read.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def plain_intervals(text: str) -> Reading:
     return Reading(_ordered(found))
 
 
-def split_intervals(text: str, delimiter: str = END) -> Reading:
+def split_intervals(text: str, delimiter: str = END, forgiven: str = ".") -> Reading:
     """The first part is evidence, as written; the last part is the answer, final dots of its "a - b" forgiven."""
     parts = text.lower().split(delimiter.lower())
     if len(parts) < 2:
         return Reading()
     evidence = _floats(RANGE.findall(parts[0]))
-    stripped = [(a.rstrip("."), b.rstrip(".")) for a, b in RANGE.findall(parts[-1])]
+    stripped = [(a.rstrip(forgiven), b.rstrip(forgiven)) for a, b in RANGE.findall(parts[-1])]
     found = _floats(stripped) or _floats(TO.findall(parts[-1])) or _beside_keywords(parts[-1])
     return Reading(_ordered(found), tuple(evidence))
 
