@@ -87,6 +87,8 @@ class _Decord:
         times = np.array([self.reader.get_frame_timestamp(i)[0] for i in range(len(self.reader))], dtype=np.float64)
         if (times < 0).any():  # the lead-in of a cut: decord counts frames that it then does not show
             raise RuntimeError("frames before 0, of which decord loses count")
+        if (np.diff(times) <= 0).any():
+            raise RuntimeError("timestamps that do not increase")
         self.times = times.round(6)  # they are float32 inside
 
     def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
@@ -96,8 +98,8 @@ class _Decord:
 
 class _Av:
     def __init__(self, path: Path):
-        self.path = str(path)
-        with av.open(self.path) as container:
+        self.path = path
+        with _open(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
             pts = {packet.pts for packet in container.demux(stream) if packet.pts is not None}
@@ -106,7 +108,7 @@ class _Av:
 
     def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
         wanted, held = set(self.pts[chosen].tolist()), []
-        with av.open(self.path) as container:  # anew: not every format can seek back to its start
+        with _open(self.path) as container:  # anew: not every format can seek back to its start
             for frame in container.decode(container.streams.video[0]):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
@@ -122,6 +124,10 @@ class _Av:
 _READERS = {"decord": _Decord, "av": _Av}
 
 
+def _open(path: Path):
+    return av.open(str(path), metadata_errors="replace")  # a title in another encoding is no reason to fail
+
+
 def _check(path: Path) -> float:
     """The seconds that the file announces (0 where it does not); errors for what holds no video at all."""
     if not path.is_file():
@@ -129,7 +135,7 @@ def _check(path: Path) -> float:
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty")
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: the file holds no video stream")
             stream = container.streams.video[0]
@@ -144,7 +150,8 @@ def _check(path: Path) -> float:
 def _check_times(path: Path, times: np.ndarray, promised: float) -> None:
     if not len(times):
         raise VideoError(f"{path}: no frame can be decoded")
-    if times[-1] < 0.9 * promised - 2:  # the last frame may stay for a while
+    longest = np.diff(times).max(initial=0)  # for how long a frame may stay here
+    if promised - times[-1] > max(1.0, 0.1 * promised, 3 * longest):
         raise VideoError(f"{path}: the frames end at {times[-1]:.1f} s, but the file announces {promised:.1f} s; "
                          "it is truncated")
 

@@ -30,10 +30,12 @@ def number(frame):
     return int((frame[2, :, 0] > 128).sum()) - 1
 
 
-def write(path, frames=None, fps=10, codec="libx264", milliseconds=None, rotation=0, movflags=None, options=None):
+def write(path, frames=None, fps=10, codec="libx264", milliseconds=None, rotation=0, movflags=None,
+          b_frames=False):
     frames = pictures() if frames is None else frames
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
-        stream = container.add_stream(codec, rate=fps, options=options)
+        stream = container.add_stream(codec, rate=fps, options={} if b_frames else {"bf": "0"})
+        stream.thread_count = 1
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
         if milliseconds is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
@@ -67,15 +69,15 @@ def test_the_same_frames_give_the_same_file(tmp_path):
 
 
 @needs_decord
-@pytest.mark.parametrize("case", ["plain.mp4", "plain.mkv", "plain.webm", "plain.avi", "odd.mp4", "variable.mp4",
-                                  "rotated.mp4", "upside_down.mp4"])
+@pytest.mark.parametrize("case", ["plain.mp4", "b_frames.mp4", "plain.mkv", "plain.webm", "plain.avi", "odd.mp4",
+                                  "variable.mp4", "rotated.mp4", "upside_down.mp4"])
 def test_both_readers_return_the_same_frames_and_times(tmp_path, case):
     path = tmp_path / case
     codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(path.suffix, "libx264")
     steps = np.random.default_rng(0).integers(20, 300, 40)
     write(path, pictures(height=50, width=86) if "odd" in case else pictures(height=64, width=96), codec=codec,
           milliseconds=steps.cumsum() if "variable" in case else None,
-          rotation={"rotated.mp4": 90, "upside_down.mp4": 180}.get(case, 0))
+          b_frames="b_frames" in case, rotation={"rotated.mp4": 90, "upside_down.mp4": 180}.get(case, 0))
     for sampling in ({}, {"fps": 3, "size": 32}, {"fps": 2, "max_frames": 5}):
         one, other = (read_frames(path, **sampling, reader=reader) for reader in ("decord", "av"))
         assert np.array_equal(one.frames, other.frames)
@@ -95,11 +97,10 @@ def test_with_a_variable_frame_rate_times_are_those_in_the_file(tmp_path, reader
 @pytest.mark.parametrize("reader", [None, "av"])
 def test_a_rotated_video_is_shown_upright(tmp_path, reader):
     """In a width at which decord gives up, too."""
-    same = {"options": {"bf": "0"}}  # with B-frames, two files of the same frames may differ
-    clip = read_frames(write(tmp_path / "r.mp4", rotation=90, **same), reader=reader)
+    clip = read_frames(write(tmp_path / "r.mp4", rotation=90), reader=reader)
     assert clip.frames.shape[1:3] == (64, 48)
-    upright = np.rot90(read_frames(write(tmp_path / "p.mp4", **same), reader=reader).frames, 1, (1, 2))
-    assert np.array_equal(clip.frames, upright)
+    upright = np.rot90(pictures(), 1, (1, 2)).astype(int)
+    assert np.abs(clip.frames - upright).mean() < 4 < np.abs(clip.frames - upright[:, ::-1, ::-1]).mean()
 
 
 @pytest.mark.parametrize("reader", [None, "av"])
@@ -135,13 +136,14 @@ def broken(folder):
     """One file of each kind that holds no readable video, by what is wrong with it."""
     good = write(folder / "good.mp4", movflags="faststart").read_bytes()
     late = write(folder / "late.mp4").read_bytes()
+    matroska = write(folder / "good.mkv", pictures(60)).read_bytes()
     noise = bytearray(good)
     dice = random.Random(0)
     for _ in range(2000):
         noise[dice.randrange(good.index(b"mdat") + 4, len(good))] = dice.randrange(256)
     contents = {"empty": b"", "text": b"no video\n" * 500, "random": dice.randbytes(20000), "corrupt": bytes(noise),
                 "index lost": late[:len(late) // 2], "cut in half": good[:len(good) // 2], "cut late": good[:-200],
-                "matroska cut": write(folder / "good.mkv", pictures(60)).read_bytes()[:3000]}
+                "matroska cut": matroska[:len(matroska) // 2]}
     for name, content in contents.items():
         (folder / f"{name}.mp4").write_bytes(content)
     with av.open(str(folder / "sound only.mp4"), "w") as container:
@@ -168,7 +170,7 @@ def test_every_broken_file_is_one_clear_error_that_names_it(tmp_path, reader):
 
 @needs_decord
 def test_where_decord_fails_the_other_reader_takes_over(tmp_path):
-    path = write(tmp_path / "stream.ts")
+    path = write(tmp_path / "stream.ts", b_frames=True)
     with pytest.raises(VideoError):
         read_frames(path, reader="decord")
     assert [number(frame) for frame in read_frames(path).frames] == list(range(40))
