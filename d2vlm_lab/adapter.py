@@ -25,6 +25,8 @@ def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
     model.frames.open(adapter.frames)
     if adapter.targets == "all":
         language.requires_grad_(True)
+    elif isinstance(language, PeftModel):
+        go_on(language, config)
     elif adapter.targets != "none":
         new_rows = [model.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, END)]
         tables = _table_names(language)
@@ -37,6 +39,24 @@ def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
         for table in (model.language.get_input_embeddings(), model.language.get_output_embeddings()):
             table.weight.requires_grad_(True)
     return model
+
+
+def go_on(language: PeftModel, config: RunConfig) -> None:
+    """Train the adapter that a checkpoint brings along; one of another shape is an error, not a second adapter."""
+    theirs, mine = language.peft_config["default"], config.adapter
+    if mine.targets == "none":
+        return
+    given = {"rank": theirs.r, "alpha": theirs.lora_alpha, "dropout": theirs.lora_dropout,
+             "variant": "dora" if theirs.use_dora else "rslora" if theirs.use_rslora else "lora"}
+    for name, value in given.items():
+        if getattr(mine, name) != value:
+            raise LabError(f"adapter.{name} is {getattr(mine, name)}, but the adapter in parts.start has {value}; "
+                           "training goes on with that one")
+    targets = set(target_modules(language, mine.targets))
+    if targets != set(theirs.target_modules):
+        raise LabError(f"adapter.targets={mine.targets} is {', '.join(sorted(targets))}, but the adapter in "
+                       f"parts.start is on {', '.join(sorted(theirs.target_modules))}; training goes on with that one")
+    language.set_adapter("default")
 
 
 def adapt(language: PreTrainedModel, config: LoraConfig) -> PeftModel:

@@ -15,6 +15,7 @@ COMMANDS = {
     "make-world": ("d2vlm_lab.world.command", "render the synthetic world: videos, questions, exact truth"),
     "gallery": ("d2vlm_lab.world.gallery", "draw videos of a world over the time line of their events"),
     "pretrain-base": ("d2vlm_lab.pretrain", "make the base checkpoint that laptop ablations start from"),
+    "make-preferences": ("d2vlm_lab.make_preferences", "put wrong answers beside right ones, one factor at a time"),
     "train": ("d2vlm_lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
     "score": ("d2vlm_lab.metrics.command", "score a predictions file under a named protocol"),
     "parity": ("d2vlm_lab.parity", "compare with numbers recorded from the authors' code"),

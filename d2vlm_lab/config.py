@@ -93,6 +93,24 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """Chosen answers against rejected ones, beside the supervised losses on the chosen ones; starts where SFT ended."""
+
+    form: Literal["off", "fpo", "dpo"] = "off"  # log-probabilities of text and grounding, or of the text alone
+    reference: bool = False  # count from the policy as it was at the start, as in the paper; not so in the release
+    beta: float = 0.1
+    text_weight: float = 1.0
+    grounding_weight: float = 1.0
+    average: bool = False  # over tokens and over frames; sums let long answers and long videos weigh more
+    weight: float = 1.0  # of the preference term
+    supervised: float = 1.0  # of the supervised losses
+    rejects: int = 1  # for each chosen answer
+    factors: tuple[Literal["when", "which", "what", "how"], ...] = ("when", "which", "what", "how")
+    file: str = ""  # of make-preferences, or the authors'; empty: the training samples, perturbed as they are read
+    recipe: tuple[str, ...] = ()  # `key=value`, as for make-preferences
+
+
+@dataclass(frozen=True)
 class Evaluation:
     samples: int = 100  # of each task, from the validation split, while training
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")
@@ -107,6 +125,7 @@ class RunConfig:
     adapter: Adapter = field(default_factory=Adapter)
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
+    preference: Preference = field(default_factory=Preference)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
 
@@ -130,6 +149,14 @@ class RunConfig:
              "training.steps, videos, texts and accumulate must be positive")
         need(min(training.warmup, training.decay) >= 0 and training.warmup + training.decay <= 1,
              "training.warmup and training.decay are shares of the steps that add up to at most 1")
+        wish = self.preference
+        need(wish.form == "off" or wish.rejects > 0, "preference.rejects must be positive")
+        need(wish.form == "off" or bool(wish.factors), "preference.factors: name at least one")
+        need(wish.beta > 0, f"preference.beta is {wish.beta}; it must be positive")
+        need(min(wish.text_weight, wish.grounding_weight, wish.weight, wish.supervised) >= 0,
+             "the weights of preference cannot be negative")
+        need(wish.form == "off" or method.style != "digits" or wish.grounding_weight == 0 or wish.form == "dpo",
+             "preference.form=fpo needs evidence tokens to score; with method.style=digits use form=dpo")
         need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
 
 

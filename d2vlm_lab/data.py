@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch.utils.data import Dataset
 
 from .batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
@@ -19,6 +21,7 @@ from .sample import Sample, SampleError
 from .video import VideoError
 
 Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
+Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with wrong answers, and what is wrong
 
 
 class SkippedSamples(LabError):
@@ -33,6 +36,8 @@ class Group:
     texts: tuple[Text, ...]
     names: tuple[str, ...]
     question: str | None  # for frame encoders that look with a question in mind
+    preferred: tuple[int, ...] = ()  # for each text, the chosen one that it is compared with; itself where chosen
+    factors: tuple[str, ...] = ()  # what is wrong with each text; "" where chosen
 
 
 class Skips:
@@ -46,13 +51,16 @@ class Skips:
             self.seen = {json.loads(line)["sample"] for line in path.read_text(encoding="utf-8").splitlines()}
 
     def add(self, sample: Sample, reason: str, message: str) -> None:
-        if sample.id in self.seen:
+        self.note(sample.id, sample.video, reason, message)
+
+    def note(self, name: str, video: str, reason: str, message: str) -> None:
+        if name in self.seen:
             return
-        self.seen.add(sample.id)
+        self.seen.add(name)
         self.reasons[reason] += 1
         if self.path is not None:
             with open(self.path, "a", encoding="utf-8") as out:
-                out.write(json.dumps({"sample": sample.id, "video": sample.video, "reason": reason,
+                out.write(json.dumps({"sample": name, "video": video, "reason": reason,
                                       "message": message}) + "\n")
         if len(self.seen) > self.share * self.total:
             raise SkippedSamples(f"{len(self.seen)} of {self.total} samples cannot be used (data.bad_share is "
@@ -113,8 +121,8 @@ class Groups(Dataset):
     """One item per group of questions; an unusable sample leaves its group, an unusable video its whole group."""
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
-                 method: Method, skips: Skips):
-        self.groups, self.read, self.skips = groups, read, skips
+                 method: Method, skips: Skips, rejects: Rejects | None = None):
+        self.groups, self.read, self.skips, self.rejects = groups, read, skips, rejects
         self.tokenizer, self.prompt, self.method = tokenizer, prompt, method
 
     def __len__(self) -> int:
@@ -128,14 +136,21 @@ class Groups(Dataset):
             for sample in samples:
                 self.skips.add(sample, "video", str(error))
             return None
-        texts, names = [], []
+        texts, names, preferred, factors = [], [], [], []
         for sample in samples:
             try:
-                texts.append(encode_sample(sample, clip, self.tokenizer, self.prompt, self.method))
-                names.append(sample.id)
+                wrong = self.rejects(sample) if self.rejects else ()
+                answers = [encode_sample(s, clip, self.tokenizer, self.prompt, self.method)
+                           for s in (sample, *(rejected for rejected, _ in wrong))]
             except SampleError as error:
                 self.skips.add(sample, "text", f"sample {sample.id}: {error}")
-        return Group(clip, tuple(texts), tuple(names), samples[0].question) if texts else None
+                continue
+            preferred += [len(texts)] * len(answers)
+            texts += answers
+            names += [sample.id, *(rejected.id for rejected, _ in wrong)]
+            factors += ["", *(factor for _, factor in wrong)]
+        return Group(clip, tuple(texts), tuple(names), samples[0].question, tuple(preferred),
+                     tuple(factors)) if texts else None
 
 
 @dataclass(frozen=True)
@@ -149,6 +164,9 @@ class Collator:
         good = [group for group in groups if group is not None]
         if not good:
             raise LabError("no sample of this batch can be used; see skipped.jsonl")
-        return {"batch": collate([group.clip for group in good], [group.texts for group in good], self.tokenizer,
-                                 self.prompt, [group.question for group in good],
-                                 [name for group in good for name in group.names])}
+        batch = collate([group.clip for group in good], [group.texts for group in good], self.tokenizer, self.prompt,
+                        [group.question for group in good], [name for group in good for name in group.names])
+        first = itertools.accumulate((len(group.texts) for group in good), initial=0)
+        preferred = [start + k for start, group in zip(first, good) for k in group.preferred]
+        return {"batch": replace(batch, preferred=torch.tensor(preferred),
+                                 factors=[factor for group in good for factor in group.factors])}

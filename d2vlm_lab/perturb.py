@@ -120,14 +120,21 @@ def rejected_answers(events: Sequence[Event], answer: Sequence[Piece], duration:
     rng.shuffle(factors)
     found: list[Rejected] = []
     failures = 0
-    while factors and len(found) < recipe.per_sample and failures < 3 * sum(map(len, left.values())):
-        factor = factors.pop(0)
-        factors.append(factor)
-        one = perturb(events, answer, duration, rng.choice(left[factor]), recipe, distort, rng)
-        new = one is not None and all((one.events, one.answer) != (old.events, old.answer) for old in found)
-        failures = 0 if new else failures + 1
-        found += [one] if new else []
+    while factors and len(found) < recipe.per_sample and failures < 2 * len(factors):
+        factors.append(factors.pop(0))
+        one = _first_new(left[factors[-1]], found, lambda kind: perturb(
+            events, answer, duration, kind, recipe, distort, rng), rng)
+        failures = 0 if one else failures + 1
+        found += [one] if one else []
     return found
+
+
+def _first_new(kinds: Sequence[str], old: Sequence[Rejected], make: Callable[[str], Rejected | None],
+               rng: Random) -> Rejected | None:
+    """One of these kinds, tried in random order, that is not among the old ones."""
+    drafts = (make(kind) for kind in rng.sample(list(kinds), len(kinds)))
+    return next((new for new in drafts if new and all(
+        (new.events, new.answer) != (known.events, known.answer) for known in old)), None)
 
 
 def perturb(events: Sequence[Event], answer: Sequence[Piece], duration: float, kind: str, recipe: Recipe,
@@ -355,10 +362,9 @@ def _distorted(c: Chosen, part: Part, kind: str) -> Part | None:
 
 def _happens_there(c: Chosen, k: int, part: Part) -> bool:
     """Whether these words are true of another event at the same time."""
-    rivals = [e for n, e in enumerate(c.events)
-              if n != k and overlap(e.interval, c.events[k].interval) >= c.recipe.tolerance]
-    parts = [words(c.parts[at]) for n, e in enumerate(c.events) if e in rivals and (at := part_of(c.parts, n)) is not None]
-    return words(part) in parts
+    rivals = [n for n, event in enumerate(c.events)
+              if n != k and overlap(event.interval, c.events[k].interval) >= c.recipe.tolerance]
+    return any(words(part) == words(c.parts[at]) for n in rivals if (at := part_of(c.parts, n)) is not None)
 
 
 def _renamed(events: Sequence[Event], k: int, part: Part) -> tuple[Event, ...]:

@@ -21,6 +21,7 @@ from .datasets import et_instruct
 from .errors import LabError
 from .evidence import EVIDENCE
 from .features import FeatureCache
+from .fpo import preference_data
 from .generate import Decoding
 from .language import load_language
 from .metrics.temporal import interval_f1_miou
@@ -56,13 +57,17 @@ def train(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -
     model = prepare(start(config), config)
     learn, val = splits(config)
     read = reader(config, model, learn.videos)
-    skips = Skips(folder / "skipped.jsonl", len(learn.samples), config.data.bad_share)
+    samples, rejects, held_out_rejects, bad = preference_data(config, learn.samples)
+    skips = Skips(folder / "skipped.jsonl", len(samples) + len(bad), config.data.bad_share)
     folder.mkdir(parents=True, exist_ok=True)
-    groups = group_by_video(usable(learn.samples, config.data, skips), config.training.texts, config.seed)
+    for name, message in bad:
+        skips.note(name, "", "preference", message)
+    groups = group_by_video(usable(samples, config.data, skips), config.training.texts, config.seed)
     say(summary(model, config, groups))
     held_out = chosen(val, config)
     watch = group_by_video(held_out, config.training.texts, 0)
-    sets = [Groups(g, read, model.tokenizer, model.prompt, model.method, skips) for g in (groups, watch)]
+    sets = [Groups(g, read, model.tokenizer, model.prompt, model.method, skips, wrong)
+            for g, wrong in ((groups, rejects), (watch, held_out_rejects))]
     fit(model, config, *sets, folder, lambda m: judge(m, held_out, read, config))
     if int(os.environ.get("RANK", 0)):
         return {}  # of several processes, the first one scores and writes

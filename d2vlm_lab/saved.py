@@ -12,6 +12,7 @@ from pathlib import Path
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from .adapter import adapt
@@ -33,7 +34,7 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     kept = trained(model) if base else set(model.state_dict())
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in kept}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in _once(model).items() if name in kept}
     description = {"method": asdict(model.method), "prompt": asdict(model.prompt), "base": base,
                    "frames": describe_frames(model.frames), "language": _language_config(model),
                    "adapter": _adapter(model), "grounded": model.grounded}
@@ -61,7 +62,7 @@ def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
         config = AutoConfig.for_model(**description["language"])
         model = D2VLM(build_frames(**description["frames"]), AutoModelForCausalLM.from_config(config), tokenizer,
                       method, prompt)
-    if description["adapter"]:
+    if description["adapter"] and not isinstance(model.language, PeftModel):  # the base may have brought it along
         model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     fill(model, folder / WEIGHTS, whole=not description["base"])
     model.grounded = description["grounded"]
@@ -77,10 +78,20 @@ def fill(model: D2VLM, path: Path, whole: bool) -> None:
     except SafetensorError as error:
         raise LabError(f"{path}: damaged ({error})") from None
     missing, unexpected = model.load_state_dict(tensors, strict=False)
+    missing = set(missing) & set(_once(model))
     if unexpected:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
     if whole and missing:
-        raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {missing[0]}")
+        raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
+
+
+def _once(model: D2VLM) -> dict[str, Tensor]:
+    """The model's tensors; of tied ones only the first name."""
+    places: dict[tuple, str] = {}
+    state = model.state_dict()
+    for name, value in state.items():
+        places.setdefault((value.data_ptr(), value.shape), name)
+    return {name: state[name] for name in places.values()}
 
 
 def read_description(folder: Path) -> dict:

@@ -20,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from .config import RunConfig
 from .data import Collator
 from .errors import LabError
+from .fpo import Preferences
 from .model import D2VLM
 from .sample import atomic_path
 from .saved import fill, save
@@ -33,24 +34,25 @@ class NotFinite(LabError):
 class GroundedTrainer(Trainer):
     """The Trainer with our loss parts by name, two learning rates, and checkpoints of what is trained only."""
 
-    def __init__(self, *args, config: RunConfig, evaluate_grounding=None, **kwargs):
-        self.config, self.evaluate_grounding = config, evaluate_grounding
-        self.part_sums: dict[str, float] = defaultdict(float)
-        self.part_count = 0
+    def __init__(self, *args, config: RunConfig, evaluate_grounding=None, preferences: Preferences | None = None,
+                 **kwargs):
+        self.config, self.evaluate_grounding, self.preferences = config, evaluate_grounding, preferences
+        self.seen: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
-        out = model(inputs["batch"])
+        out, notes = model(inputs["batch"]), {}
+        if self.preferences is not None:
+            out, notes = self.preferences(self.plain_model, inputs["batch"], out)
         parts = {name: float(value.detach()) for name, value in out.parts.items()}
         if bad := [name for name, value in parts.items() if not abs(value) < float("inf")]:
             raise NotFinite(f"step {self.state.global_step + 1}: the {bad[0]} loss is {parts[bad[0]]}; samples of the "
                             f"batch: {', '.join(inputs['batch'].names)}")
-        if model.training:
-            parts["spread"] = float(out.spread)
-            self.part_count += 1
-            for name, value in parts.items():
-                self.part_sums[name] += value if value == value else 0.0
+        notes |= {f"loss_{name}": value for name, value in parts.items()} | {"spread": float(out.spread)}
+        for name, value in notes.items():
+            if value == value:
+                self.seen[model.training][name].append(value)
         return (out.loss, out) if return_outputs else out.loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -58,14 +60,23 @@ class GroundedTrainer(Trainer):
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
     def log(self, logs, start_time=None):
-        if "loss" in logs and self.part_count:
-            logs = logs | {f"loss_{k}" if k != "spread" else k: v / self.part_count for k, v in self.part_sums.items()}
-            self.part_sums.clear()
-            self.part_count = 0
+        if "loss" in logs:
+            logs = logs | self.means(True)
         super().log(logs, start_time)
 
+    def means(self, training: bool) -> dict[str, float]:
+        """Of what was seen since the last time, in training or in evaluation."""
+        means = {name: sum(values) / len(values) for name, values in self.seen[training].items()}
+        self.seen[training].clear()
+        return means
+
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        self.seen[False].clear()
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        if self.preferences is not None:
+            held_out = {f"{metric_key_prefix}_{name}": value for name, value in self.means(False).items()}
+            self.log(held_out)
+            metrics |= held_out
         if self.evaluate_grounding is not None and self.is_world_process_zero():
             found = {f"{metric_key_prefix}_{k}": v for k, v in self.evaluate_grounding(self.plain_model).items()}
             self.log(found)
@@ -163,9 +174,11 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, val: Dataset, folder: P
     """Train (or go on training) in `folder`; the trained model is left in `folder / "model"`."""
     same_run(folder, config)
     set_seed(config.seed)
+    preferences = Preferences(config.preference, model) if config.preference.form != "off" else None
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=val, config=config,
         data_collator=Collator(model.tokenizer, model.prompt), evaluate_grounding=evaluate_grounding,
+        preferences=preferences,
         callbacks=[History(folder / "history.jsonl"), Complete(),
                    TensorBoardCallback(SummaryWriter(folder / "tensorboard"))])
     model.two_pass = config.training.gradient_checkpointing

@@ -17,9 +17,10 @@ from ..sample import Sample
 from ..settings import from_dict
 from .config import PRESETS, WorldConfig
 from .labels import frame_labels, frame_words
+from .phrases import facts
 from .scene import Scene, from_truth
 
-__all__ = ["PRESETS", "Scene", "World", "WorldConfig", "load"]
+__all__ = ["PRESETS", "Scene", "World", "WorldConfig", "load", "world_facts"]
 
 FILES = {"train": "train.json", "val": "val.json", "test": "etbench.json"}
 
@@ -72,6 +73,11 @@ class World:
         if split not in FILES:
             raise LabError(f"a world has no split {split!r}; it has {', '.join(FILES)}")
         return self.folder / FILES[split]
+
+
+def world_facts(world: World) -> dict[str, list[tuple[str, ...]]]:
+    """What can be told wrong about a world's events: kind of fact -> things, each in all its forms."""
+    return facts(world.config.colors, world.config.shapes, world.config.actions)
 
 
 def load(folder: str | os.PathLike) -> World:
