@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,8 +12,6 @@ from .config import Method, Parts, resolve
 from .errors import LabError
 from .frames import HFFrames
 from .model import D2VLM
-
-CONVERTED = "data/cache/gguf"
 
 
 def load_language(parts: Parts, method: Method) -> D2VLM:
@@ -35,28 +31,21 @@ def read_language(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     """`package:NAME` names the GGUF file inside an installed package, which is found and never imported."""
     if source.startswith("package:"):
         source = str(gguf_in(source.removeprefix("package:")))
-    place = from_gguf(resolve(source)) if source.endswith(".gguf") else _place(source)
+    place, options = _place(source), {"use_safetensors": True}
+    if source.endswith(".gguf"):
+        file = resolve(source)
+        place, options = file.parent, {"gguf_file": file.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True)
-        return model, AutoTokenizer.from_pretrained(place)
+        model = AutoModelForCausalLM.from_pretrained(place, **options)
+        options.pop("use_safetensors", None)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
     except (OSError, ValueError) as error:
         raise LabError(f"parts.language: {source} cannot be loaded ({_short(error)}); "
                        "give a hub id, a local folder with safetensors, or a .gguf file") from None
-
-
-def from_gguf(file: Path) -> Path:
-    """The folder of a converted GGUF file. Converting takes a minute, so it is done once and kept."""
-    if not file.is_file():
-        raise LabError(f"{file}: no such GGUF file")
-    stat = file.stat()
-    key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
-    folder = resolve(CONVERTED) / f"{file.stem}-{key}"
-    if not folder.exists():
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
-        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
-        os.replace(partial, folder)
-    return folder
+    if source.endswith(".gguf"):  # its weights are plain floats now
+        model.hf_quantizer = None
+        del model.config.quantization_config
+    return model, tokenizer
 
 
 def gguf_in(package: str) -> Path:

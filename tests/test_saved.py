@@ -67,6 +67,16 @@ def test_an_adapter_beside_its_base_comes_back_bit_for_bit(tmp_path, adapter):
     assert again.grounded and not torch.equal(outputs(again), outputs(load(base)))
 
 
+def test_tied_embeddings_are_written_once_and_come_back_tied(tmp_path):
+    model = tiny_model()
+    config = model.language.config
+    config.tie_word_embeddings = True
+    model.language = type(model.language)(config)
+    again = load(save(model.eval(), tmp_path / "tied"))
+    assert again.language.lm_head.weight is again.language.model.embed_tokens.weight
+    assert torch.equal(outputs(model), outputs(again))
+
+
 def test_only_trained_tensors_are_written_beside_a_base(tmp_path):
     base = save(tiny_model(), tmp_path / "base")
     model = train_a_little(load(base), **{"adapter.embeddings": "frozen", "adapter.frames": "frozen"})
