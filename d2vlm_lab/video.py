@@ -102,7 +102,10 @@ class _Av:
         with _open(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
-            pts = {packet.pts for packet in container.demux(stream) if packet.pts is not None}
+            packets = [(p.pts, p.is_corrupt) for p in container.demux(stream) if p.pts is not None]
+            if any(corrupt for _, corrupt in packets):
+                raise RuntimeError("the file is cut short")
+            pts = {at for at, _ in packets}
             self.pts = np.array(sorted(p for p in pts if p >= start), dtype=np.int64)
             self.times = ((self.pts - start) * float(stream.time_base or 0)).round(6)
 
