@@ -47,7 +47,12 @@ def test_every_recorded_number_is_ours(found):
     ("grounding/three_events", {"soft_targets", "fpo_soft_targets_unrounded", "fpo_grounding_logprob"}),
     ("interval/tie_three_groups", {"interval"}),
     ("fpo/sample1_grounding_perturbed", {"chosen_text_0", "chosen_grounding_0", "rejected_text_0",
-                                         "rejected_grounding_0", "rejected_total_0", "loss_lm"}),
+                                         "rejected_grounding_0", "rejected_total_0", "loss_lm", "fpo_term_0", "loss_fpo",
+                                         "loss_total", "grad_norms", "grad evi_head.3.bias", "packed_mask4d_0",
+                                         "packed_position_ids_0", "packed_hidden_0"}),
+    ("fpo/packing_cases/rvc_text_qwen", {"packed_ids", "packed_labels", "packed_positions", "packed_hidden",
+                                         "packed_chosen_scored", "packed_reject_inputs"}),
+    ("fpo/packing_cases/dvc_event_dropped", {"packed_ids", "packed_reject_tgt", "packed_reject_evidence"}),
     ("training/projector_lora", {"trained on one side only", "lora", "learning_rates"}),
 ])
 def test_nothing_that_was_recorded_is_passed_over(found, case, quantities):
@@ -89,7 +94,21 @@ def test_a_wrong_preference_is_noticed(folder, capsys):
     path.write_text(json.dumps(inputs))
     assert main(["parity", str(folder), "--json"]) == 1
     wrong = {row["quantity"] for row in json.loads(capsys.readouterr().out)["rows"] if not row["ok"]}
-    assert wrong == {"rejected_text_0", "rejected_grounding_0", "rejected_total_0"}
+    assert {"rejected_text_0", "rejected_grounding_0", "rejected_total_0", "loss_fpo", "loss_total", "grad_norms",
+            "packed_reject_tgt_0"} <= wrong
+    assert not {"chosen_total_0", "loss_lm", "loss_grounding", "packed_ids_0", "packed_mask4d_0"} & wrong
+
+
+def test_another_layout_of_a_packed_pair_is_noticed(folder, capsys):
+    keep_only(folder, "fpo")
+    path = folder / "fpo" / "packing_cases.json"
+    cases = json.loads(path.read_text())
+    cases[0]["packed"]["processed_response"]["pos_id"][8] = 0
+    cases[3]["packed"]["processed_response"]["special_mask_list"][0][1][0][1] -= 1
+    path.write_text(json.dumps(cases))
+    assert main(["parity", str(folder), "--json"]) == 1
+    wrong = [row for row in json.loads(capsys.readouterr().out)["rows"] if not row["ok"]]
+    assert [row["quantity"] for row in wrong] == ["packed_positions", "packed_hidden"]
 
 
 @pytest.mark.parametrize("method", [{"semantic_layer": 5}, {"bidirectional_frames": False}, {"semantics": "off"}])

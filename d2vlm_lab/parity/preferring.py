@@ -1,10 +1,11 @@
 """Recorded preferences: a chosen and a rejected answer that share a video, scored as two texts behind one prefix.
 
-The authors pack both into one sequence with a mask between them; the numbers are the same.
+The authors pack both into one sequence with a mask between them (`packing.py`); the numbers are the same.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,32 +14,62 @@ import torch
 
 from ..batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate
 from ..evidence import EVIDENCE
+from ..fpo import log_probabilities
 from ..grounding import frame_targets, interval_log_probability
 from ..model import D2VLM, Output
+from ..preference import fpo_loss
 from .compare import LOG_PROBABILITY, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
 from .heard import frame_rows, images_of
+from .packing import layout_rows, pack, packed_rows, packing_rows
+from .training import gradient_rows
 
 BRANCHES = {"chosen": "tgt", "rejected": "tgt_re"}  # and where the events of each are
 THEIRS = {"chosen": "chosen", "rejected": "reject"}
+TERM = {"atol": 3e-4}
 ENDLESS = "the first token is not scored, an end neither trained nor scored"
 
 
 def preference_case(model: D2VLM, folder: Path) -> Found:
-    """Log-probabilities of both answers, and the losses on the chosen one."""
+    """Log-probabilities of both answers, the preference term, the losses on the chosen one, and their gradients."""
     if folder.is_file():
-        return [], [f"fpo/{folder.name}: how two answers are packed into one sequence; ours are not packed"]
+        return packing_rows(model, folder), []
     case = f"fpo/{folder.name}"
     inputs, values = read_json(folder / "inputs.json"), read_json(folder / "outputs.json")
     arrays = read_arrays(folder / "outputs.npz")
     rows, features = frame_rows(model, case, images_of(folder), inputs, arrays)
     texts = [[branch_text(model, inputs, n, branch) for branch in BRANCHES] for n in range(len(features))]
-    together = partial(collate, [Clip(clip, np.arange(len(clip))) for clip in features], tokenizer=model.tokenizer,
-                       form=model.prompt, questions=[each[0] for each in inputs["query"]])
-    both, chosen = together(texts), together([group[:1] for group in texts])
-    with torch.no_grad():
-        rows += score_rows(case, both, model(both), inputs, values)
-        rows += chosen_rows(case, chosen, model(chosen), model.method.target_base, arrays, values)
-    return rows, [f"{case}: preference term, total loss, gradients"]
+    batch = collate([Clip(clip, np.arange(len(clip))) for clip in features], texts, model.tokenizer, model.prompt,
+                    [each[0] for each in inputs["query"]])
+    batch = replace(batch, preferred=torch.arange(len(texts)).mul(2).repeat_interleave(2))
+    model.zero_grad()
+    out = model(batch)
+    rows += score_rows(case, batch, out, inputs, values)
+    rows += chosen_rows(case, batch, out, model.method.target_base, arrays, values)
+    total = log_probabilities(out, batch, model.method).total()
+    terms = fpo_loss(total[0::2], total[1::2])
+    add = partial(compare, case)
+    rows += [add(f"fpo_term_{n}", terms[n], recorded["fpo_term"], **TERM)
+             for n, recorded in enumerate(values["fpo_per_sample"])]
+    whole = {"loss_fpo": (terms.mean(), TERM), "loss_total": (out.loss + terms.mean(), TERM | LOSS)}
+    rows += [add(name, loss, values[name], **tolerance) for name, (loss, tolerance) in whole.items()]
+    (out.loss + terms.mean()).backward()
+    rows += gradient_rows(model, add, values, folder)
+    if "pos_id" in inputs:
+        for n, clip in enumerate(features):
+            rows += sequence_rows(model, case, inputs, arrays, n, len(clip))
+    return rows, []
+
+
+def sequence_rows(model: D2VLM, case: str, inputs: dict, arrays: dict, n: int, frames: int) -> list[Row]:
+    """Sample n as their one sequence."""
+    endless = _endless(inputs, n)
+    shared = [next(i for i in inputs["labels_part2"][n] if i != IGNORE)] if endless else []
+    packed = pack(*(shared + _scored(inputs, n, branch) for branch in BRANCHES), endless)
+    theirs = {name: inputs[name][n] for name in ("pos_id", "special_mask_list", "conflict_events")}
+    rows = packed_rows(model, case, f"_{n}", packed, theirs | {"tgt": [inputs[key][n] for key in BRANCHES.values()]})
+    text = sum(inputs["attention_mask1"][n]) - 1
+    return rows + layout_rows(case, n, packed, inputs["relative_offset"][n], slice(text, text + frames), arrays,
+                              endless)
 
 
 def branch_text(model: D2VLM, inputs: dict, n: int, branch: str) -> Text:
@@ -83,7 +114,7 @@ def chosen_rows(case: str, batch: Batch, out: Output, base: float, arrays: dict,
     events = batch.role != QUESTION
     owner, intervals = batch.row[events], batch.interval[events]
     for n, clip in enumerate(batch.features):
-        own = owner == n
+        own = owner == n * len(BRANCHES)
         ours = {"sim_logits": (out.similarity[own, :len(clip)], STATE),
                 "soft_targets": (frame_targets(intervals[own].round(), len(clip), base), TARGET)}
         rows += [compare(case, f"{name}_{n}", value, arrays[f"{name}_{n}"], **tolerance)

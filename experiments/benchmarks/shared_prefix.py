@@ -1,0 +1,51 @@
+"""A preference step whose chosen and rejected answers share the frames, against each with frames of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from d2vlm_lab.batch import Batch, Clip, collate
+from d2vlm_lab.bench import machine, median_seconds, peak_memory
+from d2vlm_lab.config import Method, Preference
+from d2vlm_lab.fpo import Preferences
+from d2vlm_lab.model import D2VLM
+
+from .parts import FRAMES, TOKENS, model_and_batch, text
+
+
+def run() -> dict:
+    """350 frame tokens, 100 text tokens an answer, 8 layers of width 512, LoRA, batch 1, float32, median of 5."""
+    model, _ = model_and_batch(Method(semantic_layer=6))
+    model.requires_grad_(False)
+    model.frame_head.requires_grad_(True)
+    model.evidence_head.requires_grad_(True)
+    model.language = get_peft_model(model.language, LoraConfig(
+        r=128, lora_alpha=256, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
+    preferences = Preferences(Preference(form="fpo"), model)
+    seconds, memory = {}, {}
+    for rejects in (1, 4):
+        for way in ("shared", "separate"):
+            batch = answers(model, rejects, way == "shared")
+
+            def step(batch=batch):
+                out, _ = preferences(model, batch, model(batch))
+                out.loss.backward()
+
+            key = f"{way}_{rejects}"
+            seconds[key] = median_seconds(step)
+            memory[key] = peak_memory(step, before=lambda: model.zero_grad(set_to_none=True))
+    ratios = {f"shared_prefix_{k}": seconds[f"separate_{k}"] / seconds[f"shared_{k}"] for k in (1, 4)}
+    return {"bench": "shared-prefix", "ratios": ratios, "seconds": seconds, "memory_mb": memory, "machine": machine()}
+
+
+def answers(model: D2VLM, rejects: int, shared: bool) -> Batch:
+    """A chosen answer and its rejected ones, as texts of one video or of as many as there are answers."""
+    generator = torch.Generator().manual_seed(1)
+    clip = Clip(torch.randn(FRAMES, model.frame_head[0].normalized_shape[0], generator=generator), range(FRAMES))
+    texts = [text(TOKENS, 3, FRAMES)] * (1 + rejects)
+    groups = [texts] if shared else [[each] for each in texts]
+    batch = collate([clip] * len(groups), groups, model.tokenizer, model.prompt)
+    return replace(batch, preferred=torch.zeros(len(texts), dtype=torch.long))
