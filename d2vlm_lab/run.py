@@ -26,7 +26,7 @@ from .generate import Decoding
 from .language import load_language
 from .metrics.temporal import interval_f1_miou
 from .model import D2VLM
-from .predict import Prediction, predict
+from .predict import NUMBERS, Prediction, predict
 from .sample import Sample, atomic_path
 from .saved import DESCRIPTION, checkpoint_id, load
 from .settings import from_dict, override, to_dict
@@ -167,11 +167,11 @@ def grounding_scores(predictions: Sequence[Prediction], group: str) -> dict[str,
 def _words(prediction: Prediction) -> str:
     """The answer's text, times and evidence aside."""
     answer = prediction.generated.answer
-    return "".join(piece if isinstance(piece, str) else "" for piece in answer.pieces).strip()
+    return NUMBERS.sub("", "".join(piece for piece in answer.pieces if isinstance(piece, str))).strip()
 
 
 def _truth(sample: Sample) -> str:
-    return "".join(piece if isinstance(piece, str) else "" for piece in sample.answer).strip()
+    return "".join(piece for piece in sample.answer if isinstance(piece, str)).strip()
 
 
 def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]]) -> str:
