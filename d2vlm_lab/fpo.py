@@ -34,7 +34,7 @@ def log_probabilities(out: Output, batch: Batch, method: Method, average: bool =
     targets = frame_targets(batch.interval[events], out.similarity.shape[-1], base)
     n = len(batch.ids)
     return LogProbability(
-        text_log_probability(out.logits, out.targets, out.target_row, n, average),
+        text_log_probability(out.log_p, out.target_row, n, average),
         grounding_log_probability(out.similarity, targets, batch.row[events], n, out.frame_mask, average))
 
 

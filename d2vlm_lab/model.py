@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import output_capturing
 
 from .batch import IGNORE, QUESTION, Batch, PromptFormat, add_evidence_tokens
 from .config import Method
@@ -42,6 +43,7 @@ class Output:
     parts: dict[str, Tensor]  # answer, grounding, consistency: as they enter the loss
     logits: Tensor  # (tokens to predict, vocabulary)
     targets: Tensor  # (tokens to predict,)
+    log_p: Tensor  # (tokens to predict,) log-probability of each target
     target_row: Tensor  # (tokens to predict,) the text each belongs to
     similarity: Tensor  # (E', F) logits of the grounded and referenced evidence, in the batch's order
     evidence: Tensor  # (E', D) their states
@@ -83,7 +85,7 @@ class D2VLM(nn.Module):
         embeddings = self.embed(batch, prefix)
         run = self._two_pass if self.two_pass else self._one_pass
         states, last, frames, frame_row = run(batch, prefix, embeddings)
-        answer, logits, targets, target_row = self._answer_loss(batch, last)
+        answer, logits, targets, target_row, log_p = self._answer_loss(batch, last)
         chosen = batch.role != QUESTION
         row, position = batch.row[chosen], batch.position[chosen]
         evidence = self.evidence_head(states[row, position - 1])  # the state that predicts `<evi>`
@@ -95,7 +97,7 @@ class D2VLM(nn.Module):
                                          row[learned])
         consistency = self._consistency_loss(batch, evidence, chosen)
         parts = {"answer": answer, "grounding": grounding, "consistency": consistency}
-        return Output(sum(parts.values()), parts, logits, targets, target_row, logit, evidence, frame_mask,
+        return Output(sum(parts.values()), parts, logits, targets, log_p, target_row, logit, evidence, frame_mask,
                       spread(evidence.detach()))
 
     # The frames: read once, whatever is asked of them.
@@ -172,6 +174,7 @@ class D2VLM(nn.Module):
         blocked = blocked.masked_fill(~attend, torch.finfo(embeddings.dtype).min)[:, None]
         layers = decoder.layers
         if until is not None:
+            report_states(decoder)
             decoder.layers = layers[:until + 1]  # its last state is normalized, the one before it is what we need
         try:
             out = decoder(inputs_embeds=embeddings, attention_mask=blocked, position_ids=places,
@@ -187,9 +190,10 @@ class D2VLM(nn.Module):
         row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
         logits = self.language.get_output_embeddings()(last[row, column])
         targets = batch.labels[row, column + 1]
+        log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
         learned = batch.learned[row]
-        loss = F.cross_entropy(logits[learned].float(), targets[learned]) if learned.any() else logits.sum() * 0
-        return loss, logits, targets, row
+        loss = -log_p[learned].mean() if learned.any() else logits.sum() * 0
+        return loss, logits, targets, row, log_p
 
     def _grounding_loss(self, logits: Tensor, intervals: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
         base = self.method.target_base if self.method.targets == "soft" else None
@@ -207,6 +211,12 @@ class D2VLM(nn.Module):
 
     def _word_embeddings(self, ids: Tensor) -> Tensor:
         return self.language.get_input_embeddings()(ids)
+
+
+def report_states(decoder: nn.Module) -> None:
+    """Have every layer report its states: transformers settles at the first call which do, maybe a shortened one."""
+    if output_capturing._CAN_RECORD_REGISTRY.get(decoder):
+        output_capturing.maybe_install_capturing_hooks(decoder)
 
 
 def share(cache: DynamicCache, batch: Batch) -> None:

@@ -29,10 +29,9 @@ class LogProbability:
         return LogProbability(self.text.detach(), self.grounding.detach())
 
 
-def text_log_probability(logits: Tensor, targets: Tensor, row: Tensor, n: int, average: bool = False) -> Tensor:
-    """(T, vocabulary), (T,), (T,) -> (N,) sum over (or mean of) the answer's tokens, evidence tokens included."""
-    each = -F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, targets, reduction="none")
-    return by_text(each, row, n, average)
+def text_log_probability(log_p: Tensor, row: Tensor, n: int, average: bool = False) -> Tensor:
+    """(T,), (T,) -> (N,) sum over (or mean of) the answer's tokens, evidence tokens included."""
+    return by_text(log_p, row, n, average)
 
 
 def grounding_log_probability(similarity: Tensor, targets: Tensor, row: Tensor, n: int, mask: Tensor | None = None,

@@ -114,3 +114,11 @@ def test_new_evidence_rows_start_as_the_mean_row_and_existing_ones_stay():
     trained = table.detach().clone()
     D2VLM(None, lm, words, Method(semantic_layer=2))
     assert torch.equal(lm.get_input_embeddings().weight, trained)
+
+
+def test_two_passes_read_the_same_layer_whether_or_not_the_first_call_is_cut_short():
+    """Which layers report their states is settled at a model's first call."""
+    fresh, used = model().eval(), model().eval()
+    used(mixed(used)[2])
+    fresh.two_pass = used.two_pass = True
+    torch.testing.assert_close(fresh(mixed(fresh)[2]).loss, used(mixed(used)[2]).loss)
