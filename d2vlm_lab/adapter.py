@@ -66,9 +66,10 @@ def adapt(language: PreTrainedModel, config: LoraConfig) -> PeftModel:
 
 
 def target_modules(language: torch.nn.Module, targets: str) -> list[str]:
-    """Names of the decoder's linear layers: those of its attention, or all of them."""
-    linear = {name.rsplit(".", 1)[-1] for name, module in language.get_decoder().named_modules()
-              if isinstance(module, torch.nn.Linear)}
+    """Names of the decoder's linear layers: those of its attention, or all of them. Adapted ones keep their name."""
+    linear = {name.removesuffix(".base_layer").rsplit(".", 1)[-1]
+              for name, module in language.get_decoder().named_modules()
+              if isinstance(module, torch.nn.Linear) and ".lora_" not in name}
     chosen = sorted(linear if targets == "linear" else linear & set(ATTENTION))
     if not chosen:
         raise LabError(f"adapter.targets={targets}: no such layers among {', '.join(sorted(linear))}")

@@ -120,7 +120,7 @@ def rejected_answers(events: Sequence[Event], answer: Sequence[Piece], duration:
     rng.shuffle(factors)
     found: list[Rejected] = []
     failures = 0
-    while factors and len(found) < recipe.per_sample and failures < 2 * len(factors):
+    while factors and len(found) < recipe.per_sample and failures < 4 * len(factors):
         factors.append(factors.pop(0))
         one = _first_new(left[factors[-1]], found, lambda kind: perturb(
             events, answer, duration, kind, recipe, distort, rng), rng)
