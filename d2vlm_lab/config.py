@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .settings import ConfigError, flatten, override, read_yaml, suggest
+from .settings import ConfigError, check_types, flatten, override, read_yaml, suggest
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "experiments" / "presets"
@@ -28,6 +28,9 @@ class Method:
     consistency_weight: float = 10.0
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
     salience_value: float | None = None  # the criterion's one parameter; None is its own default
+
+    def __post_init__(self):
+        check_types(self)
 
 
 @dataclass(frozen=True)

@@ -171,11 +171,15 @@ class EvaQFormer(FrameEncoder):
         return list(self.projector(patches, ids[video], mask[video]).split(lengths))
 
 
+def check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
+        raise LabError(f"frames are {frames.dtype} of shape {tuple(frames.shape)}; they must be uint8 (F, H, W, 3)")
+
+
 def prepare(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
             dtype: torch.dtype = torch.float32) -> Tensor:
     """(F, H, W, 3) uint8 -> (F, 3, S, S): short side to S, the centre of it, normalized."""
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
-        raise LabError(f"frames are {frames.dtype} of shape {tuple(frames.shape)}; they must be uint8 (F, H, W, 3)")
+    check_frames(frames)
     pixels = frames.permute(0, 3, 1, 2).float() / 255
     height, width = pixels.shape[-2:]
     short = min(height, width)

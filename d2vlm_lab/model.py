@@ -105,6 +105,9 @@ class D2VLM(nn.Module):
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; with `keep`, keys and values are kept for what follows."""
         tokens = self.frames.project_batch(batch.features, batch.questions)  # V of (F_v * tokens per frame, D)
+        if tokens[0].shape[-1] != self.frame_head[0].normalized_shape[0]:
+            raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
+                           f"but the language model's is {self.frame_head[0].normalized_shape[0]}")
         per_frame = self.frames.tokens_per_frame
         vision = pad_sequence(tokens, batch_first=True)
         length = torch.tensor([len(t) for t in tokens], device=vision.device)

@@ -36,6 +36,12 @@ def from_dict(cls: type, data: dict, where: str = ""):
         raise ConfigError(f"{where or cls.__name__}: {error}") from None
 
 
+def check_types(settings) -> None:
+    """The same strictness for a dataclass that was made directly, in a notebook."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        _convert(hint, getattr(settings, name), f"{type(settings).__name__}.{name}")
+
+
 def to_dict(settings) -> dict:
     """The inverse of `from_dict`: plain lists, numbers, strings."""
     return _plain(dataclasses.asdict(settings))

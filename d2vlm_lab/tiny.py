@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from .frames import FrameEncoder, fingerprint
+from .frames import FrameEncoder, check_frames, fingerprint
 
 STOP, PAD = "<end>", "<pad>"
 PLACES = 3  # at which an encoder looks in each frame
@@ -52,6 +52,7 @@ class TinyFrames(FrameEncoder):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary."""
+        check_frames(frames)
         summary, _ = self._summarize(frames[None])
         return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
 
@@ -93,10 +94,10 @@ def train_tokenizer(texts: Iterable[str], size: int = 1024) -> PreTrainedTokeniz
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=STOP, pad_token=PAD)
 
 
-def tiny_language(vocabulary: int, width: int = 96, layers: int = 3, heads: int = 4) -> LlamaForCausalLM:
+def tiny_language(vocabulary: int, width: int = 96, layers: int = 4, heads: int = 4) -> LlamaForCausalLM:
     """A Llama small enough for a laptop. At this width weights must start larger than usual to learn at all."""
     return LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=4096, initializer_range=0.1,
         tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0))
 

@@ -104,6 +104,21 @@ def test_a_missing_layer_is_an_error_that_says_which_exist():
         D2VLM(None, language(), tokenizer(), Method(semantic_layer=6))
 
 
+def test_frames_of_another_width_are_an_error_before_the_language_model_runs():
+    net = model()
+    net.frames.linear = torch.nn.Linear(6, 16)
+    with pytest.raises(LabError, match="width 16, but the language model's is 32"):
+        net(mixed(net)[2])
+
+
+@pytest.mark.parametrize("switch, message", [
+    ({"semantics": "layers"}, "'layers' is not one of layer"), ({"style": "loose"}, "interleaved"),
+    ({"end_marker": "yes"}, "expected bool")])
+def test_an_unknown_switch_is_an_error_also_in_a_notebook(switch, message):
+    with pytest.raises(LabError, match=message):
+        Method(**switch)
+
+
 def test_new_evidence_rows_start_as_the_mean_row_and_existing_ones_stay():
     lm, words = language(vocab_size=258), tokenizer()
     before = lm.get_input_embeddings().weight.detach().clone()
