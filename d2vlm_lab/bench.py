@@ -66,6 +66,18 @@ def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
     return statistics.median(once() for _ in range(repeats))
 
 
+def medians_in_turn(works: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Median wall time of each, one call of each in turn, so that what else the machine does falls on all alike."""
+    seconds = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if turn:  # the first one warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
 def peak_memory(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
     """Most MB of tensors that a call holds at once, beyond those that exist after `before`, which is not measured."""
     import torch

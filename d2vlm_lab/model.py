@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import output_capturing
 
 from .batch import IGNORE, QUESTION, Batch, PromptFormat, add_evidence_tokens
+from .branches import Branches, branches, pick
 from .config import Method
 from .consistency import consistency_loss, mean_by_sample, spread
 from .errors import LabError
@@ -151,10 +152,27 @@ class D2VLM(nn.Module):
     # Two ways to the same states: (N, T, D) for the heads, (N, T, D) for the answer, frames, and whose they are.
 
     def _one_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor):
+        if (shared := branches(batch)) is not None:
+            return self._branching_pass(batch, prefix, embeddings, shared)
         share(prefix.cache, batch)
         before = prefix.mask[batch.video]
         states, _ = self._decode(embeddings, causal(batch.mask, before), follow(batch, before), prefix.cache)
         return states[HEAD_LAYER], states[-1], prefix.frames, batch.video
+
+    def _branching_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor, shared: Branches):
+        """Questions once behind their frames, then the answers that branch off each of them."""
+        video = batch.video[shared.stem]
+        prefix.cache.batch_select_indices(video)
+        before, asked = prefix.mask[video], shared.question_mask
+        question, _ = self._decode(embeddings[shared.stem, :asked.shape[1]], causal(asked, before),
+                                   before.sum(-1, keepdim=True) + positions(asked), prefix.cache)
+        prefix.cache.batch_select_indices(shared.owner)
+        before, mask = torch.cat([before, asked], 1)[shared.owner], shared.answer_mask
+        answer, _ = self._decode(pick(embeddings, shared.columns), causal(mask, before),
+                                 before.sum(-1, keepdim=True) + positions(mask), prefix.cache)
+        whole = [pick(torch.cat([question[layer][shared.owner], answer[layer]], 1), shared.back)
+                 for layer in (HEAD_LAYER, -1)]
+        return *whole, prefix.frames, batch.video
 
     def _two_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor):
         before, size = prefix.mask[batch.video], prefix.mask.shape[1]

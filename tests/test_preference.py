@@ -10,6 +10,7 @@ from small import clip, model, text
 
 from d2vlm_lab import preference as p
 from d2vlm_lab.batch import collate
+from d2vlm_lab.branches import branches
 from d2vlm_lab.config import Preference, RunConfig
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.fpo import Preferences, log_probabilities
@@ -85,6 +86,32 @@ def test_a_reference_equal_to_the_policy_leaves_no_margin_and_a_wrong_order_cost
     chosen, rejected = torch.tensor([-4.0]), torch.tensor([-9.0])
     assert float(p.dpo_loss(chosen, rejected, chosen, rejected)) == pytest.approx(0.693147, abs=1e-6)
     assert p.fpo_loss(chosen, rejected) < p.fpo_loss(rejected, chosen)
+
+
+def test_only_answers_to_one_question_about_one_video_branch_off_it():
+    net = model()
+    shared = branches(answers(net))
+    assert shared.stem.tolist() == [0] and shared.owner.tolist() == [0] * 4
+    assert branches(answers(net, shared=False)) is None
+    video = clip(12, 1)
+    texts = [text(net, video, "what?"), text(net, video, "where?")]
+    batch = collate([video], [texts], net.tokenizer, net.prompt)
+    assert branches(batch) is None
+    assert branches(replace(batch, preferred=torch.tensor([0, 0]))) is None
+
+
+def test_questions_of_different_length_and_videos_branch_together():
+    net = model().eval()
+    clips = [clip(12, 1), clip(7, 2)]
+    groups = [[text(net, clips[0], "what?"), text(net, clips[0], "what?", ((0, 2), (3, 3.5)))],
+              [text(net, clips[1], "what is there in <evi>?", ((0, 1),), asked=[(0.5, 1.5)]),
+               text(net, clips[1], "what is there in <evi>?", ((2, 3),), asked=[(0.5, 1.5)])]]
+    together = collate(clips, groups, net.tokenizer, net.prompt)
+    branching = replace(together, preferred=torch.tensor([0, 0, 2, 2]))
+    assert branches(branching).stem.tolist() == [0, 2]
+    ours, theirs = log_p(net, branching), log_p(net, together)
+    torch.testing.assert_close(ours.text, theirs.text, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(ours.grounding, theirs.grounding, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("average", [False, True])

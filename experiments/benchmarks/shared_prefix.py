@@ -1,14 +1,15 @@
-"""A preference step whose chosen and rejected answers share the frames, against each with frames of its own."""
+"""A preference step whose answers share frames and question, against each answer with its own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from peft import LoraConfig, get_peft_model
 
 from d2vlm_lab.batch import Batch, Clip, collate
-from d2vlm_lab.bench import machine, median_seconds, peak_memory
+from d2vlm_lab.bench import machine, medians_in_turn, peak_memory
 from d2vlm_lab.config import Method, Preference
 from d2vlm_lab.fpo import Preferences
 from d2vlm_lab.model import D2VLM
@@ -25,18 +26,15 @@ def run() -> dict:
     model.language = get_peft_model(model.language, LoraConfig(
         r=128, lora_alpha=256, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
     preferences = Preferences(Preference(form="fpo"), model)
-    seconds, memory = {}, {}
-    for rejects in (1, 4):
-        for way in ("shared", "separate"):
-            batch = answers(model, rejects, way == "shared")
+    def step(batch: Batch) -> None:
+        out, _ = preferences(model, batch, model(batch))
+        out.loss.backward()
 
-            def step(batch=batch):
-                out, _ = preferences(model, batch, model(batch))
-                out.loss.backward()
-
-            key = f"{way}_{rejects}"
-            seconds[key] = median_seconds(step)
-            memory[key] = peak_memory(step, before=lambda: model.zero_grad(set_to_none=True))
+    steps = {f"{way}_{rejects}": partial(step, answers(model, rejects, way == "shared"))
+             for rejects in (1, 4) for way in ("shared", "separate")}
+    seconds = medians_in_turn(steps)
+    memory = {name: peak_memory(step, before=lambda: model.zero_grad(set_to_none=True))
+              for name, step in steps.items()}
     ratios = {f"shared_prefix_{k}": seconds[f"separate_{k}"] / seconds[f"shared_{k}"] for k in (1, 4)}
     return {"bench": "shared-prefix", "ratios": ratios, "seconds": seconds, "memory_mb": memory, "machine": machine()}
 
