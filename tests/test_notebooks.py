@@ -1,0 +1,35 @@
+"""Every notebook is committed without outputs, in one form, and runs from top to bottom at its smallest."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+SMALLEST = {"01_a_world_where_the_truth_is_known": {"videos": 10}}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_committed_without_outputs_in_the_canonical_form(path):
+    text = path.read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    assert text == json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert sum(cell["metadata"].get("tags") == ["parameters"] for cell in code) == 1
+    assert max(len(cell["source"]) for cell in code) <= 30
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_top_to_bottom_and_warnings_are_errors(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    changes = {**SMALLEST.get(path.stem, {}), "folder": str(tmp_path / "world")}
+    at = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    strict = "import warnings\nwarnings.simplefilter('error')\n"
+    given = "\n".join(f"{name} = {value!r}" for name, value in changes.items())
+    notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(strict + given))
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
