@@ -1,0 +1,6 @@
+"""Find when something happens, then say what: D2VLM to read, to run and to take apart."""
+
+import os
+
+# Before torch is imported: threads that spin while they wait make a shared machine many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

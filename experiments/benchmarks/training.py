@@ -1,0 +1,40 @@
+"""What a training step of the laptop preset costs: samples and tokens per second, and memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from d2vlm_lab.adapter import prepare
+from d2vlm_lab.bench import machine, median_seconds, peak_memory
+from d2vlm_lab.config import read_config
+from d2vlm_lab.data import Collator, Groups, Skips, group_by_video
+from d2vlm_lab.run import reader, splits, start
+
+
+def run() -> dict:
+    """Forward, backward and AdamW on 8 videos with up to 4 questions each, features cached; median of 5."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = read_config("tiny", [f"data.world={Path(folder) / 'world'}", "data.world_settings=[videos=20]"])
+        model = prepare(start(config), config).train()
+        train, _ = splits(config)
+        groups = Groups(group_by_video(train.samples, config.training.texts, 0), reader(config, model, train.videos),
+                        model.tokenizer, model.prompt, model.method, Skips(None, len(train.samples), 1.0))
+        batch = Collator(model.tokenizer, model.prompt)([groups[i] for i in range(config.training.videos)])["batch"]
+        reading = median_seconds(lambda: [groups[i] for i in range(config.training.videos)])
+    trained = [value for value in model.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(batch).loss.backward()
+        optimizer.step()
+
+    seconds = median_seconds(step)
+    tokens = int(batch.mask.sum()) + sum(len(features) for features in batch.features)
+    return {"bench": "training", "ratios": {"reading_share": reading / seconds},
+            "seconds": {"step": seconds, "reading": reading, "samples_per_second": len(batch.ids) / seconds,
+                        "tokens_per_second": tokens / seconds},
+            "memory_mb": {"step": peak_memory(step, optimizer.zero_grad)}, "machine": machine()}
