@@ -94,10 +94,10 @@ def train_tokenizer(texts: Iterable[str], size: int = 1024) -> PreTrainedTokeniz
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=STOP, pad_token=PAD)
 
 
-def tiny_language(vocabulary: int, width: int = 96, layers: int = 4, heads: int = 4) -> LlamaForCausalLM:
+def tiny_language(vocabulary: int, width: int = 96, layers: int = 3, heads: int = 4) -> LlamaForCausalLM:
     """A Llama small enough for a laptop. At this width weights must start larger than usual to learn at all."""
     return LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=4096, initializer_range=0.1,
         tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0))
 

@@ -30,7 +30,6 @@ def test_lessons_about_the_whole_video_are_true():
     assert ("what does the red disc do?", "it spins, then moves left.") in pairs
     assert ("does the blue square blink?", "yes") in pairs and ("does the blue square spin?", "no") in pairs
     assert ("what happens after the blue square blinks?", "the red disc moves left.") in pairs
-    assert ("what happens before the blue square blinks?", "the red disc spins.") in pairs
 
 
 def test_lessons_about_a_cut_tell_only_what_is_in_it():
