@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from .checkpoint import import_reference
+from .checkpoint import DESCRIPTION, checkpoint_id, load
 from .config import Data, RunConfig, resolve
 from .datasets import et_bench
 from .datasets.et_instruct import load_list
@@ -25,9 +25,9 @@ from .metrics.protocols import PROTOCOLS
 from .metrics.sentences import find_sentence_model
 from .model import D2VLM
 from .predict import Prediction, predict
+from .reference import import_reference
 from .run import reader
 from .sample import Sample, atomic_path
-from .saved import DESCRIPTION, checkpoint_id, load
 from .video import VideoError
 
 LAYOUT = {"world": ("etbench.json", "videos"), "etbench": ("annotations/etbench_txt_v1.0.json", "videos")}

@@ -107,11 +107,11 @@ def parse(text: str, intervals: Sequence[Interval | None] = ()) -> GroundedAnswe
     where = iter([*intervals, *[None] * (text.count(EVIDENCE))])
     grounded = tuple(next(where) for _ in range(n_grounded))
     pieces: list[str | Reference] = []
-    for part in re.split(f"({EVIDENCE})", tail.replace(END, "")):
+    for part in re.split(f"({EVIDENCE}|{END})", tail):
         if part == EVIDENCE:
             k = sum(isinstance(piece, Reference) for piece in pieces)
             pieces.append(Reference(k if k < n_grounded else None, next(where)))
-        elif part:
+        elif part and part != END:
             pieces.append(part)
     return GroundedAnswer(grounded, tuple(pieces), closed)
 

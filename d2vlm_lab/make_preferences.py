@@ -193,10 +193,10 @@ def _counted(found: Iterable[Preference], recipe: Recipe, report: Report, args) 
 
 def _sampled(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad) -> Iterator[Preference]:
     """On-policy rejects; needs the model, its videos, and time."""
+    from .checkpoint import load
     from .config import Data, RunConfig
     from .run import reader
     from .sampled import sampled_preferences
-    from .saved import load
 
     videos = args.videos or (args.source / "videos" if args.source.is_dir() else None)
     if videos is None:

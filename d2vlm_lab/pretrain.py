@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 from .batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .checkpoint import save
 from .config import Method, resolve
 from .evidence import GroundedAnswer
 from .generate import Decoding, generate
 from .model import D2VLM
 from .sample import atomic_path
-from .saved import save
 from .settings import override, read_yaml
 from .tiny import STOP, TinyFrames, tiny_language, train_tokenizer, word_loss
 from .video import read_frames

@@ -14,7 +14,7 @@ import torch
 
 from .adapter import prepare
 from .batch import Clip
-from .checkpoint import import_reference
+from .checkpoint import DESCRIPTION, checkpoint_id, load
 from .config import RunConfig, read_config, resolve
 from .data import Groups, Reader, Skips, group_by_video, usable
 from .datasets import et_instruct
@@ -27,8 +27,8 @@ from .language import load_language
 from .metrics.temporal import interval_f1_miou
 from .model import D2VLM
 from .predict import NUMBERS, Prediction, predict
+from .reference import import_reference
 from .sample import Sample, atomic_path
-from .saved import DESCRIPTION, checkpoint_id, load
 from .settings import from_dict, override, to_dict
 from .train import fit
 from .world import load as load_world

@@ -17,13 +17,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from .checkpoint import fill, save
 from .config import RunConfig
 from .data import Collator
 from .errors import LabError
 from .fpo import Preferences
 from .model import D2VLM
 from .sample import atomic_path
-from .saved import fill, save
 from .settings import to_dict
 
 

@@ -1,155 +1,121 @@
-"""The authors' checkpoint finds its place in our modules, tensor by tensor."""
-
-import json
-import shutil
-from pathlib import Path
+"""Saved and loaded is the same model, whole or as what was trained beside its base."""
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from small import clip, text
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from d2vlm_lab.checkpoint import encoder_sizes, import_reference, reference_parts, their_name
+from d2vlm_lab.adapter import prepare
+from d2vlm_lab.batch import PromptFormat, collate
+from d2vlm_lab.checkpoint import checkpoint_id, load, merge, save
+from d2vlm_lab.config import Method, RunConfig
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.eva import EvaConfig
-from d2vlm_lab.frames import EvaQFormer
-from d2vlm_lab.qformer import QFormerConfig, word_tokenizer
+from d2vlm_lab.frames import HFFrames
+from d2vlm_lab.model import D2VLM
+from d2vlm_lab.settings import override
+from d2vlm_lab.tiny import STOP, TinyFrames, tiny_language, train_tokenizer
 
-CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return Path(shutil.copytree(CHECKPOINT, tmp_path / "checkpoint"))
+WORDS = ("red", "blue", "disc", "square", "spins", "left")
 
 
-def change(folder, **changes):
-    tensors = load_file(folder / "model.safetensors")
-    for name, tensor in changes.items():
-        if tensor is None:
-            del tensors[name]
-        else:
-            tensors[name] = tensor
-    save_file(tensors, folder / "model.safetensors")
+def tiny_model(frames=None):
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["when does the red disc spin? it happens in", "never 0123456789"], 300)
+    frames = frames or TinyFrames(WORDS, width=32, features=16, channels=8)
+    return D2VLM(frames, tiny_language(len(tokenizer), 32, 2, 4), tokenizer,
+                 Method(semantic_layer=1), PromptFormat("watch:", " {question} answer:", STOP))
 
 
-def configure(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
+def outputs(model):
+    torch.manual_seed(1)
+    shown = clip(9)
+    features = model.frames.encode(torch.randint(0, 255, (9, 64, 64, 3), dtype=torch.uint8))
+    shown = type(shown)(features, shown.timestamps)
+    batch = collate([shown], [[text(model, shown, "when does the red disc spin?")]], model.tokenizer, model.prompt)
+    with torch.no_grad():
+        out = model(batch)
+    return torch.cat([out.logits.flatten(), out.similarity.flatten(), out.loss[None]])
 
 
-def test_every_tensor_is_where_its_name_says():
-    model, tensors = import_reference(CHECKPOINT), load_file(CHECKPOINT / "model.safetensors")
-    placed = {their_name(name): value for name, value in model.state_dict().items()}
-    joined = {name for name in placed if name.endswith("attn.qkv.bias")}
-    assert len(joined) == 2 and set(placed) - joined < set(tensors)
-    for name in set(placed) - joined:
-        assert torch.equal(placed[name], tensors[name]), name
-    for name in joined:
-        q, k, v = placed[name].chunk(3)
-        assert torch.equal(q, tensors[name.replace("qkv.bias", "q_bias")]) and not k.any()
-        assert torch.equal(v, tensors[name.replace("qkv.bias", "v_bias")])
-    left = set(tensors) - set(placed)
-    assert all(name.endswith(("q_bias", "v_bias", "position_ids")) for name in left)
+def train_a_little(model, **adapter):
+    config = override(RunConfig(), {"adapter.rank": 4, "adapter.dropout": 0.0} | adapter)
+    prepare(model, config)
+    generator = torch.Generator().manual_seed(2)
+    for value in model.parameters():
+        if value.requires_grad:
+            value.data += 0.1 * torch.randn(value.shape, generator=generator)
+    model.grounded = True
+    return model.eval()
 
 
-def test_a_missing_and_an_unknown_tensor_are_both_named(folder):
-    change(folder, **{"frm_head.1.weight": None, "model.layers.3.self_attn.o_proj.weight": None,
-                      "vid_head.weight": torch.zeros(3)})
-    with pytest.raises(LabError) as error:
-        import_reference(folder)
-    for name in ("frm_head.1.weight", "model.layers.3.self_attn.o_proj.weight", "vid_head.weight"):
-        assert name in str(error.value)
+def test_a_whole_model_comes_back_bit_for_bit(tmp_path):
+    model = tiny_model().eval()
+    again = load(save(model, tmp_path / "whole"))
+    assert torch.equal(outputs(model), outputs(again))
+    assert again.prompt == model.prompt and again.method == model.method
+    assert again.frames.id == model.frames.id
 
 
-def test_a_missing_bias_of_the_vision_tower_is_named(folder):
-    name = "model.vision_tower.vision_tower.blocks.1.attn.v_bias"
-    change(folder, **{name: None})
-    with pytest.raises(LabError, match="blocks.1.attn"):
-        import_reference(folder)
+@pytest.mark.parametrize("adapter", [{}, {"adapter.embeddings": "evidence"}, {"adapter.targets": "linear"},
+                                     {"adapter.targets": "all"}, {"adapter.variant": "dora"},
+                                     {"adapter.targets": "none", "adapter.embeddings": "frozen"}])
+def test_an_adapter_beside_its_base_comes_back_bit_for_bit(tmp_path, adapter):
+    base = save(tiny_model(), tmp_path / "base")
+    model = train_a_little(load(base), **adapter)
+    again = load(save(model, tmp_path / "adapter", base=str(base)))
+    assert torch.equal(outputs(model), outputs(again))
+    assert again.grounded and not torch.equal(outputs(again), outputs(load(base)))
 
 
-def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder):
-    change(folder, **{"lm_head.weight": torch.zeros(320, 63)})
-    with pytest.raises(LabError, match=r"lm_head.weight is \[320, 63\] where \[320, 64\] is needed"):
-        import_reference(folder)
+def test_tied_embeddings_are_written_once_and_come_back_tied(tmp_path):
+    model = tiny_model()
+    config = model.language.config
+    config.tie_word_embeddings = True
+    model.language = type(model.language)(config)
+    again = load(save(model.eval(), tmp_path / "tied"))
+    assert again.language.lm_head.weight is again.language.model.embed_tokens.weight
+    assert torch.equal(outputs(model), outputs(again))
 
 
-def test_shards_are_read_as_one_checkpoint(folder):
-    whole = import_reference(folder).state_dict()
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    names = sorted(tensors)
-    parts = {"a.safetensors": names[:70], "b.safetensors": names[70:]}
-    for file, own in parts.items():
-        save_file({name: tensors[name] for name in own}, folder / file)
-    index = {"weight_map": {name: file for file, own in parts.items() for name in own}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    sharded = import_reference(folder).state_dict()
-    assert whole.keys() == sharded.keys() and all(torch.equal(whole[name], sharded[name]) for name in whole)
+def test_only_trained_tensors_are_written_beside_a_base(tmp_path):
+    base = save(tiny_model(), tmp_path / "base")
+    model = train_a_little(load(base), **{"adapter.embeddings": "frozen", "adapter.frames": "frozen"})
+    small, whole = save(model, tmp_path / "small", base=str(base)), save(model, tmp_path / "whole")
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (small, whole)]
+    assert sizes[0] < 0.6 * sizes[1]
 
 
-@pytest.mark.parametrize("file", ["../model.safetensors", "model.bin"])
-def test_an_index_cannot_name_a_file_elsewhere_or_of_another_kind(folder, file):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": file}}))
-    with pytest.raises(LabError, match="not a safetensors file in this folder"):
-        import_reference(folder)
+def test_merging_the_adapter_changes_nothing_but_rounding(tmp_path):
+    model = train_a_little(load(save(tiny_model(), tmp_path / "base")))
+    before = outputs(model)
+    torch.testing.assert_close(outputs(merge(model)), before, atol=1e-4, rtol=1e-4)
 
 
-def test_sizes_come_from_the_tensors_except_the_number_of_heads(folder):
-    parts = reference_parts(folder)
-    eva, qformer = parts.frames.tower.config, parts.frames.config
-    assert (eva.size, eva.patch, eva.width, eva.heads, eva.blocks, eva.hidden) == (28, 14, 32, 2, 2, 139)
-    assert (qformer.width, qformer.layers, qformer.heads, qformer.look_every, qformer.queries) == (32, 4, 4, 2, 32)
-    (folder / "tiny_dims.json").unlink()
-    with pytest.raises(LabError, match="tiny_dims.json"):
-        import_reference(folder)
+def test_a_model_with_a_hugging_face_vision_tower_comes_back(tmp_path):
+    torch.manual_seed(0)
+    tower = CLIPVisionModel(CLIPVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                                             num_attention_heads=2, image_size=64, patch_size=32))
+    model = tiny_model(HFFrames(tower, 32, tokens_per_frame=4)).eval()
+    assert torch.equal(outputs(model), outputs(load(save(model, tmp_path / "hf"))))
 
 
-def test_released_sizes_are_recognized_by_their_tensors_alone(tmp_path):
-    with torch.device("meta"):
-        released = EvaQFormer(3072, word_tokenizer(CHECKPOINT / "qformer_tokenizer" / "vocab.txt"))
-    shapes = {their_name(f"frames.{name}"): value for name, value in released.state_dict().items()}
-    assert encoder_sizes(tmp_path, shapes) == (EvaConfig(), QFormerConfig())
+def test_bad_checkpoints_are_named(tmp_path):
+    with pytest.raises(LabError, match="not a checkpoint of this project"):
+        load(tmp_path)
+    folder = save(tiny_model(), tmp_path / "model")
+    identity = checkpoint_id(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(LabError, match="damaged"):
+        load(folder)
+    assert checkpoint_id(folder) != identity
+    (folder / "d2vlm.json").write_text("{")
+    with pytest.raises(LabError, match="damaged"):
+        load(folder)
 
 
-def test_the_method_is_read_from_their_config(folder):
-    configure(folder, alpha=1.5, bi_attention=False, consistency_loss=False)
-    method = reference_parts(folder).method
-    assert (method.target_base, method.bidirectional_frames, method.consistency_weight) == (1.5, False, 0.0)
-
-
-@pytest.mark.parametrize("changes, words", [
-    ({"mm_projector": "mlp2x_gelu"}, "mm_projector is 'mlp2x_gelu'"),
-    ({"use_evidence": False}, "use_evidence is False"),
-    ({"hidden_size": "64"}, "hidden_size is '64'"),
-])
-def test_a_checkpoint_of_another_kind_is_an_error_that_names_the_setting(folder, changes, words):
-    configure(folder, **changes)
-    with pytest.raises(LabError, match=words):
-        import_reference(folder)
-
-
-@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors", "qformer_tokenizer/vocab.txt"])
-def test_a_missing_file_is_named(folder, file):
-    (folder / file).unlink()
-    with pytest.raises(LabError, match=Path(file).name):
-        import_reference(folder)
-
-
-def test_damaged_weights_are_an_error_that_names_the_file(folder):
-    (folder / "model.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(LabError, match="model.safetensors: not readable"):
-        import_reference(folder)
-
-
-def test_a_tokenizer_without_evidence_tokens_is_an_error(folder):
-    for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        (folder / file).write_text((folder / file).read_text().replace("<evi>", "<other>"))
-    with pytest.raises(LabError, match="token <evi> is missing"):
-        import_reference(folder)
-
-
-def test_the_precision_can_be_chosen():
-    model = import_reference(CHECKPOINT, dtype=torch.bfloat16, attention="sdpa")
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-    assert model.language.config._attn_implementation == "sdpa"
+def test_saving_over_a_checkpoint_replaces_it_whole(tmp_path):
+    save(tiny_model(), tmp_path / "model")
+    (tmp_path / "model" / "stray").touch()
+    save(tiny_model(), tmp_path / "model")
+    assert not (tmp_path / "model" / "stray").exists() and len(list(tmp_path.iterdir())) == 1

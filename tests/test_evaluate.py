@@ -4,14 +4,14 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from test_saved import tiny_model
+from test_checkpoint import tiny_model
 
 from d2vlm_lab import evaluate as e
+from d2vlm_lab.checkpoint import save
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import Data
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.generate import Decoding
-from d2vlm_lab.saved import save
 from d2vlm_lab.settings import from_dict
 from d2vlm_lab.world.config import WorldConfig
 from d2vlm_lab.world.make import make_world

@@ -62,6 +62,11 @@ def test_whatever_the_model_wrote_is_read(text, grounded, references, closed):
     assert list(answer.intervals) == intervals
 
 
+def test_dropping_a_second_end_marker_never_joins_its_sides_into_an_evidence_token():
+    answer = parse(f"{END}<ev{END}i>")
+    assert answer.pieces == ("<ev", "i>") and answer.references == ()
+
+
 @given(st.lists(st.sampled_from([EVIDENCE, END, " ", "word", "<ev", "i>"]), max_size=12))
 def test_any_jumble_is_read_without_an_error_and_keeps_every_evidence_token(parts):
     text = "".join(parts)

@@ -7,11 +7,11 @@ import pytest
 import torch
 import transformers as hf
 
-from d2vlm_lab.checkpoint import import_reference
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.eva import EvaConfig
 from d2vlm_lab.frames import EvaQFormer, HFFrames, prepare
 from d2vlm_lab.qformer import QFormerConfig, read_questions, word_tokenizer
+from d2vlm_lab.reference import import_reference
 
 GOLDEN = Path(__file__).parent / "golden"
 VOCABULARY = GOLDEN / "checkpoint" / "qformer_tokenizer" / "vocab.txt"

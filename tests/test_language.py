@@ -8,13 +8,13 @@ from small import language, tokenizer
 from test_train import history
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from d2vlm_lab.checkpoint import load
 from d2vlm_lab.config import read_config
 from d2vlm_lab.data import encode_question
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.generate import Decoding, generate
 from d2vlm_lab.language import load_language, read_language
 from d2vlm_lab.run import reader, splits, train
-from d2vlm_lab.saved import load
 from d2vlm_lab.settings import from_dict, override
 from d2vlm_lab.world.config import WorldConfig
 from d2vlm_lab.world.make import make_world

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_saved import tiny_model
+from test_checkpoint import tiny_model
 
 from d2vlm_lab.adapter import prepare
+from d2vlm_lab.checkpoint import load, save
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import Preference as Wish
 from d2vlm_lab.config import RunConfig
@@ -26,7 +27,6 @@ from d2vlm_lab.plots import draw_preferences
 from d2vlm_lab.run import reader, train
 from d2vlm_lab.sample import Sample, SampleError, write_samples
 from d2vlm_lab.sampled import as_rejected, sampled_preferences
-from d2vlm_lab.saved import load, save
 from d2vlm_lab.settings import from_dict, override
 from d2vlm_lab.world import load as load_world
 from d2vlm_lab.world.config import WorldConfig

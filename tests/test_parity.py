@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from d2vlm_lab import reference
 from d2vlm_lab.cli import main
 from d2vlm_lab.parity import parity
 from d2vlm_lab.parity.compare import compare
@@ -114,10 +115,8 @@ def test_another_layout_of_a_packed_pair_is_noticed(folder, capsys):
 @pytest.mark.parametrize("method", [{"semantic_layer": 5}, {"bidirectional_frames": False}, {"semantics": "off"}])
 def test_another_method_is_noticed(folder, method, monkeypatch, capsys):
     keep_only(folder, "sft")
-    from d2vlm_lab import checkpoint
-
-    original = checkpoint.Method
-    monkeypatch.setattr(checkpoint, "Method", lambda **settings: original(**settings | method))
+    original = reference.Method
+    monkeypatch.setattr(reference, "Method", lambda **settings: original(**settings | method))
     assert main(["parity", str(folder)]) == 1
 
 

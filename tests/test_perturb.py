@@ -118,7 +118,7 @@ spans = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda pair: (pair
 
 
 @given(st.lists(spans, min_size=1, max_size=4), st.integers(0, 10 ** 6), st.sampled_from([0.3, 0.5, 0.7]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_rejected_answer_is_right_and_no_wrong_interval_is_within_tolerance(times, seed, tolerance):
     times = sorted(set(times))
     events = tuple(Event(*span, f"thing {k} spins") for k, span in enumerate(times))

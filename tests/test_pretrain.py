@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from d2vlm_lab.checkpoint import load
 from d2vlm_lab.pretrain import WHAT_ALL, WHAT_NOW, Recipe, lessons, pretrain
-from d2vlm_lab.saved import load
 from d2vlm_lab.settings import from_dict
 from d2vlm_lab.tiny import TinyFrames
 from d2vlm_lab.world import load as load_world

@@ -10,13 +10,13 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_saved import tiny_model
+from test_checkpoint import tiny_model
 
 from d2vlm_lab.adapter import prepare
+from d2vlm_lab.checkpoint import load, save
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.run import dry_run, train
-from d2vlm_lab.saved import load, save
 from d2vlm_lab.settings import from_dict, override
 from d2vlm_lab.train import NotFinite, same_run
 from d2vlm_lab.world.config import WorldConfig

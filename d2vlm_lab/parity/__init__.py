@@ -43,7 +43,7 @@ def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
     runs = [path for part in PARTS[2:-1] for path in sorted((folder / part).glob("*"))]
     trained = folder / "training"
     if runs or trained.is_dir():
-        from ..checkpoint import import_reference
+        from ..reference import import_reference
         from .decoding import decoding_case
         from .preferring import preference_case
         from .training import prompt_rows, training_case

@@ -6,9 +6,9 @@ from copy import deepcopy
 from pathlib import Path
 
 from ..adapter import prepare
-from ..checkpoint import their_name
 from ..config import Adapter, RunConfig
 from ..model import D2VLM
+from ..reference import their_name
 from .compare import EXACT, Found, compare, read_json
 
 FRAMES = {"attention": "attention", "projector": "projector", "qformer": "all", "llm": "all"}  # their tuning modes

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..batch import GROUNDED, QUESTION, REFERENCED, Batch, Clip, Text, collate, encode_prompt
-from ..checkpoint import their_name
 from ..consistency import consistency_loss
 from ..errors import LabError
 from ..evidence import EVIDENCE
 from ..grounding import frame_targets, grounding_loss
 from ..model import D2VLM, HEAD_LAYER, Output
+from ..reference import their_name
 from .compare import EXACT, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
 from .heard import Call, frame_rows, images_of, listen
 
