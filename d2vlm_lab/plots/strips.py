@@ -1,23 +1,17 @@
-"""Every picture that more than one page uses, in one style whose colours all readers can tell apart."""
+"""Videos as strips of frames over their time lines, with the events drawn where they happen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from .evidence import Event
+from ..evidence import Event
+from .style import COLORS, in_style, ink_on
 
-# Okabe and Ito's palette, without its yellow, which is lost on white
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
-         "axes.titlelocation": "left", "legend.frameon": False, "savefig.dpi": 150, "figure.dpi": 110,
-         "axes.prop_cycle": matplotlib.cycler(color=COLORS)}
 LANE, AXIS, NOTE = 0.34, 0.32, 0.26  # heights under a strip of frames, which is 1 high
 NOTE_LENGTH = 165  # characters of a note that fit the figure
 
@@ -36,7 +30,7 @@ class Strip:
 def draw_strips(strips: Sequence[Strip], width: float = 11.0, shown: int = 16) -> Figure:
     """One figure: each video as a strip of frames over its time line, with the events drawn where they happen."""
     heights = [_height(strip, width, shown) for strip in strips]
-    with matplotlib.rc_context(STYLE):
+    with in_style():
         figure = Figure((width, sum(heights)), layout="constrained")
         axes = figure.subplots(len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
         for strip, ax in zip(strips, axes):
@@ -75,38 +69,6 @@ def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
     ax.set_title(strip.title)
 
 
-def draw_preferences(report: dict, width: float = 11.0) -> Figure:
-    """What `make-preferences` made: how many of each kind, how far wrong intervals lie, how lengths differ."""
-    factors = list(report["factors"])
-    color = dict(zip(factors, COLORS))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure((width, 3.4), layout="constrained")
-        kinds, overlaps, lengths = figure.subplots(1, 3)
-        names = list(report["kinds"])
-        kinds.barh(range(len(names)), list(report["kinds"].values()),
-                   color=[color[name.split("/")[0]] for name in names])
-        kinds.set_yticks(range(len(names)), names)
-        kinds.invert_yaxis()
-        kinds.set_title("Rejected answers of each kind")
-        bottom = np.zeros(10)
-        for kind, tenths in report["overlap"].items():
-            overlaps.bar(np.arange(10) / 10 + 0.05, tenths, 0.09, bottom, label=kind)
-            bottom += tenths
-        overlaps.set(xlim=(0, 1), xlabel="intersection over union")
-        overlaps.set_title("Wrong interval against the true one")
-        if report["overlap"]:
-            overlaps.legend()
-        spreads = {name: s for name, s in report["length_difference"].items() if name.endswith("/words")}
-        for k, (name, spread) in enumerate(spreads.items()):
-            lengths.plot([spread["p5"], spread["p95"]], [k, k], color=color[name.split("/")[0]], lw=2)
-            lengths.plot(spread["mean"], k, "o", color=color[name.split("/")[0]])
-        lengths.axvline(0, color="#aaaaaa", lw=0.8, zorder=0)
-        lengths.set_yticks(range(len(spreads)), [name.split("/")[0] for name in spreads])
-        lengths.set(ylim=(len(spreads) - 0.5, -0.5), xlabel="words: mean, 5 % to 95 %")
-        lengths.set_title("Rejected minus chosen")
-    return figure
-
-
 @dataclass(frozen=True)
 class _Bar:
     """An event from when its first frame appears until its last is replaced, and where its caption goes."""
@@ -137,9 +99,8 @@ def _arrange(events: Sequence[Event], timestamps: np.ndarray) -> list[_Bar]:
 def _draw_bar(ax: Axes, bar: _Bar, top: float, color: str) -> None:
     ax.barh(top - 0.04, bar.end - bar.start, -0.27, bar.start, color=color, align="edge")
     place = {"center": (bar.start + bar.end) / 2, "left": bar.end, "right": bar.start}[bar.side]
-    bright = float(np.dot(to_rgb(color), (0.3, 0.6, 0.1))) > 0.62
     ax.text(place, top - 0.185, f" {bar.caption} ", fontsize=8, va="center", ha=bar.side,
-            color="#222222" if bright or bar.side != "center" else "white")
+            color=ink_on(color) if bar.side == "center" else "#222222")
 
 
 def _limits(timestamps: np.ndarray) -> tuple[tuple[float, float], float]:
