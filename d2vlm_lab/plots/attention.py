@@ -1,0 +1,41 @@
+"""Who may look at whom: an attention mask with the parts of the sequence named on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from .style import COLORS, in_style, new_figure
+
+
+def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None) -> Figure:
+    """(Q, K) True where a query (row) may look at a key (column).
+
+    `segments` are names and lengths along the keys; where there are fewer queries than keys, those are the last ones.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    edges = np.cumsum([0, *(length for _, length in segments)])
+    if edges[-1] != mask.shape[1]:
+        raise ValueError(f"segments are {edges[-1]} long together, but the mask has {mask.shape[1]} keys")
+    skipped = mask.shape[1] - mask.shape[0]
+    with in_style():
+        ax = ax or new_figure(5.4, 5.4 * max(0.4, mask.shape[0] / mask.shape[1]))[1]
+        ax.imshow(mask, cmap=ListedColormap(["white", COLORS[4]]), vmin=0, vmax=1, aspect="auto",
+                  extent=(0, mask.shape[1], mask.shape[0], 0), interpolation="nearest")
+        for edge in edges[1:-1]:
+            ax.axvline(edge, color="#333333", lw=0.8)
+            if edge > skipped:
+                ax.axhline(edge - skipped, color="#333333", lw=0.8)
+        middles = (edges[:-1] + edges[1:]) / 2
+        names = [name for name, _ in segments]
+        ax.set_xticks(middles, names, rotation=30, ha="right", rotation_mode="anchor")
+        rows = [(m - skipped, name) for m, name, end in zip(middles, names, edges[1:]) if end > skipped]
+        ax.set_yticks([max(m, 0.5) for m, _ in rows], [name for _, name in rows])
+        ax.tick_params(length=0)
+        ax.spines[["top", "right"]].set_visible(True)
+        ax.set(xlabel="may look at", ylabel="token")
+    return ax.figure

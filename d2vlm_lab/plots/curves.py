@@ -1,0 +1,104 @@
+"""How it went: losses and scores of runs from their history files, and scores with intervals over seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from .style import COLORS, FAINT, PREDICTED, WRONG, in_style, ink_on, new_figure
+
+LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
+UNITS = {"step": "step", "seconds": "time on the clock (s)", "cpu_seconds": "CPU time (s)"}
+
+History = str | os.PathLike | Sequence[Mapping]
+
+
+def read_history(history: History) -> list[Mapping]:
+    """The lines of a run's `history.jsonl`, or of the folder it lies in; lines that are given already pass."""
+    if isinstance(history, (str, os.PathLike)):
+        path = Path(history)
+        path = path / "history.jsonl" if path.is_dir() else path
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list(history)
+
+
+def draw_losses(history: History, names: Sequence[str] | None = None) -> Figure:
+    """One panel for each part of the loss that was logged (or for `names`), against the step."""
+    lines = read_history(history)
+    names = names or [name for name in LOSSES if any(name in line for line in lines)] or ["loss"]
+    with in_style():
+        figure, axes = new_figure(2.9 * len(names), 2.3, columns=len(names), squeeze=False)
+        for k, (ax, name) in enumerate(zip(axes[0], names)):
+            _series(ax, lines, name, "step", color=COLORS[k % len(COLORS)])
+            ax.set(title=name.removeprefix("loss_"), xlabel="step", ylabel="loss" if k == 0 else "")
+            ax.set_ylim(bottom=0)
+    return figure
+
+
+def draw_scores(histories: Mapping[str, History], score: str, against: str = "step", label: str = "",
+                ax: Axes | None = None) -> Figure:
+    """A score of several runs, against steps or against time."""
+    with in_style():
+        ax = ax or new_figure(6.5, 2.6)[1]
+        for k, (name, history) in enumerate(histories.items()):
+            _series(ax, read_history(history), score, against, marker="os^Dv"[k % 5], ms=4, label=name,
+                    color=COLORS[k % len(COLORS)])
+        ax.set(xlabel=UNITS.get(against, against), ylabel=label or score.removeprefix("eval_").replace("_", " "))
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))
+    return ax.figure
+
+
+def draw_seeds(scores: Mapping[str, Sequence[float]], label: str, ax: Axes | None = None) -> Figure:
+    """Each variant's score for every seed, with the mean and its 95 % interval; one seed has no interval."""
+    with in_style():
+        ax = ax or new_figure(6.5, 0.8 + 0.36 * len(scores))[1]
+        for k, values in enumerate(scores.values()):
+            ax.plot(values, [k + 0.2] * len(values), "o", color=FAINT, ms=5, zorder=1)
+            mean, half = seed_interval(values)
+            ax.errorbar(mean, k, xerr=half if np.isfinite(half) else None, fmt="D", color=PREDICTED, ms=5, capsize=4)
+        ax.set_yticks(range(len(scores)), list(scores))
+        ax.set(ylim=(len(scores) - 0.5, -0.5), xlabel=label)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x", color="#eeeeee")
+        ax.set_axisbelow(True)
+    return ax.figure
+
+
+def seed_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval by Student's t; nan where one seed says nothing about others."""
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return mean, float("nan")
+    return mean, float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+
+
+def draw_confusion(table, rows: Sequence[str], columns: Sequence[str], row_label: str = "", column_label: str = "",
+                   percent: bool = True, ax: Axes | None = None) -> Figure:
+    """A table as colours with its numbers written in; `table` (R, C) holds shares, or counts if not `percent`."""
+    table = np.asarray(table, dtype=float)
+    with in_style():
+        ax = ax or new_figure(1.8 + 0.95 * len(columns), 0.9 + 0.42 * len(rows))[1]
+        top = 1.0 if percent else max(float(np.nanmax(table)), 1e-9)
+        ax.imshow(table, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+        for (i, j), value in np.ndenumerate(table):
+            shade = "#08306b" if value > 0.62 * top else "#ffffff"
+            text = "" if np.isnan(value) else f"{value:.0%}" if percent else f"{value:g}"
+            ax.text(j, i, text, ha="center", va="center", color=ink_on(shade))
+        ax.set_xticks(range(len(columns)), columns)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set(xlabel=column_label, ylabel=row_label)
+    return ax.figure
+
+
+def _series(ax: Axes, lines: Sequence[Mapping], name: str, against: str, color: str = WRONG, **style) -> None:
+    points = [(line[against], line[name]) for line in lines if name in line]
+    ax.plot(*np.array(points, dtype=float).reshape(-1, 2).T, color=color, lw=1.5, **style)

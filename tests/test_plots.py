@@ -1,0 +1,140 @@
+"""What the pictures draw: the right marks at the right places, with axes that say their unit."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from d2vlm_lab.evidence import Event
+from d2vlm_lab.grounding import similarity
+from d2vlm_lab.plots import (
+    COLORS,
+    draw_confusion,
+    draw_curve,
+    draw_losses,
+    draw_mask,
+    draw_scores,
+    draw_seeds,
+    draw_targets,
+    draw_timeline,
+    new_figure,
+    seed_interval,
+    show_source,
+)
+
+TIMES = np.arange(8) / 2
+CURVE = np.array([0.1, 0.1, 0.2, 0.9, 1.0, 0.8, 0.2, 0.1])
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def test_a_curve_holds_every_frame_until_the_next_and_marks_what_was_read_off_it():
+    figure = draw_curve(CURVE, TIMES, (1.5, 2.5), truth=Event(1.5, 3.0), threshold=0.6)
+    ax = figure.axes[0]
+    values, edges, _ = next(patch for patch in ax.patches if hasattr(patch, "get_data")).get_data()
+    assert np.allclose(values, CURVE)
+    assert np.allclose(edges, np.arange(9) / 2)
+    assert {"truth", "similarity", "threshold 0.60", "interval"} == set(labels(figure))
+    bar = next(line for line in ax.lines if line.get_label() == "interval")
+    assert list(bar.get_xdata()) == [1.5, 3.0]  # the last frame stays for half a second
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (s)", "similarity")
+
+
+def test_a_curve_of_a_padded_batch_is_drawn_only_where_the_video_has_frames():
+    figure = draw_curve(np.append(CURVE, [0, 0, 0]), TIMES)
+    assert figure.axes[0].get_xlim() == (0, 4)
+
+
+def test_a_timeline_has_a_row_for_the_truth_and_one_for_each_prediction():
+    figure = draw_timeline([Event(1, 3, "it spins")], {"coupled": [(0, 2)], "factorized": [(1, 3), (4, 5)]}, 8)
+    ax = figure.axes[0]
+    bars = [(bar.get_x(), bar.get_width(), round(bar.get_y() + 0.33)) for bar in ax.patches]
+    assert bars == [(1, 2, 0), (0, 2, 1), (1, 2, 2), (4, 1, 2)]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["truth", "coupled", "factorized"]
+    assert ax.get_xlim() == (0, 8)
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["it spins"]
+
+
+def test_a_timeline_leaves_out_a_caption_that_its_bar_cannot_hold():
+    texts = draw_timeline([Event(1, 2, "the red disc spins")], [], 60).axes[0].texts
+    assert not any(text.get_text() for text in texts)
+
+
+def test_targets_are_drawn_under_their_names():
+    figure = draw_targets({"hard": [0, 1, 1, 0], "soft": [0.5, 1, 1, 0.5]})
+    assert labels(figure) == ["hard", "soft"]
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[0, 1, 1, 0], [0.5, 1, 1, 0.5]]
+
+
+def test_a_mask_is_coloured_exactly_where_one_may_look():
+    mask = np.tril(np.ones((4, 6), bool), 2)
+    figure = draw_mask(mask, [("frames", 3), ("answer", 3)])
+    ax = figure.axes[0]
+    assert np.array_equal(np.asarray(ax.images[0].get_array(), bool), mask)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["frames", "answer"]
+    seen = pixels(figure)
+    x, y = (ax.transData.transform((0.5, 0.5))).astype(int)
+    assert np.abs(seen[len(seen) - y, x] - np.array([86, 180, 233])).max() < 3  # the palette's sky blue
+
+
+def test_segments_that_do_not_fill_the_mask_are_named_as_the_mistake():
+    with pytest.raises(ValueError, match="5 long together, but the mask has 6 keys"):
+        draw_mask(np.ones((6, 6)), [("frames", 5)])
+
+
+def test_losses_and_scores_come_from_a_history_file(tmp_path):
+    lines = [{"step": s, "cpu_seconds": 2 * s, "loss_answer": 3 - s, "loss_grounding": 1} for s in (0, 1, 2)]
+    lines.append({"step": 2, "cpu_seconds": 5, "eval_named_mIoU": 0.5})
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    losses = draw_losses(tmp_path)
+    assert [ax.get_title(loc="left") for ax in losses.axes] == ["answer", "grounding"]
+    assert list(losses.axes[0].lines[0].get_ydata()) == [3, 2, 1]
+    scores = draw_scores({"run": tmp_path}, "eval_named_mIoU", "cpu_seconds")
+    assert scores.axes[0].lines[0].get_xydata().tolist() == [[5, 0.5]]
+    assert scores.axes[0].get_xlabel() == "CPU time (s)"
+
+
+def test_an_interval_over_seeds_is_students_and_one_seed_has_none():
+    mean, half = seed_interval([0.5, 0.6, 0.7])
+    assert mean == pytest.approx(0.6)
+    assert half == pytest.approx(4.302653 * 0.1 / 3 ** 0.5)
+    assert np.isnan(seed_interval([0.5])[1])
+    ticks = draw_seeds({"full": [0.5, 0.6, 0.7], "without": [0.4]}, "F1").axes[0].get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == ["full", "without"]
+
+
+def test_a_confusion_writes_its_numbers_and_leaves_out_what_is_unknown():
+    figure = draw_confusion([[1, 0.25], [np.nan, 0]], ["when", "what"], ["text", "grounding"])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["100%", "25%", "", "0%"]
+
+
+def test_axes_that_are_given_are_drawn_on():
+    figure, axes = new_figure(rows=2)
+    assert draw_curve(CURVE, TIMES, ax=axes[0]) is figure
+    assert draw_timeline([(0, 1)], [(0, 2)], 4, ax=axes[1]) is figure
+    assert axes[0].patches and axes[1].patches
+
+
+def test_source_is_shown_as_the_library_has_it():
+    shown = show_source(similarity)
+    assert shown.data.startswith("def similarity(")
+    assert "math.sqrt(frames.shape[-1])" in shown.data
+
+
+def test_neighbouring_colours_stay_apart_for_readers_without_red_or_green():
+    """Distances after projecting onto what a deuteranope sees (the usual linear model), lightness included."""
+    rgb = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLORS]) ** 2.2
+    seen = rgb @ np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]).T
+    gaps = np.abs(seen[:, None] - seen[None]).sum(-1)[np.triu_indices(len(COLORS), 1)]
+    assert gaps.min() > 0.1
