@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from .batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
 from .config import Data, Method
 from .errors import LabError
 from .evidence import EVIDENCE, compose
@@ -170,3 +170,12 @@ class Collator:
         preferred = [start + k for start, group in zip(first, good) for k in group.preferred]
         return {"batch": replace(batch, preferred=torch.tensor(preferred),
                                  factors=[factor for group in good for factor in group.factors])}
+
+
+def batch_of(model, samples: Sequence[Sample], read: Reader) -> Batch:
+    """Samples with their true answers as training sees them, in their order; each brings its video along."""
+    clips = [read(sample) for sample in samples]
+    texts = [[encode_sample(sample, clip, model.tokenizer, model.prompt, model.method)]
+             for sample, clip in zip(samples, clips)]
+    return collate(clips, texts, model.tokenizer, model.prompt, [sample.question for sample in samples],
+                   [sample.id for sample in samples]).to(model.device)
