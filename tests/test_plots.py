@@ -10,6 +10,7 @@ from d2vlm_lab.evidence import Event
 from d2vlm_lab.grounding import similarity
 from d2vlm_lab.plots import (
     COLORS,
+    Slider,
     draw_confusion,
     draw_curve,
     draw_losses,
@@ -18,6 +19,7 @@ from d2vlm_lab.plots import (
     draw_seeds,
     draw_targets,
     draw_timeline,
+    draw_tokens,
     new_figure,
     seed_interval,
     show_source,
@@ -138,3 +140,27 @@ def test_neighbouring_colours_stay_apart_for_readers_without_red_or_green():
     seen = rgb @ np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]).T
     gaps = np.abs(seen[:, None] - seen[None]).sum(-1)[np.triu_indices(len(COLORS), 1)]
     assert gaps.min() > 0.1
+
+
+def test_tokens_go_on_in_the_next_line_and_none_is_lost():
+    figure = draw_tokens(["Ġwhen", "<evi>"] * 30, {"<evi>": COLORS[1]}, width=4)
+    texts = figure.axes[0].texts
+    assert [text.get_text() for text in texts] == ["_when", "<evi>"] * 30
+    assert len({text.get_position()[1] for text in texts}) > 3
+    assert max(text.get_position()[0] for text in texts) < 4
+
+
+def test_a_slider_brings_its_picture_for_pages_that_show_no_widgets():
+    asked = []
+
+    def draw(number):
+        asked.append(number)
+        return draw_curve(CURVE, TIMES, threshold=number)
+
+    slider = Slider(draw, "share", 0.1, 0.9, 0.6)
+    bundle = slider._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert set(asked) == {0.6}
+    slider.widget.children[0].value = 0.3
+    assert asked[-1] == pytest.approx(0.3)
