@@ -130,7 +130,7 @@ def test_axes_that_are_given_are_drawn_on():
 
 def test_source_is_shown_as_the_library_has_it():
     shown = show_source(similarity)
-    assert shown.data.startswith("def similarity(")
+    assert shown.data.startswith("```python\ndef similarity(")
     assert "math.sqrt(frames.shape[-1])" in shown.data
 
 

@@ -8,6 +8,7 @@ import textwrap
 
 def show_source(*things):
     """The source of functions, methods or classes, highlighted, in the order given; the last line of a cell."""
-    from IPython.display import Code
+    from IPython.display import Markdown
 
-    return Code("\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in things), language="python")
+    code = "\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in things)
+    return Markdown(f"```python\n{code}\n```")

@@ -42,11 +42,12 @@ def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
     """A strip of frames on a time axis in seconds; below it lanes of events, then the notes."""
     (start, end), step = _limits(strip.timestamps)
     ax.set_xlim(start, end)
+    shown, size = min(shown, len(strip.frames)), (end - start) / shown
     edges = np.linspace(start, end, shown + 1)
     nearest = np.abs(strip.timestamps[None] - (edges[:-1, None] + edges[1:, None] - step) / 2).argmin(1)
-    for left, right, k in zip(edges, edges[1:], nearest):
-        margin = 0.03 * (right - left)
-        ax.imshow(strip.frames[k], extent=(left + margin, right - margin, 0, 1), aspect="auto")
+    for left, k in zip(edges, nearest):
+        margin = 0.03 * size
+        ax.imshow(strip.frames[k], extent=(left + margin, left + size - margin, 0, 1), aspect="auto")
     captions = dict.fromkeys(event.caption for events in strip.rows.values() for event in events)
     colors = {caption: COLORS[k % len(COLORS)] for k, caption in enumerate(captions)}
     depth, ticks = 0.08, []
