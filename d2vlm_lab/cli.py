@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("d2vlm_lab.evaluate", "answer a benchmark with a checkpoint, then score it"),
     "score": ("d2vlm_lab.metrics.command", "score a predictions file under a named protocol"),
     "parity": ("d2vlm_lab.parity", "compare with numbers recorded from the authors' code"),
+    "ablate": ("d2vlm_lab.ablation.command", "run a study: every variant and seed once, whatever fails, to a report"),
     "bench": ("d2vlm_lab.bench", "measure speed and memory, as ratios within one run"),
 }
 

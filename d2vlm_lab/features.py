@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .locks import locked
 from .sample import atomic_path
 from .video import VideoError, read_frames
 
@@ -25,7 +26,7 @@ HEADER = 256  # bytes
 
 
 class FeatureCache:
-    """Safe with several processes: entries appear whole, and one that is damaged is computed again."""
+    """Safe with several processes: entries are made once and appear whole; one that is damaged is made again."""
 
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None, size: int | None = None,
                  max_frames: int | None = None):
@@ -39,11 +40,13 @@ class FeatureCache:
         """Features (F, ...) and timestamps (F,); `encode` sees (F, H, W, 3) uint8, and only if they are not there."""
         entry = self.folder / f"{self.hashes.of(path)}.features"
         if (found := read_entry(entry)) is None:
-            clip = read_frames(path, **self.sampling)
-            features = encode(torch.from_numpy(clip.frames)).detach().cpu().numpy()
-            write_entry(entry, features, clip.timestamps)
-            found = read_entry(entry)
-            assert found is not None, f"{entry} cannot be read back"
+            with locked(entry.with_name(f".{entry.stem}.lock")):
+                if (found := read_entry(entry)) is None:
+                    clip = read_frames(path, **self.sampling)
+                    features = encode(torch.from_numpy(clip.frames)).detach().cpu().numpy()
+                    write_entry(entry, features, clip.timestamps)
+                    found = read_entry(entry)
+                    assert found is not None, f"{entry} cannot be read back"
         return found
 
 

@@ -138,6 +138,11 @@ def _convert(hint, value, where: str):
                               if args[-1] is not Ellipsis else f"{where}: expected a list, found {value!r}")
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
         return tuple(_convert(kind, leaf, f"{where}[{i}]") for i, (kind, leaf) in enumerate(zip(kinds, value)))
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, args[0]) for key in value):
+            raise ConfigError(f"{where}: expected `name: value` lines whose names are text (quoted if YAML reads them "
+                              f"as something else), found {value!r}")
+        return {key: _convert(args[1], leaf, f"{where}.{key}") for key, leaf in value.items()}
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             return float(value)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ..datasets import et_bench, et_instruct
 from ..errors import LabError
+from ..locks import locked
 from ..sample import Sample
 from ..settings import to_dict
 from ..video import write_frames
@@ -36,8 +37,13 @@ AT_ONCE = 20  # videos that a worker takes at a time
 
 def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None = None,
                overwrite: bool = False) -> Path:
-    """The folder of a world. One that is there already with the same config is kept as it is."""
+    """The folder of a world. One that is there already with the same config is kept; made once if several want it."""
     out = Path(out)
+    with locked(out.with_name(f".{out.name}.lock")):
+        return _make(out, config, workers, overwrite)
+
+
+def _make(out: Path, config: WorldConfig, workers: int | None, overwrite: bool) -> Path:
     if (out / "world.json").is_file() and not overwrite:
         if json.loads((out / "world.json").read_text(encoding="utf-8")).get("config") == to_dict(config):
             return out
