@@ -9,7 +9,11 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-SMALLEST = {"01_a_world_where_the_truth_is_known": {"videos": 10}}
+SMALLEST = {
+    "01_a_world_where_the_truth_is_known": {"videos": 10},
+    "02_frames_into_tokens": {"videos": 10, "followed": 0, "probed": 8},
+    "03_evidence_tokens": {"videos": 10, "followed": 0},
+}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -29,6 +33,9 @@ def test_it_runs_from_top_to_bottom_and_warnings_are_errors(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     changes = {**SMALLEST.get(path.stem, {}), "folder": str(tmp_path / "world")}
     at = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    default = next((line for line in notebook.cells[at].source.splitlines() if line.startswith("model = ")), "")
+    if default and not (path.parent / default.split('"')[1]).exists():
+        changes["model"] = "../../data/base/small"
     strict = "import warnings\nwarnings.simplefilter('error')\n"
     given = "\n".join(f"{name} = {value!r}" for name, value in changes.items())
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(strict + given))
