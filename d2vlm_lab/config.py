@@ -22,6 +22,7 @@ class Method:
     semantics: Literal["layer", "projection", "off"] = "layer"  # what an evidence token carries of its frames
     semantic_layer: int = 6  # the decoder layer whose output is that meaning; 0 is the embeddings
     bidirectional_frames: bool = True
+    formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"  # what evidence asks the frames
     targets: Literal["soft", "hard"] = "soft"
     target_base: float = 2.0  # soft targets fall off as base ** -distance
     grounding_weight: float = 10.0
@@ -68,6 +69,8 @@ class Data:
     tasks: tuple[str, ...] = ()  # empty: all
     fps: float = 2.0
     max_frames: int = 512
+    keep_frames: int | None = None  # of a video's features, so many go into the language model; None: all
+    pruning: Literal["even", "change"] = "even"  # which ones are kept
     min_seconds: float = 0.0
     max_seconds: float = 1e9
     max_words: int = 200  # of the answer
@@ -160,6 +163,10 @@ class RunConfig:
              "the weights of preference cannot be negative")
         need(wish.form == "off" or method.style != "digits" or wish.grounding_weight == 0 or wish.form == "dpo",
              "preference.form=fpo needs evidence tokens to score; with method.style=digits use form=dpo")
+        need(wish.form != "fpo" or method.formulation == "sigmoid",
+             f"preference.form=fpo scores intervals by the sigmoid of each frame; method.formulation is "
+             f"{method.formulation}")
+        need(self.data.keep_frames is None or self.data.keep_frames > 1, "data.keep_frames must be at least 2")
         need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
 
 

@@ -97,11 +97,11 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     for number in range(limit):
         video = batch.video[rows]
         frame_mask = prefix.frame_mask[video]
-        curves = model.compare(model.evidence_head(query), prefix.frames, video).float().sigmoid()
-        curves = curves.masked_fill(~frame_mask, 0)
+        similar = model.compare(model.evidence_head(query), prefix.frames, video).float()
+        curves, intervals = model.formulation.read(similar, frame_mask, model.salient)
         logits = output(final).float()
         tokens = choose(logits, rows, number)
-        step = Step(rows, tokens, logits, curves, model.salient(curves, frame_mask))
+        step = Step(rows, tokens, logits, curves, intervals)
         running = tokens != stop
         step.embeddings = model._word_embeddings(tokens)
         if (is_evidence := tokens == evidence_id).any():

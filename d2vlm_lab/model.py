@@ -20,7 +20,8 @@ from .branches import Branches, branches, pick
 from .config import Method
 from .consistency import consistency_loss, mean_by_sample, spread
 from .errors import LabError
-from .grounding import criterion, frame_targets, grounding_loss, inside, similarity
+from .formulation import FORMULATIONS
+from .grounding import criterion, inside
 
 HEAD_LAYER = -2  # both heads read the input of the last decoder layer
 
@@ -72,6 +73,7 @@ class D2VLM(nn.Module):
         self.method, self.prompt = method, prompt or PromptFormat.of(tokenizer)
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
+        self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value)
         self.grounded = False  # whether the heads were ever trained
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it runs the frames twice
@@ -145,9 +147,9 @@ class D2VLM(nn.Module):
         return torch.where(asked[:, None], _interval_mean(intervals, video, prefix.projected, prefix.frame_mask), seen)
 
     def compare(self, evidence: Tensor, frames: Tensor, owner: Tensor) -> Tensor:
-        """(E, D) against the frames of the video each belongs to -> (E, F) similarity logits."""
-        every = similarity(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])  # (E, V, F)
-        return every[torch.arange(len(owner), device=owner.device), owner]
+        """(E, D) against the frames of the video each belongs to -> (E, F) logits, or (E, 2, F) of both ends."""
+        every = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])  # (E, V, F)
+        return every[torch.arange(len(owner), device=owner.device), ..., owner, :]
 
     # Two ways to the same states: (N, T, D) for the heads, (N, T, D) for the answer, frames, and whose they are.
 
@@ -218,8 +220,7 @@ class D2VLM(nn.Module):
 
     def _grounding_loss(self, logits: Tensor, intervals: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
         base = self.method.target_base if self.method.targets == "soft" else None
-        targets = frame_targets(intervals.round(), logits.shape[-1], base)
-        each = grounding_loss(logits.float(), targets, mask)
+        each = self.formulation.loss(logits.float(), intervals.round(), mask, base)
         return self.method.grounding_weight * mean_by_sample(each, sample)
 
     def _consistency_loss(self, batch: Batch, evidence: Tensor, chosen: Tensor) -> Tensor:

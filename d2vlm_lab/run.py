@@ -27,6 +27,7 @@ from .language import load_language
 from .metrics.temporal import interval_f1_miou
 from .model import D2VLM
 from .predict import NUMBERS, Prediction, predict
+from .pruning import prune
 from .reference import import_reference
 from .sample import Sample, atomic_path
 from .settings import from_dict, override, to_dict
@@ -135,7 +136,8 @@ def reader(config: RunConfig, model: D2VLM, videos: Path) -> Reader:
 
     def read(sample: Sample) -> Clip:
         features, timestamps = cache.get(videos / sample.video, frames.encode)
-        return Clip(torch.from_numpy(np.asarray(features)), np.asarray(timestamps))
+        clip = Clip(torch.from_numpy(np.asarray(features)), np.asarray(timestamps))
+        return prune(clip, data.keep_frames, data.pruning)
 
     return read
 
@@ -145,9 +147,13 @@ def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConf
     if not samples:
         return {}
     decoding = Decoding(config.evaluation.max_new_tokens)
-    predictions = list(predict(model, samples, read, decoding, config.evaluation.batch))
+    return scores_by_task(list(predict(model, samples, read, decoding, config.evaluation.batch)))
+
+
+def scores_by_task(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Of the questions that name an event, then of each task."""
     scores = grounding_scores([p for p in predictions if p.sample.task in NAMED], "named")
-    for task in sorted({sample.task for sample in samples}):
+    for task in sorted({p.sample.task for p in predictions}):
         scores |= grounding_scores([p for p in predictions if p.sample.task == task], task)
     return scores
 
