@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from . import plots
 from .batch import Clip
 from .checkpoint import DESCRIPTION, checkpoint_id
 from .config import resolve
 from .errors import LabError
 from .evaluate import read_model
-from .evidence import Event, Interval, Reference
+from .evidence import Event, Interval, Reference, seconds
 from .generate import Decoding, Generated
 from .model import D2VLM
 from .player import player
+from .plots import Strip, draw_strips
 from .predict import NUMBERS, Prediction, predict
 from .sample import Sample, validate
 from .tiny import TinyFrames
@@ -180,11 +180,11 @@ class Answer:
         return [piece for piece in found if piece]
 
     def figure(self, truth: Sequence[Event] = ()) -> Figure:
-        """Frames, curves and intervals on one time line; with the `truth`, where it is known."""
+        """Frames and intervals on one time line; with the `truth`, where it is known."""
         watched = self.watched
-        grounded = len(self.prediction.generated.answer.grounded) or None  # the second mentions repeat the first
-        return plots.draw_answer(watched.frames, watched.timestamps, list(truth), self.intervals,
-                                 self.similarity[:grounded], text=self.text)
+        rows = {"truth": list(truth)} if truth else {}
+        rows["answer"] = [Event(*interval, seconds(interval)) for interval in self.intervals]
+        return draw_strips([Strip(watched.frames, watched.timestamps, rows)])
 
     def __str__(self) -> str:
         return f"{self.text}\n({self.note})" if self.note else self.text
@@ -209,16 +209,14 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     model = read_model(str(folder))
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
-    rate = fps or _trained_rate(folder) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)
+    rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)
     return Lab(model, name, rate, max_frames)
 
 
 def _trained_rate(folder: Path) -> float | None:
     """Frames a second of the run that a checkpoint lies in."""
     run = folder.parent / "config.json"
-    if not run.exists():
-        return None
-    return json.loads(run.read_text(encoding="utf-8")).get("data", {}).get("fps")
+    return json.loads(run.read_text(encoding="utf-8")).get("data", {}).get("fps") if run.exists() else None
 
 
 def _image(figure: Figure) -> str:
