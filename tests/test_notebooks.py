@@ -13,6 +13,7 @@ SMALLEST = {
     "01_a_world_where_the_truth_is_known": {"videos": 10},
     "02_frames_into_tokens": {"videos": 10, "followed": 0, "probed": 8},
     "03_evidence_tokens": {"videos": 10, "followed": 0},
+    "04_the_grounding_loss": {"videos": 10, "steps": 8, "batch": 2, "followed": 0},
 }
 
 
