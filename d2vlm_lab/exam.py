@@ -1,0 +1,153 @@
+"""The exam: held-out questions put to a trained model. Every score that studies compare, and every answer beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .checkpoint import load
+from .config import RunConfig, resolve
+from .data import Reader, batch_of
+from .generate import Decoding
+from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
+from .model import D2VLM
+from .predict import NUMBERS, Prediction, predict
+from .rivals import rival_scores
+from .run import chosen, reader, scores_by_task, splits, train
+from .sample import Sample, atomic_path
+from .world import load as load_world
+
+
+@dataclass(frozen=True)
+class Exam:
+    predictions: tuple[Prediction, ...]
+    scores: dict[str, float]
+
+
+def learned(config: RunConfig, out: Path) -> D2VLM:
+    """The model trained as `config` says, in `out`; one that was trained there before is only loaded."""
+    train(config, out / "training")
+    history = (out / "training" / "history.jsonl").read_text(encoding="utf-8")
+    with atomic_path(out / "history.jsonl") as partial:
+        partial.write_text(history, encoding="utf-8")
+    return load(out / "training" / "model")
+
+
+def as_it_is(config: RunConfig) -> D2VLM:
+    """The checkpoint in `parts.start` under the method of `config`, without training."""
+    return load(resolve(config.parts.start), config.method)
+
+
+def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") -> Exam:
+    """Up to `questions` of each task of the evaluation, from the validation half of the run's data or of `world`."""
+    config = replace(config, data=replace(config.data, world=world or config.data.world),
+                     evaluation=replace(config.evaluation, samples=questions))
+    _, val = splits(config)
+    samples, read = chosen(val, config), reader(config, model, val.videos)
+    decoding = Decoding(config.evaluation.max_new_tokens)
+    predictions = list(predict(model, samples, read, decoding, config.evaluation.batch))
+    scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
+    if not config.data.train:
+        scores |= rival_scores(predictions, load_world(resolve(config.data.world)).truth("val"))
+    return Exam(tuple(predictions), scores | held_out(model, samples[::2], read))
+
+
+def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Dense captions by their words alone, and by words and interval together, matched one to one."""
+    described = [p for p in predictions if p.sample.task == "dvc"]
+    if not described:
+        return {}
+    words, joint = [], []
+    for p in described:
+        said, true = captions(p), [event.caption.strip(" .,") for event in p.sample.events]
+        words.append(2 * sum((Counter(said) & Counter(true)).values()) / max(1, len(said) + len(true)))
+        overlap = temporal_iou(p.intervals, [event.interval for event in p.sample.events])
+        said += [""] * (len(p.intervals) - len(said))  # an interval about which nothing is said
+        same = np.array([[a == b for b in true] for a in said[:len(p.intervals)]]).reshape(overlap.shape)
+        joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
+    return {"dvc_caption_F1": _mean(words), "dvc_joint_F1@0.5": _mean(joint)}
+
+
+def captions(prediction: Prediction) -> list[str]:
+    """What is said of one event after another: the answer's sentences, times aside, whatever its style."""
+    text = "".join(piece for piece in prediction.generated.answer.pieces if isinstance(piece, str))
+    return [part for part in (part.strip(" ,\n") for part in NUMBERS.sub("", text).split(".")) if part]
+
+
+def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Of answers that ground first and refer later: F1 of the second mentions, and how well both mentions agree."""
+    twice = [p for p in predictions if p.generated.answer.grounded and p.generated.answer.references]
+    if not twice:
+        return {}
+    second = [[ref.interval for ref in p.generated.answer.references if ref.interval] for p in twice]
+    found = interval_f1_miou(second, [[e.interval for e in p.sample.events] for p in twice], (0.5,))
+    pairs = [(a, b) for p, spans in zip(twice, second) for a, b in zip(p.generated.answer.grounded, spans) if a]
+    agree = [float(temporal_iou([a], [b])[0, 0]) for a, b in pairs]
+    return {"second_F1@0.5": round(found["F1@0.5"], 4), "mentions_agree": _mean(agree)}
+
+
+@torch.no_grad()
+def held_out(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int = 32) -> dict[str, float]:
+    """Loss parts on true answers, weights included, and how far the evidence states are spread."""
+    found: dict[str, list[float]] = {}
+    model.eval()
+    for i in range(0, len(samples), at_once):
+        out = model(batch_of(model, samples[i:i + at_once], read))
+        for name, value in [*out.parts.items(), ("spread", out.spread)]:
+            found.setdefault(name if name == "spread" else f"held_out_{name}", []).append(float(value))
+    return {name: _mean(values) for name, values in found.items() if math.isfinite(sum(values))}
+
+
+def write_exam(exam: Exam, out: Path, more: dict[str, float]) -> None:
+    """`predictions.jsonl`, one line per question, then `metrics.json`."""
+    with atomic_path(out / "predictions.jsonl") as partial, open(partial, "w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(line(p), ensure_ascii=False) + "\n" for p in exam.predictions)
+    with atomic_path(out / "metrics.json") as partial:
+        partial.write_text(json.dumps(exam.scores | more, indent=1) + "\n", encoding="utf-8")
+
+
+def line(prediction: Prediction) -> dict:
+    """A prediction as a report reads it."""
+    sample, truth = prediction.sample, [event.interval for event in prediction.sample.events]
+    score = interval_f1_miou([prediction.intervals], [truth], (0.5,))
+    text = "".join(piece if isinstance(piece, str) else "[..]" for piece in sample.answer)
+    return {"sample": sample.id, "task": sample.task, "video": sample.video, "duration": sample.duration,
+            "question": sample.question, "truth": text, "events": truth, "answer": prediction.text,
+            "intervals": prediction.intervals, "F1@0.5": round(score["F1@0.5"], 4), "mIoU": round(score["mIoU"], 4)}
+
+
+@contextmanager
+def spending() -> Iterator[dict[str, float]]:
+    """What a block costs, known when it has ended: seconds, CPU seconds, the most memory the process ever had."""
+    spent: dict[str, float] = {}
+    clock, cpu = time.time(), time.process_time()
+    yield spent
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    spent |= {"seconds": round(time.time() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2),
+              "memory_mb": round(peak, 1)}
+    if torch.cuda.is_available():
+        spent["gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+
+
+def trained_for(out: Path) -> dict[str, float]:
+    """Seconds and CPU seconds of training over all attempts; none where nothing was trained."""
+    path = out / "history.jsonl"
+    if not path.exists():
+        return {}
+    last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+    return {"training_seconds": last["seconds"], "training_cpu_seconds": last["cpu_seconds"]}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)
