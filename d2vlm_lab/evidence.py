@@ -94,14 +94,14 @@ def write(answer: GroundedAnswer) -> str:
     return f"{head} {text}" if head and text else head + text
 
 
-def parse(text: str, intervals: Sequence[Interval | None] = ()) -> GroundedAnswer:
+def parse(text: str, intervals: Sequence[Interval | None] = (), style: str = "interleaved") -> GroundedAnswer:
     """Read back any generated text; the n-th `<evi>` gets the n-th interval, or None where there are too few.
 
-    Without `</evi>` only the `<evi>` that open the text side by side count as grounded. References beyond the
-    grounded events are kept, with event None.
+    Without `</evi>` only the `<evi>` that open the text side by side count as grounded, and in the coupled style not
+    even these. References beyond the grounded events are kept, with event None.
     """
     closed = END in text
-    head, tail = text.split(END, 1) if closed else _split_leading(text)
+    head, tail = text.split(END, 1) if closed else ("", text) if style == "coupled" else _split_leading(text)
     n_grounded = head.count(EVIDENCE)
     tail = tail.removeprefix(" ") if n_grounded or closed else tail
     where = iter([*intervals, *[None] * (text.count(EVIDENCE))])

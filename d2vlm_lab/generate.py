@@ -162,5 +162,5 @@ def _read(model: D2VLM, ids: list[int], evidence: list[Evidence]) -> Generated:
     stop = model.tokenizer.convert_tokens_to_ids(model.prompt.stop)
     finished = bool(ids) and ids[-1] == stop
     text = model.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
-    answer = parse(text, [e.interval for e in evidence])
+    answer = parse(text, [e.interval for e in evidence], model.method.style)
     return Generated(text, answer, tuple(evidence), tuple(ids), finished)

@@ -41,6 +41,15 @@ def test_a_coupled_answer_is_read_back_with_references_that_were_never_grounded(
     assert [ref.event for ref in answer.references] == [None, None]
 
 
+def test_a_coupled_answer_that_opens_with_evidence_keeps_all_of_it_as_references():
+    text, spans = "<evi>, it spins. <evi>, it blinks.", [(1.0, 2.0), (3.0, 4.0)]
+    answer = parse(text, spans, "coupled")
+    assert answer.grounded == () and [ref.interval for ref in answer.references] == spans
+    assert {ref.event for ref in answer.references} == {None}
+    assert render(answer) == "1.0 - 2.0, it spins. 3.0 - 4.0, it blinks."
+    assert len(parse(text, spans).grounded) == 1
+
+
 @pytest.mark.parametrize("text, grounded, references, closed", [
     ("", 0, [], False),
     ("   ", 0, [], False),

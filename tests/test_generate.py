@@ -1,12 +1,13 @@
 """Grounded decoding gives the same answer however it is run."""
 
+import numpy as np
 import pytest
 import torch
 from small import clip, mixed, model
 
 from d2vlm_lab.batch import collate, encode_prompt
 from d2vlm_lab.evidence import EVIDENCE
-from d2vlm_lab.generate import Decoding, chooser, generate, steps
+from d2vlm_lab.generate import Decoding, Evidence, _read, chooser, generate, steps
 from d2vlm_lab.model import HEAD_LAYER, causal, positions
 
 
@@ -104,3 +105,10 @@ def test_a_repetition_penalty_stops_repetition(penalty):
     logits[0, 5], logits[0, 6] = 4.0, 3.0
     drawn = [int(choose(logits, torch.tensor([0]), i)) for i in range(2)]
     assert drawn == ([5, 5] if penalty == 1 else [5, 6])
+
+
+def test_evidence_that_opens_the_answer_of_a_coupled_model_is_no_grounding_stage():
+    ids = [*model().tokenizer.encode("<evi> it spins"), model().tokenizer.eos_token_id]
+    found = [Evidence((1.0, 2.0), (2, 4), np.ones(8), 1.0)]
+    assert _read(model(style="coupled"), ids, found).answer.grounded == ()
+    assert _read(model(), ids, found).answer.grounded == ((1.0, 2.0),)
