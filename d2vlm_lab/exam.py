@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .batch import QUESTION
 from .checkpoint import load
 from .config import RunConfig, resolve
 from .data import Reader, batch_of
 from .generate import Decoding
+from .grounding import frame_iou
 from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
 from .model import D2VLM
 from .predict import NUMBERS, Prediction, predict
@@ -99,13 +101,19 @@ def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 @torch.no_grad()
 def held_out(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int = 32) -> dict[str, float]:
-    """Loss parts on true answers, weights included, and how far the evidence states are spread."""
-    found: dict[str, list[float]] = {}
+    """Behind true answers: weighted loss parts, share of intervals read right, spread of the evidence states."""
+    found: dict[str, list[float]] = defaultdict(list)
     model.eval()
     for i in range(0, len(samples), at_once):
-        out = model(batch_of(model, samples[i:i + at_once], read))
-        for name, value in [*out.parts.items(), ("spread", out.spread)]:
-            found.setdefault(name if name == "spread" else f"held_out_{name}", []).append(float(value))
+        batch = batch_of(model, samples[i:i + at_once], read)
+        out = model(batch)
+        for name, value in out.parts.items():
+            found[f"held_out_{name}"].append(float(value))
+        if len(out.similarity):
+            _, spans = model.formulation.read(out.similarity.float(), out.frame_mask, model.salient)
+            right = frame_iou(spans, batch.interval[batch.role != QUESTION].round()) >= 0.5
+            found["read_at_0.5"].append(float(right.float().mean()))
+            found["spread"].append(float(out.spread))
     return {name: _mean(values) for name, values in found.items() if math.isfinite(sum(values))}
 
 

@@ -95,4 +95,4 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     assert spent["memory_mb"] > 10 and spent["seconds"] >= 0
     read = reader(config, model, tmp_path / "plain" / "videos")
     again = held_out(model, [p.sample for p in here.predictions], read)
-    assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread"}
+    assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread", "read_at_0.5"}
