@@ -7,14 +7,26 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from d2vlm_lab.config import read_config
+from d2vlm_lab.settings import flatten
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 SMALLEST = {
+    "00_when_before_what": {"videos": 10},
     "01_a_world_where_the_truth_is_known": {"videos": 10},
     "02_frames_into_tokens": {"videos": 10, "followed": 0, "probed": 8},
     "03_evidence_tokens": {"videos": 10, "followed": 0},
     "04_the_grounding_loss": {"videos": 10, "steps": 8, "batch": 2, "followed": 0},
 }
+
+ONE_POINT = {  # pages that a study runs once for each of its points
+    "train_and_score": {"questions": 3},
+    "saliency_run": {"questions": 3, "shown": 1},
+    "length_run": {"questions": 3, "repeats": 1},
+}
+TINY = ["data.world_settings=[videos=10]", "training.steps=2", "training.videos=2", "training.log_every=1",
+        "training.eval_every=2", "evaluation.samples=2", "evaluation.max_new_tokens=16"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -33,10 +45,13 @@ def test_it_is_committed_without_outputs_in_the_canonical_form(path):
 def test_it_runs_from_top_to_bottom_and_warnings_are_errors(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     changes = {**SMALLEST.get(path.stem, {}), "folder": str(tmp_path / "world")}
+    if path.stem in ONE_POINT:
+        settings = flatten(read_config("tiny", [*TINY, f"data.world={tmp_path / 'world'}"]))
+        changes |= ONE_POINT[path.stem] | {"settings": settings, "out": str(tmp_path / "run")}
     at = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
-    default = next((line for line in notebook.cells[at].source.splitlines() if line.startswith("model = ")), "")
-    if default and not (path.parent / default.split('"')[1]).exists():
-        changes["model"] = "../../data/base/small"
+    for line in notebook.cells[at].source.splitlines():
+        if line.startswith(("model = ", "coupled = ")) and not (path.parent / line.split('"')[1]).exists():
+            changes[line.split()[0]] = str(ROOT / "data" / "base" / "small")
     strict = "import warnings\nwarnings.simplefilter('error')\n"
     given = "\n".join(f"{name} = {value!r}" for name, value in changes.items())
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(strict + given))
