@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import LabError
 from ..settings import suggest
 from .executors import place
 from .plan import Job, make_plan, relabel, write_index
+from .point import one_line
 from .progress import Progress, duration
 from .runner import Grid, choose, clear, time_left
 from .shared import make_worlds, missing_worlds
@@ -109,11 +109,10 @@ def describe(title: str, plan: list[Job], todo: list[Job]) -> str:
 
 
 def report(folder: Path) -> None:
-    if not find_spec("d2vlm_lab.report"):
-        return
-    from ..report import write_report
-
+    """From the files of the runs; a report that cannot be made takes nothing from runs that were."""
     try:
+        from ..report import write_report
+
         print(f"report: {write_report(folder)}")
-    except LabError as error:
-        print(f"no report: {error}")
+    except Exception as error:
+        print(f"no report ({one_line(error)}); the runs are in {folder}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ..errors import LabError
 from .machine import Machine, execute_on_worker, slots
 
+PATIENCE = 10  # seconds for a scheduler to answer
+
 
 @dataclass(frozen=True)
 class Place:
@@ -46,7 +48,7 @@ def _dask(scheduler) -> Iterator[Place]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise LabError(f"no Dask scheduler answers at {scheduler} ({error})") from None
     with client, client.get_executor(pure=False) as executor:

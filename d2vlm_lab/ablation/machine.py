@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -39,7 +40,8 @@ class Warm:
             self.noise.seek(0)
             last = (self.noise.read().strip().splitlines() or ["it said nothing"])[-1]
             raise LabError(f"the warm process did not start: {last}")
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def run(self, job: dict, slot: Slot) -> int | None:
         """The exit code of a run; None if the warm process itself is lost."""
@@ -56,8 +58,12 @@ class Warm:
 
     def close(self) -> None:
         """Ends it, and with it every run that it has."""
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
         self.process.wait()
+        self.listener.join()
+        self.process.stdout.close()
+        self.noise.close()
 
     def _listen(self) -> None:
         for line in self.process.stdout:

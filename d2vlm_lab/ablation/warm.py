@@ -1,4 +1,4 @@
-"""The warm process: imports everything once, touches no GPU, starts no thread, and forks itself for each run.
+"""The warm process: imports everything once, touches no GPU, computes nothing, and forks itself for each run.
 
 It reads requests as JSON lines on stdin, `{"id", "job", "environment"}`, and answers on stdout, `{"id", "code"}`, when
 a run has ended. When stdin closes, whoever asked is gone: all runs are killed.
@@ -43,10 +43,11 @@ def serve() -> None:
         _kill(running)
 
 
-def threads() -> int | None:
-    """Of this process; only Linux says."""
+def threads() -> list[str]:
+    """Names of this process's threads besides the main one, of which a fork would know nothing; only Linux says."""
     tasks = Path("/proc/self/task")
-    return len(os.listdir(tasks)) if tasks.exists() else None
+    others = [task for task in tasks.iterdir() if task.name != str(os.getpid())] if tasks.exists() else []
+    return [(task / "comm").read_text().strip() for task in others]
 
 
 def _loop(answers: int, woken: int, running: dict[int, int]) -> None:

@@ -1,0 +1,68 @@
+import os
+import signal
+import threading
+import time
+
+from studies import small_world
+
+from d2vlm_lab.locks import is_locked, locked
+
+
+def test_one_at_a_time_and_the_next_when_it_is_free(tmp_path):
+    path, order = tmp_path / "deep" / "lock", []
+
+    def second():
+        with locked(path, waiting=lambda: order.append("waits"), every=0.01):
+            order.append("second")
+
+    with locked(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.1)
+        assert is_locked(path)
+        order.append("first")
+    thread.join()
+    assert order[-2:] == ["first", "second"] and "waits" in order and not path.exists() and not is_locked(path)
+
+
+def test_a_lock_is_free_when_its_holder_is_killed(tmp_path):
+    path = tmp_path / "lock"
+    if not (pid := os.fork()):
+        with locked(path):
+            time.sleep(60)
+        os._exit(0)
+    while not is_locked(path):
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert path.exists() and not is_locked(path)
+    with locked(path, waiting=lambda: 1 / 0):
+        pass
+
+
+def test_many_who_want_it_never_have_it_together(tmp_path):
+    path, book = tmp_path / "lock", tmp_path / "book"
+    pids = []
+    for _ in range(4):
+        if not (pid := os.fork()):
+            for _ in range(25):
+                with locked(path, every=0.001):
+                    book.write_text(str(int(book.read_text() if book.exists() else 0) + 1))
+            os._exit(0)
+        pids.append(pid)
+    assert all(os.waitpid(pid, 0)[1] == 0 for pid in pids)
+    assert book.read_text() == "100"
+
+
+def test_a_world_that_two_processes_want_is_made_once(tmp_path):
+    pids = []
+    for _ in range(2):
+        if not (pid := os.fork()):
+            small_world(tmp_path)
+            os._exit(0)
+        pids.append(pid)
+    assert all(os.waitpid(pid, 0)[1] == 0 for pid in pids)
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+    made = (tmp_path / "world" / "world.json").stat().st_mtime_ns
+    small_world(tmp_path)
+    assert (tmp_path / "world" / "world.json").stat().st_mtime_ns == made
