@@ -18,6 +18,7 @@ SMALLEST = {
     "02_frames_into_tokens": {"videos": 10, "followed": 0, "probed": 8},
     "03_evidence_tokens": {"videos": 10, "followed": 0},
     "04_the_grounding_loss": {"videos": 10, "steps": 8, "batch": 2, "followed": 0},
+    "05_what_was_seen_there": {"videos": 10, "steps": 2, "at_once": 2},
 }
 
 ONE_POINT = {  # pages that a study runs once for each of its points
@@ -44,7 +45,7 @@ def test_it_is_committed_without_outputs_in_the_canonical_form(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_top_to_bottom_and_warnings_are_errors(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
-    changes = {**SMALLEST.get(path.stem, {}), "folder": str(tmp_path / "world")}
+    changes = {**SMALLEST.get(path.stem, {}), "folder": str(tmp_path / "world"), "runs": str(tmp_path / "runs")}
     if path.stem in ONE_POINT:
         settings = flatten(read_config("tiny", [*TINY, f"data.world={tmp_path / 'world'}"]))
         changes |= ONE_POINT[path.stem] | {"settings": settings, "out": str(tmp_path / "run")}
