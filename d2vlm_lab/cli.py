@@ -17,6 +17,7 @@ COMMANDS = {
     "pretrain-base": ("d2vlm_lab.pretrain", "make the base checkpoint that laptop ablations start from"),
     "make-preferences": ("d2vlm_lab.make_preferences", "put wrong answers beside right ones, one factor at a time"),
     "train": ("d2vlm_lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
+    "report": ("d2vlm_lab.report", "make tables, figures and pages from the files of a study's runs"),
     "evaluate": ("d2vlm_lab.evaluate", "answer a benchmark with a checkpoint, then score it"),
     "score": ("d2vlm_lab.metrics.command", "score a predictions file under a named protocol"),
     "parity": ("d2vlm_lab.parity", "compare with numbers recorded from the authors' code"),

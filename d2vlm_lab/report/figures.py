@@ -1,0 +1,91 @@
+"""Pictures of a study: every comparison with its seeds, intervals and the paper's numbers; how training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..plots.style import COLORS, FAINT, PREDICTED, WRONG, in_style, new_figure
+from .labels import label
+from .tables import Tables
+
+LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
+
+
+def draw_comparison(tables: Tables, metric: str) -> Figure:
+    """Seeds as dots, means with their intervals as diamonds; beside them, on its own axis, what the paper reports."""
+    variants = tables.variants
+    paper = {entry["variant"]: entry for entry in tables.study["paper"] if entry["metric"] == metric}
+    paper = {name: paper[name] for name in variants if name in paper}
+    with in_style():
+        columns = 2 if paper else 1
+        figure, axes = new_figure(5.6 if paper else 4.6, 0.85 + 0.3 * len(variants), columns=columns, squeeze=False,
+                                  sharey=True, width_ratios=[3, 1.4][:columns])
+        _ours(axes[0, 0], tables, metric, variants)
+        if paper:
+            _papers(axes[0, 1], paper, variants)
+    return figure
+
+
+def draw_training(histories: Mapping[str, Sequence[Sequence[Mapping]]], score: str) -> Figure | None:
+    """A score and the loss parts against the step: one colour and dash per variant, one line per seed."""
+    rows = [{"variant": name, "seed": seed, **line} for name, runs in histories.items()
+            for seed, lines in enumerate(runs) for line in lines]
+    table = pd.DataFrame(rows)
+    panels = [name for name in (f"eval_{score}", *LOSSES) if name in table]
+    if not panels:
+        return None
+    names = list(histories)
+    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(names)}
+    dashes = {name: [(), (4, 1.5), (1, 1), (5, 1, 1, 1)][k // len(COLORS) % 4] for k, name in enumerate(names)}
+    with in_style():
+        figure, axes = new_figure(2.9 * len(panels), 2.6 + 0.16 * (len(names) // 4), columns=len(panels), squeeze=False)
+        for ax, panel in zip(axes[0], panels):
+            sns.lineplot(table.dropna(subset=[panel]), x="step", y=panel, units="seed", estimator=None, lw=1.2, ax=ax,
+                         hue="variant", hue_order=names, palette=colors, style="variant", style_order=names,
+                         dashes=dashes)
+            handles, labels = ax.get_legend_handles_labels()
+            ax.get_legend().remove()
+            held_out = panel.startswith("eval_")
+            ax.set(xlabel="step", ylabel=str(label(score)) if held_out else "loss, weighted",
+                   title="while training, held out" if held_out else panel.removeprefix("loss_").replace("_", " "))
+            ax.set_ylim(bottom=0)
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)))
+    return figure
+
+
+def _ours(ax: Axes, tables: Tables, metric: str, variants: list[str]) -> None:
+    seeds = tables.runs[tables.runs.metric == metric]
+    means = tables.means[tables.means.metric == metric].set_index("variant")
+    several = bool((means.n > 1).any())
+    if several:
+        sns.stripplot(seeds, x="value", y="variant", order=variants, color=FAINT, size=5, jitter=False, ax=ax, zorder=1)
+    for k, name in enumerate(variants):
+        if name in means.index:
+            row = means.loc[name]
+            half = row.high - row["mean"] if row.n > 1 else None
+            ax.errorbar(row["mean"], k, xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4, zorder=2)
+    if tables.study["reference"] in means.index:
+        ax.axvline(means.loc[tables.study["reference"], "mean"], color="#bbbbbb", lw=0.8, ls="--", zorder=0)
+    ax.set_yticks(range(len(variants)), variants)
+    ax.set(ylim=(len(variants) - 0.5, -0.5), xlabel=str(label(metric)), ylabel="",
+           title=f"here, {len(tables.seeds)} seeds" if several else "here, one seed")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#eeeeee")
+    ax.set_axisbelow(True)
+
+
+def _papers(ax: Axes, paper: Mapping[str, Mapping], variants: list[str]) -> None:
+    """Another model on other data: its numbers have an axis of their own, only the order can be compared."""
+    ax.plot([entry["value"] for entry in paper.values()], [variants.index(name) for name in paper], "s", color=WRONG,
+            ms=6)
+    source = next(iter(paper.values()))["source"]
+    ax.set(xlabel=source.split(", ", 2)[-1], title="the paper")
+    ax.margins(x=0.25)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#eeeeee")
+    ax.set_axisbelow(True)

@@ -1,0 +1,169 @@
+"""Runs as tables: one number a row, means over seeds, differences to the reference with the seeds paired.
+
+Intervals are Student's t at 95 %, over seeds. One seed has none. They are not corrected for how many are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import LabError
+from ..plots.curves import seed_interval
+from ..sample import atomic_path
+from .labels import label
+from .read import Results
+
+DEMONSTRATION = "one seed: a demonstration"
+INTERVAL = "95 % interval over seeds by Student's t"
+RUNS, MEANS, DIFFERENCES, STUDY = "runs.csv", "means.csv", "differences.csv", "study.json"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All numbers of a study, made from its runs or read from a report that was made before."""
+
+    study: dict
+    runs: pd.DataFrame  # one row for each number of each finished run
+    means: pd.DataFrame
+    differences: pd.DataFrame
+
+    @property
+    def variants(self) -> list[str]:
+        """Those with numbers, in the order of the study."""
+        have = set(self.runs.variant)
+        return [name for name in self.study["variants"] if name in have]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those of the study that some run has."""
+        have = set(self.runs.metric)
+        return [name for name in self.study["metrics"] if name in have]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(set(self.runs.seed))
+
+
+def make_tables(results: Results) -> Tables:
+    runs = tidy(results)
+    return Tables(results.study, runs, means(runs, results.study), differences(runs, results.study))
+
+
+def read_tables(folder: Path) -> Tables | None:
+    """What `write_tables` left; None where nothing is."""
+    if not (folder / STUDY).is_file():
+        return None
+    try:
+        study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+        text = {"seeds": str, "runs": str, "run": str}
+        return Tables(study, *(pd.read_csv(folder / name, dtype=text) for name in (RUNS, MEANS, DIFFERENCES)))
+    except (OSError, ValueError) as error:
+        raise LabError(f"{folder} holds no whole report ({error}); make it again with `d2vlm-lab report`") from None
+
+
+def write_tables(tables: Tables, out: Path) -> None:
+    for name, table in ((RUNS, tables.runs), (MEANS, tables.means), (DIFFERENCES, tables.differences)):
+        with atomic_path(out / name) as partial:
+            table.to_csv(partial, index=False)
+    with atomic_path(out / "runs.parquet") as partial:
+        tables.runs.to_parquet(partial, index=False)
+    with atomic_path(out / STUDY) as partial:
+        partial.write_text(json.dumps(tables.study, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def tidy(results: Results) -> pd.DataFrame:
+    """One row for each number of each finished run."""
+    rows = [{"study": results.name, "profile": results.study.get("profile", ""), "variant": run.variant,
+             "seed": run.seed, "run": run.id, "metric": metric, "value": value}
+            for run in results.done for metric, value in run.metrics.items()]
+    table = pd.DataFrame(rows, columns=["study", "profile", "variant", "seed", "run", "metric", "value"])
+    return table.astype({"seed": int, "value": float})
+
+
+def means(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
+    """For each metric and variant the mean over seeds, with its interval where there is more than one."""
+    rows = []
+    for metric in study["metrics"]:
+        for variant in study["variants"]:
+            mine = runs[(runs.metric == metric) & (runs.variant == variant)].sort_values("seed")
+            if len(mine):
+                rows.append({"metric": metric, "variant": variant, **_interval(mine.value),
+                             "seeds": _words(mine.seed), "runs": _words(mine.run)})
+    return pd.DataFrame(rows, columns=["metric", "variant", "n", "mean", "low", "high", "interval", "seeds", "runs"])
+
+
+def differences(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
+    """Variant minus reference, seed by seed, then the mean of that; only seeds that both have."""
+    reference, rows = study["reference"], []
+    for metric in study["metrics"]:
+        wide = runs[runs.metric == metric].pivot_table(index="seed", columns="variant", values="value")
+        for variant in study["variants"]:
+            if variant == reference or variant not in wide or reference not in wide:
+                continue
+            if len(gain := (wide[variant] - wide[reference]).dropna()):
+                rows.append({"metric": metric, "variant": variant, "reference": reference, **_interval(gain),
+                             "seeds": _words(gain.index)})
+    return pd.DataFrame(rows, columns=["metric", "variant", "reference", "n", "mean", "low", "high", "interval",
+                                       "seeds"])
+
+
+def conclusion(tables: Tables, metric: str) -> str:
+    """One sentence from the table of differences: what is above, what below, what cannot be told apart."""
+    mine = tables.differences[tables.differences.metric == metric]
+    if mine.empty:
+        return f"{_sentence(label(metric))}: there is nothing to compare with {tables.study['reference']} yet."
+    where = f"{_sentence(label(metric))}, against {tables.study['reference']}"
+    if mine.n.max() < 2:
+        told = ", ".join(f"{row.variant} {signed(row.mean)}" for row in _rows(mine))
+        return f"{where}: {told}. This is {DEMONSTRATION}; another one may differ by more."
+    groups: dict[str, list[str]] = {"above": [], "below": [], "not told apart": [], DEMONSTRATION: []}
+    for row in _rows(mine):
+        span = f"; {signed(row.low)} to {signed(row.high)}" if row.n > 1 else ""
+        side = "above" if row.low > 0 else "below" if row.high < 0 else "not told apart" if span else DEMONSTRATION
+        groups[side].append(f"{row.variant} ({signed(row.mean)}{span})")
+    parts = [f"{side}: {', '.join(names)}" for side, names in groups.items() if names]
+    return f"{where}, {int(mine.n.max())} paired seeds: {'; '.join(parts)}."
+
+
+def costs(results: Results) -> pd.DataFrame:
+    """What each variant took, mean over seeds; shared work has rows of its own."""
+    names = ("training_seconds", "training_cpu_seconds", "seconds", "cpu_seconds", "memory_mb", "gpu_memory_mb")
+    rows = [{"variant": run.variant, "runs": 1, "whole run (s)": run.state.get("seconds", math.nan),
+             **{str(label(name)): run.metrics[name] for name in names if name in run.metrics}}
+            for run in (*results.shared, *results.runs) if run.done]
+    if not rows:
+        return pd.DataFrame(columns=["variant", "runs", "whole run (s)"])
+    groups = pd.DataFrame(rows).groupby("variant", sort=False)
+    return groups.mean().assign(runs=groups.size()).reset_index()
+
+
+def signed(value: float) -> str:
+    """A difference as text: three digits, its sign always there."""
+    return f"{value:+.3f}" if abs(value) < 10 else f"{value:+.0f}"
+
+
+def plain(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def _interval(values: pd.Series) -> dict:
+    mean, half = seed_interval(list(values))
+    return {"n": len(values), "mean": mean, "low": mean - half, "high": mean + half,
+            "interval": INTERVAL if len(values) > 1 else DEMONSTRATION}
+
+
+def _rows(table: pd.DataFrame):
+    return table.itertuples(index=False)
+
+
+def _sentence(text) -> str:
+    return str(text)[:1].upper() + str(text)[1:]
+
+
+def _words(values) -> str:
+    return " ".join(map(str, values))
