@@ -43,6 +43,7 @@ class Parts:
     frames: str = ""  # with language: hub id or local folder of a vision tower
     frame_tokens: int = 1  # tokens that each frame becomes
     system: str = ""  # system message before the frames
+    equal_heads: bool = False  # untrained heads start with the same weights: like states are similar from the start
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The base that ablations start from: it has seen the world's look and words, and was never taught to ground.
 
 First the frame encoder learns to name what happens on a frame (its labels derive from the true events), then the
-language model learns to talk about short clips and whole videos. No interval and no evidence token is ever shown.
+language model learns to talk about short clips and whole videos, and how the world's questions are answered when the
+times are left out. No interval and no evidence token is ever shown.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,11 +30,19 @@ from .tiny import STOP, TinyFrames, tiny_language, train_tokenizer, word_loss
 from .video import read_frames
 from .world import World, load
 from .world.labels import frame_labels
-from .world.phrases import VERBS
-from .world.scene import Scene, SceneEvent
+from .world.lessons import ALL, NOTHING, NOW, is_right, lessons, told_without_times
+from .world.scene import Scene
 
 WINDOW = 8  # neighbouring frames that the encoder is trained on together
-WHAT_NOW, WHAT_ALL, NOTHING = "what is happening here?", "what happens, in order?", "nothing."
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video of the world, its truth, and what is asked about it, answered without times."""
+
+    clip: Clip
+    scene: Scene
+    told: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -68,12 +78,12 @@ def pretrain(recipe: Recipe, say: Callable[[str], None] = print) -> Path:
     frames, scores = train_frames(recipe, world, say)
     scores["frame_minutes"] = round((time.process_time() - started) / 60, 2)
     model = assemble(recipe, world, frames)
-    clips = {split: [(_clip(model, world, scene), scene) for scene in world.truth(split)] for split in ("train", "val")}
-    say(f"features of {len(clips['train']) + len(clips['val'])} videos")
+    watched = {split: list(_watch(model, world, split)) for split in ("train", "val")}
+    say(f"features of {len(watched['train']) + len(watched['val'])} videos")
     started = time.process_time()
-    train_language(recipe, model, clips["train"], say)
+    train_language(recipe, model, watched["train"], say)
     scores["language_minutes"] = round((time.process_time() - started) / 60, 2)
-    scores |= exact_answers(model.eval(), clips["val"][:100], recipe.seed)
+    scores |= exact_answers(model.eval(), watched["val"][:100], recipe.seed)
     say(json.dumps(scores))
     folder = save(model, resolve(recipe.out))
     with atomic_path(folder / "recipe.json") as partial:
@@ -116,14 +126,14 @@ def assemble(recipe: Recipe, world: World, frames: TinyFrames) -> D2VLM:
 
 def _texts(world: World) -> Iterator[str]:
     """What will ever be asked and answered, so that each of its words becomes one token."""
-    yield from (" " + text for text in (WHAT_NOW, WHAT_ALL, NOTHING, "yes", "no", "what does it do, then it"))
+    yield from (" " + text for text in (NOW, ALL, NOTHING, "yes", "no", "what does it do, then it"))
     for sample in world.samples("train"):
         yield f" {sample.question} answer:"
         yield from (piece for piece in sample.answer if isinstance(piece, str))
         yield from (f" {event.caption}" for event in sample.events)
 
 
-def train_language(recipe: Recipe, model: D2VLM, clips: Sequence[tuple[Clip, Scene]], say) -> None:
+def train_language(recipe: Recipe, model: D2VLM, watched: Sequence[Watched], say) -> None:
     """Answers about clips and whole videos; everything but the frozen encoder and the two heads is trained."""
     model.requires_grad_(False)
     model.language.requires_grad_(True)
@@ -134,8 +144,8 @@ def train_language(recipe: Recipe, model: D2VLM, clips: Sequence[tuple[Clip, Sce
     model.train()
     for step in range(recipe.language_steps):
         _set_rate(optimizer, recipe.language_rate, step, recipe.language_steps)
-        pick = rng.integers(len(clips), size=recipe.language_videos)
-        shown, texts = zip(*(_lesson(model, *clips[i], recipe.language_texts, rng) for i in pick))
+        pick = rng.integers(len(watched), size=recipe.language_videos)
+        shown, texts = zip(*(_lesson(model, watched[i], recipe.language_texts, rng) for i in pick))
         loss = model(collate(shown, texts, model.tokenizer, model.prompt)).parts["answer"]
         optimizer.zero_grad()
         loss.backward()
@@ -145,49 +155,27 @@ def train_language(recipe: Recipe, model: D2VLM, clips: Sequence[tuple[Clip, Sce
             say(f"language {step + 1}/{recipe.language_steps}: loss {loss.item():.4f}")
 
 
-def lessons(scene: Scene, window: tuple[int, int], rng: np.random.Generator) -> Iterator[tuple[str, str]]:
-    """Endless questions and answers about the frames `window` of a scene, in random order of kind."""
-    first, last = window
-    events = [event for event in scene.events if event.first <= last and event.last >= first]
-    whole = (first, last) == (0, scene.n_frames - 1)
-    while True:
-        kind = rng.integers(4)
-        if kind == 0:
-            yield (WHAT_ALL if whole else WHAT_NOW), _tell(scene, events)
-        elif kind == 1:
-            thing = int(rng.integers(len(scene.things)))
-            did = [event.action for event in events if event.thing == thing]
-            yield f"what does the {scene.things[thing].name} do?", f"it {', then '.join(did)}." if did else NOTHING
-        elif kind == 2:
-            thing, action = _ask_about(scene, events, rng)
-            happened = any((event.thing, event.action) == (thing, action) for event in events)
-            yield f"does the {scene.things[thing].name} {VERBS[action][0]}?", "yes" if happened else "no"
-        elif whole and len(events) > 1:
-            k = int(rng.integers(len(events) - 1))
-            yield f"what happens after the {_name(scene, events[k])}?", f"the {_name(scene, events[k + 1])}."
-
-
-def exact_answers(model: D2VLM, clips: Sequence[tuple[Clip, Scene]], seed: int) -> dict:
-    """Share of whole-video answers that are right to the letter, by kind of question."""
+def exact_answers(model: D2VLM, watched: Sequence[Watched], seed: int) -> dict:
+    """Share of whole-video answers that are right, by kind of lesson."""
     rng, right = np.random.default_rng(seed + 1), {}
-    for clip, scene in clips:
-        asked = lessons(scene, (0, scene.n_frames - 1), rng)
-        talk = [next(asked) for _ in range(6)]
-        prompts = [encode_prompt(question, (), clip, model.tokenizer, model.prompt) for question, _ in talk]
-        for (question, answer), said in zip(talk, generate(model, [clip], [prompts], Decoding(48))):
-            right.setdefault(question.split(" the ")[0].rstrip("?"), []).append(said.text.strip() == answer)
+    for seen in watched:
+        asked = lessons(seen.scene, (0, seen.scene.n_frames - 1), seen.told, rng)
+        talk = [next(asked) for _ in range(8)]
+        prompts = [encode_prompt(question, (), seen.clip, model.tokenizer, model.prompt) for _, question, _ in talk]
+        for (kind, _, answer), said in zip(talk, generate(model, [seen.clip], [prompts], Decoding(64))):
+            right.setdefault(kind, []).append(is_right(kind, said.text, answer))
     return {f"exact: {kind}": round(float(np.mean(hits)), 3) for kind, hits in sorted(right.items())}
 
 
-def _lesson(model: D2VLM, clip: Clip, scene: Scene, n: int, rng: np.random.Generator) -> tuple[Clip, list[Text]]:
+def _lesson(model: D2VLM, seen: Watched, n: int, rng: np.random.Generator) -> tuple[Clip, list[Text]]:
     """Half of the time the whole video, else a cut of one to eight frames."""
-    first, last = 0, scene.n_frames - 1
+    first, last = 0, seen.scene.n_frames - 1
     if rng.random() < 0.5:
-        first = int(rng.integers(scene.n_frames))
+        first = int(rng.integers(seen.scene.n_frames))
         last = min(first + int(rng.integers(8)), last)
-    cut = Clip(clip.features[first:last + 1], clip.timestamps[first:last + 1])
-    asked = lessons(scene, (first, last), rng)
-    return cut, [_encode(model, cut, *next(asked)) for _ in range(n)]
+    cut = Clip(seen.clip.features[first:last + 1], seen.clip.timestamps[first:last + 1])
+    asked = lessons(seen.scene, (first, last), seen.told, rng)
+    return cut, [_encode(model, cut, *next(asked)[1:]) for _ in range(n)]
 
 
 def _encode(model: D2VLM, clip: Clip, question: str, answer: str) -> Text:
@@ -195,26 +183,15 @@ def _encode(model: D2VLM, clip: Clip, question: str, answer: str) -> Text:
     return encode_answer(prompt, GroundedAnswer(pieces=(f" {answer}",)), clip, model.tokenizer, model.prompt)
 
 
-def _ask_about(scene: Scene, events: Sequence[SceneEvent], rng: np.random.Generator) -> tuple[int, str]:
-    """Half of the time something that happens, else a mix of a thing and an action that are near."""
-    if events and rng.random() < 0.5:
-        event = events[rng.integers(len(events))]
-        return event.thing, event.action
-    actions = sorted({event.action for event in scene.events} | {str(rng.choice(sorted(VERBS)[:7]))})
-    return int(rng.integers(len(scene.things))), actions[rng.integers(len(actions))]
-
-
-def _name(scene: Scene, event: SceneEvent) -> str:
-    return f"{scene.things[event.thing].name} {event.action}"
-
-
-def _tell(scene: Scene, events: Sequence[SceneEvent]) -> str:
-    return ", then ".join(f"the {_name(scene, event)}" for event in events) + "." if events else NOTHING
-
-
-def _clip(model: D2VLM, world: World, scene: Scene) -> Clip:
-    video = read_frames(world.video_path(scene))
-    return Clip(model.frames.encode(torch.from_numpy(video.frames)), video.timestamps)
+def _watch(model: D2VLM, world: World, split: str) -> Iterator[Watched]:
+    told = defaultdict(list)
+    for sample in world.samples(split):
+        if (without := told_without_times(sample)) is not None:
+            told[sample.video].append(without)
+    for scene in world.truth(split):
+        video = read_frames(world.video_path(scene))
+        clip = Clip(model.frames.encode(torch.from_numpy(video.frames)), video.timestamps)
+        yield Watched(clip, scene, told[scene.video])
 
 
 def _pixels(world: World, split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

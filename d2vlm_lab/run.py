@@ -84,24 +84,25 @@ def start(config: RunConfig) -> D2VLM:
     parts = config.parts
     torch.manual_seed(config.seed)
     if parts.language:
-        return load_language(parts, config.method)
-    folder = resolve(parts.start)
-    if (folder / DESCRIPTION).exists():
-        model = load(folder, config.method)
-    elif (folder / "config.json").exists():
-        model = import_reference(folder, method=config.method)
+        model = load_language(parts, config.method)
+    elif (resolve(parts.start) / DESCRIPTION).exists():
+        model = load(resolve(parts.start), config.method)
+    elif (resolve(parts.start) / "config.json").exists():
+        model = import_reference(resolve(parts.start), method=config.method)
     else:
         raise LabError(f"parts.start: {parts.start} is no checkpoint of this project, nor laid out as the authors'")
-    fresh_heads(model)
+    if not model.grounded:
+        fresh_heads(model, parts.equal_heads)
     return model
 
 
-def fresh_heads(model: D2VLM) -> None:
-    """Heads that were never trained start anew with the run's seed; those of a trained checkpoint stay."""
-    if not model.grounded:
-        for module in (*model.frame_head, *model.evidence_head):
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+def fresh_heads(model: D2VLM, equal: bool) -> None:
+    """Heads that were never trained start anew with the run's seed."""
+    for module in (*model.frame_head, *model.evidence_head):
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    if equal:
+        model.evidence_head.load_state_dict(model.frame_head.state_dict())
 
 
 def splits(config: RunConfig) -> tuple[Split, Split]:

@@ -6,11 +6,12 @@ import torch
 from safetensors.torch import load_file
 
 from d2vlm_lab.checkpoint import load
-from d2vlm_lab.pretrain import WHAT_ALL, WHAT_NOW, Recipe, lessons, pretrain
+from d2vlm_lab.pretrain import Recipe, pretrain
 from d2vlm_lab.settings import from_dict
 from d2vlm_lab.tiny import TinyFrames
 from d2vlm_lab.world import load as load_world
 from d2vlm_lab.world.config import WorldConfig
+from d2vlm_lab.world.lessons import ALL, NOW, is_right, lessons, told_without_times
 from d2vlm_lab.world.make import make_world
 from d2vlm_lab.world.scene import Scene, SceneEvent, Thing
 
@@ -18,15 +19,15 @@ SCENE = Scene("v.mp4", "train", 2.0, 32, 64, (Thing("red", "disc"), Thing("blue"
               (SceneEvent(0, "spins", 4, 9), SceneEvent(1, "blinks", 15, 20), SceneEvent(0, "moves left", 24, 30)))
 
 
-def taught(window, n=300):
+def taught(window, told=(), n=500):
     rng = np.random.default_rng(0)
-    asked = lessons(SCENE, window, rng)
-    return {pair for _, pair in zip(range(n), asked)}
+    asked = lessons(SCENE, window, told, rng)
+    return {(question, answer) for _, (_, question, answer) in zip(range(n), asked)}
 
 
 def test_lessons_about_the_whole_video_are_true():
     pairs = taught((0, 31))
-    assert (WHAT_ALL, "the red disc spins, then the blue square blinks, then the red disc moves left.") in pairs
+    assert (ALL, "the red disc spins, then the blue square blinks, then the red disc moves left.") in pairs
     assert ("what does the red disc do?", "it spins, then moves left.") in pairs
     assert ("does the blue square blink?", "yes") in pairs and ("does the blue square spin?", "no") in pairs
     assert ("what happens after the blue square blinks?", "the red disc moves left.") in pairs
@@ -34,14 +35,27 @@ def test_lessons_about_the_whole_video_are_true():
 
 def test_lessons_about_a_cut_tell_only_what_is_in_it():
     pairs = taught((16, 18))
-    assert (WHAT_NOW, "the blue square blinks.") in pairs and ("what does the red disc do?", "nothing.") in pairs
+    assert (NOW, "the blue square blinks.") in pairs and ("what does the red disc do?", "nothing.") in pairs
     assert ("does the red disc spin?", "no") in pairs
-    assert (WHAT_NOW, "nothing.") in taught((11, 13))
+    assert (NOW, "nothing.") in taught((11, 13))
 
 
-def test_no_lesson_holds_a_time_or_an_evidence_token():
-    assert not any(character.isdigit() or "<" in word for pair in taught((0, 31)) for word in pair
-                   for character in word)
+def test_key_words_are_those_of_the_question_in_every_order():
+    about = {answer for question, answer in taught((0, 31), n=5000) if question == "when does the red disc spin?"}
+    assert {"red disc spins.", "disc spins red.", "spins red disc."} <= about
+    assert is_right("key words", "spins disc red.", "red disc spins.")
+    assert not is_right("key words", "spins disc.", "red disc spins.") and is_right("thing", " it spins.", "it spins.")
+
+
+def test_no_lesson_holds_a_time_or_an_evidence_token(base):
+    folder, _ = base
+    world = load_world(folder / "world")
+    told = [pair for pair in map(told_without_times, world.samples("train")) if pair]
+    assert ("describe every event and when it happens." in {question for question, _ in told}
+            and any(answer.startswith("(") for _, answer in told))
+    pairs = taught((0, 31), told, 2000)
+    assert len(pairs & set(told)) > 20 and not pairs & set(told) & taught((0, 30), told)
+    assert not any(character.isdigit() or "<" in word for pair in pairs for word in pair for character in word)
 
 
 @pytest.fixture(scope="module")
