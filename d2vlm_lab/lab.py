@@ -197,8 +197,12 @@ class Answer:
                 f'<p style="font-size:12px;color:#666">{escape(str(watched.lab))}</p>')
 
 
-def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512) -> Lab:
-    """A checkpoint of this project, or one laid out as the authors'; frames at the rate that it was trained with."""
+def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512,
+         device: str | None = None) -> Lab:
+    """A checkpoint of this project, or one laid out as the authors'; frames at the rate that it was trained with.
+
+    On a GPU if there is one, unless `device` says otherwise.
+    """
     folder = resolve(str(checkpoint))
     if not folder.is_dir():
         raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
@@ -206,7 +210,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
         hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
         raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
                        f"authors' (no config.json){hint}")
-    model = read_model(str(folder))
+    model = read_model(str(folder)).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
     rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)

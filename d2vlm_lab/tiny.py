@@ -57,7 +57,7 @@ class TinyFrames(FrameEncoder):
         return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
 
     def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        x = frames.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
         near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
         n = x.shape[1]
         change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)

@@ -22,8 +22,8 @@ nb_ipywidgets_js = {}  # widgets need a live kernel: their static picture is sho
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 html_theme = "sphinx_book_theme"
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "use_download_button": True,
-                      "use_fullscreen_button": False, "show_navbar_depth": 2}
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "use_fullscreen_button": False,
+                      "navbar_persistent": [], "footer_content_items": []}
 html_show_sourcelink = False
 html_copy_source = True
 html_static_path = ["_static"]
