@@ -25,7 +25,7 @@ def player(path: str | os.PathLike, pieces: Sequence[str | Interval], step: floa
     """
     line = "".join(escape(piece) if isinstance(piece, str) else jump(piece, step) for piece in pieces)
     return (f'<div class="d2vlm-player"><video src="{source(path)}" width="{width}" controls muted playsinline '
-            f'style="max-width:100%;image-rendering:pixelated"></video>'
+            f'style="max-width:100%"></video>'
             f'<p style="margin:6px 0;font-size:15px;line-height:2">{line}</p></div>')
 
 

@@ -2,6 +2,7 @@
 
 import os
 from html import escape
+from pathlib import Path
 
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -14,6 +15,7 @@ include_patterns = ["index.md", "walkthrough/*.ipynb", "bring_your_own_video.ipy
 myst_enable_extensions = ["dollarmath", "amsmath"]
 
 nb_execution_mode = os.environ.get("SITE_EXECUTION", "cache")  # a page runs again when its cells have changed
+nb_execution_cache_path = str(Path(__file__).resolve().parents[1] / "site" / ".cache")
 nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
