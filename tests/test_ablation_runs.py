@@ -221,8 +221,8 @@ def test_on_a_terminal_the_line_is_refreshed_in_place(tmp_path, world):
 
     out = Terminal()
     grid(write_study(tmp_path, world=world), Scripted(DONE, DONE)).run(silent(out))
-    assert out.getvalue().endswith("\r\033[K") and "\r\033[K0 running, 2 done, 0 failed, 0 waiting" in out.getvalue()
-    assert out.getvalue().count("\n") == 2, "one line stays for each run"
+    assert out.getvalue().endswith("\r\033[K0 running, 2 done, 0 failed, 0 waiting\n")
+    assert out.getvalue().count("\n") == 3, "one line stays for each run, and the last one"
 
 
 def test_durations_are_in_the_unit_that_fits():

@@ -33,8 +33,8 @@ class Progress:
         self.written = time.monotonic()
         self._print(line(grid, self.time_left(grid)) + ("" if self.live else "\n"))
 
-    def close(self) -> None:
-        self._print("")
+    def close(self, grid: Grid) -> None:
+        self._print(line(grid, None) + "\n")
 
     def _print(self, text: str) -> None:
         self.out.write(f"\r\033[K{text}" if self.live else text)

@@ -34,7 +34,7 @@ class Grid:
                 progress.tell(job, state)
             progress.refresh(self)
             if not self.flying and not self.waiting:
-                progress.close()
+                progress.close(self)
                 return self.ended
             if self.flying:
                 for future in wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done:
