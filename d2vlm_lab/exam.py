@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import resource
@@ -9,7 +10,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +40,10 @@ class Exam:
 
 def learned(config: RunConfig, out: Path) -> D2VLM:
     """The model trained as `config` says, in `out`; one that was trained there before is only loaded."""
-    train(config, out / "training")
+    out.mkdir(parents=True, exist_ok=True)
+    say = functools.partial(print, file=sys.stdout)  # the rest, thousands of lines of progress, goes into a file
+    with open(out / "training.log", "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        train(config, out / "training", say)
     history = (out / "training" / "history.jsonl").read_text(encoding="utf-8")
     with atomic_path(out / "history.jsonl") as partial:
         partial.write_text(history, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import pandas as pd
 import seaborn as sns
@@ -43,15 +44,18 @@ def draw_training(histories: Mapping[str, Sequence[Sequence[Mapping]]], score: s
     colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(names)}
     dashes = {name: [(), (4, 1.5), (1, 1), (5, 1, 1, 1)][k // len(COLORS) % 4] for k, name in enumerate(names)}
     with in_style():
-        figure, axes = new_figure(2.9 * len(panels), 2.6 + 0.16 * (len(names) // 4), columns=len(panels), squeeze=False)
-        for ax, panel in zip(axes[0], panels):
+        rows = (len(panels) + 1) // 2
+        figure, axes = new_figure(6.4, 2.2 * rows + 0.2 * (len(names) // 4 + 1), rows, 2, squeeze=False)
+        for ax in axes.flat[len(panels):]:
+            ax.remove()
+        for ax, panel in zip(axes.flat, panels):
             sns.lineplot(table.dropna(subset=[panel]), x="step", y=panel, units="seed", estimator=None, lw=1.2, ax=ax,
                          hue="variant", hue_order=names, palette=colors, style="variant", style_order=names,
                          dashes=dashes)
             handles, labels = ax.get_legend_handles_labels()
             ax.get_legend().remove()
             held_out = panel.startswith("eval_")
-            ax.set(xlabel="step", ylabel=str(label(score)) if held_out else "loss, weighted",
+            ax.set(xlabel="step", ylabel=fill(str(label(score)), 22) if held_out else "loss, weighted",
                    title="while training, held out" if held_out else panel.removeprefix("loss_").replace("_", " "))
             ax.set_ylim(bottom=0)
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)))
@@ -63,7 +67,8 @@ def _ours(ax: Axes, tables: Tables, metric: str, variants: list[str]) -> None:
     means = tables.means[tables.means.metric == metric].set_index("variant")
     several = bool((means.n > 1).any())
     if several:
-        sns.stripplot(seeds, x="value", y="variant", order=variants, color=FAINT, size=5, jitter=False, ax=ax, zorder=1)
+        sns.stripplot(seeds, x="value", y="variant", order=variants, color=FAINT, size=5, jitter=False, ax=ax, zorder=3,
+                      alpha=0.7, edgecolor="#555555", linewidth=0.6)
     for k, name in enumerate(variants):
         if name in means.index:
             row = means.loc[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from html import escape
 from pathlib import Path
@@ -9,6 +10,14 @@ from pathlib import Path
 from ..sample import atomic_path
 from .read import Run
 from .style import document
+
+
+@functools.cache
+def exporter():
+    """One for all pages: it compiles its templates only once."""
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(template_name="basic")
 
 
 def page_name(run: Run) -> str:
@@ -20,11 +29,7 @@ def write_notebook_page(run: Run, out: Path, back: str = "../index.html") -> Pat
     page = out / page_name(run)
     if page.is_file() and page.stat().st_mtime >= run.notebook.stat().st_mtime:
         return page
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    notebook = nbformat.read(run.notebook, as_version=4)
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    body, _ = exporter().from_filename(str(run.notebook))
     head = (f'<p><a href="{escape(back)}">back to the study</a></p><p class="note">Run {escape(run.id)}: '
             f'{escape(run.variant)}, seed {run.seed}.</p>')
     with atomic_path(page) as partial:
