@@ -66,7 +66,7 @@ def library(modules: list[str]) -> dict[str, str]:
             continue
         found[key] = _file_hash(path)
         parent = name.rpartition(".")[0]
-        waiting += [parent, *_imported(ast.parse(path.read_bytes()), name if path.name == "__init__.py" else parent)]
+        waiting += [parent, *_imported(path, found[key], name if path.name == "__init__.py" else parent)]
     return dict(sorted(found.items()))
 
 
@@ -147,10 +147,11 @@ def _file(name: str) -> Path | None:
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
 
 
-def _imported(tree: ast.AST, package: str) -> list[str]:
-    """Dotted names that a module of `package` imports from this library."""
+@cache
+def _imported(path: Path, content: str, package: str) -> list[str]:
+    """Dotted names that a module of `package`, a file with this content, imports from this library."""
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -37,7 +37,8 @@ class Grid:
                 progress.close(self)
                 return self.ended
             if self.flying:
-                for future in wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done:
+                over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
+                for future in [future for future in self.flying if future in over]:  # in the order of submission
                     self._collect(future)
 
     def running(self) -> list[Job]:

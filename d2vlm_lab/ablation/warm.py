@@ -39,8 +39,11 @@ def serve() -> None:
     try:
         _say(answers, {"ready": True, "library": files, "threads": threads()})
         _loop(answers, woken, running)
+    except BaseException:
+        traceback.print_exc()
     finally:
         _kill(running)
+        os._exit(0)  # there is nothing here that would have to be put away
 
 
 def threads() -> list[str]:

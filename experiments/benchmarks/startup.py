@@ -30,11 +30,12 @@ def run() -> dict:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         notebook = _notebook(folder / "run.ipynb")
-        here = Machine(slots(1))
+        here, files = Machine(slots(1)), library(["d2vlm_lab.run"])
         with ThreadPoolExecutor(1) as pool:
             def forked(n: int) -> tuple[float, float]:
+                order = _order(notebook, folder / f"warm-{n}", files)
                 asked = time.time()
-                state = pool.submit(here.execute, _order(notebook, folder / f"warm-{n}")).result()
+                state = pool.submit(here.execute, order).result()
                 assert state["status"] == "done", state
                 return _read(folder / f"warm-{n}", asked)
 
@@ -70,9 +71,10 @@ def _read(folder: Path, asked: float) -> tuple[float, float]:
     return found["started"] - asked, found["kernel"]
 
 
-def _order(notebook: Path, folder: Path) -> dict:
+def _order(notebook: Path, folder: Path, files: dict[str, str]) -> dict:
+    """As a plan makes it."""
     record = {"kind": "point", "study": "startup", "variant": folder.name, "seed": 0,
-              "hashes": {"library": library(["d2vlm_lab.run"])}}
+              "hashes": {"library": files}}
     return {"record": record, "folder": str(folder), "notebook": str(notebook), "cwd": os.getcwd(),
             "parameters": {"settings": {}, "out": str(folder)}}
 
