@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .locks import locked
 from .sample import atomic_path
-from .video import VideoError, read_frames
+from .video import VideoError, pictures, read_frames
 
 HEADER = 256  # bytes
 
@@ -59,6 +59,8 @@ class HashIndex:
         self.known = dict(line.split(" ") for line in lines if re.fullmatch(r"[0-9a-f]{32} [0-9a-f]{32}", line))
 
     def of(self, file: str | os.PathLike) -> str:
+        if os.path.isdir(file):  # of pictures
+            return _short(" ".join(self.of(picture) for picture in pictures(Path(file))).encode())
         try:
             state = os.stat(file)
         except OSError as error:

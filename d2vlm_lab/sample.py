@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from .errors import LabError
 from .evidence import EVIDENCE, Event, Interval
 
+UNKNOWN = math.inf  # the duration of a video whose annotation does not give one
+
 
 class SampleError(LabError):
     """A sample that cannot be used; the message names the file, the sample and the field."""
@@ -44,7 +46,7 @@ def validate(sample: Sample, where: str = "", half_frame: float = 0.5) -> Sample
         prefix = f"{where}, " if where else ""
         raise SampleError(f'{prefix}sample {sample.id} ("{sample.video}"): {message}')
 
-    if not (math.isfinite(sample.duration) and sample.duration > 0):
+    if not sample.duration > 0:
         wrong(f"duration is {sample.duration}; it must be a positive number of seconds")
     if unsafe_path(sample.video):
         wrong(f"video path {sample.video!r} leaves the video folder; use a relative path inside it")

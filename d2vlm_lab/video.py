@@ -3,14 +3,15 @@
 decord reads; where it is missing (macOS on arm has no wheel) or fails on a file, PyAV does. Both count seconds from
 the start of the video stream, go by the timestamps in the file (so a variable frame rate is no special case) and turn
 the picture as the file asks; what a cut without re-encoding left before 0 is dropped. In trials with hundreds of
-damaged files neither decoder hung or took the process with it, so they run in it.
+damaged files neither decoder hung or took the process with it, so they run in it. A folder of numbered pictures, as
+some benchmarks ship, is a video too.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,8 @@ except ImportError:
 
 AT_ONCE = 32  # native frames held before they are resized
 FAULTS = 1e-9  # share of frames that decord may replace by a neighbour without a word: none
+FOLDER_FPS = 3.0  # of folders of pictures: the rate of TVQA's, the only ones in use
+PICTURES = (".jpg", ".jpeg", ".png")
 
 
 class VideoError(LabError):
@@ -53,14 +56,23 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, size: int | N
     """
     if (fps is not None and fps <= 0) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
-    path = Path(path)
-    promised = _check(path)
-    attempts = [reader] if reader else ["decord", "av"] if decord else ["av"]
+    return _read(Path(path), lambda times: choose(times, fps, max_frames), size, reader)
+
+
+def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], size: int | None = None) -> Clip:
+    """The frames that are on screen at these times; fewer where several times show the same one."""
+    return _read(Path(path), lambda times: np.unique(
+        (np.searchsorted(times, np.asarray(seconds) + 1e-3, side="right") - 1).clip(0)), size)
+
+
+def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None, reader: str | None = None) -> Clip:
+    promised = 0.0 if path.is_dir() else _check(path)
+    attempts = ["folder"] if path.is_dir() else [reader] if reader else ["decord", "av"] if decord else ["av"]
     for attempt in attempts:
         try:
             source = _READERS[attempt](path)
             _check_times(path, source.times, promised)
-            chosen = choose(source.times, fps, max_frames)
+            chosen = pick(source.times)
             return Clip(np.concatenate([_resize(part, size) for part in source.read(chosen)]), source.times[chosen])
         except DECODING_ERRORS as error:
             if attempt == attempts[-1]:
@@ -124,7 +136,23 @@ class _Av:
         raise RuntimeError(f"{len(wanted)} of {len(chosen)} frames are missing")
 
 
-_READERS = {"decord": _Decord, "av": _Av}
+class _Folder:
+    def __init__(self, path: Path):
+        self.pictures = pictures(path)
+        self.times = np.arange(len(self.pictures)) / FOLDER_FPS
+
+    def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
+        for i in chosen:
+            with _open(self.pictures[i]) as container:
+                yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
+
+
+_READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The frames of a folder, by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
 
 
 def _open(path: Path):

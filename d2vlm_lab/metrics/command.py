@@ -37,11 +37,20 @@ def configure(parser) -> None:
 
 
 def run(args) -> None:
-    known = [*PROTOCOLS, "all"] if args.benchmark == "etbench" else ["clean", "d2vlm"]
-    if args.protocol not in known:
-        raise LabError(f"no protocol {args.protocol!r} for {args.benchmark}: use one of {', '.join(known)}")
-    result, lines = BENCHMARKS[args.benchmark](args)
+    result, lines = score(args)
     print(json.dumps(result, ensure_ascii=False) if args.json else "\n".join(lines))
+
+
+def score(args) -> tuple[dict, list[str]]:
+    """Scores as one object with its protocol, and the lines to print."""
+    check_protocol(args.benchmark, args.protocol)
+    return BENCHMARKS[args.benchmark](args)
+
+
+def check_protocol(benchmark: str, protocol: str) -> None:
+    known = [*PROTOCOLS, "all"] if benchmark == "etbench" else ["clean", "d2vlm"]
+    if protocol not in known:
+        raise LabError(f"no protocol {protocol!r} for {benchmark}: use one of {', '.join(known)}")
 
 
 def etbench(args) -> tuple[dict, list[str]]:
