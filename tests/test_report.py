@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.report import Tables, conclusion, draw_comparison, make_tables, read_results, read_tables, write_report
+from d2vlm_lab.report import (
+    Tables,
+    conclusion,
+    draw_comparison,
+    draw_side_by_side,
+    make_tables,
+    read_results,
+    read_tables,
+    told,
+    write_report,
+)
 from d2vlm_lab.report.examples import disagreements
 
 F1 = "named_F1@0.5"
@@ -173,6 +183,14 @@ def test_the_paper_has_an_axis_of_its_own_and_only_where_it_says_something(tmp_p
     assert ours.get_xlabel() == "named events: F1 at overlap 0.5" and theirs.get_xlabel() == "G-F1, %"
     tables.study["paper"] = []
     assert isinstance(alone := draw_comparison(tables, F1), Figure) and len(alone.axes) == 1
+
+
+def test_a_page_without_results_says_so_and_one_with_them_draws_what_is_there(tmp_path):
+    assert "There are no results of `s` yet" in told(None, [F1], "s") and draw_side_by_side(None, [F1]) == (
+        "no results to draw")
+    tables = tables_of(study(tmp_path / "s"))
+    assert told(tables, [F1, "missing"], "s") == conclusion(tables, F1)
+    assert len(draw_side_by_side(tables, [F1, "missing"]).axes) == 1
 
 
 def test_examples_are_the_questions_on_which_variants_differ_most(tmp_path):

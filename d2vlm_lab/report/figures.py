@@ -32,6 +32,19 @@ def draw_comparison(tables: Tables, metric: str) -> Figure:
     return figure
 
 
+def draw_side_by_side(tables: Tables | None, metrics: Sequence[str]) -> Figure | str:
+    """Several metrics of the same variants in one row, without the paper's numbers; a word where nothing is there."""
+    shown = [metric for metric in metrics if tables and metric in tables.metrics]
+    if not shown:
+        return "no results to draw"
+    with in_style():
+        figure, axes = new_figure(1.2 + 2.9 * len(shown), 0.85 + 0.3 * len(tables.variants), columns=len(shown),
+                                  squeeze=False, sharey=True)
+        for ax, metric in zip(axes[0], shown):
+            _ours(ax, tables, metric, tables.variants)
+    return figure
+
+
 def draw_training(histories: Mapping[str, Sequence[Sequence[Mapping]]], score: str) -> Figure | None:
     """A score and the loss parts against the step: one colour and dash per variant, one line per seed."""
     rows = [{"variant": name, "seed": seed, **line} for name, runs in histories.items()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +129,14 @@ def conclusion(tables: Tables, metric: str) -> str:
         groups[side].append(f"{row.variant} ({signed(row.mean)}{span})")
     parts = [f"{side}: {', '.join(names)}" for side, names in groups.items() if names]
     return f"{where}, {int(mine.n.max())} paired seeds: {'; '.join(parts)}."
+
+
+def told(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
+    """The sentences of some metrics, one a line; without results, how to get them."""
+    if tables is None:
+        return (f"There are no results of `{name}` yet, so nothing is claimed. To make them: `d2vlm-lab ablate {name} "
+                f"--profile full`, then `d2vlm-lab report {name} --out experiments/results`.")
+    return "\n".join(conclusion(tables, metric) for metric in metrics if metric in tables.metrics)
 
 
 def costs(results: Results) -> pd.DataFrame:
