@@ -38,9 +38,9 @@ def wait_for(condition, seconds=240):
         time.sleep(0.05)
 
 
-def running(path) -> list[int]:
+def processes(path, status: str) -> list[int]:
     states = [json.loads(file.read_text()) for file in (path.parent / "out" / "tried").glob("*/state.json")]
-    return [state["process"] for state in states if state["status"] == "running"]
+    return [state["process"] for state in states if state["status"] == status]
 
 
 def ends(path) -> list[str]:
@@ -101,8 +101,8 @@ def test_a_runner_that_is_killed_leaves_no_process_and_the_same_command_complete
     wait = "import time\nif not (pathlib.Path(out).parent / 'go').exists():\n    time.sleep(60 * settings['seed'])"
     path = write_study(tmp_path, "import pathlib", wait, BOOK, WRITE, world=world, seeds=[0, 1])
     runner = subprocess.Popen(command(path, "--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(running(path)) == 2 and len(list((tmp_path / "out" / "tried").glob("*/metrics.json"))) == 2)
-    pids = running(path)
+    wait_for(lambda: len(processes(path, "done")) == len(processes(path, "running")) == 2)
+    pids = processes(path, "running")
     runner.send_signal(how)
     assert runner.wait(30) == (130 if how == signal.SIGINT else -how)
     wait_for(lambda: not any(map(alive, pids)), 10)
@@ -163,7 +163,7 @@ def test_on_a_dask_cluster_that_loses_a_worker_every_run_ends_exactly_once(tmp_p
         wait_for(lambda: listening(port))
         runner = subprocess.Popen(command(path, "--on", f"tcp://127.0.0.1:{port}"), cwd=tmp_path, text=True,
                                   stdout=subprocess.PIPE)
-        wait_for(lambda: len(running(path)) == 2 and (tmp_path / "out" / "tried" / "ends").exists())
+        wait_for(lambda: len(processes(path, "done")) >= 2 and len(processes(path, "running")) == 2)
         cluster[2].kill()
         printed = runner.communicate(timeout=400)[0]
     finally:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     for job in plan:
-        if job.done:
+        if job.done and not job.shared:
             relabel(job)
     clear([job for job in todo if args.force])
     write_index(study, profile, out, plan, source)

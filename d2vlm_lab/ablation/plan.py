@@ -120,7 +120,8 @@ def _reason(job: Job, state: dict, past: list[dict]) -> str:
         return f"failed before: {state.get('error')}"
     if state.get("status") == "running":
         return "running now, by another command" if is_locked(job.folder / LOCK) else "was interrupted"
-    before = [r for r in past if (r["variant"], r["seed"]) == (job.point.variant, job.point.seed)]
+    mine = ("study", "variant", "seed")
+    before = [record for record in past if all(record[name] == job.record[name] for name in mine)]
     same = [r for r in before if r["profile"] == job.record["profile"]]
     if not before:
         return "never run"
