@@ -7,6 +7,7 @@ import re
 from html import escape
 from pathlib import Path
 
+from ..config import ROOT
 from ..sample import atomic_path
 from .read import Run
 from .style import document
@@ -30,6 +31,7 @@ def write_notebook_page(run: Run, out: Path, back: str = "../index.html") -> Pat
     if page.is_file() and page.stat().st_mtime >= run.notebook.stat().st_mtime:
         return page
     body, _ = exporter().from_filename(str(run.notebook))
+    body = body.replace(f"{ROOT}/", "")  # a traceback's paths mean something inside the project only
     head = (f'<p><a href="{escape(back)}">back to the study</a></p><p class="note">Run {escape(run.id)}: '
             f'{escape(run.variant)}, seed {run.seed}.</p>')
     with atomic_path(page) as partial:

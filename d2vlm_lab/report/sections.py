@@ -121,7 +121,7 @@ def cost_table(results: Results, link: Link) -> str:
     if table.empty:
         return ""
     columns = [name for name in table.columns if name != "variant"]
-    rows = [[f"<td class='number'>{plain(row[name])}</td>" for name in columns] for _, row in table.iterrows()]
+    rows = [[f"<td class='number'>{plain(row[name])}</td>" for name in columns] for row in table.to_dict("records")]
     hosts = sorted({run.environment.get("host", "?") for run in results.done})
     names = [(name, [_anchor(link(run), f"{run.seed}") for run in results.done if run.variant == name])
              for name in table.variant]
@@ -147,7 +147,7 @@ def variation(results: Results) -> str:
 def provenance(results: Results, link: Link) -> str:
     runs = "".join(f"<li><code>{escape(run.id)}</code> {escape(run.variant)}, seed {run.seed}"
                    f"{_anchor(link(run), ' notebook')}</li>" for run in (*results.shared, *results.runs) if run.done)
-    keys = ("python", "torch", "transformers", "platform", "commit")
+    keys = ("python", "torch", "transformers", "commit")
     environments = {json.dumps({k: run.environment.get(k) for k in keys}) for run in results.done if run.environment}
     made = "".join(f"<p class='note'>{escape(', '.join(f'{k} {v}' for k, v in json.loads(text).items() if v))}</p>"
                    for text in sorted(environments))
@@ -215,7 +215,10 @@ def _table(names: Sequence[str | tuple[str, list[str]]], columns: Sequence[str],
 
 
 def _settings(values: dict) -> str:
-    return ", ".join(f"<code>{escape(key)}={escape(str(value))}</code>" for key, value in values.items()) or "as it is"
+    """As an experiment file would write them, where `off` and `false` are the same word."""
+    words = {key: {True: "on", False: "off"}[value] if isinstance(value, bool) else json.dumps(value)
+             for key, value in values.items()}
+    return ", ".join(f"<code>{escape(key)}={escape(word)}</code>" for key, word in words.items()) or "as it is"
 
 
 def _anchor(target: str, text: str) -> str:

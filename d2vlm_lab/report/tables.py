@@ -157,7 +157,9 @@ def signed(value: float) -> str:
 
 
 def plain(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
+    if math.isnan(value):
+        return ""
+    return f"{value:.3f}" if abs(value) < 10 and not isinstance(value, int) else f"{value:,.0f}"
 
 
 def _interval(values: pd.Series) -> dict:
