@@ -26,10 +26,11 @@ from d2vlm_lab.config import RunConfig, read_config, resolve
 from d2vlm_lab.data import encode_question
 from d2vlm_lab.generate import steps
 from d2vlm_lab.metrics.temporal import interval_f1_miou
-from d2vlm_lab.run import chosen, judge, reader, splits
+from d2vlm_lab.run import chosen, judge, reader, splits, start
 
 OUT = Path("experiments/results/learning")
-VARIANTS = {"evidence tokens": [], "times as text": ["method.style=digits"]}
+VARIANTS = {"evidence tokens": [],
+            "times as text": ["method.style=digits", "adapter.embeddings=all"]}  # the base never saw a digit
 COLORS = {"evidence tokens": "#0072B2", "times as text": "#D55E00"}
 
 
@@ -72,8 +73,8 @@ def score(folder: Path, config: RunConfig) -> dict:
 
 
 def base_score(config: RunConfig) -> dict:
-    """Where the base's untrained heads point when the question has been read: it would not say `<evi>` by itself."""
-    model = load(resolve(config.parts.start))
+    """Where untrained heads point when the base has read the question: it would not say `<evi>` by itself."""
+    model = start(config)
     _, val = splits(config)
     samples = [s for s in val.samples if s.task in ("tvg", "gvq") and len(s.events) == 1]
     read, found = reader(config, model, val.videos), []
