@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from d2vlm_lab.batch import collate, to_seconds
 from d2vlm_lab.checkpoint import load
-from d2vlm_lab.config import RunConfig, read_config, resolve
+from d2vlm_lab.config import RunConfig, read_config
 from d2vlm_lab.data import encode_question
 from d2vlm_lab.generate import steps
 from d2vlm_lab.metrics.temporal import interval_f1_miou

@@ -39,7 +39,7 @@ def read_point(text: str) -> tuple[float | None, float | None]:
 def read_events(text: str) -> Reading:
     """Each caption follows its own times. A span inside a sentence ("2-3 minutes") belongs to the caption."""
     evidence, answer = split_answer(text)
-    heads = [head for head in _spans(answer) if _opens_an_event(answer, head)]
+    heads = [head for head in find_spans(answer) if _opens_an_event(answer, head)]
     ends = [head[1] for head in heads[1:]] + [len(answer)]
     captions = [re.sub(r"^\W*description:", "", answer[head[2]:end], flags=re.I).strip(TRIM)
                 for head, end in zip(heads, ends)]
@@ -47,10 +47,10 @@ def read_events(text: str) -> Reading:
 
 
 def _intervals(text: str) -> tuple[Interval, ...]:
-    return tuple(span for span, _, _ in _spans(text))
+    return tuple(span for span, _, _ in find_spans(text))
 
 
-def _spans(text: str) -> list[tuple[Interval, int, int]]:
+def find_spans(text: str) -> list[tuple[Interval, int, int]]:
     """Intervals with where in the text they are written: "a - b", "a to b", else "starts at a ... ends at b"."""
     found = [((match[1], match[2]), match.start(), match.end()) for match in SPAN.finditer(text)]
     if not found:
