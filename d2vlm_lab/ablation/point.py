@@ -25,6 +25,7 @@ from ..sample import atomic_path
 POINT, STATE, METRICS, NOTEBOOK, ENVIRONMENT, LOG, LOCK = (
     "point.json", "state.json", "metrics.json", "notebook.ipynb", "environment.json", "log.txt", ".lock")
 UNFINISHED = ".unfinished.ipynb"  # the notebook while it runs
+PATIENCE = 600  # seconds for a kernel to answer: a machine may be very busy, and one that died is noticed anyway
 
 
 class Killed(LabError):
@@ -79,8 +80,8 @@ def execute(job: dict, ready: Callable[[], object]) -> None:
         with tempfile.TemporaryDirectory(prefix="kernel-") as place:
             papermill.execute_notebook(
                 job["notebook"], str(unfinished), parameters=job["parameters"], kernel_name="python3",
-                progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
-                kernel_manager_class=forked_manager(kernel, place))
+                progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, start_timeout=PATIENCE,
+                iopub_timeout=PATIENCE, kernel_manager_class=forked_manager(kernel, place))
     except papermill.PapermillExecutionError as error:
         raise LabError(f"cell {error.exec_count}: {error.ename}: {error.evalue}") from None
     except RuntimeError:
