@@ -63,6 +63,7 @@ def peak_share(curve: Tensor, mask: Tensor | None = None, share: float = 0.6) ->
 
     Exact ties span from the first tied run to the last; where nothing qualifies, the whole video.
     """
+    _need_frames(curve)
     peak = curve.masked_fill(~mask, -torch.inf).amax(-1) if mask is not None else curve.amax(-1)
     return best_run(curve, curve >= (peak * share)[:, None], mask)
 
@@ -76,6 +77,7 @@ def top_frames(curve: Tensor, mask: Tensor | None = None, k: int = 6) -> Tensor:
 
 def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) -> Tensor:
     """The segment that maximizes the sum of `curve / max - cost`: long runs of good frames win over one peak."""
+    _need_frames(curve)
     visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
     gain = visible / visible.amax(-1, keepdim=True).clamp_min(1e-12) - cost
     gain = gain if mask is None else gain.masked_fill(~mask, -cost - 1)
@@ -87,6 +89,7 @@ def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) 
 
 def over_threshold(curve: Tensor, mask: Tensor | None = None, threshold: float = 0.5) -> Tensor:
     """The best run at or above a fixed `threshold` (see `fit_threshold`); where nothing reaches it, the peak alone."""
+    _need_frames(curve)
     visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
     peak = visible.amax(-1, keepdim=True)
     return best_run(curve, visible >= torch.minimum(peak, torch.full_like(peak, threshold)), mask)
@@ -107,9 +110,8 @@ def criterion(name: str, value: float | None = None) -> Criterion:
 
 def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F) values, (E, F) kept frames -> (E, 2): the run of kept frames with the highest mean value."""
+    _need_frames(curve)
     n_frames = curve.shape[-1]
-    if n_frames == 0:
-        raise ValueError("a similarity curve without frames has no salient interval")
     keep = keep if mask is None else keep & mask
     frame = torch.arange(n_frames, device=curve.device).expand_as(keep)
     starts = keep & ~F.pad(keep, (1, 0))[:, :-1]
@@ -133,6 +135,11 @@ def frame_iou(a: Tensor, b: Tensor) -> Tensor:
     """(E, 2), (E, 2) -> (E,) overlap of intervals of whole frames, both ends included."""
     overlap = (torch.minimum(a[:, 1], b[:, 1]) - torch.maximum(a[:, 0], b[:, 0]) + 1).clamp_min(0)
     return overlap / (a[:, 1] - a[:, 0] + b[:, 1] - b[:, 0] + 2 - overlap)
+
+
+def _need_frames(curve: Tensor) -> None:
+    if curve.shape[-1] == 0:
+        raise ValueError("a similarity curve without frames has no salient interval")
 
 
 def _run_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:

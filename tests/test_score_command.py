@@ -165,3 +165,45 @@ def test_every_task_can_stand_alone(capsys, tmp_path):
             file = save(tmp_path / "p.json", [perfect(task)])
             code, out, _ = score(capsys, "etbench", file, "--protocol", protocol, "--json", "--sentence-model", "none")
             assert code == 0 and list(json.loads(out)["collected"]) == [task]
+
+
+def coco(path, *records):
+    return save(path, {"annotations": list(records)})
+
+
+def test_answers_to_another_version_of_charades_are_named_and_leniently_left_out(capsys, tmp_path):
+    good = perfect("tvg", 0, source="charades_sta")
+    file = save(tmp_path / "p.json", [good, {**good, "idx": 7}])
+    truth = coco(tmp_path / "test.json", {"id": 0, "timestamp": good["tgt"]}, {"id": 1, "timestamp": [0.0, 1.0]})
+    code, _, err = score(capsys, "charades", file, "--truth", truth)
+    assert code == 2 and "idx 7 is not in" in err
+    code, out, _ = score(capsys, "charades", file, "--truth", truth, "--lenient", "--json")
+    ours = json.loads(out)
+    assert code == 0 and ours["Total"] == 2 and ours["R@0.5"] == 0.5 and ours["missing"] == [1]
+    assert "1 answers to what" in ours["notes"][0]
+
+
+@pytest.mark.parametrize("change, message, note", [
+    ({"idx": 1}, "idx 1 is a second answer about the video", "1 second answers about a video"),
+    ({"idx": 1, "video": "other.mp4"}, "video 'other.mp4' is not in", "1 answers to what")])
+def test_answers_that_do_not_fit_a_recipe_are_named_and_leniently_left_out(change, message, note, capsys, tmp_path):
+    good = perfect("dvc", 0, source="youcook2")
+    file = save(tmp_path / "p.json", [good, {**good, "a": "nothing", **change}])
+    truth = coco(tmp_path / "val.json", {"image_id": "0.mp4", "segments": good["tgt"],
+                                         "pure_cap": ". ".join(good["g"])})
+    code, _, err = score(capsys, "youcook2", file, "--truth", truth)
+    assert code == 2 and message in err
+    code, out, _ = score(capsys, "youcook2", file, "--truth", truth, "--lenient", "--json")
+    ours = json.loads(out)
+    assert code == 0 and ours["means"]["F1_Score"] == 100 and note in ours["notes"][0]
+
+
+@pytest.mark.parametrize("benchmark, record", [
+    ("charades", perfect("tvg", 0, source="charades_sta")), ("youcook2", perfect("dvc", 0, source="youcook2"))])
+@pytest.mark.parametrize("change", [{"tgt": [[1.0, float("nan")]]}, {"a": 3}, {"idx": 0}])
+def test_malformed_answers_of_single_benchmarks_are_named(benchmark, record, change, capsys, tmp_path):
+    other = {**record, "idx": 1, "video": "1.mp4", **change}
+    code, _, err = score(capsys, benchmark, save(tmp_path / "p.json", [record, other]))
+    assert code == 2 and "p.json, record 2" in err and len(err.splitlines()) == 1
+    code, out, _ = score(capsys, benchmark, save(tmp_path / "p.json", [record, other]), "--lenient", "--json")
+    assert code == 0 and json.loads(out)["notes"]

@@ -76,10 +76,10 @@ def charades(args) -> tuple[dict, list[str]]:
         truth = {record.get("id"): record.get("timestamp") for record in _annotations(args.truth)}
         if wrong := [idx for idx, interval in truth.items() if not is_pair(interval)]:
             raise LabError(f"{args.truth}: annotation {wrong[0]} needs an id and a timestamp [start, end]")
-    unknown = [record["idx"] for record in records if record["idx"] not in truth]
-    if unknown and args.protocol == "clean":
-        raise LabError(f"{args.predictions}: idx {unknown[0]} is not in {args.truth} (another version?)")
-    result = score_charades(records, truth, args.protocol) | {"notes": checked.notes}
+    notes = checked.notes
+    if args.protocol == "clean":
+        records = _known(records, lambda record: record["idx"] in truth, "idx", args, notes)
+    result = score_charades(records, truth, args.protocol) | {"notes": notes}
     shown = result["eval"]["score_file"] if "eval" in result else [
         f"{name:8} {result[name]:.4f}" for name in ("R@0.3", "R@0.5", "R@0.7", "mIoU")]
     return result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown, *_tail(result)]
@@ -95,10 +95,15 @@ def youcook2(args) -> tuple[dict, list[str]]:
         truth = read_truth(_annotations(args.truth), args.truth.name)
     else:
         truth = [Recipe(Path(r["video"]).name, r["tgt"], [text.rstrip(".") + "." for text in r["g"]]) for r in records]
-    known = {recipe.video for recipe in truth}
-    unknown = [record["video"] for record in records if Path(record["video"]).name not in known]
-    if unknown and args.protocol == "clean" and not args.lenient:
-        raise LabError(f"{args.predictions}: video {unknown[0]!r} is not in {args.truth} (another version?)")
+    if args.protocol == "clean":
+        names, seen = {recipe.video for recipe in truth}, set()
+        records = _known(records, lambda r: Path(r["video"]).name in names, "video", args, checked.notes)
+        if twice := [r for r in records if Path(r["video"]).name in seen or seen.add(Path(r["video"]).name)]:
+            if not args.lenient:
+                raise LabError(f"{args.predictions}: idx {twice[0]['idx']} is a second answer about the video "
+                               f"{twice[0]['video']!r}; there must be one for each")
+            checked.notes.append(f"{len(twice)} second answers about a video are left out")
+            records = [record for record in records if not any(record is other for other in twice)]
     split = args.truth.name.split(".")[0] if args.truth else "val"
     result = score_youcook2(records, truth, args.protocol, split)
     result["notes"] = checked.notes + result["notes"]
@@ -202,6 +207,15 @@ def _annotations(file: Path) -> list[dict]:
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise LabError(f"{file}: expected an object with the list 'annotations'")
     return content["annotations"]
+
+
+def _known(records: list[dict], known, field: str, args, notes: list[str]) -> list[dict]:
+    """Answers to what the truth holds; others are an error, or leniently left out."""
+    strange = [record for record in records if not known(record)]
+    if strange and not args.lenient:
+        raise LabError(f"{args.predictions}: {field} {strange[0][field]!r} is not in {args.truth} (another version?)")
+    notes += [f"{len(strange)} answers to what {args.truth} does not hold are left out"] if strange else []
+    return [record for record in records if known(record)]
 
 
 def _refuse(args, *options: str) -> None:

@@ -120,16 +120,21 @@ def last_answer_of_each_video(samples: Sequence[dict], readings: Sequence[Readin
                  if reading.intervals}.values())
 
 
-def evidence_averages(rows: dict[str, dict[str, dict]]) -> list[float]:
-    """Averages over tasks of evidence scores: the sum runs on over the grounding tasks, the divisor doesn't."""
-    found, running = [], []
+def evidence_averages(rows: dict[str, dict[str, dict]]) -> list[float | None]:
+    """Averages over tasks of evidence scores: the sum runs on over the grounding tasks, the divisor doesn't.
+
+    None where a score is empty for want of a sentence model.
+    """
+    found: list[float | None] = []
+    running = []
     for task in ("tvg", "epm", "tal", "evs", "vhd"):
         if task in rows:
             running += [row["F1_evi"] for row in rows[task].values()]
             found.append(round(sum(running) / len(rows[task]), 5))
     for task, column in (("dvc", "F1_evi"), ("slc", "F1_evi"), ("tem", "mRec_evi"), ("gvq", "mRec_evi")):
         if task in rows:
-            found.append(round(sum(row[column] for row in rows[task].values()) / len(rows[task]), 5))
+            values = [row[column] for row in rows[task].values()]
+            found.append(None if None in values else round(sum(values) / len(values), 5))
     return found
 
 
