@@ -38,9 +38,11 @@ def test_all_recorded_curves_at_once_equal_one_at_a_time():
     assert g.peak_share(batch, mask).tolist() == [c["interval"] for c in CASES]
 
 
-def test_a_curve_without_frames_is_an_error():
+@pytest.mark.parametrize("name", g.CRITERIA)
+@pytest.mark.parametrize("mask", [None, torch.zeros(1, 0, dtype=torch.bool)])
+def test_a_curve_without_frames_is_an_error(name, mask):
     with pytest.raises(ValueError, match="without frames"):
-        g.best_run(torch.zeros(1, 0), torch.zeros(1, 0, dtype=torch.bool))
+        g.criterion(name)(torch.zeros(1, 0), mask)
 
 
 @pytest.mark.parametrize("path", sorted((GOLDEN / "grounding").glob("*.npz")), ids=lambda p: p.stem)
