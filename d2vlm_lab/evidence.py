@@ -85,7 +85,10 @@ def seconds(interval: Interval) -> str:
 
 
 def write(answer: GroundedAnswer) -> str:
-    """The answer as the string a tokenizer sees. Its intervals travel beside it, as `answer.intervals`."""
+    """The answer as the string a tokenizer sees. Its intervals travel beside it, as `answer.intervals`.
+
+    A blank separates `</evi>` from the text that follows; `parse` takes it away again, and reads text without it too.
+    """
     for piece in answer.pieces:
         if isinstance(piece, str) and (EVIDENCE in piece or END in piece):
             raise ValueError(f"answer text {piece!r} holds a literal evidence token; refer to an event instead")
