@@ -38,6 +38,10 @@ def draw(seconds: dict, memory: dict, path: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel="frames", ylabel=label)
         axis.set_xticks([int(k) for k in values], list(values))
         axis.minorticks_off()
+        low, high = min(values.values()), max(values.values())
+        ticks = [tick * 10 ** power for power in range(-3, 6) for tick in (1, 2, 5)]
+        shown = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2]
+        axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
         axis.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
