@@ -38,6 +38,11 @@ def wait_for(condition, seconds=240):
         time.sleep(0.05)
 
 
+def heed_interrupts():
+    """Whoever runs these tests in the background may have told them to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def processes(path, status: str) -> list[int]:
     states = [json.loads(file.read_text()) for file in (path.parent / "out" / "tried").glob("*/state.json")]
     return [state["process"] for state in states if state["status"] == status]
@@ -100,7 +105,8 @@ def test_from_the_file_to_the_end_and_again_for_nothing(tmp_path):
 def test_a_runner_that_is_killed_leaves_no_process_and_the_same_command_completes_the_rest(tmp_path, world, how):
     wait = "import time\nif not (pathlib.Path(out).parent / 'go').exists():\n    time.sleep(60 * settings['seed'])"
     path = write_study(tmp_path, "import pathlib", wait, BOOK, WRITE, world=world, seeds=[0, 1])
-    runner = subprocess.Popen(command(path, "--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    runner = subprocess.Popen(command(path, "--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL,
+                              preexec_fn=heed_interrupts)
     wait_for(lambda: len(processes(path, "done")) == len(processes(path, "running")) == 2)
     pids = processes(path, "running")
     runner.send_signal(how)
