@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import resource
 import sys
 import time
 from collections import Counter, defaultdict
@@ -23,6 +22,7 @@ from .config import RunConfig, resolve
 from .data import Reader, batch_of
 from .generate import Decoding
 from .grounding import frame_iou
+from .memory import peak_megabytes
 from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
 from .model import D2VLM
 from .predict import NUMBERS, Prediction, predict
@@ -145,9 +145,8 @@ def spending() -> Iterator[dict[str, float]]:
     spent: dict[str, float] = {}
     clock, cpu = time.time(), time.process_time()
     yield spent
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     spent |= {"seconds": round(time.time() - clock, 2), "cpu_seconds": round(time.process_time() - cpu, 2),
-              "memory_mb": round(peak, 1)}
+              "memory_mb": round(peak_megabytes(), 1)}
     if torch.cuda.is_available():
         spent["gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
 

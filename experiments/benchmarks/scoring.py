@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import resource
 import time
 
 import psutil
 
 from d2vlm_lab.bench import machine
+from d2vlm_lab.memory import peak_megabytes
 from d2vlm_lab.metrics import score_etbench
 from d2vlm_lab.metrics.captions import meteor
 from d2vlm_lab.metrics.etbench import TASKS
@@ -31,7 +31,7 @@ def run() -> dict:
     return {"bench": "scoring", "seconds": seconds, "machine": machine(),
             "ratios": {"captions_share": 1 - seconds["clean_without_captions"] / seconds["clean"],
                        "minute_over_slowest": 60 / max(seconds.values())},
-            "memory_mb": {"python": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "java": java}}
+            "memory_mb": {"python": peak_megabytes(), "java": java}}
 
 
 def timed(work) -> float:
