@@ -33,6 +33,7 @@ from .world.labels import frame_labels
 from .world.lessons import ALL, NOTHING, NOW, is_right, lessons, told_without_times
 from .world.scene import Scene
 
+RECIPE = "experiments/presets/base-small.yaml"
 WINDOW = 8  # neighbouring frames that the encoder is trained on together
 
 
@@ -227,11 +228,12 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: i
 
 
 def configure(parser) -> None:
-    parser.add_argument("recipe", nargs="?", default="experiments/presets/base-small.yaml", help="a recipe in YAML")
+    parser.add_argument("recipe", nargs="?", default=RECIPE, help="a recipe in YAML")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="settings of the recipe to change")
 
 
 def run(args) -> None:
-    path = resolve(args.recipe)
-    recipe = override(override(Recipe(), read_yaml(path), str(path)), args.changes)
+    path, changes = (RECIPE, [args.recipe, *args.changes]) if "=" in args.recipe else (args.recipe, args.changes)
+    path = resolve(path)
+    recipe = override(override(Recipe(), read_yaml(path), str(path)), changes)
     print(pretrain(recipe, lambda line: print(line, flush=True)))

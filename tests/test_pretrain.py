@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from d2vlm_lab.checkpoint import load
+from d2vlm_lab.cli import main
 from d2vlm_lab.pretrain import Recipe, pretrain
 from d2vlm_lab.settings import from_dict
 from d2vlm_lab.tiny import TinyFrames
@@ -100,3 +101,8 @@ def test_the_encoder_sees_motion_and_its_id_follows_its_frozen_weights():
     assert other.id == net.id
     again = TinyFrames(("red",), width=8, features=8, channels=4)
     assert again.id != net.id
+
+
+def test_the_command_changes_its_usual_recipe_when_only_settings_are_given(tmp_path, capsys):
+    assert main(["pretrain-base", f"world={tmp_path / 'no-such-world'}"]) == 2
+    assert "no-such-world" in capsys.readouterr().err
