@@ -18,8 +18,9 @@ import torch
 
 from .batch import QUESTION
 from .checkpoint import load
-from .config import RunConfig, resolve
-from .data import Reader, batch_of
+from .config import Preference, RunConfig, resolve
+from .data import Collator, Groups, Reader, Rejects, Skips, batch_of
+from .fpo import log_probabilities, synthesized
 from .generate import Decoding
 from .grounding import frame_iou
 from .memory import peak_megabytes
@@ -64,6 +65,9 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     decoding = Decoding(config.evaluation.max_new_tokens)
     predictions = list(predict(model, samples, read, decoding, config.evaluation.batch))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
+    if config.method.formulation == "sigmoid":  # else an interval has no probability
+        wrong = synthesized(replace(config, seed=0, preference=Preference(rejects=4)))  # the same for everyone
+        scores |= preferred(model, samples[::4], read, wrong)
     if not config.data.train:
         scores |= rival_scores(predictions, load_world(resolve(config.data.world)).truth("val"))
     return Exam(tuple(predictions), scores | held_out(model, samples[::2], read))
@@ -119,6 +123,22 @@ def held_out(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int
             found["read_at_0.5"].append(float(right.float().mean()))
             found["spread"].append(float(out.spread))
     return {name: _mean(values) for name, values in found.items() if math.isfinite(sum(values))}
+
+
+@torch.no_grad()
+def preferred(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Rejects,
+              at_once: int = 16) -> dict[str, float]:
+    """Share of wrong answers that are less likely than the true one, by words and intervals together, per factor."""
+    groups = Groups([[sample] for sample in samples], read, model.tokenizer, model.prompt, model.method,
+                    Skips(None, len(samples), 1.0), rejects)
+    side_by_side, found = Collator(model.tokenizer, model.prompt), defaultdict(list)
+    model.eval()
+    for i in range(0, len(samples), at_once):
+        batch = side_by_side([groups[k] for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
+        likely = log_probabilities(model(batch), batch, model.method).total()
+        for k in (~batch.learned).nonzero().squeeze(1).tolist():
+            found[f"prefers_{batch.factors[k]}"].append(float(likely[batch.preferred[k]] > likely[k]))
+    return {name: _mean(values) for name, values in sorted(found.items())}
 
 
 def write_exam(exam: Exam, out: Path, more: dict[str, float]) -> None:

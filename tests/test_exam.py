@@ -1,13 +1,24 @@
 """What is scored beside the intervals: captions, second mentions, rivals, losses on true answers."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from d2vlm_lab.config import read_config
 from d2vlm_lab.evidence import Event, GroundedAnswer, Reference, compose
-from d2vlm_lab.exam import as_it_is, caption_scores, captions, examine, held_out, second_mentions, spending, write_exam
+from d2vlm_lab.exam import (
+    as_it_is,
+    caption_scores,
+    captions,
+    examine,
+    held_out,
+    preferred,
+    second_mentions,
+    spending,
+    write_exam,
+)
 from d2vlm_lab.predict import Prediction
 from d2vlm_lab.rivals import duels, rival_scores, role
 from d2vlm_lab.run import reader
@@ -96,3 +107,9 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     read = reader(config, model, tmp_path / "plain" / "videos")
     again = held_out(model, [p.sample for p in here.predictions], read)
     assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread", "read_at_0.5"}
+    assert {f"prefers_{factor}" for factor in ("when", "which", "what", "how")} <= set(here.scores)
+    true = [p.sample for p in here.predictions]
+    jumbled = [replace(sample, id=f"{sample.id}!", answer=(" disc in no the happens left",) * 2) for sample in true]
+    likelier = preferred(model, true, read, lambda sample: [(jumbled[true.index(sample)], "what")])
+    other_way = preferred(model, jumbled, read, lambda sample: [(true[jumbled.index(sample)], "what")])
+    assert likelier == {"prefers_what": 1.0} and other_way == {"prefers_what": 0.0}

@@ -32,6 +32,8 @@ ALONE = {
     "held_out_answer": Label("held-out answer loss", "nats per token"),
     "held_out_grounding": Label("held-out grounding loss, weighted"),
     "held_out_consistency": Label("held-out consistency loss, weighted"),
+    **{f"prefers_{factor}": Label(f"wrong answers told from true ones: {factor}", "share")
+       for factor in ("when", "which", "what", "how")},
     "seconds": Label("time on the clock", "s"),
     "cpu_seconds": Label("CPU time", "s"),
     "training_seconds": Label("training, time on the clock", "s"),
