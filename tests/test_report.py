@@ -173,7 +173,16 @@ def test_a_demonstration_is_shown_beside_what_was_found_with_more_seeds(tmp_path
     text = quick.read_text()
     assert "Found before, with 3 seeds" in text and "0.600 ± 0.248" in text
     where = re.search(r'<a href="([^"]+)">the report that is kept', text).group(1)
-    assert (quick.parent / where).resolve() == (tmp_path / "kept" / "s" / "index.html").resolve()
+    assert (quick.parent / where).resolve() == (tmp_path / "kept" / "s" / "README.md").resolve()
+
+
+def test_a_readme_beside_the_page_has_the_same_numbers_the_runs_and_figures_that_are_there(tmp_path):
+    folder = write_report(study(tmp_path / "s"), tmp_path / "out", tmp_path / "none").parent
+    text = (folder / "README.md").read_text()
+    assert "| full | 0.600 ± 0.248 |" in text and "| full | +0.200, -0.048 to +0.448 |" in text
+    assert "`without2xxxx`" in text and "Does <it> work?" in text
+    figures = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert figures and all((folder / name).is_file() for name in figures)
 
 
 def test_the_paper_has_an_axis_of_its_own_and_only_where_it_says_something(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..config import ROOT
 from ..sample import atomic_path
 from . import sections as part
+from .markdown import readme
 from .notebook import write_notebook_page
 from .read import Results, Run, read_results
 from .style import document
@@ -42,6 +43,8 @@ def write_report(folder: Path, out: Path | None = None, committed: Path = COMMIT
         part.variation(results), part.provenance(results, link)])
     with atomic_path(out / "index.html") as partial:
         partial.write_text(document(f"{results.name}: {results.study['question']}", body), encoding="utf-8")
+    with atomic_path(out / "README.md") as partial:
+        partial.write_text(readme(tables), encoding="utf-8")
     write_index(out.parent)
     return out / "index.html"
 

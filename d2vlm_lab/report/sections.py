@@ -88,7 +88,7 @@ def committed_table(earlier: Tables | None, now: Tables, where: str) -> str:
     told = escape(conclusion(earlier, metrics[0]))
     return (f'<h2>Found before, with {len(earlier.seeds)} seeds</h2><p class="result">{told}</p>'
             f'{_table(earlier.variants, metrics, rows)}<p class="note">Not made by this command: '
-            f'<a href="{escape(where)}/index.html">the report that is kept with the project</a>.</p>')
+            f'<a href="{escape(where)}/README.md">the report that is kept with the project</a>.</p>')
 
 
 def training(results: Results, folder: Path) -> str:

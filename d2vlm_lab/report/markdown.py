@@ -1,0 +1,66 @@
+"""A study as a README: what a code host shows of results that are kept with the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .labels import label
+from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, plain, signed
+
+
+def readme(tables: Tables) -> str:
+    """Question, conclusions, both tables, the figures beside it, the ids of the runs."""
+    study, several = tables.study, len(tables.seeds) > 1
+    metrics = list(tables.metrics)
+    note = f"mean ± half of the {INTERVAL}" if several else DEMONSTRATION
+    profile = study["profiles"].get(study.get("profile", ""), {})
+    fixed = {"preset": study["preset"], **study["base"], **profile.get("base", {})}
+    compared = [name for name in tables.variants if name != study["reference"]]
+    return "\n\n".join(filter(None, [
+        f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
+        "\n".join(f"- {conclusion(tables, metric)}" for metric in metrics[:3]),
+        f"## All numbers\n\n{_table(tables.variants, metrics, lambda *at: _mean(tables, *at))}",
+        f"{note[0].upper()}{note[1:]}: {', '.join(map(str, tables.seeds))}.",
+        f"## Against {study['reference']}\n\n{_table(compared, metrics, lambda *at: _difference(tables, *at))}"
+        if not tables.differences.empty else "",
+        "Seeds paired, with the interval; bold where it leaves out zero. Not corrected for the number of comparisons."
+        if several else "",
+        "## Figures\n\n" + "\n".join(f"![{label(metric)}](figures/{metric}.svg)" for metric in metrics),
+        "## Runs\n\nVaried:\n\n" + "\n".join(f"- `{name}`: {_settings(study['variants'][name])}"
+                                           for name in tables.variants),
+        f"Held fixed: {_settings(fixed)}.",
+        _table(tables.variants, tables.seeds, lambda seed, variant: _run(tables, seed, variant), named=True),
+    ])) + "\n"
+
+
+def _table(rows: Sequence[str], columns: Sequence, cell: Callable, named: bool = False) -> str:
+    heads = [f"seed {column}" if named else str(label(column)) for column in columns]
+    lines = [["", *heads], ["---"] * (len(columns) + 1)]
+    lines += [[row, *(cell(column, row) for column in columns)] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _mean(tables: Tables, metric: str, variant: str) -> str:
+    found = tables.means[(tables.means.metric == metric) & (tables.means.variant == variant)]
+    return "".join(plain(row.mean) + (f" ± {plain(row.high - row.mean)}" if row.n > 1 else "")
+                   for row in found.itertuples(index=False))
+
+
+def _difference(tables: Tables, metric: str, variant: str) -> str:
+    table = tables.differences
+    for row in table[(table.metric == metric) & (table.variant == variant)].itertuples(index=False):
+        if row.n == 1:
+            return signed(row.mean)
+        text = f"{signed(row.mean)}, {signed(row.low)} to {signed(row.high)}"
+        return f"**{text}**" if row.low > 0 or row.high < 0 else text
+    return ""
+
+
+def _run(tables: Tables, seed: int, variant: str) -> str:
+    mine = tables.runs[(tables.runs.seed == seed) & (tables.runs.variant == variant)]
+    return " ".join(f"`{run}`" for run in mine.run.unique())
+
+
+def _settings(values: dict) -> str:
+    return ", ".join(f"`{key}={'on' if value is True else 'off' if value is False else value}`"
+                     for key, value in values.items()) or "as the preset says"
