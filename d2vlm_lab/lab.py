@@ -22,11 +22,11 @@ from .checkpoint import DESCRIPTION, checkpoint_id
 from .config import resolve
 from .errors import LabError
 from .evaluate import read_model
-from .evidence import Event, Interval, Reference, seconds
+from .evidence import Event, Interval, Reference
 from .generate import Decoding, Generated
 from .model import D2VLM
 from .player import player
-from .plots import Strip, draw_strips
+from .plots import draw_answer
 from .predict import NUMBERS, Prediction, predict
 from .sample import Sample, validate
 from .tiny import TinyFrames
@@ -180,11 +180,9 @@ class Answer:
         return [piece for piece in found if piece]
 
     def figure(self, truth: Sequence[Event] = ()) -> Figure:
-        """Frames and intervals on one time line; with the `truth`, where it is known."""
-        watched = self.watched
-        rows = {"truth": list(truth)} if truth else {}
-        rows["answer"] = [Event(*interval, seconds(interval)) for interval in self.intervals]
-        return draw_strips([Strip(watched.frames, watched.timestamps, rows)])
+        """Frames, intervals and their curves on one time line; with the `truth`, where it is known."""
+        first = len(self.prediction.generated.answer.grounded) or None  # later curves are of second mentions
+        return draw_answer(self.watched.frames, self.watched.timestamps, self.intervals, self.similarity[:first], truth)
 
     def __str__(self) -> str:
         return f"{self.text}\n({self.note})" if self.note else self.text

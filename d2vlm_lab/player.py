@@ -6,14 +6,17 @@ import base64
 import os
 from collections.abc import Sequence
 from html import escape
+from itertools import count
 from pathlib import Path
 
 from .evidence import Interval, seconds
+from .plots.answers import event_color
+from .plots.style import ink_on
 
 TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
 INSIDE = 8 * 2**20  # bytes of a video that still travels inside the page
-BUTTON = ("border:1px solid #0072B2;border-radius:4px;background:#fff;color:#0072B2;padding:1px 7px;margin:1px;"
-          "cursor:pointer;font:inherit")
+BUTTON = ("border:0;border-radius:4px;background:{color};color:{ink};padding:1px 7px;margin:1px;cursor:pointer;"
+          "font:inherit")
 PLAY = ("var v=this.closest('.d2vlm-player').querySelector('video'),end={end};v.currentTime={start};"
         "v.ontimeupdate=function(){{if(v.currentTime>=end){{v.pause();v.ontimeupdate=null}}}};v.play()")
 
@@ -21,19 +24,22 @@ PLAY = ("var v=this.closest('.d2vlm-player').querySelector('video'),end={end};v.
 def player(path: str | os.PathLike, pieces: Sequence[str | Interval], step: float = 0.0, width: int = 320) -> str:
     """HTML of a video over a line of text and intervals; each interval is a button that plays it.
 
-    A frame stays for `step` seconds, so an interval ends when its last frame is gone.
+    A frame stays for `step` seconds, so an interval ends when its last frame is gone. The k-th has its event's colour.
     """
-    line = "".join(escape(piece) if isinstance(piece, str) else jump(piece, step) for piece in pieces)
+    which = count()
+    line = "".join(escape(piece) if isinstance(piece, str) else jump(piece, step, event_color(next(which)))
+                   for piece in pieces)
     return (f'<div class="d2vlm-player"><video src="{source(path)}" width="{width}" controls muted playsinline '
             f'style="max-width:100%"></video>'
             f'<p style="margin:6px 0;font-size:15px;line-height:2">{line}</p></div>')
 
 
-def jump(interval: Interval, step: float = 0.0) -> str:
+def jump(interval: Interval, step: float, color: str) -> str:
     """A button inside a player that plays one interval."""
     start, end = interval
     action = escape(PLAY.format(start=f"{start:.3f}", end=f"{end + step:.3f}"))
-    return f'<button style="{BUTTON}" title="play this part" onclick="{action}">▶ {seconds(interval)} s</button>'
+    style = BUTTON.format(color=color, ink=ink_on(color))
+    return f'<button style="{style}" title="play this part" onclick="{action}">▶ {seconds(interval)} s</button>'
 
 
 def source(path: str | os.PathLike) -> str:

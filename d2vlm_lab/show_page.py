@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .evidence import END, Interval, seconds
-from .plots.answers import event_color, lanes, text_pieces
+from .metrics.reading import find_spans
+from .plots.answers import event_color
 from .plots.style import TRUTH, ink_on
 from .report.style import document
 
@@ -50,6 +52,7 @@ CSS = """
 FILTER = ("for (const a of document.querySelectorAll('.answer')) a.hidden = this.value && a.dataset.task != this.value")
 ASKED = "#999999"
 HEIGHT = 100  # of a curve, in its own units; so many across too
+Piece = str | tuple[str, Interval, int]  # words, or a time as it is written, its seconds, and which event it is
 
 
 def page(cards: Sequence[Card], total: int, notes: dict, name: str) -> str:
@@ -90,6 +93,18 @@ def said(text: str) -> str:
     return "".join(parts) or '<span class="failed">no answer</span>'
 
 
+def text_pieces(text: str) -> list[Piece]:
+    """Words and times. The k-th time before `</evi>` and the k-th after it are about the same event."""
+    pieces: list[Piece] = []
+    for part in re.split(f"({END})", text):
+        cut = 0
+        for k, (interval, start, end) in enumerate(find_spans(part)):
+            pieces += [part[cut:start], (part[start:end], interval, k)]
+            cut = end
+        pieces.append(part[cut:])
+    return [piece for piece in pieces if piece]
+
+
 def film(card: Card) -> str:
     """Frames of the moment; those inside the truth are marked."""
     pictures = "".join(
@@ -97,6 +112,17 @@ def film(card: Card) -> str:
         f'<figcaption{" class=in" if any(e.start <= at <= e.end for e in card.truth) else ""}>{at:.1f} s</figcaption>'
         "</figure>" for at, data in card.frames)
     return f'<div class="film">{pictures}</div>' if pictures else ""
+
+
+def lanes(intervals: Sequence[Interval]) -> list[int]:
+    """A lane for each, as few as it takes for none to cover another."""
+    taken: list[list[Interval]] = []
+    found = []
+    for start, end in intervals:
+        lane = next((k for k, row in enumerate(taken) if all(end < s or e < start for s, e in row)), len(taken))
+        taken[lane:lane + 1] = [[*(taken[lane] if lane < len(taken) else []), (start, end)]]
+        found.append(lane)
+    return found
 
 
 def track(name: str, bars: Sequence[tuple[Interval, str, str]], end: float, extra: str = "") -> str:

@@ -1,11 +1,13 @@
 """A checkpoint, a video, a question: the answer, its evidence, and what a reader should know of both."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from d2vlm_lab import lab
@@ -102,6 +104,14 @@ def test_the_figure_shows_the_truth_beside_the_answer(watched):
     assert isinstance(figure, Figure)
     words = " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
     assert "the red disc spins" in words
+
+
+def test_the_figure_has_the_curve_of_every_event_once_in_the_colour_of_its_button(watched):
+    answer = grounded_answer(watched)
+    curves = [patch for patch in answer.figure().axes[1].patches if not patch.get_fill()]
+    assert np.allclose([curve.get_data().values for curve in curves], answer.similarity[:2])
+    buttons = re.findall(r"<button style=[^>]*background:(#\w+)", answer._repr_html_())
+    assert buttons == [to_hex(curve.get_edgecolor()).upper() for curve in curves]
 
 
 def test_words_that_a_world_checkpoint_has_never_seen_are_named(watched):

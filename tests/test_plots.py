@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from d2vlm_lab.evidence import Event
@@ -11,12 +13,15 @@ from d2vlm_lab.grounding import similarity
 from d2vlm_lab.plots import (
     COLORS,
     Slider,
+    Strip,
+    draw_answer,
     draw_confusion,
     draw_curve,
     draw_losses,
     draw_mask,
     draw_scores,
     draw_seeds,
+    draw_strips,
     draw_targets,
     draw_timeline,
     draw_tokens,
@@ -24,9 +29,12 @@ from d2vlm_lab.plots import (
     seed_interval,
     show_source,
 )
+from d2vlm_lab.plots.answers import event_color
+from d2vlm_lab.plots.style import TRUTH
 
 TIMES = np.arange(8) / 2
 CURVE = np.array([0.1, 0.1, 0.2, 0.9, 1.0, 0.8, 0.2, 0.1])
+FRAMES = np.zeros((8, 6, 8, 3), np.uint8)
 
 
 def labels(figure: Figure) -> list[str]:
@@ -34,8 +42,6 @@ def labels(figure: Figure) -> list[str]:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
@@ -56,6 +62,62 @@ def test_a_curve_holds_every_frame_until_the_next_and_marks_what_was_read_off_it
 def test_a_curve_of_a_padded_batch_is_drawn_only_where_the_video_has_frames():
     figure = draw_curve(np.append(CURVE, [0, 0, 0]), TIMES)
     assert figure.axes[0].get_xlim() == (0, 4)
+
+
+def bars(ax) -> list[tuple[float, float, str]]:
+    """From when to when each bar lasts, and its colour."""
+    return [(bar.get_x(), bar.get_x() + bar.get_width(), to_hex(bar.get_facecolor()).upper()) for bar in ax.patches]
+
+
+def rows(ax) -> list[str]:
+    return [tick.get_text() for tick in ax.get_yticklabels()]
+
+
+def test_an_answer_lasts_as_long_as_its_frames_and_its_bars_have_the_colours_of_their_curves():
+    figure = draw_answer(FRAMES, TIMES, [(1.5, 2.5), (0.0, 0.5)], [CURVE, CURVE[::-1]], [Event(1.5, 3.0, "it spins")])
+    top, low = figure.axes
+    first, second = event_color(0), event_color(1)
+    assert bars(top) == [(1.5, 3.5, TRUTH), (0, 1, second), (1.5, 3, first)]
+    lines = [patch for patch in low.patches if not patch.get_fill()]
+    assert [to_hex(line.get_edgecolor()).upper() for line in lines] == [first, second]
+    assert np.allclose(lines[1].get_data().values, CURVE[::-1])
+    assert np.allclose(lines[0].get_data().edges, np.arange(9) / 2)
+    assert rows(top) == ["truth", "answer"] and top.get_xlim() == low.get_xlim() == (0, 4)
+    assert [text.get_text().strip() for text in top.texts] == ["it spins", "0.0 - 0.5", "1.5 - 2.5"]
+
+
+def test_an_answer_has_no_row_for_an_unknown_truth_and_no_axes_for_curves_that_are_not_there():
+    (ax,) = draw_answer(FRAMES, TIMES, [(0.0, 1.0)]).axes
+    assert rows(ax) == ["answer"] and ax.xaxis.get_ticklabels()[0].get_visible()
+
+
+def test_an_answer_without_any_interval_still_has_its_row():
+    (ax,) = draw_answer(FRAMES, TIMES, []).axes
+    assert rows(ax) == ["answer"] and not ax.patches and len(ax.images) == 8
+
+
+def test_curves_that_are_low_everywhere_fill_their_axes():
+    assert draw_answer(FRAMES, TIMES, [(0.0, 1.0)], [CURVE / 10]).axes[1].get_ylim()[1] < 0.2
+    assert draw_answer(FRAMES, TIMES, [(0.0, 1.0)], [CURVE / 2]).axes[1].get_ylim()[1] > 1
+
+
+def test_a_strip_gives_a_caption_its_colour_in_every_row_unless_a_row_has_its_own():
+    told = {"truth": [Event(0, 1, "it spins"), Event(2, 3, "it blinks")], "said": [Event(2, 3, "it blinks")]}
+    (ax,) = draw_strips([Strip(FRAMES, TIMES, told)]).axes
+    assert bars(ax) == [(0, 1.5, COLORS[0]), (2, 3.5, COLORS[1]), (2, 3.5, COLORS[1])]
+    (ax,) = draw_strips([Strip(FRAMES, TIMES, told, colors={"said": TRUTH})]).axes
+    assert [color for _, _, color in bars(ax)] == [COLORS[0], COLORS[1], TRUTH]
+
+
+def test_captions_and_notes_of_a_strip_stay_inside_the_figure_and_apart_from_each_other():
+    told = {(0, 0.5): "the yellow disc moves left", (1, 3): "the red disc spins", (3.5, 3.5): "it blinks"}
+    events = [Event(*interval, caption) for interval, caption in told.items()]
+    figure = draw_strips([Strip(FRAMES, TIMES, {"truth": events}, notes=["when does the red disc spin? " * 20])])
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert figure.axes[0].texts[-1].get_text().endswith("…")
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
 
 
 def test_a_timeline_has_a_row_for_the_truth_and_one_for_each_prediction():

@@ -13,9 +13,8 @@ from test_scores import perfect
 from d2vlm_lab import show
 from d2vlm_lab.cli import main
 from d2vlm_lab.evidence import Event
-from d2vlm_lab.plots import draw_answer
-from d2vlm_lab.plots.answers import event_color, lanes, text_pieces
-from d2vlm_lab.show_page import answer, said
+from d2vlm_lab.plots.answers import event_color
+from d2vlm_lab.show_page import answer, lanes, said, text_pieces
 from d2vlm_lab.video import write_frames
 
 CURVE = [0.1, 0.1, 0.9, 1.0, 0.8, 0.1, 0.1, 0.1]
@@ -137,22 +136,3 @@ def test_a_right_option_that_is_an_interval_is_on_the_time_line():
     record = {"task": "eca", "o": [[1.0, 2.0], [3.0, 4.0]], "p": 1, "src": [1.0, 2.0, 3.0, 4.0], "a": "(A)"}
     assert show.true_events(record) == (Event(3.0, 4.0),)
     assert show._asked(record) == () and show._asked({"src": [1.0, 2.0]}) == ((1.0, 2.0),)
-
-
-def test_the_figure_of_an_answer_has_bars_curves_and_coloured_words():
-    frames, times = np.zeros((8, 6, 8, 3), np.uint8), np.arange(8.0)
-    figure = draw_answer(frames, times, [Event(2, 4)], [(2.0, 4.0), (6.0, 7.0)], [CURVE, CURVE], 0.6,
-                         "2.0 - 4.0 6.0 - 7.0 </evi> It happens in 2.0 - 4.0 and again in 6.0 - 7.0, " + "word " * 40)
-    film, bars, curves, words = figure.axes
-    assert len(film.images) == 8 and len(bars.patches) == 3 and film.get_xlim() == bars.get_xlim() == curves.get_xlim()
-    assert [patch.get_x() for patch in bars.patches] == [2, 2, 6]
-    lines = [line for line in curves.lines if len(line.get_xdata()) == 8]
-    assert len(lines) == 2 and np.allclose(lines[0].get_ydata(), CURVE)
-    boxed = [text for text in words.texts if text.get_bbox_patch()]
-    assert [text.get_text() for text in boxed] == ["2.0 - 4.0", "6.0 - 7.0"] * 2
-    assert len({text.get_position()[1] for text in words.texts}) >= 2  # more than one line
-
-
-def test_the_figure_does_without_curves_and_words():
-    figure = draw_answer(np.zeros((3, 4, 4, 3), np.uint8), np.arange(3.0), [], [(0.0, 1.0)])
-    assert len(figure.axes) == 2 and figure.axes[1].get_xlabel() == "time (s)"

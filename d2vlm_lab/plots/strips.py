@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from ..evidence import Event
 from .style import COLORS, in_style, ink_on
 
-LANE, AXIS, NOTE = 0.34, 0.32, 0.26  # heights under a strip of frames, which is 1 high
-NOTE_LENGTH = 165  # characters of a note that fit the figure
+LANE, AXIS, NOTE = 0.42, 0.44, 0.34  # heights under a strip of frames, which is 1 high
+LETTER = 0.066  # inches, on average, at 9 points: a page shows a figure about as wide as it is
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,12 @@ class Strip:
     rows: dict[str, Sequence[Event]] = field(default_factory=dict)
     title: str = ""
     notes: Sequence[str] = ()  # lines of text under the events
+    colors: Mapping[str, str | Sequence[str]] = field(default_factory=dict)  # of a row, or else one for each caption
 
 
-def draw_strips(strips: Sequence[Strip], width: float = 11.0, shown: int = 16) -> Figure:
+def draw_strips(strips: Sequence[Strip], width: float = 9.0, shown: int = 16) -> Figure:
     """One figure: each video as a strip of frames over its time line, with the events drawn where they happen."""
-    heights = [_height(strip, width, shown) for strip in strips]
+    heights = [strip_height(strip, width, shown) for strip in strips]
     with in_style():
         figure = Figure((width, sum(heights)), layout="constrained")
         axes = figure.subplots(len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -50,20 +51,23 @@ def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
         ax.imshow(strip.frames[k], extent=(left + margin, left + size - margin, 0, 1), aspect="auto")
     captions = dict.fromkeys(event.caption for events in strip.rows.values() for event in events)
     colors = {caption: COLORS[k % len(COLORS)] for k, caption in enumerate(captions)}
+    width = ax.figure.get_figwidth()
     depth, ticks = 0.08, []
     for name, events in strip.rows.items():
-        bars = _arrange(events, strip.timestamps)
+        bars = _arrange(events, strip.timestamps, width)
+        chosen = np.broadcast_to(strip.colors.get(name, [colors[event.caption] for event in events]), len(events))
         for bar in bars:
-            _draw_bar(ax, bar, -depth - LANE * bar.lane, colors[bar.caption])
+            _draw_bar(ax, bar, -depth - LANE * bar.lane, str(chosen[bar.event]))
         ticks.append((-depth - LANE * _lanes(bars) / 2, name))
         depth += LANE * _lanes(bars)
+    fits = int((width - 0.4) / (LETTER * 8 / 9))
     for k, line in enumerate(strip.notes):
-        line = line if len(line) <= NOTE_LENGTH else line[:NOTE_LENGTH - 1].rstrip() + "…"
+        line = line if len(line) <= fits else line[:fits - 1].rstrip() + "…"
         ax.text(start, -depth - AXIS - NOTE * k, line, fontsize=8, va="top", color="#333333", in_layout=False)
     ax.set_ylim(-depth - AXIS - NOTE * len(strip.notes), 1)
     ax.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
     ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelsize=7, colors="#777777", length=2)
+    ax.tick_params(axis="x", labelsize=8, colors="#555555", length=2)
     ax.spines["left"].set_visible(False)
     ax.spines["bottom"].set(position=("data", -depth), color="#aaaaaa")
     ax.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g} s")
@@ -74,6 +78,7 @@ def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
 class _Bar:
     """An event from when its first frame appears until its last is replaced, and where its caption goes."""
 
+    event: int  # which one of its row
     start: float
     end: float
     caption: str
@@ -81,26 +86,26 @@ class _Bar:
     lane: int
 
 
-def _arrange(events: Sequence[Event], timestamps: np.ndarray) -> list[_Bar]:
+def _arrange(events: Sequence[Event], timestamps: np.ndarray, width: float) -> list[_Bar]:
     """Bars and captions in as few lanes as it takes for none to touch."""
     (left, right), step = _limits(timestamps)
     taken: list[float] = []  # up to where each lane is full
     bars = []
-    for event in sorted(events, key=lambda event: event.start):
+    for k, event in sorted(enumerate(events), key=lambda pair: pair[1].start):
         start, end = event.start, event.end + step
-        need = 0.0064 * (len(event.caption) + 2) * (right - left)
+        need = LETTER * (len(event.caption) + 2) / (width - 0.8) * (right - left) if event.caption else 0.0
         side = "center" if end - start >= need else "left" if end + need <= right else "right"
         first = start - need if side == "right" else start
         lane = next((k for k, full in enumerate(taken) if full <= first + 1e-6), len(taken))
         taken[lane:lane + 1] = [end + need if side == "left" else end]
-        bars.append(_Bar(start, end, event.caption, side, lane))
+        bars.append(_Bar(k, start, end, event.caption, side, lane))
     return bars
 
 
 def _draw_bar(ax: Axes, bar: _Bar, top: float, color: str) -> None:
-    ax.barh(top - 0.04, bar.end - bar.start, -0.27, bar.start, color=color, align="edge")
+    ax.barh(top - 0.03, bar.end - bar.start, -0.36, bar.start, color=color, align="edge")
     place = {"center": (bar.start + bar.end) / 2, "left": bar.end, "right": bar.start}[bar.side]
-    ax.text(place, top - 0.185, f" {bar.caption} ", fontsize=8, va="center", ha=bar.side,
+    ax.text(place, top - 0.22, f" {bar.caption} ", fontsize=9, va="center", ha=bar.side,
             color=ink_on(color) if bar.side == "center" else "#222222")
 
 
@@ -114,7 +119,8 @@ def _lanes(bars: Sequence[_Bar]) -> int:
     return 1 + max((bar.lane for bar in bars), default=0)
 
 
-def _height(strip: Strip, width: float, shown: int) -> float:
+def strip_height(strip: Strip, width: float, shown: int = 16) -> float:
+    """Inches of a strip with all that is under it."""
     frame = 0.93 * width / shown * strip.frames.shape[1] / strip.frames.shape[2]
-    lanes = sum(_lanes(_arrange(events, strip.timestamps)) for events in strip.rows.values())
+    lanes = sum(_lanes(_arrange(events, strip.timestamps, width)) for events in strip.rows.values())
     return frame * (1.08 + LANE * lanes + AXIS + NOTE * len(strip.notes)) + 0.35
