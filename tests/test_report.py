@@ -17,10 +17,12 @@ from d2vlm_lab.report import (
     conclusion,
     draw_comparison,
     draw_side_by_side,
+    find_tables,
     make_tables,
     read_results,
     read_tables,
     told,
+    variants_table,
     write_report,
 )
 from d2vlm_lab.report.examples import disagreements
@@ -195,11 +197,22 @@ def test_the_paper_has_an_axis_of_its_own_and_only_where_it_says_something(tmp_p
 
 
 def test_a_page_without_results_says_so_and_one_with_them_draws_what_is_there(tmp_path):
-    assert "There are no results of `s` yet" in told(None, [F1], "s") and draw_side_by_side(None, [F1]) == (
-        "no results to draw")
+    assert "There are no results of `s` yet" in told(None, [F1], "s") and "`d2vlm-lab ablate s`" in told(None, [], "s")
+    assert draw_side_by_side(None, [F1]).data.startswith("*No results yet")
+    assert draw_comparison(None, F1).data.startswith("*No results yet")
     tables = tables_of(study(tmp_path / "s"))
     assert told(tables, [F1, "missing"], "s") == conclusion(tables, F1)
     assert len(draw_side_by_side(tables, [F1, "missing"]).axes) == 1
+
+
+def test_a_page_reads_the_first_folder_that_has_the_study_and_shows_every_setting_in_full(tmp_path):
+    write_report(study(tmp_path / "s"), tmp_path / "second", tmp_path / "none")
+    assert find_tables("s", [tmp_path / "first"]) is None
+    assert find_tables("s", [tmp_path / "first", tmp_path / "second"]).seeds == [0, 1, 2]
+    write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), tmp_path / "first", tmp_path / "none")
+    assert find_tables("s", [tmp_path / "first", tmp_path / "second"]).seeds == [0]
+    table = variants_table({"base": {}, "long": {"method.style": "digits", "training.steps": 123456}})
+    assert table.endswith("| base | as it is |\n| long | `method.style: digits`, `training.steps: 123456` |")
 
 
 def test_examples_are_the_questions_on_which_variants_differ_most(tmp_path):

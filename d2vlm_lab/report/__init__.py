@@ -5,7 +5,8 @@ from .figures import draw_comparison, draw_side_by_side
 from .labels import label
 from .page import write_index, write_report
 from .read import read_results
-from .tables import Tables, conclusion, make_tables, read_tables, told
+from .tables import Tables, conclusion, find_tables, make_tables, read_tables, told, variants_table
 
-__all__ = ["Tables", "conclusion", "configure", "draw_comparison", "draw_side_by_side", "label", "make_tables",
-           "read_results", "read_tables", "run", "told", "write_index", "write_report"]
+__all__ = ["Tables", "conclusion", "configure", "draw_comparison", "draw_side_by_side", "find_tables", "label",
+           "make_tables", "read_results", "read_tables", "run", "told", "variants_table", "write_index",
+           "write_report"]

@@ -7,6 +7,7 @@ from textwrap import fill
 
 import pandas as pd
 import seaborn as sns
+from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,11 +15,14 @@ from ..plots.style import COLORS, FAINT, PREDICTED, WRONG, in_style, new_figure
 from .labels import label
 from .tables import Tables
 
+NOTHING = "*No results yet. How to make them is said below.*"
 LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
 
 
-def draw_comparison(tables: Tables, metric: str) -> Figure:
+def draw_comparison(tables: Tables | None, metric: str) -> Figure | Markdown:
     """Seeds as dots, means with their intervals as diamonds; beside them, on its own axis, what the paper reports."""
+    if tables is None:
+        return Markdown(NOTHING)
     variants = tables.variants
     paper = {entry["variant"]: entry for entry in tables.study["paper"] if entry["metric"] == metric}
     paper = {name: paper[name] for name in variants if name in paper}
@@ -32,11 +36,11 @@ def draw_comparison(tables: Tables, metric: str) -> Figure:
     return figure
 
 
-def draw_side_by_side(tables: Tables | None, metrics: Sequence[str]) -> Figure | str:
+def draw_side_by_side(tables: Tables | None, metrics: Sequence[str]) -> Figure | Markdown:
     """Several metrics of the same variants in one row, without the paper's numbers; a word where nothing is there."""
     shown = [metric for metric in metrics if tables and metric in tables.metrics]
     if not shown:
-        return "no results to draw"
+        return Markdown(NOTHING)
     with in_style():
         figure, axes = new_figure(1.2 + 2.9 * len(shown), 0.85 + 0.3 * len(tables.variants), columns=len(shown),
                                   squeeze=False, sharey=True)

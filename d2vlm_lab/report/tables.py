@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,11 @@ def read_tables(folder: Path) -> Tables | None:
         return Tables(study, *(pd.read_csv(folder / name, dtype=text) for name in (RUNS, MEANS, DIFFERENCES)))
     except (OSError, ValueError) as error:
         raise LabError(f"{folder} holds no whole report ({error}); make it again with `d2vlm-lab report`") from None
+
+
+def find_tables(name: str, folders: Sequence[str | Path]) -> Tables | None:
+    """A study's tables from the first of some folders of reports that has them."""
+    return next((tables for folder in folders if (tables := read_tables(Path(folder) / name))), None)
 
 
 def write_tables(tables: Tables, out: Path) -> None:
@@ -134,9 +139,16 @@ def conclusion(tables: Tables, metric: str) -> str:
 def told(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
     """The sentences of some metrics, one a line; without results, how to get them."""
     if tables is None:
-        return (f"There are no results of `{name}` yet, so nothing is claimed. To make them: `d2vlm-lab ablate {name} "
-                f"--profile full`, then `d2vlm-lab report {name} --out experiments/results`.")
+        return (f"There are no results of `{name}` yet, so nothing is claimed. `d2vlm-lab ablate {name}` makes a "
+                "demonstration with one seed, `--profile full` the whole study; then run this page again.")
     return "\n".join(conclusion(tables, metric) for metric in metrics if metric in tables.metrics)
+
+
+def variants_table(variants: Mapping[str, Mapping[str, object]]) -> str:
+    """What each variant changes, as a table in Markdown."""
+    rows = [f"| {name} | {', '.join(f'`{key}: {value}`' for key, value in changes.items()) or 'as it is'} |"
+            for name, changes in variants.items()]
+    return "\n".join(["| variant | settings |", "|:--|:--|", *rows])
 
 
 def costs(results: Results) -> pd.DataFrame:
