@@ -145,10 +145,13 @@ def told(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
 
 
 def variants_table(variants: Mapping[str, Mapping[str, object]]) -> str:
-    """What each variant changes, as a table in Markdown."""
+    """What each variant changes, as a table in Markdown; settings that only studies have are explained under it."""
+    said = {"@": "`@...` is a checkpoint that several variants start from.",
+            "notebook.learn: False": "`notebook.learn: False` is only asked, not trained."}
     rows = [f"| {name} | {', '.join(f'`{key}: {value}`' for key, value in changes.items()) or 'as it is'} |"
             for name, changes in variants.items()]
-    return "\n".join(["| variant | settings |", "|:--|:--|", *rows])
+    table = "\n".join(["| variant | settings |", "|:--|:--|", *rows])
+    return f"{table}\n\n{' '.join(note for sign, note in said.items() if sign in table)}".rstrip()
 
 
 def costs(results: Results) -> pd.DataFrame:
