@@ -192,8 +192,9 @@ def test_axes_that_are_given_are_drawn_on():
 
 def test_source_is_shown_as_the_library_has_it():
     shown = show_source(similarity)
-    assert shown.data.startswith("```python\ndef similarity(")
-    assert "math.sqrt(frames.shape[-1])" in shown.data
+    assert shown._repr_markdown_().startswith("```python\ndef similarity(")
+    assert "math.sqrt(frames.shape[-1])" in repr(shown)
+    assert "white-space: pre; overflow-x: auto" in shown._repr_html_()  # a long line scrolls
 
 
 def test_neighbouring_colours_stay_apart_for_readers_without_red_or_green():
