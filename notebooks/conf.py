@@ -61,6 +61,12 @@ def block(self, node):
     raise SkipNode
 
 
+def keep_together(app):
+    """Files between execution and page belong into the folder of the site, not beside it."""
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=str(Path(app.outdir, ".execute")))
+
+
 def setup(app):
+    app.connect("builder-inited", keep_together, priority=900)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
