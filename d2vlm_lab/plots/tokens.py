@@ -8,19 +8,17 @@ from matplotlib.figure import Figure
 
 from .style import in_style, ink_on, new_figure
 
-LETTER, GAP = 0.075, 0.11  # inches: of a monospaced letter at 9 points; around and between boxes
-
 
 def draw_tokens(tokens: Sequence[str], colors: Mapping[str, str] | None = None, width: float = 9.0) -> Figure:
     """Tokens in reading order, as many lines as it takes; `colors` by token. A leading blank is drawn as `_`."""
     places, x, line = [], 0.0, 0
     for token in tokens:
         shown = token.replace("Ġ", "_").replace(" ", "_").replace("\n", "\\n")
-        size = LETTER * len(shown) + GAP
+        size = 0.075 * len(shown) + 0.11  # inches: of a monospaced letter at 9 points, and around all of them
         if x > 0 and x + size > width:
             x, line = 0.0, line + 1
         places.append((x + size / 2, line, shown, (colors or {}).get(token, "#eeeeee")))
-        x += size + GAP / 2
+        x += size + 0.055
     with in_style():
         figure, ax = new_figure(width, 0.3 * (line + 1) + 0.1)
         for middle, row, shown, color in places:
