@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-PAGE = "color: #222; background: #f8f8f8; padding: 0.3em 0.8em"
-LINES = "white-space: pre; overflow-x: auto; word-break: normal; color: inherit; background: none"
+PAGE = "color: #222; background: #f8f8f8; padding: 0.3em 0.4em"
+LINES = ("font-size: var(--jp-code-font-size, 13px); white-space: pre; overflow-x: auto; word-break: normal; "
+         "color: inherit; background: none")
 
 
 class Source:
