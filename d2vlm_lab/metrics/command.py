@@ -96,14 +96,14 @@ def youcook2(args) -> tuple[dict, list[str]]:
     else:
         truth = [Recipe(Path(r["video"]).name, r["tgt"], [text.rstrip(".") + "." for text in r["g"]]) for r in records]
     if args.protocol == "clean":
-        names, seen = {recipe.video for recipe in truth}, set()
+        names, firsts = {recipe.video for recipe in truth}, {}
         records = _known(records, lambda r: Path(r["video"]).name in names, "video", args, checked.notes)
-        if twice := [r for r in records if Path(r["video"]).name in seen or seen.add(Path(r["video"]).name)]:
+        if twice := [r for r in records if firsts.setdefault(Path(r["video"]).name, r) is not r]:
             if not args.lenient:
                 raise LabError(f"{args.predictions}: idx {twice[0]['idx']} is a second answer about the video "
                                f"{twice[0]['video']!r}; there must be one for each")
             checked.notes.append(f"{len(twice)} second answers about a video are left out")
-            records = [record for record in records if not any(record is other for other in twice)]
+            records = list(firsts.values())
     split = args.truth.name.split(".")[0] if args.truth else "val"
     result = score_youcook2(records, truth, args.protocol, split)
     result["notes"] = checked.notes + result["notes"]

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .labels import label
-from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, plain, signed
+from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, held_fixed, signed, with_half
 
 
 def readme(tables: Tables) -> str:
     """Question, conclusions, both tables, the figures beside it, the ids of the runs."""
     study, several = tables.study, len(tables.seeds) > 1
-    metrics = list(tables.metrics)
+    metrics = tables.metrics
     note = f"mean ± half of the {INTERVAL}" if several else DEMONSTRATION
-    profile = study["profiles"].get(study.get("profile", ""), {})
-    fixed = {"preset": study["preset"], **study["base"], **profile.get("base", {})}
     compared = [name for name in tables.variants if name != study["reference"]]
     return "\n\n".join(filter(None, [
         f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
@@ -28,22 +26,20 @@ def readme(tables: Tables) -> str:
         "## Figures\n\n" + "\n".join(f"![{label(metric)}](figures/{metric}.svg)" for metric in metrics),
         "## Runs\n\nVaried:\n\n" + "\n".join(f"- `{name}`: {_settings(study['variants'][name])}"
                                            for name in tables.variants),
-        f"Held fixed: {_settings(fixed)}.",
-        _table(tables.variants, tables.seeds, lambda seed, variant: _run(tables, seed, variant), named=True),
+        f"Held fixed: {_settings(held_fixed(study))}.",
+        _table(tables.variants, tables.seeds, lambda *at: _run(tables, *at), head="seed {}".format),
     ])) + "\n"
 
 
-def _table(rows: Sequence[str], columns: Sequence, cell: Callable, named: bool = False) -> str:
-    heads = [f"seed {column}" if named else str(label(column)) for column in columns]
-    lines = [["", *heads], ["---"] * (len(columns) + 1)]
+def _table(rows: Sequence[str], columns: Sequence, cell: Callable, head: Callable = label) -> str:
+    lines = [["", *(str(head(column)) for column in columns)], ["---"] * (len(columns) + 1)]
     lines += [[row, *(cell(column, row) for column in columns)] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _mean(tables: Tables, metric: str, variant: str) -> str:
     found = tables.means[(tables.means.metric == metric) & (tables.means.variant == variant)]
-    return "".join(plain(row.mean) + (f" ± {plain(row.high - row.mean)}" if row.n > 1 else "")
-                   for row in found.itertuples(index=False))
+    return "".join(map(with_half, found.to_dict("records")))
 
 
 def _difference(tables: Tables, metric: str, variant: str) -> str:

@@ -13,7 +13,7 @@ from .figures import draw_comparison, draw_training
 from .labels import label
 from .read import Results, Run
 from .style import picture, svg
-from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, costs, plain, signed
+from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, costs, held_fixed, plain, signed, with_half
 
 SINGLE = "A difference between two of its numbers can be chance."
 Link = Callable[[Run], str]  # where the page of a run's notebook is; empty where it has none
@@ -133,14 +133,12 @@ def cost_table(results: Results, link: Link) -> str:
 def variation(results: Results) -> str:
     """What is varied, what is held fixed."""
     study = results.study
-    profile = study["profiles"].get(study.get("profile", ""), {})
-    fixed = {"preset": study["preset"], **study["base"], **profile.get("base", {})}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{_settings(study['variants'][name])}</td></tr>"
                    for name in results.variants)
     shared = "".join(f"<li><code>@{escape(name)}</code>: preset {escape(work['preset'] or study['preset'])} "
                      f"{_settings(work['overrides'])}</li>" for name, work in study["shared"].items())
     return (f"<h2>What varies, what is held fixed</h2><div class='wide'><table><tbody>{rows}</tbody></table></div>"
-            f"<p>Held fixed: {_settings(fixed)}.</p>"
+            f"<p>Held fixed: {_settings(held_fixed(study))}.</p>"
             + (f"<p>Shared work, made once for each seed:</p><ul>{shared}</ul>" if shared else ""))
 
 
@@ -163,12 +161,11 @@ def _mean_cell(tables: Tables, metric: str, variant: str, runs: dict[str, Run] |
     if found.empty:
         return "<td></td>"
     row = found.iloc[0]
-    half = f" ± {plain(row.high - row['mean'])}" if row.n > 1 else ""
     single = tables.runs[(tables.runs.metric == metric) & (tables.runs.variant == variant)].sort_values("seed")
     seeds = " ".join(_linked(link(runs[one.run]) if runs else "", plain(one.value)) for one in single.itertuples())
     if row.n == 1:
         return f"<td class='number'>{seeds}</td>"
-    return f"<td class='number'>{plain(row['mean'])}{half}<br><span class='seeds'>{seeds}</span></td>"
+    return f"<td class='number'>{with_half(row)}<br><span class='seeds'>{seeds}</span></td>"
 
 
 def _difference_cell(tables: Tables, metric: str, variant: str, runs: dict[str, Run], link: Link) -> str:

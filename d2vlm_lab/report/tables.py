@@ -166,6 +166,17 @@ def costs(results: Results) -> pd.DataFrame:
     return groups.mean().assign(runs=groups.size()).reset_index()
 
 
+def held_fixed(study: dict) -> dict:
+    """Preset and settings that all variants of the profile have in common."""
+    profile = study["profiles"].get(study.get("profile", ""), {})
+    return {"preset": study["preset"], **study["base"], **profile.get("base", {})}
+
+
+def with_half(row) -> str:
+    """A mean, and half of its interval where it has one."""
+    return plain(row["mean"]) + (f" ± {plain(row['high'] - row['mean'])}" if row["n"] > 1 else "")
+
+
 def signed(value: float) -> str:
     """A difference as text: three digits, its sign always there."""
     return f"{value:+.3f}" if abs(value) < 10 else f"{value:+.0f}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from d2vlm_lab import video
 from d2vlm_lab.bench import machine
@@ -62,9 +61,7 @@ def _growth(paths: list[Path], reader: str) -> float:
 
 
 def _resident_mb() -> float:
-    if sys.platform == "linux":
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes, and only the peak
+    return psutil.Process().memory_info().rss / 2**20
 
 
 def _noise(frames: int, height: int, width: int) -> np.ndarray:
