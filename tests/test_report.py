@@ -97,6 +97,16 @@ def test_differences_are_taken_on_the_same_seed(tmp_path):
     assert [difference["mean"], difference.low, difference.high] == pytest.approx([0.2, 0.2 - half, 0.2 + half])
 
 
+def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_report_says_so(tmp_path):
+    scores = {"full": [0.8, 0.9], "without": [0.4, 0.4], "half": [0.6, 0.8]}
+    tables = tables_of(study(tmp_path / "s", scores, against={"half": "full"}))
+    assert tables.differences.set_index("variant")["mean"].to_dict() == pytest.approx({"full": 0.45, "half": -0.15})
+    assert "half against full (-0.150; " in conclusion(tables, F1) and "above: full" not in conclusion(tables, F1)
+    page = write_report(tmp_path / "s", tmp_path / "out", tmp_path / "none")
+    assert "| half against full | -0.150" in (page.parent / "README.md").read_text()
+    assert "half against full" in page.read_text()
+
+
 @pytest.mark.parametrize(("scores", "said"), [
     ({"full": [0.5, 0.51, 0.52], "without": [0.4, 0.4, 0.4]}, "above: full (+0.110; +0.085 to +0.135)"),
     ({"full": [0.3, 0.31, 0.32], "without": [0.4, 0.4, 0.4]}, "below: full (-0.090; -0.115 to -0.065)"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config import ROOT, RunConfig, read_config, resolve
 from ..errors import LabError
+from ..perturb import Recipe
 from ..settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 
 EXPERIMENTS = ROOT / "experiments"
@@ -63,6 +64,7 @@ class Study:
     variants: dict[str, dict[str, object]]  # an empty one is the base as it is
     reference: str  # differences are taken to this variant
     metrics: tuple[str, ...]
+    against: dict[str, str] = field(default_factory=dict)  # variants that are compared with another one instead
     seeds: tuple[int, ...] = (0,)
     base: dict[str, object] = field(default_factory=dict)
     paper: tuple[Reported, ...] = ()
@@ -117,6 +119,9 @@ def check(study: Study) -> None:
     if study.name != Path(study.name).name or study.name.startswith((".", "shared")):
         raise ConfigError(f"name: {study.name!r} has to be a plain folder name (and not `shared`)")
     known(study.reference, "reference", study.variants)
+    for variant, other in study.against.items():
+        known(variant, "against", study.variants)
+        known(other, f"against.{variant}", [name for name in study.variants if name != variant])
     for i, reported in enumerate(study.paper):
         known(reported.variant, f"paper[{i}].variant", study.variants)
         known(reported.metric, f"paper[{i}].metric", study.metrics)
@@ -207,7 +212,7 @@ def make_shared(study: Study, profile: str, name: str, seed: int) -> Point:
 
 
 def check_start(config: RunConfig, where: str) -> None:
-    """What a run starts from is there; only a world can still be made."""
+    """What a run starts from is there, only a world can still be made; its wrong answers can be made as it asks."""
     start, data = config.parts.start, config.data
     if start and not start.startswith("@") and not resolve(start).is_dir():
         raise ConfigError(f"{where}: parts.start: there is no checkpoint {start}")
@@ -216,6 +221,7 @@ def check_start(config: RunConfig, where: str) -> None:
             raise ConfigError(f"{where}: data.{name}: there is no {value}")
     if config.preference.file and not resolve(config.preference.file).exists():
         raise ConfigError(f"{where}: preference.file: there is no {config.preference.file}")
+    override(Recipe(), config.preference.recipe, f"{where}: preference.recipe")
 
 
 def notebook_path(study: Study) -> Path:

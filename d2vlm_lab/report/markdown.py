@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .labels import label
-from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, held_fixed, signed, with_half
+from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, held_fixed, signed, versus, with_half
 
 
 def readme(tables: Tables) -> str:
@@ -13,14 +13,12 @@ def readme(tables: Tables) -> str:
     study, several = tables.study, len(tables.seeds) > 1
     metrics = tables.metrics
     note = f"mean ± half of the {INTERVAL}" if several else DEMONSTRATION
-    compared = [name for name in tables.variants if name != study["reference"]]
     return "\n\n".join(filter(None, [
         f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
         "\n".join(f"- {conclusion(tables, metric)}" for metric in metrics[:3]),
         f"## All numbers\n\n{_table(tables.variants, metrics, lambda *at: _mean(tables, *at))}",
         f"{note[0].upper()}{note[1:]}: {', '.join(map(str, tables.seeds))}.",
-        f"## Against {study['reference']}\n\n{_table(compared, metrics, lambda *at: _difference(tables, *at))}"
-        if not tables.differences.empty else "",
+        f"## Against {study['reference']}\n\n{_against(tables)}" if not tables.differences.empty else "",
         "Seeds paired, with the interval; bold where it leaves out zero. Not corrected for the number of comparisons."
         if several else "",
         "## Figures\n\n" + "\n".join(f"![{label(metric)}](figures/{metric}.svg)" for metric in metrics),
@@ -31,9 +29,16 @@ def readme(tables: Tables) -> str:
     ])) + "\n"
 
 
-def _table(rows: Sequence[str], columns: Sequence, cell: Callable, head: Callable = label) -> str:
+def _against(tables: Tables) -> str:
+    compared = [name for name in tables.variants if name != tables.study["reference"]]
+    return _table(compared, tables.metrics, lambda *at: _difference(tables, *at),
+                  name=lambda variant: versus(tables.study, variant))
+
+
+def _table(rows: Sequence[str], columns: Sequence, cell: Callable, head: Callable = label,
+           name: Callable = str) -> str:
     lines = [["", *(str(head(column)) for column in columns)], ["---"] * (len(columns) + 1)]
-    lines += [[row, *(cell(column, row) for column in columns)] for row in rows]
+    lines += [[name(row), *(cell(column, row) for column in columns)] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -13,7 +13,7 @@ from .figures import draw_comparison, draw_training
 from .labels import label
 from .read import Results, Run
 from .style import picture, svg
-from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, costs, held_fixed, plain, signed, with_half
+from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, costs, held_fixed, plain, signed, versus, with_half
 
 SINGLE = "A difference between two of its numbers can be chance."
 Link = Callable[[Run], str]  # where the page of a run's notebook is; empty where it has none
@@ -62,7 +62,8 @@ def difference_table(tables: Tables, results: Results, link: Link) -> str:
     rows = [[_difference_cell(tables, metric, variant, runs, link) for metric in tables.metrics] for variant in names]
     note = (f"Mean over seeds of the difference on the same seed, with its {INTERVAL}; not corrected for the number of "
             "comparisons" if tables.differences.n.max() > 1 else f"{DEMONSTRATION.capitalize()}, so without intervals")
-    return (f'<h2>Against {escape(tables.study["reference"])}</h2>{_table(names, tables.metrics, rows)}'
+    return (f'<h2>Against {escape(tables.study["reference"])}</h2>'
+            f'{_table([versus(tables.study, name) for name in names], tables.metrics, rows)}'
             f'<p class="note">{note}. The same as <a href="differences.csv">differences.csv</a>.</p>')
 
 

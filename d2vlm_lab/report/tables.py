@@ -104,11 +104,12 @@ def means(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
 
 
 def differences(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """Variant minus reference, seed by seed, then the mean of that; only seeds that both have."""
-    reference, rows = study["reference"], []
+    """Variant minus what it is compared with, seed by seed, then the mean of that; only seeds that both have."""
+    rows = []
     for metric in study["metrics"]:
         wide = runs[runs.metric == metric].pivot_table(index="seed", columns="variant", values="value")
         for variant in study["variants"]:
+            reference = compared_with(study, variant)
             if variant == reference or variant not in wide or reference not in wide:
                 continue
             if len(gain := (wide[variant] - wide[reference]).dropna()):
@@ -118,6 +119,16 @@ def differences(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
                                        "seeds"])
 
 
+def compared_with(study: dict, variant: str) -> str:
+    return study.get("against", {}).get(variant, study["reference"])
+
+
+def versus(study: dict, variant: str) -> str:
+    """The variant's name, and what it is compared with where that is not the study's reference."""
+    other = compared_with(study, variant)
+    return variant if other == study["reference"] else f"{variant} against {other}"
+
+
 def conclusion(tables: Tables, metric: str) -> str:
     """One sentence from the table of differences: what is above, what below, what cannot be told apart."""
     mine = tables.differences[tables.differences.metric == metric]
@@ -125,13 +136,13 @@ def conclusion(tables: Tables, metric: str) -> str:
         return f"{_sentence(label(metric))}: there is nothing to compare with {tables.study['reference']} yet."
     where = f"{_sentence(label(metric))}, against {tables.study['reference']}"
     if mine.n.max() < 2:
-        told = ", ".join(f"{row.variant} {signed(row.mean)}" for row in _rows(mine))
+        told = ", ".join(f"{versus(tables.study, row.variant)} {signed(row.mean)}" for row in _rows(mine))
         return f"{where}: {told}. This is {DEMONSTRATION}; another one may differ by more."
     groups: dict[str, list[str]] = {"above": [], "below": [], "not told apart": [], DEMONSTRATION: []}
     for row in _rows(mine):
         span = f"; {signed(row.low)} to {signed(row.high)}" if row.n > 1 else ""
         side = "above" if row.low > 0 else "below" if row.high < 0 else "not told apart" if span else DEMONSTRATION
-        groups[side].append(f"{row.variant} ({signed(row.mean)}{span})")
+        groups[side].append(f"{versus(tables.study, row.variant)} ({signed(row.mean)}{span})")
     parts = [f"{side}: {', '.join(names)}" for side, names in groups.items() if names]
     return f"{where}, {int(mine.n.max())} paired seeds: {'; '.join(parts)}."
 
