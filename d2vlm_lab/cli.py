@@ -41,15 +41,18 @@ def main(argv: list[str] | None = None) -> int:
         if chosen:
             implementation = importlib.import_module(module)
             implementation.configure(command)
-            command.set_defaults(run=implementation.run)
-    args = parser.parse_args(argv)
+            break
+    else:
+        parser.parse_args(argv)  # help, or an error that names the commands
+        return 2
+    args = command.parse_intermixed_args(argv[1:])  # key=value may stand before options, between and after them
     try:
-        return args.run(args) or 0
+        return implementation.run(args) or 0
     except LabError as error:
-        print(f"d2vlm-lab {args.command}: {error}", file=sys.stderr)
+        print(f"d2vlm-lab {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nd2vlm-lab {args.command}: interrupted", file=sys.stderr)
+        print(f"\nd2vlm-lab {name}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

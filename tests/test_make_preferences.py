@@ -109,7 +109,7 @@ def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
     assert (tmp_path / "p.png").read_bytes()[1:4] == b"PNG" and len(draw_preferences(report).axes) == 3
     assert "when/shift" in capsys.readouterr().out
     again = tmp_path / "again.jsonl"
-    assert main(["make-preferences", str(place / "world"), "per_sample=3", "--out", str(again)]) == 0
+    assert main(["make-preferences", str(place / "world"), "--out", str(again), "per_sample=3"]) == 0
     assert again.read_bytes() == out.read_bytes()
 
 

@@ -20,12 +20,14 @@ def draw_preferences(report: dict, width: float = 11.0) -> Figure:
                    color=[color[name.split("/")[0]] for name in names])
         kinds.set_yticks(range(len(names)), names)
         kinds.invert_yaxis()
+        kinds.xaxis.set_major_formatter("{x:,.0f}")
         kinds.set_title("Rejected answers of each kind")
         bottom = np.zeros(10)
-        for kind, tenths in report["overlap"].items():
-            overlaps.bar(np.arange(10) / 10 + 0.05, tenths, 0.09, bottom, label=kind)
+        for (kind, tenths), shade in zip(report["overlap"].items(), (1.0, 0.6, 0.3)):
+            overlaps.bar(np.arange(10) / 10 + 0.05, tenths, 0.09, bottom, label=kind, color=color["when"], alpha=shade)
             bottom += tenths
         overlaps.set(xlim=(0, 1), xlabel="intersection over union")
+        overlaps.yaxis.set_major_formatter("{x:,.0f}")
         overlaps.set_title("Wrong interval against the true one")
         if report["overlap"]:
             overlaps.legend()
