@@ -9,7 +9,7 @@ from studies import WRITE, alive, folder_of, plan_of, run_study, shown, small_wo
 
 from d2vlm_lab.ablation.machine import Machine, slots
 from d2vlm_lab.ablation.progress import Progress, duration
-from d2vlm_lab.ablation.runner import Grid, choose
+from d2vlm_lab.ablation.runner import Grid, choose, time_left
 
 ONCE = "import os, pathlib, signal\nfirst = not pathlib.Path(out, 'seen').exists()\npathlib.Path(out, 'seen').touch()\n"
 
@@ -212,6 +212,16 @@ def test_the_progress_of_the_whole_grid_is_one_line(tmp_path, world):
     assert any(re.fullmatch(r"done +full, seed 0 +\w{12} in 2 s", line) for line in lines)
     assert any(re.fullmatch(r"failed +without, seed 0 +\w{12}: no", line) for line in lines)
     assert lines[-1] == "0 running, 1 done, 1 failed, 0 waiting"
+
+
+def test_the_time_left_follows_what_runs_of_this_grid_took_and_before_any_ended_what_was_expected(tmp_path, world):
+    waiting = grid(write_study(tmp_path, world=world), Scripted())
+    for job in waiting.waiting:
+        job.seconds = 700.0
+    assert time_left(waiting, slots=2) == 700
+    job = waiting.waiting[0]
+    waiting.ended = [(job, {"status": "done", "seconds": seconds}) for seconds in (90.0, 100.0, 900.0)]
+    assert time_left(waiting, slots=2) == 100
 
 
 def test_on_a_terminal_the_line_is_refreshed_in_place(tmp_path, world):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from ..locks import is_locked
 from ..settings import flatten, to_dict
@@ -140,7 +141,7 @@ def _estimate(plan: Sequence[Job], profile: Profile, past: list[dict]) -> None:
         if not job.done:
             like = next((took[key] for key in ((job.point.variant, job.record["profile"]),
                                                (job.record["kind"], job.record["profile"])) if key in took), None)
-            job.seconds = sum(like) / len(like) if like else even
+            job.seconds = median(like) if like else even
 
 
 def _near(path: Path, cwd: Path) -> str:

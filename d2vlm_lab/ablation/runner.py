@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from pathlib import Path
+from statistics import median
 
 from ..errors import LabError
 from ..locks import is_locked
@@ -102,13 +103,14 @@ def clear(jobs: Sequence[Job]) -> None:
 
 
 def time_left(grid: Grid, slots: int) -> float | None:
-    """Seconds, from what the unfinished jobs may take; None where nothing is known yet."""
+    """Seconds, from what jobs of the kind took just now, or earlier; None where nothing is known yet."""
     now = time.time()
-    took = [state["seconds"] for _, state in grid.ended if state.get("seconds")]
-    usual = sum(took) / len(took) if took else None
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for job, state in grid.ended:
+        took[job.shared] += [state["seconds"]] if state.get("seconds") else []
     left = 0.0
     for job in (*grid.waiting, *grid.flying.values()):
-        if (expected := job.seconds or usual) is None:
+        if (expected := median(took[job.shared]) if took[job.shared] else job.seconds) is None:
             return None
         state = read_state(job.folder)
         spent = now - state["started"] if state.get("status") == "running" else 0
