@@ -16,6 +16,7 @@ from d2vlm_lab.report import (
     Tables,
     conclusion,
     draw_comparison,
+    draw_differences,
     draw_side_by_side,
     find_tables,
     make_tables,
@@ -103,8 +104,17 @@ def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_repor
     assert tables.differences.set_index("variant")["mean"].to_dict() == pytest.approx({"full": 0.45, "half": -0.15})
     assert "half against full (-0.150; " in conclusion(tables, F1) and "above: full" not in conclusion(tables, F1)
     page = write_report(tmp_path / "s", tmp_path / "out", tmp_path / "none")
+    ax, = draw_differences(tables, [F1]).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["full", "half against full"]
+    assert [round(line.get_xdata()[0], 3) for line in ax.lines if line.get_marker() == "D"] == [0.45, -0.15]
     assert "| half against full | -0.150" in (page.parent / "README.md").read_text()
     assert "half against full" in page.read_text()
+
+
+def test_of_many_variants_that_cannot_be_told_apart_only_the_names_and_the_range_are_said(tmp_path):
+    scores = {"without": [0.4, 0.5]} | {f"v{k}": [0.4 + k / 100, 0.5 - k / 50] for k in range(1, 10)}
+    said = conclusion(tables_of(study(tmp_path / "s", scores)), F1)
+    assert said.endswith("not told apart: v1, v2, v3, v4, v5, v6, v7, v8, v9 (-0.045 to -0.005).")
 
 
 @pytest.mark.parametrize(("scores", "said"), [
@@ -210,6 +220,7 @@ def test_a_page_without_results_says_so_and_one_with_them_draws_what_is_there(tm
     assert "There are no results of `s` yet" in told(None, [F1], "s") and "`d2vlm-lab ablate s`" in told(None, [], "s")
     assert draw_side_by_side(None, [F1]).data.startswith("*No results yet")
     assert draw_comparison(None, F1).data.startswith("*No results yet")
+    assert draw_differences(None, [F1]).data.startswith("*No results yet")
     tables = tables_of(study(tmp_path / "s"))
     assert told(tables, [F1, "missing"], "s") == conclusion(tables, F1)
     assert len(draw_side_by_side(tables, [F1, "missing"]).axes) == 1

@@ -103,16 +103,16 @@ def clear(jobs: Sequence[Job]) -> None:
 
 
 def time_left(grid: Grid, slots: int) -> float | None:
-    """Seconds, from what jobs of the kind took just now, or earlier; None where nothing is known yet."""
+    """Seconds, from what jobs of the kind took, what was expected being one of them; None where nothing is known."""
     now = time.time()
     took: dict[bool, list[float]] = {True: [], False: []}
     for job, state in grid.ended:
         took[job.shared] += [state["seconds"]] if state.get("seconds") else []
     left = 0.0
     for job in (*grid.waiting, *grid.flying.values()):
-        if (expected := median(took[job.shared]) if took[job.shared] else job.seconds) is None:
+        if not (like := [*took[job.shared], *([job.seconds] if job.seconds else [])]):
             return None
         state = read_state(job.folder)
         spent = now - state["started"] if state.get("status") == "running" else 0
-        left += max(expected - spent, 0)
+        left += max(median(like) - spent, 0)
     return left / max(1, min(slots, len(grid.waiting) + len(grid.flying)))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ..plots.style import COLORS, FAINT, PREDICTED, WRONG, in_style, new_figure
 from .labels import label
-from .tables import Tables
+from .tables import Tables, versus
 
 NOTHING = "*No results yet. How to make them is said below.*"
 LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
@@ -46,6 +46,25 @@ def draw_side_by_side(tables: Tables | None, metrics: Sequence[str]) -> Figure |
                                   squeeze=False, sharey=True)
         for ax, metric in zip(axes[0], shown):
             _ours(ax, tables, metric, tables.variants)
+    return figure
+
+
+def draw_differences(tables: Tables | None, metrics: Sequence[str]) -> Figure | Markdown:
+    """What each variant has more or less than its partner on the same seeds, with intervals where there are several."""
+    shown = [metric for metric in metrics if tables and metric in set(tables.differences.metric)]
+    if not shown:
+        return Markdown(NOTHING)
+    table = tables.differences[tables.differences.metric.isin(shown)]
+    names = [name for name in tables.variants if name in set(table.variant)]
+    with in_style():
+        figure, axes = new_figure(1.6 + 2.9 * len(shown), 0.85 + 0.3 * len(names), columns=len(shown), squeeze=False,
+                                  sharey=True)
+        for ax, metric in zip(axes[0], shown):
+            for row in table[table.metric == metric].itertuples():
+                half = row.high - row.mean if row.n > 1 else None
+                ax.errorbar(row.mean, names.index(row.variant), xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4)
+            ax.axvline(0, color="#bbbbbb", lw=0.8, ls="--", zorder=0)
+            _rows(ax, [versus(tables.study, name) for name in names], metric, "difference")
     return figure
 
 
@@ -93,9 +112,12 @@ def _ours(ax: Axes, tables: Tables, metric: str, variants: list[str]) -> None:
             ax.errorbar(row["mean"], k, xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4, zorder=2)
     if tables.study["reference"] in means.index:
         ax.axvline(means.loc[tables.study["reference"], "mean"], color="#bbbbbb", lw=0.8, ls="--", zorder=0)
-    ax.set_yticks(range(len(variants)), variants)
-    ax.set(ylim=(len(variants) - 0.5, -0.5), xlabel=str(label(metric)), ylabel="",
-           title=f"here, {len(tables.seeds)} seeds" if several else "here, one seed")
+    _rows(ax, variants, metric, f"here, {len(tables.seeds)} seeds" if several else "here, one seed")
+
+
+def _rows(ax: Axes, names: list[str], metric: str, title: str) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=fill(str(label(metric)), 34), ylabel="", title=title)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#eeeeee")
     ax.set_axisbelow(True)

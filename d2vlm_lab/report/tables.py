@@ -138,13 +138,21 @@ def conclusion(tables: Tables, metric: str) -> str:
     if mine.n.max() < 2:
         told = ", ".join(f"{versus(tables.study, row.variant)} {signed(row.mean)}" for row in _rows(mine))
         return f"{where}: {told}. This is {DEMONSTRATION}; another one may differ by more."
-    groups: dict[str, list[str]] = {"above": [], "below": [], "not told apart": [], DEMONSTRATION: []}
+    groups: dict[str, list] = {"above": [], "below": [], "not told apart": [], DEMONSTRATION: []}
     for row in _rows(mine):
-        span = f"; {signed(row.low)} to {signed(row.high)}" if row.n > 1 else ""
-        side = "above" if row.low > 0 else "below" if row.high < 0 else "not told apart" if span else DEMONSTRATION
-        groups[side].append(f"{versus(tables.study, row.variant)} ({signed(row.mean)}{span})")
-    parts = [f"{side}: {', '.join(names)}" for side, names in groups.items() if names]
+        groups[DEMONSTRATION if row.n < 2 else "above" if row.low > 0 else "below" if row.high < 0 else
+               "not told apart"].append(row)
+    parts = [f"{side}: {_listed(tables.study, rows)}" for side, rows in groups.items() if rows]
     return f"{where}, {int(mine.n.max())} paired seeds: {'; '.join(parts)}."
+
+
+def _listed(study: dict, rows: Sequence, in_full: int = 8) -> str:
+    """Names with differences and intervals; of many only the names, and between what their differences lie."""
+    if len(rows) > in_full:
+        means = [row.mean for row in rows]
+        return f"{', '.join(versus(study, row.variant) for row in rows)} ({signed(min(means))} to {signed(max(means))})"
+    return ", ".join(f"{versus(study, row.variant)} ({signed(row.mean)}"
+                     + (f"; {signed(row.low)} to {signed(row.high)})" if row.n > 1 else ")") for row in rows)
 
 
 def told(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
