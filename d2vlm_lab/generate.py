@@ -86,7 +86,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     stop, evidence_id = (model.tokenizer.convert_tokens_to_ids(t) for t in (model.prompt.stop, EVIDENCE))
     prefix = model.read(batch)
     cache, before = prefix.cache, prefix.mask[batch.video]
-    share(cache, batch)
+    share(cache, batch.video)
     places = follow(batch, before)
     states, _ = model._decode(model.embed(batch, prefix), causal(batch.mask, before), places, cache)
     rows = torch.arange(len(batch.ids), device=batch.ids.device)

@@ -156,7 +156,7 @@ class D2VLM(nn.Module):
     def _one_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor):
         if (shared := branches(batch)) is not None:
             return self._branching_pass(batch, prefix, embeddings, shared)
-        share(prefix.cache, batch)
+        share(prefix.cache, batch.video)
         before = prefix.mask[batch.video]
         states, _ = self._decode(embeddings, causal(batch.mask, before), follow(batch, before), prefix.cache)
         return states[HEAD_LAYER], states[-1], prefix.frames, batch.video
@@ -164,11 +164,11 @@ class D2VLM(nn.Module):
     def _branching_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor, shared: Branches):
         """Questions once behind their frames, then the answers that branch off each of them."""
         video = batch.video[shared.stem]
-        prefix.cache.batch_select_indices(video)
+        share(prefix.cache, video)
         before, asked = prefix.mask[video], shared.question_mask
         question, _ = self._decode(embeddings[shared.stem, :asked.shape[1]], causal(asked, before),
                                    before.sum(-1, keepdim=True) + positions(asked), prefix.cache)
-        prefix.cache.batch_select_indices(shared.owner)
+        share(prefix.cache, shared.owner)
         before, mask = torch.cat([before, asked], 1)[shared.owner], shared.answer_mask
         answer, _ = self._decode(pick(embeddings, shared.columns), causal(mask, before),
                                  before.sum(-1, keepdim=True) + positions(mask), prefix.cache)
@@ -241,10 +241,13 @@ def report_states(decoder: nn.Module) -> None:
         output_capturing.maybe_install_capturing_hooks(decoder)
 
 
-def share(cache: DynamicCache, batch: Batch) -> None:
-    """Keys and values of V videos for the N texts that follow them."""
-    if len(batch.video) > len(batch.before_ids):
-        cache.batch_select_indices(batch.video)
+def share(cache: DynamicCache, rows: Tensor) -> None:
+    """Keys and values of these rows, some of them several times; views where they can be, whose gradients are sums."""
+    for layer in cache.layers:
+        if len(layer.keys) == 1:
+            layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) for state in (layer.keys, layer.values))
+        elif len(rows) > len(layer.keys) or rows.tolist() != list(range(len(layer.keys))):
+            layer.keys, layer.values = layer.keys.index_select(0, rows), layer.values.index_select(0, rows)
 
 
 def positions(mask: Tensor) -> Tensor:

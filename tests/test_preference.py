@@ -88,6 +88,21 @@ def test_a_reference_equal_to_the_policy_leaves_no_margin_and_a_wrong_order_cost
     assert p.fpo_loss(chosen, rejected) < p.fpo_loss(rejected, chosen)
 
 
+@pytest.fixture(autouse=True)
+def questions_always_branch(monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.branches.WORTH", 0)
+
+
+def test_a_question_is_read_once_only_where_that_saves_more_than_a_pass_costs(monkeypatch):
+    net = model()
+    batch = answers(net)
+    spared = 3 * int(branches(batch).asked[0])  # of four answers three need not repeat it
+    monkeypatch.setattr("d2vlm_lab.branches.WORTH", spared)
+    assert branches(batch) is not None
+    monkeypatch.setattr("d2vlm_lab.branches.WORTH", spared + 1)
+    assert branches(batch) is None
+
+
 def test_only_answers_to_one_question_about_one_video_branch_off_it():
     net = model()
     shared = branches(answers(net))
