@@ -243,11 +243,12 @@ def report_states(decoder: nn.Module) -> None:
 
 def share(cache: DynamicCache, rows: Tensor) -> None:
     """Keys and values of these rows, some of them several times; views where they can be, whose gradients are sums."""
+    size = len(cache.layers[0].keys)
+    if rows.tolist() == list(range(size)):
+        return
     for layer in cache.layers:
-        if len(layer.keys) == 1:
-            layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) for state in (layer.keys, layer.values))
-        elif len(rows) > len(layer.keys) or rows.tolist() != list(range(len(layer.keys))):
-            layer.keys, layer.values = layer.keys.index_select(0, rows), layer.values.index_select(0, rows)
+        layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)
+                                    for state in (layer.keys, layer.values))
 
 
 def positions(mask: Tensor) -> Tensor:
