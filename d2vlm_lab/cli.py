@@ -34,17 +34,14 @@ def main(argv: list[str] | None = None) -> int:
         "d2vlm-lab", description="Find when something happens, then say what: a workbench for D2VLM.",
         epilog="`d2vlm-lab COMMAND --help` explains one command.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, purpose) in COMMANDS.items():
-        chosen = argv[:1] == [name]
-        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
-                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter, add_help=chosen)
-        if chosen:
-            implementation = importlib.import_module(module)
-            implementation.configure(command)
-            break
-    else:
-        parser.parse_args(argv)  # help, or an error that names the commands
-        return 2
+    for name, (_, purpose) in COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=False)
+    name = parser.parse_args(argv[:1]).command
+    module, purpose = COMMANDS[name]
+    implementation = importlib.import_module(module)
+    command = argparse.ArgumentParser(f"{parser.prog} {name}", description=purpose[0].upper() + purpose[1:] + ".",
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    implementation.configure(command)
     args = command.parse_intermixed_args(argv[1:])  # key=value may stand before options, between and after them
     try:
         return implementation.run(args) or 0
