@@ -23,7 +23,7 @@ def draw_preferences(report: dict, width: float = 11.0) -> Figure:
         kinds.xaxis.set_major_formatter("{x:,.0f}")
         kinds.set_title("Rejected answers of each kind")
         bottom = np.zeros(10)
-        for (kind, tenths), shade in zip(report["overlap"].items(), (1.0, 0.6, 0.3)):
+        for (kind, tenths), shade in zip(report["overlap"].items(), np.linspace(1, 0.3, len(report["overlap"]))):
             overlaps.bar(np.arange(10) / 10 + 0.05, tenths, 0.09, bottom, label=kind, color=color["when"], alpha=shade)
             bottom += tenths
         overlaps.set(xlim=(0, 1), xlabel="intersection over union")
