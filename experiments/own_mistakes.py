@@ -8,23 +8,26 @@ Runs that are done are not run again. Results go to experiments/results/own-mist
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
 import pandas as pd
 
+from d2vlm_lab.ablation.study import make_point, read_study
 from d2vlm_lab.cli import main as command
 from d2vlm_lab.config import read_config, resolve
 from d2vlm_lab.exam import as_it_is, examine, learned, trained_for, write_exam
-from d2vlm_lab.report.labels import label
-from d2vlm_lab.report.tables import differences, means, signed, with_half
+from d2vlm_lab.report import Tables
+from d2vlm_lab.report.markdown import against, numbers, table
+from d2vlm_lab.report.tables import differences, means
+from d2vlm_lab.sample import atomic_path
+from d2vlm_lab.settings import override
 
 OUT, RUNS = Path("experiments/results/own-mistakes"), Path("runs/own-mistakes")
 VARIANTS = {"before": None,
-            "answers": ["preference.weight=0"],  # as many steps on the same answers
-            "fpo": [],
-            "fpo-reference": ["preference.reference=true"]}
+            "answers": {"preference.weight": 0.0},  # as many steps on the same answers
+            "fpo": {},
+            "fpo-reference": {"preference.reference": True}}
 METRICS = ("named_F1@0.5", "named_mIoU", "dvc_F1@0.5", "dvc_caption_F1", "named_exact_text", "dvc_exact_text",
            "named_surplus", "dvc_surplus", "prefers_when", "prefers_which", "prefers_what", "prefers_how")
 
@@ -33,8 +36,8 @@ HEAD = """# Preferences over a model's own mistakes
 The finished laptop preset is sampled (temperature 1, four answers for each of the first training questions); what the
 scorer finds wrong is labelled with its factor. Then 300 more steps on these questions alone, some four passes: on the
 true answers (`answers`), and on them with the model's own answers rejected (`fpo`, `fpo-reference`). Mean ± half of a
-95 % interval over seeds by Student's t; differences on the same seed. Made with `python experiments/own_mistakes.py`.
-"""
+95 % interval over seeds by Student's t; differences on the same seed, bold where the interval leaves out zero. Made
+with `python experiments/own_mistakes.py`."""
 
 
 def main() -> None:
@@ -49,9 +52,9 @@ def main() -> None:
         made[seed] = mistakes(start / "training" / "model", seed, args.questions)
         for variant in VARIANTS:
             scores = exam(start / "training" / "model", variant, seed)
-            rows += [{"variant": variant, "seed": seed, "metric": name, "value": value}
+            rows += [{"variant": variant, "seed": seed, "run": "", "metric": name, "value": value}
                      for name, value in scores.items()]
-    write(rows, made)
+    write(pd.DataFrame(rows), made)
 
 
 def mistakes(model: Path, seed: int, questions: int) -> dict:
@@ -64,12 +67,11 @@ def mistakes(model: Path, seed: int, questions: int) -> dict:
 
 
 def exam(start: Path, variant: str, seed: int) -> dict[str, float]:
-    """A second stage from the same checkpoint, as long and fast as those of the `preference` study, then the exam."""
-    out = RUNS / f"{variant}-{seed}"
-    config = read_config("tiny", [
-        f"seed={seed}", f"parts.start={start.absolute()}", "training.steps=300", "training.learning_rate=5e-4",
-        "training.rest_learning_rate=5e-4", "preference.form=fpo",
-        f"preference.file={(RUNS / f'mistakes-{seed}.jsonl').absolute()}", *(VARIANTS[variant] or [])])
+    """The second stage of the `preference` study from the same checkpoint, with the model's mistakes, then the exam."""
+    out, (study, _) = RUNS / f"{variant}-{seed}", read_study("preference")
+    config = override(make_point(study, "full", "fpo", seed).config, {
+        "parts.start": str(start.absolute()), "preference.file": str((RUNS / f"mistakes-{seed}.jsonl").absolute()),
+        **(VARIANTS[variant] or {})})
     if not (out / "metrics.json").exists():
         out.mkdir(parents=True, exist_ok=True)
         model = as_it_is(config) if VARIANTS[variant] is None else learned(config, out)
@@ -77,31 +79,19 @@ def exam(start: Path, variant: str, seed: int) -> dict[str, float]:
     return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
 
-def write(rows: list[dict], made: dict[int, dict]) -> None:
+def write(runs: pd.DataFrame, made: dict[int, dict]) -> None:
+    study = {"metrics": METRICS, "variants": VARIANTS, "reference": "answers"}
+    tables = Tables(study, runs, means(runs, study), differences(runs, study))
+    found = {seed: {"questions with mistakes": report["samples"], **report["factors"]} for seed, report in made.items()}
     OUT.mkdir(parents=True, exist_ok=True)
-    with open(OUT / "runs.csv", "w", newline="", encoding="utf-8") as out:
-        table = csv.DictWriter(out, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    study = {"metrics": METRICS, "variants": list(VARIANTS), "reference": "answers"}
-    runs = pd.DataFrame(rows).assign(run="")
-    lines = [HEAD, "| variant | " + " | ".join(str(label(name)) for name in METRICS) + " |",
-             "|---" * (len(METRICS) + 1) + "|"]
-    cells = {(row["variant"], row["metric"]): with_half(row) for row in means(runs, study).to_dict("records")}
-    gains = {(row.variant, row.metric): f"{signed(row.mean)}, {signed(row.low)} to {signed(row.high)}"
-             for row in differences(runs, study).itertuples() if row.n > 1}
-    for variant in VARIANTS:
-        lines.append(f"| {variant} | " + " | ".join(cells[variant, name] for name in METRICS) + " |")
-    for variant in VARIANTS:
-        if (variant, METRICS[0]) in gains:
-            lines.append(f"| {variant} minus answers | " + " | ".join(gains[variant, name] for name in METRICS) + " |")
-    factors = sorted({factor for report in made.values() for factor in report["factors"]})
-    lines += ["", "Wrong answers of the model before, by factor:", "",
-              f"| seed | questions with mistakes | {' | '.join(factors)} |", "|---" * (len(factors) + 2) + "|"]
-    lines += [f"| {seed} | {report['samples']:,} | "
-              + " | ".join(f"{report['factors'].get(factor, 0):,}" for factor in factors) + " |"
-              for seed, report in made.items()]
-    (OUT / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_path(OUT / "runs.csv") as partial:
+        runs.drop(columns="run").to_csv(partial, index=False)
+    with atomic_path(OUT / "README.md") as partial:
+        partial.write_text("\n\n".join([
+            HEAD, numbers(tables), "## Against answers", against(tables),
+            "## Wrong answers of the model before, by factor",
+            table(list(found), list(found[0]), lambda name, seed: f"{found[seed][name]:,}", str, "seed {}".format),
+        ]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,8 @@ def draw_differences(tables: Tables | None, metrics: Sequence[str]) -> Figure | 
         figure, axes = new_figure(1.6 + 2.9 * len(shown), 0.85 + 0.3 * len(names), columns=len(shown), squeeze=False,
                                   sharey=True)
         for ax, metric in zip(axes[0], shown):
-            for row in table[table.metric == metric].itertuples():
-                half = row.high - row.mean if row.n > 1 else None
-                ax.errorbar(row.mean, names.index(row.variant), xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4)
+            for row in table[table.metric == metric].to_dict("records"):
+                _diamond(ax, names.index(row["variant"]), row)
             ax.axvline(0, color="#bbbbbb", lw=0.8, ls="--", zorder=0)
             _rows(ax, [versus(tables.study, name) for name in names], metric, "difference")
     return figure
@@ -107,12 +106,16 @@ def _ours(ax: Axes, tables: Tables, metric: str, variants: list[str]) -> None:
                       alpha=0.7, edgecolor="#555555", linewidth=0.6)
     for k, name in enumerate(variants):
         if name in means.index:
-            row = means.loc[name]
-            half = row.high - row["mean"] if row.n > 1 else None
-            ax.errorbar(row["mean"], k, xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4, zorder=2)
+            _diamond(ax, k, means.loc[name])
     if tables.study["reference"] in means.index:
         ax.axvline(means.loc[tables.study["reference"], "mean"], color="#bbbbbb", lw=0.8, ls="--", zorder=0)
     _rows(ax, variants, metric, f"here, {len(tables.seeds)} seeds" if several else "here, one seed")
+
+
+def _diamond(ax: Axes, k: int, row: Mapping) -> None:
+    """A mean in the k-th row, with its interval where there are several seeds."""
+    half = row["high"] - row["mean"] if row["n"] > 1 else None
+    ax.errorbar(row["mean"], k, xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4, zorder=2)
 
 
 def _rows(ax: Axes, names: list[str], metric: str, title: str) -> None:

@@ -16,26 +16,29 @@ def readme(tables: Tables) -> str:
     return "\n\n".join(filter(None, [
         f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
         "\n".join(f"- {conclusion(tables, metric)}" for metric in metrics[:3]),
-        f"## All numbers\n\n{_table(tables.variants, metrics, lambda *at: _mean(tables, *at))}",
+        f"## All numbers\n\n{numbers(tables)}",
         f"{note[0].upper()}{note[1:]}: {', '.join(map(str, tables.seeds))}.",
-        f"## Against {study['reference']}\n\n{_against(tables)}" if not tables.differences.empty else "",
+        f"## Against {study['reference']}\n\n{against(tables)}" if not tables.differences.empty else "",
         "Seeds paired, with the interval; bold where it leaves out zero. Not corrected for the number of comparisons."
         if several else "",
         "## Figures\n\n" + "\n".join(f"![{label(metric)}](figures/{metric}.svg)" for metric in metrics),
         "## Runs\n\nVaried:\n\n" + "\n".join(f"- `{name}`: {_settings(study['variants'][name])}"
                                            for name in tables.variants),
         f"Held fixed: {_settings(held_fixed(study))}.",
-        _table(tables.variants, tables.seeds, lambda *at: _run(tables, *at), head="seed {}".format),
+        table(tables.variants, tables.seeds, lambda *at: _run(tables, *at), head="seed {}".format),
     ])) + "\n"
 
 
-def _against(tables: Tables) -> str:
-    compared = [name for name in tables.variants if name != tables.study["reference"]]
-    return _table(compared, tables.metrics, lambda *at: _difference(tables, *at),
+def numbers(tables: Tables) -> str:
+    return table(tables.variants, tables.metrics, lambda *at: _mean(tables, *at))
+
+
+def against(tables: Tables) -> str:
+    return table(tables.compared, tables.metrics, lambda *at: _difference(tables, *at),
                   name=lambda variant: versus(tables.study, variant))
 
 
-def _table(rows: Sequence[str], columns: Sequence, cell: Callable, head: Callable = label,
+def table(rows: Sequence[str], columns: Sequence, cell: Callable, head: Callable = label,
            name: Callable = str) -> str:
     lines = [["", *(str(head(column)) for column in columns)], ["---"] * (len(columns) + 1)]
     lines += [[name(row), *(cell(column, row) for column in columns)] for row in rows]

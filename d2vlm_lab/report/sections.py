@@ -57,13 +57,13 @@ def difference_table(tables: Tables, results: Results, link: Link) -> str:
     """Variant minus reference, with the seeds paired."""
     if tables.differences.empty:
         return ""
-    names = [name for name in tables.variants if name != tables.study["reference"]]
     runs = {run.id: run for run in results.runs}
-    rows = [[_difference_cell(tables, metric, variant, runs, link) for metric in tables.metrics] for variant in names]
+    rows = [[_difference_cell(tables, metric, variant, runs, link) for metric in tables.metrics]
+            for variant in tables.compared]
     note = (f"Mean over seeds of the difference on the same seed, with its {INTERVAL}; not corrected for the number of "
             "comparisons" if tables.differences.n.max() > 1 else f"{DEMONSTRATION.capitalize()}, so without intervals")
     return (f'<h2>Against {escape(tables.study["reference"])}</h2>'
-            f'{_table([versus(tables.study, name) for name in names], tables.metrics, rows)}'
+            f'{_table([versus(tables.study, name) for name in tables.compared], tables.metrics, rows)}'
             f'<p class="note">{note}. The same as <a href="differences.csv">differences.csv</a>.</p>')
 
 

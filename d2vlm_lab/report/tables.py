@@ -40,6 +40,10 @@ class Tables:
         return [name for name in self.study["variants"] if name in have]
 
     @property
+    def compared(self) -> list[str]:
+        return [name for name in self.variants if name != self.study["reference"]]
+
+    @property
     def metrics(self) -> list[str]:
         """Those of the study that some run has."""
         have = set(self.runs.metric)
