@@ -20,7 +20,7 @@ from .batch import QUESTION
 from .checkpoint import load
 from .config import Preference, RunConfig, resolve
 from .data import Collator, Groups, Reader, Rejects, Skips, batch_of
-from .fpo import log_probabilities, synthesized
+from .fpo import log_probabilities, synthesized, told_apart
 from .generate import Decoding
 from .grounding import frame_iou
 from .memory import peak_megabytes
@@ -136,8 +136,8 @@ def preferred(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Re
     for i in range(0, len(samples), at_once):
         batch = side_by_side([groups[k] for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
         likely = log_probabilities(model(batch), batch, model.method).total()
-        for k in (~batch.learned).nonzero().squeeze(1).tolist():
-            found[f"prefers_{batch.factors[k]}"].append(float(likely[batch.preferred[k]] > likely[k]))
+        for factor, right in told_apart(likely, batch).items():
+            found[f"prefers_{factor}"] += right
     return {name: _mean(values) for name, values in sorted(found.items())}
 
 

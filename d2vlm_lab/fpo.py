@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -36,6 +37,16 @@ def log_probabilities(out: Output, batch: Batch, method: Method, average: bool =
     return LogProbability(
         text_log_probability(out.log_p, out.target_row, n, average),
         grounding_log_probability(out.similarity, targets, batch.row[events], n, out.frame_mask, average))
+
+
+def told_apart(total: Tensor, batch: Batch) -> dict[str, list[bool]]:
+    """Per factor, whether each wrong answer is less likely than the true one; `total` has one number per text."""
+    if not batch.factors:
+        return {}
+    right, found = (total[batch.preferred] > total).tolist(), defaultdict(list)
+    for k in (~batch.learned).nonzero().squeeze(1).tolist():
+        found[batch.factors[k]].append(right[k])
+    return dict(sorted(found.items()))
 
 
 class Preferences:
@@ -88,16 +99,14 @@ class Preferences:
         log_p = log_p.detach()
         total = log_p.total(*self.weights)
         margin = total[chosen] - total[rejected]
-        right = (margin > 0).float()
-        notes = {"accuracy": float(right.mean()), "margin": float(margin.mean()),
+        notes = {"accuracy": float((margin > 0).float().mean()), "margin": float(margin.mean()),
                  "text_chosen": float(log_p.text[chosen].mean()), "text_rejected": float(log_p.text[rejected].mean()),
                  "grounding_chosen": float(log_p.grounding[chosen].mean()),
                  "grounding_rejected": float(log_p.grounding[rejected].mean())}
         if base is not None:
             notes["margin_moved"] = float((margin - base[chosen] + base[rejected]).mean())
-        factors = [batch.factors[n] for n in rejected.tolist()] if batch.factors else []
-        for factor in sorted(set(factors)):
-            notes[f"accuracy_{factor}"] = float(right[[k for k, own in enumerate(factors) if own == factor]].mean())
+        for factor, right in told_apart(total, batch).items():
+            notes[f"accuracy_{factor}"] = sum(right) / len(right)
         return notes
 
 
