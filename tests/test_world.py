@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -377,6 +378,18 @@ def test_the_trivial_baselines_by_hand():
     assert iou(np.array([[0, 4]]), np.array([[2, 6], [5, 6], [1, 1]])).tolist() == [[2 / 6, 0.0, 0.0]]
 
 
+def test_the_baselines_of_long_videos_take_little_memory():
+    settings = config(videos=60, frames=1024)
+    made = sample_scenes(settings)
+    train, test = ([q for scene in made if scene.split == split for q in questions_of(scene, settings)]
+                   for split in ("train", "test"))
+    tracemalloc.start()
+    scores = baselines.baselines(train, test[:10], made)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scores["questions"] and peak < 2e8  # all spans against all questions would be gigabytes
+
+
 @pytest.mark.parametrize("words, message", [
     (["event_frames=[3,40]"], "event_frames: events of 40 frames do not fit"),
     (["events=[1,9]"], "events: 9 of at least 3 frames"), (["events=[3,1]"], "events is"),
@@ -407,13 +420,21 @@ def test_a_finished_world_is_kept_and_another_is_not_overwritten_unasked(tmp_pat
 def test_an_interrupted_world_leaves_nothing_under_its_name(tmp_path):
     command = [sys.executable, "-m", "d2vlm_lab.cli", "make-world", "--out", str(tmp_path / "w"), "--videos", "2000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ})
-    while not list(tmp_path.glob(".w.*.partial/videos/*.mp4")):
+    while not list(tmp_path.glob(".w.partial/videos/*.mp4")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and not list(tmp_path.iterdir())
     assert b"interrupted" in error
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path):
+    left = tmp_path / ".w.partial" / "videos"
+    left.mkdir(parents=True)
+    (left / "other.mp4").write_text("half")
+    make_world(tmp_path / "w", config(videos=1), workers=1)
+    assert not (tmp_path / ".w.partial").exists() and not (tmp_path / "w/videos/other.mp4").exists()
 
 
 def test_loading_what_is_no_world_says_how_to_make_one(tmp_path):

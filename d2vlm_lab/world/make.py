@@ -130,8 +130,8 @@ def _render_part(job: tuple[Sequence[Scene], WorldConfig, str]) -> int:
 @contextmanager
 def _complete_folder(final: Path) -> Iterator[Path]:
     """A new folder beside `final` that replaces it if the block succeeds, and is gone if not."""
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # the lock is ours: whoever left it is dead
     partial.mkdir(parents=True)
     try:
         yield partial
