@@ -12,12 +12,13 @@ def readme(tables: Tables) -> str:
     """Question, conclusions, both tables, the figures beside it, the ids of the runs."""
     study, several = tables.study, len(tables.seeds) > 1
     metrics = tables.metrics
-    note = f"mean ± half of the {INTERVAL}" if several else DEMONSTRATION
+    note = f"Mean ± half of the {INTERVAL}: {', '.join(map(str, tables.seeds))}." if several else \
+        f"{DEMONSTRATION.capitalize()}."
     return "\n\n".join(filter(None, [
         f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
         "\n".join(f"- {conclusion(tables, metric)}" for metric in metrics[:3]),
         f"## All numbers\n\n{numbers(tables)}",
-        f"{note[0].upper()}{note[1:]}: {', '.join(map(str, tables.seeds))}.",
+        note,
         f"## Against {study['reference']}\n\n{against(tables)}" if not tables.differences.empty else "",
         "Seeds paired, with the interval; bold where it leaves out zero. Not corrected for the number of comparisons."
         if several else "",
