@@ -233,7 +233,7 @@ def test_a_page_reads_the_first_folder_that_has_the_study_and_shows_every_settin
     write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), tmp_path / "first", tmp_path / "none")
     assert find_tables("s", [tmp_path / "first", tmp_path / "second"]).seeds == [0]
     table = variants_table({"base": {}, "long": {"method.style": "digits", "training.steps": 123456}})
-    assert table.endswith("| base | as it is |\n| long | `method.style: digits`, `training.steps: 123456` |")
+    assert table.endswith("| base | as it is |\n| long | `method.style=digits`, `training.steps=123456` |")
     assert variants_table({"asked": {"parts.start": "@sft"}}).endswith("a checkpoint that several variants start from.")
 
 

@@ -1,7 +1,9 @@
-"""What a metric's name means, in words that an axis can carry."""
+"""What a metric's name means, in words that an axis can carry; settings as a command line takes them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -54,3 +56,12 @@ def label(metric: str) -> Label:
     if group in GROUPS and name in OF_GROUP:
         return Label(f"{GROUPS[group]}: {OF_GROUP[name].text}", OF_GROUP[name].unit)
     return Label(metric)
+
+
+def written(settings: Mapping[str, object]) -> list[str]:
+    """`key=value` for each; `off` and `false` are the same word there."""
+    def word(value: object) -> str:
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else \
+            value if isinstance(value, str) else json.dumps(value)
+
+    return [f"{key}={word(value)}" for key, value in settings.items()]

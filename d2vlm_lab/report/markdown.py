@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .labels import label
-from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, held_fixed, signed, versus, with_half
+from .labels import label, written
+from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, held_fixed, shared_work, signed, versus, with_half
 
 
 def readme(tables: Tables) -> str:
@@ -23,9 +23,9 @@ def readme(tables: Tables) -> str:
         "Seeds paired, with the interval; bold where it leaves out zero. Not corrected for the number of comparisons."
         if several else "",
         "## Figures\n\n" + "\n".join(f"![{label(metric)}](figures/{metric}.svg)" for metric in metrics),
-        "## Runs\n\nVaried:\n\n" + "\n".join(f"- `{name}`: {_settings(study['variants'][name])}"
-                                           for name in tables.variants),
+        "## Runs\n\nVaried:\n\n" + _listed({name: study["variants"][name] for name in tables.variants}),
         f"Held fixed: {_settings(held_fixed(study))}.",
+        f"Shared work, made once for each seed:\n\n{_listed(shared_work(study))}" if study["shared"] else "",
         table(tables.variants, tables.seeds, lambda *at: _run(tables, *at), head="seed {}".format),
     ])) + "\n"
 
@@ -66,6 +66,9 @@ def _run(tables: Tables, seed: int, variant: str) -> str:
     return " ".join(f"`{run}`" for run in mine.run.unique())
 
 
+def _listed(settings: dict[str, dict]) -> str:
+    return "\n".join(f"- `{name}`: {_settings(values)}" for name, values in settings.items())
+
+
 def _settings(values: dict) -> str:
-    return ", ".join(f"`{key}={'on' if value is True else 'off' if value is False else value}`"
-                     for key, value in values.items()) or "as the preset says"
+    return ", ".join(f"`{words}`" for words in written(values)) or "as it is"

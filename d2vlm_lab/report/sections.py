@@ -10,10 +10,22 @@ from pathlib import Path
 from ..sample import atomic_path
 from .examples import Example, disagreements
 from .figures import draw_comparison, draw_training
-from .labels import label
+from .labels import label, written
 from .read import Results, Run
 from .style import picture, svg
-from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, costs, held_fixed, plain, signed, versus, with_half
+from .tables import (
+    DEMONSTRATION,
+    INTERVAL,
+    Tables,
+    conclusion,
+    costs,
+    held_fixed,
+    plain,
+    shared_work,
+    signed,
+    versus,
+    with_half,
+)
 
 SINGLE = "A difference between two of its numbers can be chance."
 Link = Callable[[Run], str]  # where the page of a run's notebook is; empty where it has none
@@ -136,8 +148,8 @@ def variation(results: Results) -> str:
     study = results.study
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{_settings(study['variants'][name])}</td></tr>"
                    for name in results.variants)
-    shared = "".join(f"<li><code>@{escape(name)}</code>: preset {escape(work['preset'] or study['preset'])} "
-                     f"{_settings(work['overrides'])}</li>" for name, work in study["shared"].items())
+    shared = "".join(f"<li><code>{escape(name)}</code>: {_settings(settings)}</li>"
+                     for name, settings in shared_work(study).items())
     return (f"<h2>What varies, what is held fixed</h2><div class='wide'><table><tbody>{rows}</tbody></table></div>"
             f"<p>Held fixed: {_settings(held_fixed(study))}.</p>"
             + (f"<p>Shared work, made once for each seed:</p><ul>{shared}</ul>" if shared else ""))
@@ -213,10 +225,7 @@ def _table(names: Sequence[str | tuple[str, list[str]]], columns: Sequence[str],
 
 
 def _settings(values: dict) -> str:
-    """As an experiment file would write them, where `off` and `false` are the same word."""
-    words = {key: {True: "on", False: "off"}[value] if isinstance(value, bool) else json.dumps(value)
-             for key, value in values.items()}
-    return ", ".join(f"<code>{escape(key)}={escape(word)}</code>" for key, word in words.items()) or "as it is"
+    return ", ".join(f"<code>{escape(words)}</code>" for words in written(values)) or "as it is"
 
 
 def _anchor(target: str, text: str) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import LabError
 from ..plots.curves import seed_interval
 from ..sample import atomic_path
-from .labels import label
+from .labels import label, written
 from .read import Results
 
 DEMONSTRATION = "one seed: a demonstration"
@@ -170,8 +170,8 @@ def told(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
 def variants_table(variants: Mapping[str, Mapping[str, object]]) -> str:
     """What each variant changes, as a table in Markdown; settings that only studies have are explained under it."""
     said = {"@": "`@...` is a checkpoint that several variants start from.",
-            "notebook.learn: False": "`notebook.learn: False` is only asked, not trained."}
-    rows = [f"| {name} | {', '.join(f'`{key}: {value}`' for key, value in changes.items()) or 'as it is'} |"
+            "notebook.learn=off": "`notebook.learn=off` is only asked, not trained."}
+    rows = [f"| {name} | {', '.join(f'`{words}`' for words in written(changes)) or 'as it is'} |"
             for name, changes in variants.items()]
     table = "\n".join(["| variant | settings |", "|:--|:--|", *rows])
     return f"{table}\n\n{' '.join(note for sign, note in said.items() if sign in table)}".rstrip()
@@ -191,8 +191,14 @@ def costs(results: Results) -> pd.DataFrame:
 
 def held_fixed(study: dict) -> dict:
     """Preset and settings that all variants of the profile have in common."""
-    profile = study["profiles"].get(study.get("profile", ""), {})
-    return {"preset": study["preset"], **study["base"], **profile.get("base", {})}
+    return {"preset": study["preset"], **study["base"], **_profile(study).get("base", {})}
+
+
+def shared_work(study: dict) -> dict[str, dict]:
+    """Preset and settings of what several variants start from, by its name with @."""
+    more = _profile(study).get("shared", {})
+    return {f"@{name}": {"preset": work["preset"] or study["preset"], **work["overrides"], **more.get(name, {})}
+            for name, work in study["shared"].items()}
 
 
 def with_half(row) -> str:
@@ -215,6 +221,10 @@ def _interval(values: pd.Series) -> dict:
     mean, half = seed_interval(list(values))
     return {"n": len(values), "mean": mean, "low": mean - half, "high": mean + half,
             "interval": INTERVAL if len(values) > 1 else DEMONSTRATION}
+
+
+def _profile(study: dict) -> dict:
+    return study["profiles"].get(study.get("profile", ""), {})
 
 
 def _rows(table: pd.DataFrame):
