@@ -10,6 +10,7 @@ import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..plots.style import COLORS, FAINT, PREDICTED, WRONG, in_style, new_figure
 from .labels import label
@@ -120,6 +121,7 @@ def _diamond(ax: Axes, k: int, row: Mapping) -> None:
 
 def _rows(ax: Axes, names: list[str], metric: str, title: str) -> None:
     ax.set_yticks(range(len(names)), names)
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # by itself so many that numbers touch
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=fill(str(label(metric)), 34), ylabel="", title=title)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#eeeeee")

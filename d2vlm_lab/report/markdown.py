@@ -25,7 +25,7 @@ def readme(tables: Tables) -> str:
         "## Figures\n\n" + "\n".join(f"![{label(metric)}](figures/{metric}.svg)" for metric in metrics),
         "## Runs\n\nVaried:\n\n" + _listed({name: study["variants"][name] for name in tables.variants}),
         f"Held fixed: {_settings(held_fixed(study))}.",
-        f"Shared work, made once for each seed:\n\n{_listed(shared_work(study))}" if study["shared"] else "",
+        f"Shared work, made once for each seed:\n\n{_listed(shared)}" if (shared := shared_work(study)) else "",
         table(tables.variants, tables.seeds, lambda *at: _run(tables, *at), head="seed {}".format),
     ])) + "\n"
 

@@ -195,10 +195,10 @@ def held_fixed(study: dict) -> dict:
 
 
 def shared_work(study: dict) -> dict[str, dict]:
-    """Preset and settings of what several variants start from, by its name with @."""
-    more = _profile(study).get("shared", {})
+    """Preset and settings of the checkpoints that variants started from, by their names with @."""
+    used, more = {run["variant"] for run in study["shared_runs"]}, _profile(study).get("shared", {})
     return {f"@{name}": {"preset": work["preset"] or study["preset"], **work["overrides"], **more.get(name, {})}
-            for name, work in study["shared"].items()}
+            for name, work in study["shared"].items() if f"@{name}" in used}
 
 
 def with_half(row) -> str:
