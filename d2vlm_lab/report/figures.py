@@ -121,7 +121,7 @@ def _diamond(ax: Axes, k: int, row: Mapping) -> None:
 
 def _rows(ax: Axes, names: list[str], metric: str, title: str) -> None:
     ax.set_yticks(range(len(names)), names)
-    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # by itself so many that numbers touch
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))  # by itself so many that numbers touch
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=fill(str(label(metric)), 34), ylabel="", title=title)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#eeeeee")
