@@ -37,10 +37,11 @@ def write_report(folder: Path, out: Path | None = None, committed: Path = COMMIT
     earlier = read_tables(committed / results.name) if (committed / results.name).resolve() != out.resolve() else None
     body = "\n".join([
         part.header(results, tables), part.failures(results, link), part.main_table(tables, results, link),
-        part.difference_table(tables, results, link), part.comparisons(tables, out / FIGURES),
+        part.difference_table(tables, results, link),
         part.committed_table(earlier, tables, os.path.relpath(committed / results.name, out)),
-        part.training(results, out / FIGURES), part.disagreeing(results, link), part.cost_table(results, link),
-        part.variation(results), part.provenance(results, link)])
+        part.comparisons(tables, out / FIGURES), part.training(results, out / FIGURES),
+        part.disagreeing(results, link), part.cost_table(results, link), part.variation(results),
+        part.provenance(results, link)])
     with atomic_path(out / "index.html") as partial:
         partial.write_text(document(f"{results.name}: {results.study['question']}", body), encoding="utf-8")
     with atomic_path(out / "README.md") as partial:
