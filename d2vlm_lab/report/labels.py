@@ -58,10 +58,11 @@ def label(metric: str) -> Label:
     return Label(metric)
 
 
-def written(settings: Mapping[str, object]) -> list[str]:
+def assignments(settings: Mapping[str, object]) -> list[str]:
     """`key=value` for each; `off` and `false` are the same word there."""
     def word(value: object) -> str:
-        return {True: "on", False: "off"}[value] if isinstance(value, bool) else \
-            value if isinstance(value, str) else json.dumps(value)
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return value if isinstance(value, str) else json.dumps(value)
 
     return [f"{key}={word(value)}" for key, value in settings.items()]

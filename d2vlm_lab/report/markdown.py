@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .labels import label, written
+from .labels import assignments, label
 from .tables import DEMONSTRATION, INTERVAL, Tables, conclusion, held_fixed, shared_work, signed, versus, with_half
 
 
@@ -71,4 +71,4 @@ def _listed(settings: dict[str, dict]) -> str:
 
 
 def _settings(values: dict) -> str:
-    return ", ".join(f"`{words}`" for words in written(values)) or "as it is"
+    return ", ".join(f"`{words}`" for words in assignments(values)) or "as it is"

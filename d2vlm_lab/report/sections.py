@@ -10,7 +10,7 @@ from pathlib import Path
 from ..sample import atomic_path
 from .examples import Example, disagreements
 from .figures import draw_comparison, draw_training
-from .labels import label, written
+from .labels import assignments, label
 from .read import Results, Run
 from .style import picture, svg
 from .tables import (
@@ -225,7 +225,7 @@ def _table(names: Sequence[str | tuple[str, list[str]]], columns: Sequence[str],
 
 
 def _settings(values: dict) -> str:
-    return ", ".join(f"<code>{escape(words)}</code>" for words in written(values)) or "as it is"
+    return ", ".join(f"<code>{escape(words)}</code>" for words in assignments(values)) or "as it is"
 
 
 def _anchor(target: str, text: str) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import LabError
 from ..plots.curves import seed_interval
 from ..sample import atomic_path
-from .labels import label, written
+from .labels import assignments, label
 from .read import Results
 
 DEMONSTRATION = "one seed: a demonstration"
@@ -171,7 +171,7 @@ def variants_table(variants: Mapping[str, Mapping[str, object]]) -> str:
     """What each variant changes, as a table in Markdown; settings that only studies have are explained under it."""
     said = {"@": "`@...` is a checkpoint that several variants start from.",
             "notebook.learn=off": "`notebook.learn=off` is only asked, not trained."}
-    rows = [f"| {name} | {', '.join(f'`{words}`' for words in written(changes)) or 'as it is'} |"
+    rows = [f"| {name} | {', '.join(f'`{words}`' for words in assignments(changes)) or 'as it is'} |"
             for name, changes in variants.items()]
     table = "\n".join(["| variant | settings |", "|:--|:--|", *rows])
     return f"{table}\n\n{' '.join(note for sign, note in said.items() if sign in table)}".rstrip()
