@@ -244,7 +244,7 @@ def report_states(decoder: nn.Module) -> None:
 def share(cache: DynamicCache, rows: Tensor) -> None:
     """Keys and values of these rows, some of them several times; views where they can be, whose gradients are sums."""
     size = len(cache.layers[0].keys)
-    if rows.tolist() == list(range(size)):
+    if len(rows) == size and rows.tolist() == list(range(size)):  # lengths first: a GPU need not be waited for
         return
     for layer in cache.layers:
         layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)
