@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import LabError
 from ..plots.curves import seed_interval
 from ..sample import atomic_path
-from .labels import assignments, label
+from .labels import label
 from .read import Results
 
 DEMONSTRATION = "one seed: a demonstration"
@@ -165,16 +165,6 @@ def told(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
         return (f"There are no results of `{name}` yet, so nothing is claimed. `d2vlm-lab ablate {name}` makes a "
                 "demonstration with one seed, `--profile full` the whole study; then run this page again.")
     return "\n".join(conclusion(tables, metric) for metric in metrics if metric in tables.metrics)
-
-
-def variants_table(variants: Mapping[str, Mapping[str, object]]) -> str:
-    """What each variant changes, as a table in Markdown; settings that only studies have are explained under it."""
-    said = {"@": "`@...` is a checkpoint that several variants start from.",
-            "notebook.learn=off": "`notebook.learn=off` is only asked, not trained."}
-    rows = [f"| {name} | {', '.join(f'`{words}`' for words in assignments(changes)) or 'as it is'} |"
-            for name, changes in variants.items()]
-    table = "\n".join(["| variant | settings |", "|:--|:--|", *rows])
-    return f"{table}\n\n{' '.join(note for sign, note in said.items() if sign in table)}".rstrip()
 
 
 def costs(results: Results) -> pd.DataFrame:
