@@ -54,6 +54,8 @@ def test_every_recorded_number_is_ours(found):
     ("fpo/packing_cases/rvc_text_qwen", {"packed_ids", "packed_labels", "packed_positions", "packed_hidden",
                                          "packed_chosen_scored", "packed_reject_inputs"}),
     ("fpo/packing_cases/dvc_event_dropped", {"packed_ids", "packed_reject_tgt", "packed_reject_evidence"}),
+    ("sft/preprocess_cases/2", {"before", "ids", "labels"}),
+    ("sft/preprocess_cases/4", {"before", "ids", "labels"}),
     ("training/projector_lora", {"trained on one side only", "lora", "learning_rates"}),
 ])
 def test_nothing_that_was_recorded_is_passed_over(found, case, quantities):
@@ -70,10 +72,22 @@ def test_a_quirk_of_their_code_is_named(found):
     assert {row.compat for row in found[0] if row.case == PROMPT and row.quantity == "step_logits"} \
         == {"a question event with one number is that frame"}
     assert all(row.compat is None for row in found[0] if row.case == BATCH)
+    assert {row.compat for row in found[0] if row.case.startswith("sft/preprocess_cases/")} \
+        == {None, "frames after the question", "no line break after the frames"}
 
 
 def test_what_is_not_compared_is_said(found):
     assert any("several rounds" in left for left in found[1]) and any("fails on it" in left for left in found[1])
+
+
+def test_rounds_in_a_batch_are_said_too(folder):
+    keep_only(folder, "sft")
+    path = folder / BATCH / "inputs.json"
+    inputs = json.loads(path.read_text())
+    inputs["annotations"][0]["conversations"] *= 2
+    path.write_text(json.dumps(inputs))
+    rows, left = parity(folder)
+    assert f"{BATCH}, prompt of sample 0: several rounds" in left and all(row.ok for row in rows)
 
 
 @pytest.mark.parametrize("name", ["model.layers.5.mlp.down_proj.weight", "model.qformer_k_proj.1.weight",
@@ -85,6 +99,18 @@ def test_a_small_change_of_the_weights_is_noticed(folder, name, capsys):
     save_file(tensors, folder / "checkpoint" / "model.safetensors")
     assert main(["parity", str(folder)]) == 1
     assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_a_prompt_written_otherwise_is_noticed(folder, capsys):
+    keep_only(folder, "sft")
+    path = folder / "sft" / "preprocess_cases.json"
+    cases = json.loads(path.read_text())
+    cases[2]["result"]["input_ids_part1"].pop(-2)  # the line break before their frames
+    cases[4]["result"]["labels_part2"][0] = cases[4]["result"]["input_ids_part2"][0]  # a question is not learned
+    path.write_text(json.dumps(cases))
+    assert main(["parity", str(folder), "--json"]) == 1
+    wrong = {(row["case"][-1], row["quantity"]) for row in json.loads(capsys.readouterr().out)["rows"] if not row["ok"]}
+    assert wrong == {("2", "before"), ("4", "labels")}
 
 
 def test_a_wrong_preference_is_noticed(folder, capsys):

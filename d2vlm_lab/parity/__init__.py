@@ -46,7 +46,8 @@ def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
         from ..reference import import_reference
         from .decoding import decoding_case
         from .preferring import preference_case
-        from .training import prompt_rows, training_case
+        from .prompts import prompt_rows
+        from .training import training_case
 
         model = import_reference(folder / "checkpoint")
         by_part = {"sft": training_case, "generate": decoding_case, "fpo": preference_case}

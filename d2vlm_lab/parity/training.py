@@ -1,4 +1,4 @@
-"""Recorded training batches, run through our model: states, losses, gradients; and prompts as token ids."""
+"""Recorded training batches, run through our model: states, prompts, losses, gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..batch import GROUNDED, QUESTION, REFERENCED, Batch, Clip, Text, collate, encode_prompt
+from ..batch import GROUNDED, QUESTION, REFERENCED, Batch, Clip, Text, collate
 from ..consistency import consistency_loss
 from ..errors import LabError
 from ..evidence import EVIDENCE
@@ -22,6 +22,7 @@ from ..model import D2VLM, HEAD_LAYER, Output
 from ..reference import their_name
 from .compare import EXACT, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
 from .heard import Call, frame_rows, images_of, listen
+from .prompts import text_rows
 
 GRADIENT = 1e-4  # of the largest element of the tensor
 NORM = {"rtol": 1e-4, "atol": 1e-6}
@@ -39,8 +40,11 @@ def training_case(model: D2VLM, folder: Path) -> Found:
     inputs, values = read_json(folder / "inputs.json"), read_json(folder / "outputs.json")
     arrays = read_arrays(folder / "outputs.npz")
     rows, features = frame_rows(model, case, images_of(folder), inputs, arrays)
+    skipped = []
     for n, note in enumerate(inputs.get("annotations", ())):
-        if note["conversations"][0]["value"].startswith("<image>\n"):  # frames first, as we write a prompt
+        if len(note["conversations"]) > 2:
+            skipped.append(f"{case}, prompt of sample {n}: several rounds")
+        else:
             rows += text_rows(model, case, f"_{n}", note["conversations"], _recorded_text(inputs, n))
     batch, starts, compat = recorded_batch(model, inputs, features)
     model.zero_grad()
@@ -53,37 +57,7 @@ def training_case(model: D2VLM, folder: Path) -> Found:
         "loss_consistency": out.parts["consistency"]}.items() if name in values]
     rows += state_rows(model, add, batch, starts, calls, arrays)
     rows += evidence_rows(model, add, batch, starts, out, arrays, values)
-    return rows + gradient_rows(model, add, values, folder), []
-
-
-def prompt_rows(model: D2VLM, path: Path) -> Found:
-    """Conversations as ids and labels, where they are of the one form that this library writes."""
-    rows, skipped = [], []
-    before = model.tokenizer.encode(model.prompt.before)
-    for n, case in enumerate(read_json(path)):
-        name, talk, result = f"sft/{path.stem}/{n}", case["conversations"], case["result"]
-        human = talk[0]["value"].strip()
-        reason = ("their code fails on it" if result is None else "several rounds" if len(talk) > 2 else
-                  "frames do not come first" if result["input_ids_part1"][:-1] != before else
-                  "no line break after the frames" if "<image>" in human and not human.startswith("<image>\n") else "")
-        if reason:
-            skipped.append(f"{name}: {reason}")
-        else:
-            rows += text_rows(model, name, "", talk, {
-                "before": result["input_ids_part1"][:-1], "ids": result["input_ids_part2"],
-                "labels": result["labels_part2"]})
-    return rows, skipped
-
-
-def text_rows(model: D2VLM, case: str, suffix: str, talk: list[dict], theirs: dict[str, list[int]]) -> list[Row]:
-    """Our own tokens for a question and its answer."""
-    question = talk[0]["value"].replace("<image>", "").strip()
-    one = Clip(torch.zeros(1), np.zeros(1))
-    prompt = encode_prompt(question, [(0, 0)] * question.count(EVIDENCE), one, model.tokenizer, model.prompt)
-    answer = model.tokenizer.encode(talk[1]["value"].strip() + model.prompt.stop, add_special_tokens=False)
-    ours = {"before": model.tokenizer.encode(model.prompt.before), "ids": prompt.ids + answer,
-            "labels": prompt.labels + answer}
-    return [compare(case, f"{name}{suffix}", ours[name], theirs[name], **EXACT) for name in ours]
+    return rows + gradient_rows(model, add, values, folder), skipped
 
 
 def recorded_batch(model: D2VLM, inputs: dict, features: list[Tensor]) -> tuple[Batch, list[int], str | None]:
