@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from d2vlm_lab.ablation.shared import missing_worlds
-from d2vlm_lab.ablation.study import make_shared, points_of, read_study, variants_of
+from d2vlm_lab.ablation.study import make_shared, points_of, read_study, seeds_of, variants_of
 from d2vlm_lab.report.labels import label
 from d2vlm_lab.settings import flatten
 
@@ -29,7 +29,7 @@ def test_a_study_can_be_planned_in_every_profile(name):
         points = points_of(study, profile)
         assert len({json.dumps([flatten(p.config), p.extras], sort_keys=True) for p in points}) == len(points)
         missing_worlds(study, points)  # settings of a world are read even where it is still to be made
-    assert len(study.profiles["full"].seeds) >= 3 and study.profiles["quick"].seeds == (0,)
+    assert len(seeds_of(study, "full")) >= 3 and seeds_of(study, "quick") == (0,)
     assert variants_of(study, "full") == list(study.variants)
 
 
