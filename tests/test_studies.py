@@ -12,12 +12,12 @@ from d2vlm_lab.settings import flatten
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
-ISSUED = {"objective", "evidence", "preference", "losses", "saliency", "noise", "length", "budget", "overlap", "domain",
+TWELVE = {"objective", "evidence", "preference", "losses", "saliency", "noise", "length", "budget", "overlap", "domain",
           "formulation", "lora"}
 
 
 def test_there_are_the_twelve_studies():
-    assert set(STUDIES) >= ISSUED
+    assert set(STUDIES) >= TWELVE
 
 
 @pytest.mark.parametrize("name", STUDIES)
