@@ -34,8 +34,9 @@ def prompt_rows(model: D2VLM, path: Path) -> Found:
 
 def text_rows(model: D2VLM, case: str, suffix: str, talk: list[dict], theirs: dict[str, list[int]]) -> list[Row]:
     """Our own tokens for a question and its answer, in the form in which theirs were written."""
-    frames_last = theirs["before"] != model.tokenizer.encode(model.prompt.before)
-    form, question, compat = as_asked(model.prompt, talk[0]["value"].strip(), frames_last)
+    human = talk[0]["value"].strip()
+    frames_last = not human.startswith("<image>") and theirs["before"] != model.tokenizer.encode(model.prompt.before)
+    form, question, compat = as_asked(model.prompt, human, frames_last)
     one = Clip(torch.zeros(1), np.zeros(1))
     prompt = encode_prompt(question, [(0, 0)] * question.count(EVIDENCE), one, model.tokenizer, form)
     said = talk[1]["value"].strip().removesuffix(form.stop)
@@ -47,9 +48,10 @@ def text_rows(model: D2VLM, case: str, suffix: str, talk: list[dict], theirs: di
 def as_asked(form: PromptFormat, human: str, frames_last: bool) -> tuple[PromptFormat, str, str | None]:
     """Their message as a format of ours and its question; they also put frames last, or break no line after them."""
     ahead, image, question = human.partition("<image>")
+    close = form.after.removeprefix("\n")
     if frames_last:
-        ahead = ahead if image else f"{human}\n"
-        return replace(form, before=form.before + ahead, after=form.after.partition("{question}")[2]), "", FRAMES_LAST
+        before = form.before + (ahead if image else f"{human}\n")
+        return replace(form, before=before, after=close), question, FRAMES_LAST
     if image and not question.startswith("\n"):
-        return replace(form, after=form.after.removeprefix("\n")), question, NO_BREAK
+        return replace(form, after=close), question, NO_BREAK
     return form, (question or human).strip(), None
