@@ -23,13 +23,18 @@ def prompt_rows(model: D2VLM, path: Path) -> Found:
     rows, skipped = [], []
     for n, case in enumerate(read_json(path)):
         name, talk, result = f"sft/{path.stem}/{n}", case["conversations"], case["result"]
-        if reason := "their code fails on it" if result is None else "several rounds" if len(talk) > 2 else "":
+        if reason := "their code fails on it" if result is None else set_aside(talk):
             skipped.append(f"{name}: {reason}")
         else:
             rows += text_rows(model, name, "", talk, {
                 "before": result["input_ids_part1"][:-1], "ids": result["input_ids_part2"],
                 "labels": result["labels_part2"]})
     return rows, skipped
+
+
+def set_aside(talk: list[dict]) -> str:
+    """Why a conversation is not compared, or nothing: its rounds would be joined here, and are not there."""
+    return "several rounds" if len(talk) > 2 else ""
 
 
 def text_rows(model: D2VLM, case: str, suffix: str, talk: list[dict], theirs: dict[str, list[int]]) -> list[Row]:

@@ -22,7 +22,7 @@ from ..model import D2VLM, HEAD_LAYER, Output
 from ..reference import their_name
 from .compare import EXACT, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
 from .heard import Call, frame_rows, images_of, listen
-from .prompts import text_rows
+from .prompts import set_aside, text_rows
 
 GRADIENT = 1e-4  # of the largest element of the tensor
 NORM = {"rtol": 1e-4, "atol": 1e-6}
@@ -41,11 +41,11 @@ def training_case(model: D2VLM, folder: Path) -> Found:
     arrays = read_arrays(folder / "outputs.npz")
     rows, features = frame_rows(model, case, images_of(folder), inputs, arrays)
     skipped = []
-    for n, note in enumerate(inputs.get("annotations", ())):
-        if len(note["conversations"]) > 2:
-            skipped.append(f"{case}, prompt of sample {n}: several rounds")
+    for n, talk in enumerate(note["conversations"] for note in inputs.get("annotations", ())):
+        if reason := set_aside(talk):
+            skipped.append(f"{case}, prompt of sample {n}: {reason}")
         else:
-            rows += text_rows(model, case, f"_{n}", note["conversations"], _recorded_text(inputs, n))
+            rows += text_rows(model, case, f"_{n}", talk, _recorded_text(inputs, n))
     batch, starts, compat = recorded_batch(model, inputs, features)
     model.zero_grad()
     with listen(model.language.get_decoder()) as calls:
