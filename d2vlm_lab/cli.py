@@ -11,20 +11,20 @@ from .errors import LabError
 
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
 COMMANDS = {
-    "demo": ("d2vlm_lab.demo", "make the small world, read it back, score trivial answers, draw a gallery"),
-    "make-world": ("d2vlm_lab.world.command", "render the synthetic world: videos, questions, exact truth"),
-    "gallery": ("d2vlm_lab.world.gallery", "draw videos of a world over the time line of their events"),
-    "pretrain-base": ("d2vlm_lab.pretrain", "make the base checkpoint that laptop ablations start from"),
-    "make-preferences": ("d2vlm_lab.make_preferences", "put wrong answers beside right ones, one factor at a time"),
-    "train": ("d2vlm_lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
-    "report": ("d2vlm_lab.report", "make tables, figures and pages from the files of a study's runs"),
-    "data": ("d2vlm_lab.data_command", "say where a benchmark can be had, and check a folder of it"),
-    "evaluate": ("d2vlm_lab.evaluate", "answer a benchmark with a checkpoint, then score it"),
-    "score": ("d2vlm_lab.metrics.command", "score a predictions file under a named protocol"),
-    "show": ("d2vlm_lab.show", "make a page of predictions, worst first: frames, time lines, evidence"),
-    "parity": ("d2vlm_lab.parity", "compare with numbers recorded from the authors' code"),
-    "ablate": ("d2vlm_lab.ablation.command", "run a study: every variant and seed once, whatever fails, to a report"),
-    "bench": ("d2vlm_lab.bench", "measure speed and memory, as ratios within one run"),
+    "demo": ("d2vlm_lab.lab.demo", "make the small world, read it back, score trivial answers, draw a gallery"),
+    "make-world": ("d2vlm_lab.data.world.command", "render the synthetic world: videos, questions, exact truth"),
+    "gallery": ("d2vlm_lab.lab.gallery", "draw videos of a world over the time line of their events"),
+    "pretrain-base": ("d2vlm_lab.learning.pretrain", "make the base checkpoint that laptop ablations start from"),
+    "make-preferences": ("d2vlm_lab.lab.preferences.command",
+                         "put wrong answers beside right ones, one factor at a time"),
+    "train": ("d2vlm_lab.lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
+    "report": ("d2vlm_lab.lab.report", "make tables, figures and pages from the files of a study's runs"),
+    "data": ("d2vlm_lab.lab.data_command", "say where a benchmark can be had, and check a folder of it"),
+    "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score it"),
+    "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
+    "show": ("d2vlm_lab.lab.show.cards", "make a page of predictions, worst first: frames, time lines, evidence"),
+    "ablate": ("d2vlm_lab.lab.study.command", "run a study: every variant and seed once, whatever fails, to a report"),
+    "bench": ("d2vlm_lab.lab.bench", "measure speed and memory, as ratios within one run"),
 }
 
 

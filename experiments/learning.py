@@ -20,13 +20,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from d2vlm_lab.batch import collate, to_seconds
-from d2vlm_lab.checkpoint import load
 from d2vlm_lab.config import RunConfig, read_config
-from d2vlm_lab.data import encode_question
-from d2vlm_lab.generate import steps
-from d2vlm_lab.metrics.temporal import interval_f1_miou
-from d2vlm_lab.run import chosen, judge, reader, splits, start
+from d2vlm_lab.data.batch import collate, to_seconds
+from d2vlm_lab.data.groups import encode_question
+from d2vlm_lab.data.splits import held_out_questions, reader, splits
+from d2vlm_lab.judging.metrics.temporal import interval_f1_miou
+from d2vlm_lab.judging.scores import judge
+from d2vlm_lab.model.checkpoint import load
+from d2vlm_lab.model.decoding import steps
+from d2vlm_lab.model.start import start
 
 OUT = Path("experiments/results/learning")
 VARIANTS = {"evidence tokens": [],
@@ -67,7 +69,7 @@ def score(folder: Path, config: RunConfig) -> dict:
     _, val = splits(config)
     wanted = replace(config, evaluation=replace(config.evaluation, samples=10**6))
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    found = judge(model, chosen(val, wanted), reader(config, model, val.videos), config)
+    found = judge(model, held_out_questions(val, wanted), reader(config, model.frames, val.videos), config)
     return found | {"minutes": round(history[-1]["seconds"] / 60, 1), "cpu_minutes": round(
         history[-1]["cpu_seconds"] / 60, 1)}
 
@@ -77,7 +79,7 @@ def base_score(config: RunConfig) -> dict:
     model = start(config)
     _, val = splits(config)
     samples = [s for s in val.samples if s.task in ("tvg", "gvq") and len(s.events) == 1]
-    read, found = reader(config, model, val.videos), []
+    read, found = reader(config, model.frames, val.videos), []
     with torch.no_grad():
         for sample in samples:
             clip = read(sample)

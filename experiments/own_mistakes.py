@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from d2vlm_lab.ablation.study import make_point, read_study
 from d2vlm_lab.cli import main as command
 from d2vlm_lab.config import read_config, resolve
-from d2vlm_lab.exam import as_it_is, examine, learned, trained_for, write_exam
-from d2vlm_lab.report import Tables
-from d2vlm_lab.report.markdown import against, numbers, table
-from d2vlm_lab.report.tables import differences, means
-from d2vlm_lab.sample import atomic_path
+from d2vlm_lab.files import atomic_path
+from d2vlm_lab.judging.exam import examine, write_exam
+from d2vlm_lab.lab.report import Tables
+from d2vlm_lab.lab.report.markdown import against, numbers, table
+from d2vlm_lab.lab.report.tables import differences, means
+from d2vlm_lab.lab.run import as_it_is, learned, trained_for
+from d2vlm_lab.lab.study.study import make_point, read_study
 from d2vlm_lab.settings import override
 
 OUT, RUNS = Path("experiments/results/own-mistakes"), Path("runs/own-mistakes")

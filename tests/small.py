@@ -1,15 +1,20 @@
 """Small real parts for tests: a byte-level tokenizer, random language models, a linear frame encoder, batches."""
 
+import json
+
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from d2vlm_lab.batch import Clip, PromptFormat, collate, encode_answer, encode_prompt
 from d2vlm_lab.config import Method
-from d2vlm_lab.evidence import Event, compose
-from d2vlm_lab.model import D2VLM
+from d2vlm_lab.data.batch import Clip, PromptFormat, collate, encode_answer, encode_prompt
+from d2vlm_lab.ideas.evidence import Event, compose
+from d2vlm_lab.model.d2vlm import D2VLM
+from d2vlm_lab.model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer
+
+WORDS = ("red", "blue", "disc", "square", "spins", "left")
 
 
 def tokenizer():
@@ -78,3 +83,16 @@ def mixed(model, padding="right"):
              [text(model, clips[2], "what happens in <evi>?", ((1, 3),), asked=[(0.5, 1.5)]),
               text(model, clips[2], "again in <evi>, <evi>", (), asked=[(0, 1), (2, 4)])]]
     return clips, texts, collate(clips, texts, model.tokenizer, model.prompt, padding=padding)
+
+
+def tiny_model(frames=None):
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["when does the red disc spin? it happens in", "never 0123456789"], 300)
+    frames = frames or TinyFrames(WORDS, width=32, features=16, channels=8)
+    return D2VLM(frames, tiny_language(len(tokenizer), 32, 2, 4), tokenizer,
+                 Method(semantic_layer=1), PromptFormat("watch:", " {question} answer:", STOP))
+
+
+def history(folder):
+    """What a run logged, line by line."""
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]

@@ -7,12 +7,12 @@ from pathlib import Path
 import psutil
 import yaml
 
-from d2vlm_lab.ablation.plan import make_plan
-from d2vlm_lab.ablation.progress import Progress
-from d2vlm_lab.ablation.runner import Grid, choose
-from d2vlm_lab.ablation.study import read_study
-from d2vlm_lab.world.config import WorldConfig
-from d2vlm_lab.world.make import make_world
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.lab.study.plan import make_plan
+from d2vlm_lab.lab.study.progress import Progress
+from d2vlm_lab.lab.study.runner import Grid, choose
+from d2vlm_lab.lab.study.study import read_study
 
 GIVEN = "settings = {}\nout = ''\n"
 WRITE = "import json, pathlib\npathlib.Path(out, 'metrics.json').write_text(json.dumps({'f1': settings['seed']}))"

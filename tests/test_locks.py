@@ -5,7 +5,7 @@ import time
 
 from studies import small_world
 
-from d2vlm_lab.locks import is_locked, locked
+from d2vlm_lab.files import is_locked, locked
 
 
 def test_one_at_a_time_and_the_next_when_it_is_free(tmp_path):

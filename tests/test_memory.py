@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from d2vlm_lab.memory import peak_megabytes
+from d2vlm_lab.files import peak_megabytes
 
 
 def test_the_peak_of_a_process_does_not_count_what_the_process_that_started_it_once_had():

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from parity import parity
+from parity.__main__ import main
+from parity.compare import compare
 from safetensors.torch import load_file, save_file
 
-from d2vlm_lab import reference
-from d2vlm_lab.cli import main
-from d2vlm_lab.parity import parity
-from d2vlm_lab.parity.compare import compare
+from d2vlm_lab.model import reference
 
 GOLDEN = Path(__file__).parent / "golden"
 BATCH = "sft/batch1_three_events_with_src"
@@ -97,7 +97,7 @@ def test_a_small_change_of_the_weights_is_noticed(folder, name, capsys):
     tensors = load_file(folder / "checkpoint" / "model.safetensors")
     tensors[name] = tensors[name] + 0.01 * torch.randn(tensors[name].shape, generator=torch.Generator().manual_seed(0))
     save_file(tensors, folder / "checkpoint" / "model.safetensors")
-    assert main(["parity", str(folder)]) == 1
+    assert main([str(folder)]) == 1
     assert "DIFFERS" in capsys.readouterr().out
 
 
@@ -108,7 +108,7 @@ def test_a_prompt_written_otherwise_is_noticed(folder, capsys):
     cases[2]["result"]["input_ids_part1"].pop(-2)  # the line break before their frames
     cases[4]["result"]["labels_part2"][0] = cases[4]["result"]["input_ids_part2"][0]  # a question is not learned
     path.write_text(json.dumps(cases))
-    assert main(["parity", str(folder), "--json"]) == 1
+    assert main([str(folder), "--json"]) == 1
     wrong = {(row["case"][-1], row["quantity"]) for row in json.loads(capsys.readouterr().out)["rows"] if not row["ok"]}
     assert wrong == {("2", "before"), ("4", "labels")}
 
@@ -119,7 +119,7 @@ def test_a_wrong_preference_is_noticed(folder, capsys):
     inputs = json.loads(path.read_text())
     inputs["tgt_re"][0][1] += 1.0
     path.write_text(json.dumps(inputs))
-    assert main(["parity", str(folder), "--json"]) == 1
+    assert main([str(folder), "--json"]) == 1
     wrong = {row["quantity"] for row in json.loads(capsys.readouterr().out)["rows"] if not row["ok"]}
     assert {"rejected_text_0", "rejected_grounding_0", "rejected_total_0", "loss_fpo", "loss_total", "grad_norms",
             "packed_reject_tgt_0"} <= wrong
@@ -133,7 +133,7 @@ def test_another_layout_of_a_packed_pair_is_noticed(folder, capsys):
     cases[0]["packed"]["processed_response"]["pos_id"][8] = 0
     cases[3]["packed"]["processed_response"]["special_mask_list"][0][1][0][1] -= 1
     path.write_text(json.dumps(cases))
-    assert main(["parity", str(folder), "--json"]) == 1
+    assert main([str(folder), "--json"]) == 1
     wrong = [row for row in json.loads(capsys.readouterr().out)["rows"] if not row["ok"]]
     assert [row["quantity"] for row in wrong] == ["packed_positions", "packed_hidden"]
 
@@ -143,12 +143,12 @@ def test_another_method_is_noticed(folder, method, monkeypatch, capsys):
     keep_only(folder, "sft")
     original = reference.Method
     monkeypatch.setattr(reference, "Method", lambda **settings: original(**settings | method))
-    assert main(["parity", str(folder)]) == 1
+    assert main([str(folder)]) == 1
 
 
 def test_json_is_one_object_with_a_verdict(folder, capsys):
     keep_only(folder, "interval", "grounding")
-    assert main(["parity", str(folder), "--json"]) == 0
+    assert main([str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] is True and len(report["rows"]) > 100
     assert set(report["rows"][0]) == {"case", "quantity", "max_abs", "mean_abs", "tolerance", "ok", "compat"}
@@ -159,7 +159,7 @@ def test_a_wrong_interval_is_noticed(folder, capsys):
     cases = json.loads((folder / "interval" / "cases.json").read_text())
     cases[20]["interval"][1] += 1
     (folder / "interval" / "cases.json").write_text(json.dumps(cases))
-    assert main(["parity", str(folder), "--json"]) == 1
+    assert main([str(folder), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [row["case"] for row in report["rows"] if not row["ok"]] == [f"interval/{cases[20]['kind']}"]
 
@@ -174,13 +174,13 @@ def test_a_wrong_interval_is_noticed(folder, capsys):
 def test_what_cannot_be_read_is_one_line_that_names_it_and_exit_2(folder, damage, capsys):
     keep_only(folder, "sft")
     damage(folder)
-    assert main(["parity", str(folder)]) == 2
+    assert main([str(folder)]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and str(folder) in message
 
 
 def test_a_folder_without_recorded_numbers_is_exit_2(tmp_path, capsys):
-    assert main(["parity", str(tmp_path)]) == 2
+    assert main([str(tmp_path)]) == 2
     assert "no recorded numbers" in capsys.readouterr().err
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from d2vlm_lab.batch import IGNORE, Clip, Text, collate
-from d2vlm_lab.bench import machine, median_seconds, peak_memory
 from d2vlm_lab.config import Method
-from d2vlm_lab.generate import steps
+from d2vlm_lab.data.batch import IGNORE, Clip, Text, collate
+from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
+from d2vlm_lab.model.decoding import steps
 
 from .parts import model_and_batch
 

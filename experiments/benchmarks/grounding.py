@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from d2vlm_lab.batch import QUESTION
-from d2vlm_lab.bench import machine, median_seconds
 from d2vlm_lab.config import Method
-from d2vlm_lab.model import D2VLM
+from d2vlm_lab.data.batch import QUESTION
+from d2vlm_lab.lab.bench import machine, median_seconds
+from d2vlm_lab.model.d2vlm import D2VLM
 
 from .parts import FRAMES, llama, model_and_batch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from peft import LoraConfig, get_peft_model
 
-from d2vlm_lab.bench import machine, median_seconds, peak_memory
 from d2vlm_lab.config import Method
+from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
 
 from .parts import model_and_batch
 

@@ -8,9 +8,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from d2vlm_lab.batch import GROUNDED, IGNORE, REFERENCED, Batch, Clip, PromptFormat, Text, collate
 from d2vlm_lab.config import Method
-from d2vlm_lab.model import D2VLM
+from d2vlm_lab.data.batch import GROUNDED, IGNORE, REFERENCED, Batch, Clip, PromptFormat, Text, collate
+from d2vlm_lab.model.d2vlm import D2VLM
 
 FRAMES, TOKENS, VOCABULARY = 350, 100, 32_000
 

@@ -7,11 +7,11 @@ import time
 
 import psutil
 
-from d2vlm_lab.bench import machine
-from d2vlm_lab.memory import peak_megabytes
-from d2vlm_lab.metrics import score_etbench
-from d2vlm_lab.metrics.captions import meteor
-from d2vlm_lab.metrics.etbench import TASKS
+from d2vlm_lab.files import peak_megabytes
+from d2vlm_lab.judging.metrics import score_etbench
+from d2vlm_lab.judging.metrics.captions import meteor
+from d2vlm_lab.judging.metrics.etbench import TASKS
+from d2vlm_lab.lab.bench import machine
 
 ANSWERS = 7289
 WORDS = ["add", "cut", "stir", "pour", "heat", "bake", "mix", "slice", "cover", "the", "a", "two", "onions", "garlic",

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from peft import LoraConfig, get_peft_model
 
-from d2vlm_lab.batch import Batch, Clip, collate
-from d2vlm_lab.bench import machine, medians_in_turn, peak_memory
 from d2vlm_lab.config import Method, Preference
-from d2vlm_lab.fpo import Preferences
-from d2vlm_lab.model import D2VLM
+from d2vlm_lab.data.batch import Batch, Clip, collate
+from d2vlm_lab.lab.bench import machine, medians_in_turn, peak_memory
+from d2vlm_lab.learning.fpo import Preferences
+from d2vlm_lab.model.d2vlm import D2VLM
 
 from .parts import FRAMES, TOKENS, model_and_batch, text
 

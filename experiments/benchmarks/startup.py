@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from d2vlm_lab.ablation.identity import library
-from d2vlm_lab.ablation.machine import Machine, slots
-from d2vlm_lab.bench import machine
+from d2vlm_lab.lab.bench import machine
+from d2vlm_lab.lab.study.identity import library
+from d2vlm_lab.lab.study.machine import Machine, slots
 
 RUNS, COLD_RUNS = 10, 3
-IMPORTS = "import time, torch, transformers, peft, d2vlm_lab.run\nstarted = time.time()"
+IMPORTS = "import time, torch, transformers, peft, d2vlm_lab.lab.run\nstarted = time.time()"
 MEMORY = "import psutil\nkernel = psutil.Process().memory_full_info().uss / 2**20"
 WRITE = ("import json, pathlib\n"
          "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'started': started, 'kernel': kernel}))")
@@ -30,7 +30,7 @@ def run() -> dict:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         notebook = _notebook(folder / "run.ipynb")
-        here, files = Machine(slots(1)), library(["d2vlm_lab.run"])
+        here, files = Machine(slots(1)), library(["d2vlm_lab.lab.run"])
         with ThreadPoolExecutor(1) as pool:
             def forked(n: int) -> tuple[float, float]:
                 order = _order(notebook, folder / f"warm-{n}", files)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from d2vlm_lab.adapter import prepare
-from d2vlm_lab.bench import machine, median_seconds, peak_memory
 from d2vlm_lab.config import read_config
-from d2vlm_lab.data import Collator, Groups, Skips, group_by_video
-from d2vlm_lab.run import reader, splits, start
+from d2vlm_lab.data.groups import Collator, Groups, Skips, group_by_video
+from d2vlm_lab.data.splits import reader, splits
+from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
+from d2vlm_lab.model.adapter import prepare
+from d2vlm_lab.model.start import start
 
 
 def run() -> dict:
@@ -20,8 +21,9 @@ def run() -> dict:
         config = read_config("tiny", [f"data.world={Path(folder) / 'world'}", "data.world_settings=[videos=20]"])
         model = prepare(start(config), config).train()
         train, _ = splits(config)
-        groups = Groups(group_by_video(train.samples, config.training.texts, 0), reader(config, model, train.videos),
-                        model.tokenizer, model.prompt, model.method, Skips(None, len(train.samples), 1.0))
+        read = reader(config, model.frames, train.videos)
+        groups = Groups(group_by_video(train.samples, config.training.texts, 0), read, model.tokenizer,
+                        model.prompt, model.method, Skips(None, len(train.samples), 1.0))
         batch = Collator(model.tokenizer, model.prompt)([groups[i] for i in range(config.training.videos)])["batch"]
         reading = median_seconds(lambda: [groups[i] for i in range(config.training.videos)])
     trained = [value for value in model.parameters() if value.requires_grad]

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from d2vlm_lab import video
-from d2vlm_lab.bench import machine
-from d2vlm_lab.features import FeatureCache
-from d2vlm_lab.video import read_frames, write_frames
-from d2vlm_lab.world import WorldConfig
-from d2vlm_lab.world.make import make_world
+from d2vlm_lab.data import video
+from d2vlm_lab.data.features import FeatureCache
+from d2vlm_lab.data.video import read_frames, write_frames
+from d2vlm_lab.data.world import WorldConfig
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.lab.bench import machine
 
 VIDEOS, READS = 200, 1000
 

@@ -1,0 +1,99 @@
+"""Features of a frozen frame encoder, kept on disk so that no video is decoded twice.
+
+An entry is found by what is in the video file, how frames were sampled and which encoder saw them. It is one file:
+a line of JSON, the timestamps, the features; the arrays that come back are mapped from it, not copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files import atomic_path, locked
+from .video import VideoError, pictures, read_frames
+
+HEADER = 256  # bytes
+
+
+class FeatureCache:
+    """Safe with several processes: entries are made once and appear whole; one that is damaged is made again."""
+
+    def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None, size: int | None = None,
+                 max_frames: int | None = None):
+        self.sampling = {"fps": fps, "size": size, "max_frames": max_frames}
+        name = re.sub(r"[^\w.-]+", "_", encoder_id)
+        self.folder = Path(folder) / name / "-".join(f"{key}={value}" for key, value in self.sampling.items())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.hashes = HashIndex(Path(folder) / "hashes.txt")
+
+    def get(self, path: str | os.PathLike, encode: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, np.ndarray]:
+        """Features (F, ...) and timestamps (F,); `encode` sees (F, H, W, 3) uint8, and only if they are not there."""
+        entry = self.folder / f"{self.hashes.of(path)}.features"
+        if (found := read_entry(entry)) is None:
+            with locked(entry.with_name(f".{entry.stem}.lock")):
+                if (found := read_entry(entry)) is None:
+                    clip = read_frames(path, **self.sampling)
+                    features = encode(torch.from_numpy(clip.frames)).detach().cpu().numpy()
+                    write_entry(entry, features, clip.timestamps)
+                    found = read_entry(entry)
+                    assert found is not None, f"{entry} cannot be read back"
+        return found
+
+
+class HashIndex:
+    """Which content a file has, remembered by path, size and time of change, so that it is read only once."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        self.known = dict(line.split(" ") for line in lines if re.fullmatch(r"[0-9a-f]{32} [0-9a-f]{32}", line))
+
+    def of(self, file: str | os.PathLike) -> str:
+        if os.path.isdir(file):  # of pictures
+            return _short(" ".join(self.of(picture) for picture in pictures(Path(file))).encode())
+        try:
+            state = os.stat(file)
+        except OSError as error:
+            raise VideoError(f"{file}: no such video file ({error.strerror})") from None
+        key = _short(f"{os.path.abspath(file)} {state.st_size} {state.st_mtime_ns}".encode())
+        if key not in self.known:
+            with open(file, "rb") as content:
+                self.known[key] = hashlib.file_digest(content, "sha256").hexdigest()[:32]
+            with open(self.path, "a", encoding="utf-8") as out:  # one short write: whole, whoever else appends
+                out.write(f"{key} {self.known[key]}\n")
+        return self.known[key]
+
+
+def write_entry(path: Path, features: np.ndarray, timestamps: np.ndarray) -> None:
+    features, timestamps = np.ascontiguousarray(features), np.ascontiguousarray(timestamps, dtype=np.float64)
+    body = timestamps.tobytes() + features.tobytes()
+    header = {"shape": features.shape, "dtype": features.dtype.str, "crc32": zlib.crc32(body)}
+    with atomic_path(path) as partial:
+        partial.write_bytes(json.dumps(header).encode().ljust(HEADER) + body)
+
+
+def read_entry(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Features and timestamps mapped from the file (changes to them stay in memory), None if missing or damaged."""
+    try:
+        raw = np.memmap(path, np.uint8, "c")
+        header = json.loads(raw[:HEADER].tobytes())
+        shape, kind, body = tuple(header["shape"]), np.dtype(header["dtype"]), raw[HEADER:]
+        if zlib.crc32(body) != header["crc32"]:
+            return None
+        cut = 8 * shape[0]
+        return body[cut:].view(kind).reshape(shape), body[:cut].view(np.float64)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

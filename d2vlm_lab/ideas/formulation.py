@@ -1,0 +1,84 @@
+"""Three ways to ask the frames when: each one by itself, all of them at once, or only where the two ends are.
+
+All three are made of the same similarities and need no weights of their own, so that they differ in nothing else.
+`sigmoid` is the method's: "does this frame belong to the event?". `softmax`: "which frames, of all there are?".
+`boundary`: half of the state points at the first frame, half at the last, and the distance of each is what is learned.
+
+Shapes: E evidence tokens, F frames, D width. `logits` are (E, F), for `boundary` (E, 2, F). Intervals are frame
+positions, both ends included; `mask` (E, F) is True on the frames that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .grounding import frame_targets, grounding_loss, similarity
+from .salience import Criterion
+
+
+@dataclass(frozen=True)
+class Formulation:
+    compare: Callable[[Tensor, Tensor], Tensor]  # (E, D), (F, D) -> logits
+    loss: Callable[[Tensor, Tensor, Tensor, float | None], Tensor]  # logits, (E, 2), mask, base of targets -> (E,)
+    read: Callable[[Tensor, Tensor, Criterion], tuple[Tensor, Tensor]]  # -> (E, F) curve, (E, 2) first and last frame
+
+
+def sigmoid_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
+    """Binary cross-entropy with the frame targets, mean over frames."""
+    return grounding_loss(logits, frame_targets(intervals, logits.shape[-1], base), mask)
+
+
+def sigmoid_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    curve = logits.sigmoid().masked_fill(~mask, 0)
+    return curve, criterion(curve, mask)
+
+
+def softmax_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
+    """Cross-entropy with the frame targets, made to add up to one over the frames that exist."""
+    targets = frame_targets(intervals, logits.shape[-1], base).masked_fill(~mask, 0)
+    targets = targets / targets.sum(-1, keepdim=True).clamp_min(1e-12)
+    return -(targets * _log_softmax(logits, mask).masked_fill(~mask, 0)).sum(-1)
+
+
+def softmax_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    curve = _log_softmax(logits, mask).exp()
+    return curve, criterion(curve, mask)
+
+
+def ends_compare(evidence: Tensor, frames: Tensor) -> Tensor:
+    """(E, D), (F, D) -> (E, 2, F): each half of the state with the same half of the frames."""
+    halves = [similarity(e, f) for e, f in zip(evidence.chunk(2, -1), frames.chunk(2, -1))]
+    return torch.stack(halves, -2)
+
+
+def expected_ends(logits: Tensor, mask: Tensor) -> Tensor:
+    """(E, 2, F) -> (E, 2) frame positions, fractional: the mean of where each half points."""
+    frame = torch.arange(logits.shape[-1], device=logits.device, dtype=logits.dtype)
+    return _log_softmax(logits, mask[:, None]).exp() @ frame
+
+
+def boundary_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
+    """Distance from the true ends as a share of the video, mean over both; `base` plays no part in it."""
+    length = mask.sum(-1, keepdim=True)
+    ends = intervals.sort(-1).values.clamp_min(0).minimum(length - 1)
+    return ((expected_ends(logits, mask) - ends).abs() / length).mean(-1)
+
+
+def boundary_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    """The curve is how likely each frame lies between the ends; the interval is read off the ends themselves."""
+    first, last = _log_softmax(logits, mask[:, None]).exp().unbind(-2)
+    curve = first.cumsum(-1) * last.flip(-1).cumsum(-1).flip(-1)
+    return curve.masked_fill(~mask, 0), expected_ends(logits, mask).round().long().sort(-1).values
+
+
+FORMULATIONS = {"sigmoid": Formulation(similarity, sigmoid_loss, sigmoid_read),
+                "softmax": Formulation(similarity, softmax_loss, softmax_read),
+                "boundary": Formulation(ends_compare, boundary_loss, boundary_read)}
+
+
+def _log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    return logits.masked_fill(~mask, -torch.inf).log_softmax(-1)

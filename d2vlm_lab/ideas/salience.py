@@ -1,0 +1,118 @@
+"""Which frames are the evidence? Four rules that read an interval off a similarity curve.
+
+Shapes: E evidence tokens, F frames. Intervals are frame positions, both ends included. Where videos of different
+length share a tensor, `mask` (E, F) is True on the frames that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Four ways to read an interval off a curve: (E, F) similarities and their mask -> (E, 2) first and last frame.
+Criterion = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def peak_share(curve: Tensor, mask: Tensor | None = None, share: float = 0.6) -> Tensor:
+    """The paper's rule: of the runs of frames with at least `share` of the maximum, the one with the best mean.
+
+    Exact ties span from the first tied run to the last; where nothing qualifies, the whole video.
+    """
+    _need_frames(curve)
+    peak = curve.masked_fill(~mask, -torch.inf).amax(-1) if mask is not None else curve.amax(-1)
+    return best_run(curve, curve >= (peak * share)[:, None], mask)
+
+
+def top_frames(curve: Tensor, mask: Tensor | None = None, k: int = 6) -> Tensor:
+    """The best run among the `k` most similar frames."""
+    visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
+    kth = visible.topk(min(k, curve.shape[-1]), -1).values[:, -1:]
+    return best_run(curve, visible >= kth, mask)
+
+
+def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) -> Tensor:
+    """The segment that maximizes the sum of `curve / max - cost`: long runs of good frames win over one peak."""
+    _need_frames(curve)
+    visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
+    gain = visible / visible.amax(-1, keepdim=True).clamp_min(1e-12) - cost
+    gain = gain if mask is None else gain.masked_fill(~mask, -cost - 1)
+    total = F.pad(gain.cumsum(-1), (1, 0))  # total[j] - total[i] is the sum of frames i .. j-1
+    low, first = total[:, :-1].cummin(-1)
+    last = (total[:, 1:] - low).argmax(-1, keepdim=True)
+    return torch.cat([first.gather(-1, last), last], -1)
+
+
+def over_threshold(curve: Tensor, mask: Tensor | None = None, threshold: float = 0.5) -> Tensor:
+    """The best run at or above a fixed `threshold` (see `fit_threshold`); where nothing reaches it, the peak alone."""
+    _need_frames(curve)
+    visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
+    peak = visible.amax(-1, keepdim=True)
+    return best_run(curve, visible >= torch.minimum(peak, torch.full_like(peak, threshold)), mask)
+
+
+CRITERIA = {"peak_share": peak_share, "top_frames": top_frames, "best_segment": best_segment,
+            "over_threshold": over_threshold}
+
+
+def criterion(name: str, value: float | None = None) -> Criterion:
+    """A criterion by name, its one parameter set to `value` where one is given."""
+    if name not in CRITERIA:
+        raise ValueError(f"unknown salience criterion {name!r}: use one of {', '.join(CRITERIA)}")
+    parameter = {"peak_share": "share", "top_frames": "k", "best_segment": "cost", "over_threshold": "threshold"}
+    value = int(value) if name == "top_frames" and value is not None else value
+    return CRITERIA[name] if value is None else partial(CRITERIA[name], **{parameter[name]: value})
+
+
+def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(E, F) values, (E, F) kept frames -> (E, 2): the run of kept frames with the highest mean value."""
+    _need_frames(curve)
+    n_frames = curve.shape[-1]
+    keep = keep if mask is None else keep & mask
+    frame = torch.arange(n_frames, device=curve.device).expand_as(keep)
+    starts = keep & ~F.pad(keep, (1, 0))[:, :-1]
+    run = (starts.cumsum(-1) - 1).clamp_min(0)  # (E, F) number of the run that a kept frame belongs to
+    mean = _run_means(curve, keep, run)  # (E, R)
+    best = keep & (mean.gather(-1, run) == mean.amax(-1, keepdim=True))
+    length = torch.full(keep.shape[:1], n_frames, device=keep.device) if mask is None else mask.sum(-1)
+    first = torch.where(best, frame, n_frames).amin(-1)
+    last = torch.where(best, frame, -1).amax(-1)
+    none = ~best.any(-1)
+    return torch.stack([first.masked_fill(none, 0), torch.where(none, length - 1, last)], -1)
+
+
+def fit_threshold(curves: Tensor, intervals: Tensor, mask: Tensor | None = None) -> float:
+    """The threshold of 0.02 .. 0.98 whose runs overlap the true `intervals` (E, 2) best on average."""
+    grid = torch.linspace(0.02, 0.98, 49).tolist()
+    return max(grid, key=lambda t: float(frame_iou(over_threshold(curves, mask, t), intervals).mean()))
+
+
+def frame_iou(a: Tensor, b: Tensor) -> Tensor:
+    """(E, 2), (E, 2) -> (E,) overlap of intervals of whole frames, both ends included."""
+    overlap = (torch.minimum(a[:, 1], b[:, 1]) - torch.maximum(a[:, 0], b[:, 0]) + 1).clamp_min(0)
+    return overlap / (a[:, 1] - a[:, 0] + b[:, 1] - b[:, 0] + 2 - overlap)
+
+
+def _need_frames(curve: Tensor) -> None:
+    if curve.shape[-1] == 0:
+        raise ValueError("a similarity curve without frames has no salient interval")
+
+
+def _run_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:
+    """(E, R) mean of each run, -inf where there is no such run.
+
+    Means are compared for equality, so near-ties (rare) are averaged run by run in the curve's own precision.
+    """
+    zeros = torch.zeros_like(curve, dtype=torch.float64)
+    total = zeros.scatter_add(-1, run, curve.double().masked_fill(~keep, 0))
+    count = zeros.scatter_add(-1, run, keep.double())
+    mean = (total / count).to(curve.dtype).masked_fill(count == 0, -torch.inf)
+    if mean.shape[-1] > 1:
+        top = mean.topk(2, -1).values
+        for row in (top[:, 0] - top[:, 1] <= 1e-5 * top[:, 0].abs()).nonzero().flatten().tolist():
+            for k in range(int((count[row] > 0).sum())):
+                mean[row, k] = curve[row][keep[row] & (run[row] == k)].mean()
+    return mean

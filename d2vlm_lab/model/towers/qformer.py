@@ -1,0 +1,140 @@
+"""One token per frame, looked up with the question in mind: 32 queries beside the question's words in a BERT whose
+queries also see the frame's patches; what each query finds there is averaged.
+
+Shapes: F frames, P patches, C their width, Q queries, T word pieces, W width of the BERT, D of the language model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import BertTokenizer
+
+from ...errors import LabError
+
+MAX_WORDS = 256  # word pieces of a question, [CLS] and [SEP] included
+
+
+@dataclass(frozen=True)
+class QFormerConfig:
+    """The defaults are the released model's: BERT-base with a row to spare in its vocabulary."""
+
+    vocabulary: int = 30523
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    positions: int = 512
+    queries: int = 32
+    look_every: int = 2  # queries see the patches in layers 0, 2, 4, ...
+    dropout: float = 0.1
+
+
+class QFormerProjector(nn.Module):
+    """Patches (F, P, C) and a question for each frame, ids and mask (F, T) -> frame tokens (F, D)."""
+
+    def __init__(self, config: QFormerConfig, patch_width: int, width: int):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, config.queries, config.width) * 0.02)
+        self.patch_norm = nn.LayerNorm(patch_width)
+        self.bert = QueryBert(config, patch_width)
+        self.expand = nn.Linear(config.width, patch_width)
+        self.query = nn.Sequential(nn.LayerNorm(patch_width), nn.Linear(patch_width, patch_width))
+        self.key = nn.Sequential(nn.LayerNorm(patch_width), nn.Linear(patch_width, patch_width))
+        self.out = nn.Sequential(nn.LayerNorm(patch_width), nn.Linear(patch_width, width))
+
+    def forward(self, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        queries = self.queries.expand(len(patches), -1, -1)
+        asked = self.expand(self.bert(queries, ids, mask, self.patch_norm(patches)))  # (F, Q, C)
+        found = F.scaled_dot_product_attention(self.query(asked), self.key(patches), patches)
+        return self.out((found + asked).mean(1))
+
+
+class QueryBert(nn.Module):
+    """A BERT that reads Q queries in front of T words; only the queries look at the patches, and only they return."""
+
+    def __init__(self, config: QFormerConfig, patch_width: int):
+        super().__init__()
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Embedding(config.positions, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            Layer(config, patch_width if i % config.look_every == 0 else None) for i in range(config.layers))
+
+    def forward(self, queries: Tensor, ids: Tensor, mask: Tensor, patches: Tensor) -> Tensor:
+        words = self.words(ids) + self.positions.weight[:ids.shape[1]]
+        x = self.dropout(self.norm(torch.cat([queries, words], 1)))
+        visible = F.pad(mask.bool(), (queries.shape[1], 0), value=True)[:, None, None]
+        for layer in self.layers:
+            x = layer(x, visible, patches, queries.shape[1])
+        return x[:, :queries.shape[1]]
+
+
+class Layer(nn.Module):
+    def __init__(self, config: QFormerConfig, patch_width: int | None):
+        super().__init__()
+        self.attention = Attention(config, config.width)
+        self.cross_attention = Attention(config, patch_width) if patch_width else None
+        self.feed_queries = FeedForward(config)
+        self.feed_words = FeedForward(config)
+
+    def forward(self, x: Tensor, visible: Tensor, patches: Tensor, n_queries: int) -> Tensor:
+        x = self.attention(x, x, visible)
+        queries, words = x[:, :n_queries], x[:, n_queries:]
+        if self.cross_attention is not None:
+            queries = self.cross_attention(queries, patches)
+        return torch.cat([self.feed_queries(queries), self.feed_words(words)], 1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention, added to its input and normalized."""
+
+    def __init__(self, config: QFormerConfig, context_width: int):
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.dropout
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(context_width, config.width)
+        self.value = nn.Linear(context_width, config.width)
+        self.out = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+
+    def forward(self, x: Tensor, context: Tensor, visible: Tensor | None = None) -> Tensor:
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for part in (self.query(x), self.key(context), self.value(context)))
+        seen = F.scaled_dot_product_attention(q, k, v, visible, dropout_p=self.dropout if self.training else 0.0)
+        return self.norm(x + F.dropout(self.out(seen.transpose(1, 2).flatten(2)), self.dropout, self.training))
+
+
+class FeedForward(nn.Module):
+    """Two layers, added to their input and normalized."""
+
+    def __init__(self, config: QFormerConfig):
+        super().__init__()
+        self.up = nn.Linear(config.width, config.hidden)
+        self.down = nn.Linear(config.hidden, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
+
+
+def word_tokenizer(vocabulary: str | os.PathLike) -> BertTokenizer:
+    """The lower-casing BERT tokenizer of a `vocab.txt`; long questions lose their beginning."""
+    if not Path(vocabulary).is_file():
+        raise LabError(f"{vocabulary}: no such file; the question reader needs the vocab.txt of its BERT")
+    return BertTokenizer(str(vocabulary), truncation_side="left")
+
+
+def read_questions(words: BertTokenizer, questions: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+    """V questions -> ids and mask (V, T). An `<evi>` in a question is text like any other here."""
+    texts = [(question or "").replace("<image>", "").strip() for question in questions]
+    tokens = words(texts, padding="longest", truncation=True, max_length=MAX_WORDS, return_tensors="pt")
+    return tokens.input_ids, tokens.attention_mask

@@ -1,0 +1,116 @@
+"""The laptop preset's parts: a frame encoder that sees motion, a tokenizer, a language model. All trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ..frames import FrameEncoder, check_frames, fingerprint
+
+STOP, PAD = "<end>", "<pad>"
+PLACES = 3  # at which an encoder looks in each frame
+
+
+class TinyFrames(FrameEncoder):
+    """Each frame as words: how sure the encoder is of every colour, shape and action, and what else it saw.
+
+    One stream looks at the frame, one at how it differs from its neighbours. The second says where to look in the
+    first, so that a motion is bound to the colour and the shape of what moves.
+    """
+
+    tokens_per_frame = 1
+
+    def __init__(self, words: Sequence[str], width: int = 96, features: int = 96, channels: int = 32, size: int = 64):
+        super().__init__()
+        self.words, self.size, self.width, self.features, self.channels = tuple(words), size, width, features, channels
+        c = channels
+        self.look = nn.Sequential(_stem(3, c), _block(c, 2 * c), _block(2 * c, 2 * c))
+        self.motion = nn.Sequential(_stem(12, c), _block(c, c))
+        self.where = nn.Conv2d(c, PLACES, 1)
+        self.summary = nn.Sequential(nn.Linear(2 * c * PLACES + 2 * c, features), nn.GELU(),
+                                     nn.Linear(features, features), nn.GELU())
+        self.probe = nn.Linear(features, len(words))
+        self.projector = nn.Linear(len(words) + features, width)
+
+    @cached_property
+    def id(self) -> str:
+        """Changes with the frozen weights, so that cached features are never another encoder's."""
+        frozen = nn.ModuleList([self.look, self.motion, self.where, self.summary, self.probe])
+        return f"tiny-{fingerprint(frozen, self.words)}"
+
+    def see(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, F, H, W, 3) -> logits of the words (B, F, words), what is where (B F, 2 channels, h, w)."""
+        summary, look = self._summarize(frames)
+        return self.probe(summary), look
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary."""
+        check_frames(frames)
+        summary, _ = self._summarize(frames[None])
+        return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
+
+    def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
+        n = x.shape[1]
+        change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)
+        look, motion = self.look(x.flatten(0, 1)), self.motion(change.flatten(0, 1))
+        place = self.where(motion).flatten(2).softmax(-1)  # (B F, places, pixels): where something changes
+        moving = torch.einsum("bpn,bcn->bpc", place, look.flatten(2))
+        y = torch.cat([moving.flatten(1), motion.amax((-1, -2)), motion.mean((-1, -2))], -1)
+        return self.summary(y).unflatten(0, x.shape[:2]), look
+
+    def project(self, features: Tensor, question: str | None = None) -> Tensor:
+        return self.projector(features)
+
+    def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
+        return list(self.projector(torch.cat(list(features))).split([len(f) for f in features]))
+
+    def start_from_words(self, tokenizer, embeddings: Tensor) -> None:
+        """Begin the projector as soft words: a frame token is the sum of the embeddings of what the frame shows."""
+        with torch.no_grad():
+            self.projector.weight.mul_(0.1)
+            for column, word in enumerate(self.words):
+                ids = tokenizer.encode(" " + word, add_special_tokens=False)
+                self.projector.weight[:, column] = embeddings[ids].mean(0)
+
+
+def train_tokenizer(texts: Iterable[str], size: int = 1024) -> PreTrainedTokenizerFast:
+    """Byte-level pieces: the world's words whole, digits one by one, anything else still spelt."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    core.decoder = decoders.ByteLevel()
+    core.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[PAD, STOP], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=STOP, pad_token=PAD)
+
+
+def tiny_language(vocabulary: int, width: int = 96, layers: int = 3, heads: int = 4) -> LlamaForCausalLM:
+    """A Llama small enough for a laptop. At this width weights must start larger than usual to learn at all."""
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=4096, initializer_range=0.1,
+        tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0))
+
+
+def _stem(inputs: int, channels: int) -> nn.Sequential:
+    """64 x 64 -> 16 x 16."""
+    return nn.Sequential(nn.Conv2d(inputs, channels, 5, 2, 2), nn.GELU(), _block(channels, channels, 2))
+
+
+def _block(inputs: int, channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, channels, 3, stride, 1), nn.GroupNorm(4, channels), nn.GELU())
+
+
+def word_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of the words of each frame; (B, F, words) both."""
+    return F.binary_cross_entropy_with_logits(logits, labels)

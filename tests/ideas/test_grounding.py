@@ -1,0 +1,145 @@
+"""Similarity, targets, losses and salient intervals: the recorded numbers, and what must hold for any."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2vlm_lab.ideas import grounding as g
+from d2vlm_lab.ideas.consistency import consistency_loss, mean_by_sample, spread
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = json.loads((GOLDEN / "interval" / "cases.json").read_text())
+DEGENERATE = [c for c in json.loads((GOLDEN / "interval" / "degenerate.json").read_text()) if c["similarity"]]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{c['kind']}" for i, c in enumerate(CASES)])
+def test_the_salient_interval_is_the_recorded_one_alone_and_among_padding(case):
+    curve = torch.tensor([case["similarity"]])
+    assert g.peak_share(curve)[0].tolist() == case["interval"]
+    padded = torch.nn.functional.pad(curve, (0, 4), value=0.99)
+    mask = torch.arange(padded.shape[1])[None] < curve.shape[1]
+    assert g.peak_share(padded, mask)[0].tolist() == case["interval"]
+
+
+@pytest.mark.parametrize("case", DEGENERATE, ids=[c["case"] for c in DEGENERATE])
+def test_degenerate_curves_give_the_recorded_interval(case):
+    assert g.peak_share(torch.tensor([[float(v) for v in case["similarity"]]])).tolist() == case["result"]
+
+
+def test_all_recorded_curves_at_once_equal_one_at_a_time():
+    curves = [torch.tensor(c["similarity"]) for c in CASES]
+    batch = torch.nn.utils.rnn.pad_sequence(curves, batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(c, dtype=torch.bool) for c in curves], batch_first=True)
+    assert g.peak_share(batch, mask).tolist() == [c["interval"] for c in CASES]
+
+
+@pytest.mark.parametrize("name", g.CRITERIA)
+@pytest.mark.parametrize("mask", [None, torch.zeros(1, 0, dtype=torch.bool)])
+def test_a_curve_without_frames_is_an_error(name, mask):
+    with pytest.raises(ValueError, match="without frames"):
+        g.criterion(name)(torch.zeros(1, 0), mask)
+
+
+@pytest.mark.parametrize("path", sorted((GOLDEN / "grounding").glob("*.npz")), ids=lambda p: p.stem)
+def test_similarity_targets_losses_and_probability_are_the_recorded_ones(path):
+    z = {k: torch.from_numpy(np.asarray(v)) for k, v in np.load(path).items()}
+    frames, evidence, base = z["frame_tokens"], z["evidence_tokens"], float(z["alpha"])
+    k, intervals = len(z["intervals"]), z["intervals"].repeat(2, 1)
+    logits = g.similarity(evidence, frames)
+    torch.testing.assert_close(logits, z["similarity_logits"], atol=2e-4, rtol=1e-4)
+    targets = g.frame_targets(intervals.round(), len(frames), base).float()
+    torch.testing.assert_close(targets, z["soft_targets"], atol=1e-6, rtol=0)
+    assert float(g.grounding_loss(logits, targets).mean()) == pytest.approx(float(z["bce_mean"]), rel=1e-5)
+    consistency = consistency_loss(evidence[:k], evidence[k:]).mean()
+    assert float(consistency) == pytest.approx(float(z["l1_mean"]), rel=1e-5)
+    unrounded = g.frame_targets(intervals, len(frames), base).float()
+    torch.testing.assert_close(unrounded, z["fpo_soft_targets_unrounded"], atol=1e-6, rtol=0)
+    log_p = g.interval_log_probability(logits, unrounded).sum()
+    assert float(log_p) == pytest.approx(float(z["fpo_grounding_logprob"]), abs=2e-3)
+
+
+def test_targets_by_hand():
+    hard = g.frame_targets(torch.tensor([[1.0, 2.0]]), 5, base=None)
+    soft = g.frame_targets(torch.tensor([[1.0, 2.0], [3.0, 1.0]]), 5, base=2.0)
+    assert hard.tolist() == [[0, 1, 1, 0, 0]]
+    assert soft.tolist() == [[0.5, 1, 1, 0.5, 0.25], [0.5, 1, 0.5, 1, 0.5]]  # a reversed interval has no inside
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_the_losses_have_right_gradients_in_double_precision(average):
+    torch.manual_seed(0)
+    frames, evidence = torch.randn(6, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+    targets = g.frame_targets(torch.tensor([[0.0, 2.0], [1.0, 1.0], [3.5, 5.0]], dtype=torch.float64), 6)
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2, [True] * 6])
+    inputs = (evidence.requires_grad_(), frames.requires_grad_())
+    assert torch.autograd.gradcheck(lambda e, f: g.grounding_loss(g.similarity(e, f), targets, mask), inputs)
+    assert torch.autograd.gradcheck(
+        lambda e, f: g.interval_log_probability(g.similarity(e, f), targets, mask, average), inputs)
+    assert torch.autograd.gradcheck(
+        lambda e, f: mean_by_sample(consistency_loss(e, f[:3]), torch.tensor([0, 0, 1])), inputs)
+
+
+def test_padding_changes_neither_loss_nor_probability():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 5), torch.rand(2, 5)
+    wide = torch.nn.functional.pad(logits, (0, 3), value=7.0)
+    wide_targets, mask = torch.nn.functional.pad(targets, (0, 3), value=0.3), torch.arange(8)[None] < 5
+    mask = mask.expand(2, -1)
+    torch.testing.assert_close(g.grounding_loss(wide, wide_targets, mask), g.grounding_loss(logits, targets))
+    for average in (False, True):
+        torch.testing.assert_close(g.interval_log_probability(wide, wide_targets, mask, average),
+                                   g.interval_log_probability(logits, targets, average=average))
+
+
+def test_mean_by_sample_weighs_samples_alike_however_many_events_they_have():
+    assert float(mean_by_sample(torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([2, 2, 2, 9]))) == 3.0
+    assert float(mean_by_sample(torch.zeros(0), torch.zeros(0, dtype=torch.long))) == 0.0
+
+
+def test_spread_shows_collapse():
+    states = torch.randn(20, 8)
+    assert spread(states) > 0.5 and spread(states[:1].expand(20, -1)) < 1e-9
+
+
+curves = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20)
+
+
+@given(curves, st.sampled_from(sorted(g.CRITERIA)))
+def test_every_criterion_returns_an_interval_of_the_video(curve, name):
+    first, last = g.criterion(name)(torch.tensor([curve]), None)[0].tolist()
+    assert 0 <= first <= last < len(curve)
+
+
+@given(curves)
+def test_the_best_segment_is_the_one_that_trying_all_would_find(curve):
+    curve = torch.tensor(curve, dtype=torch.float64)
+    gain = curve / curve.max().clamp_min(1e-12) - 0.72
+    best = max(float(gain[i:j + 1].sum()) for i in range(len(curve)) for j in range(i, len(curve)))
+    first, last = g.best_segment(curve[None])[0].tolist()
+    assert float(gain[first:last + 1].sum()) == pytest.approx(best, abs=1e-9)
+
+
+def test_top_frames_and_over_threshold_by_hand():
+    curve = torch.tensor([[0.1, 0.8, 0.9, 0.2, 0.85, 0.1]])
+    assert g.top_frames(curve, k=2).tolist() == [[2, 2]]
+    assert g.over_threshold(curve, threshold=0.15).tolist() == [[1, 4]]
+    assert g.over_threshold(curve, threshold=0.95).tolist() == [[2, 2]]
+
+
+def test_a_fitted_threshold_finds_the_level_that_separates_inside_from_outside():
+    targets = torch.tensor([[2, 5], [0, 3], [4, 9]])
+    frame = torch.arange(10)
+    inside = (targets[:, :1] <= frame) & (frame <= targets[:, 1:])
+    curve = torch.where(inside, 0.45, 0.3) + torch.linspace(0, 0.05, 10)
+    threshold = g.fit_threshold(curve, targets)
+    assert g.over_threshold(curve, threshold=threshold).tolist() == targets.tolist()
+
+
+def test_an_unknown_criterion_is_named():
+    with pytest.raises(ValueError, match="peak_share"):
+        g.criterion("peak")

@@ -1,0 +1,194 @@
+"""Answers stream to disk, a killed evaluation goes on, shards add up, and a score carries its protocol."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from benchmark_files import CHARADES, CHOICE, MME, RECIPE, coco, save
+from small import tiny_model
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.config import Data
+from d2vlm_lab.data.batch import Clip
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.judging import evaluate as e
+from d2vlm_lab.judging.benchmarks import BENCHMARKS, within
+from d2vlm_lab.model.checkpoint import save as save_model
+from d2vlm_lab.model.decoding import Decoding
+from d2vlm_lab.settings import from_dict
+
+QUICK = Decoding(max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    make_world(folder / "world", from_dict(WorldConfig, {"videos": 20, "seed": 1}), workers=1)
+    save_model(tiny_model(), folder / "model")
+    return SimpleNamespace(model=str(folder / "model"), world=folder / "world",
+                           annotations=folder / "world" / "etbench.json", videos=folder / "world" / "videos")
+
+
+def answer(place, out, **more):
+    return e.evaluate(place.model, place.annotations, place.videos, out, QUICK, Data(fps=2.0), say=str, **more)
+
+
+def test_every_sample_is_answered_once_in_the_public_format(place, tmp_path):
+    records = json.loads(place.annotations.read_text())
+    answered = answer(place, tmp_path)
+    assert [r["idx"] for r in answered] == [r["idx"] for r in records]
+    assert all(r.items() <= a.items() and isinstance(a["a"], str) for r, a in zip(records, answered))
+
+
+def test_a_cut_off_evaluation_goes_on_and_ends_like_a_whole_one(place, tmp_path):
+    whole = answer(place, tmp_path / "whole")
+    file = tmp_path / "whole" / "answers_0_of_1.jsonl"
+    lines = file.read_text().splitlines(True)
+    file.write_text("".join(lines[:5]) + lines[5][:40])  # killed in the middle of writing the sixth
+    before = file.stat().st_size
+    assert answer(place, tmp_path / "whole") == whole
+    assert file.read_text().splitlines(True)[:5] == lines[:5] and file.stat().st_size > before
+    seen = []
+    e.evaluate(place.model, place.annotations, place.videos, tmp_path / "whole", QUICK, Data(fps=2.0), say=seen.append)
+    assert seen == [f"{len(whole)} of {len(whole)} samples are answered"]
+
+
+def test_shards_answer_everything_between_them(place, tmp_path):
+    whole = {r["idx"]: r["a"] for r in answer(place, tmp_path / "whole")}
+    for index in range(3):
+        parts = answer(place, tmp_path / "parts", shard=(index, 3))
+    assert {r["idx"]: r["a"] for r in parts} == whole
+
+
+def test_answers_under_other_settings_are_never_mixed(place, tmp_path):
+    answer(place, tmp_path, limit=2)
+    with pytest.raises(LabError, match="another decoding"):
+        e.evaluate(place.model, place.annotations, place.videos, tmp_path, Decoding(7), Data(fps=2.0), say=str)
+
+
+def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for file in place.videos.glob("test_*"):
+        (videos / file.name).write_bytes(file.read_bytes() if file.name != "test_00000.mp4" else b"")
+    answered = e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), say=str)
+    bad = [r for r in answered if "error" in r]
+    assert bad and all(r["video"] == "test_00000.mp4" and r["a"] == "" for r in bad) and len(bad) < len(answered)
+
+
+def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp_path, capsys):
+    words = ["evaluate", place.model, "world", "--data", str(place.world), "--out", str(tmp_path / "out"),
+             "--max-new-tokens", "6"]
+    assert main(words) == 0
+    page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
+    assert {"checkpoint", "annotations_sha256", "prompt_sha256", "decoding", "library"} <= set(page["card"])
+    assert page["protocol"] == "clean" and page["scores"]["collected"]
+    out = capsys.readouterr().out
+    assert "every video was read" in out and f"protocol clean, prompt {page['card']['prompt_sha256']}, greedy" in out
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--data", "nowhere"], "is missing; a world folder holds etbench.json"),
+    (["--data", "WORLD", "--shard", "4/4"], "write it as I/N"),
+    (["--data", "WORLD", "--protocol", "loose"], "no protocol 'loose'")])
+def test_a_wrong_call_is_one_line(place, words, message, capsys):
+    words = [str(place.world) if word == "WORLD" else word for word in words]
+    assert main(["evaluate", place.model, "world", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def small_benchmark(name, folder, world):
+    """A folder laid out as the public one, with a few questions about videos of the world."""
+    files = [file.read_bytes() for file in sorted(world.glob("test_*"))]
+
+    def video(path, number=0):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(files[number])
+
+    if name == "charades":
+        queries = [{**CHARADES, "id": i, "timestamp": [2.0, 5.0]} for i in (3, 8)]
+        coco(folder / "test.caption_coco_format.json", *queries)
+        video("videos/3MSZA.mp4")
+    elif name == "youcook2":
+        coco(folder / "val.caption_coco_format.json", {**RECIPE, "segments": [[1, 3], [5.5, 9]]})
+        video("videos/xHr8X2Wpmno.mp4")  # not at its image_id
+    elif name == "mvbench":
+        about = [{**CHOICE, "start": start, "end": end} for start, end in ((2, 6), (9, 9.5), (0, 1.0))]
+        save(folder / "json" / "action_sequence.json", about[:2])
+        save(folder / "json" / "episodic_reasoning.json", [{**about[2], "video": "castle_s01e01"}])
+        video("video/star/Charades_v1_480/ZS9XR.mp4")
+        frames(folder / "video/tvqa/frames_fps3_hq/castle_s01e01", 7)
+    else:
+        save(folder / "test.json", [MME, {**MME, "question_id": "001-2", "answer": "A"}])
+        video("data/fFjv93ACGo8.mp4")
+    return folder
+
+
+def frames(folder, n):
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for k in range(n):
+        Image.fromarray(np.full((64, 96, 3), 30 * k, np.uint8)).save(folder / f"{k + 1:05}.jpg")
+
+
+@pytest.mark.parametrize("name, count", [("charades", 2), ("youcook2", 1), ("mvbench", 3), ("videomme", 2)])
+def test_every_benchmark_is_answered_and_scored_from_its_own_files(name, count, place, tmp_path, capsys):
+    folder = small_benchmark(name, tmp_path / name, place.videos)
+    words = ["evaluate", place.model, name, "--data", str(folder), "--out", str(tmp_path / "out"),
+             "--max-new-tokens", "6"]
+    assert main(words) == 0
+    page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
+    assert page["samples"] == count and page["card"]["benchmark"] == name and "every video" in capsys.readouterr().out
+    answered = e.answered(tmp_path / "out")
+    assert len(answered) == count and all(isinstance(r[BENCHMARKS[name].answer], str) for r in answered)
+    predictions = tmp_path / "out" / ("predictions" if name == "mvbench" else "")
+    assert main(["score", name, str(predictions), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == page["scores"]
+    assert main(words) == 0 and f"{count} of {count} samples are answered" in capsys.readouterr().out
+
+
+def test_a_question_about_a_part_sees_that_part_and_with_whole_videos_all(place, tmp_path):
+    folder = small_benchmark("mvbench", tmp_path / "mvbench", place.videos)
+    shown = [[record["shown"] for record in e.evaluate(
+        place.model, folder / "json", folder / "video", tmp_path / str(parts), QUICK, Data(fps=1.0), say=str,
+        benchmark="mvbench", parts=parts)] for parts in (True, False)]
+    assert shown == [[[2.0, 6.0], [9.0, 9.0], [0.0, 1.0]], [[0.0, 15.0], [0.0, 15.0], [0.0, 2.0]]]
+
+
+def test_a_part_starts_with_the_frame_that_is_on_screen_then():
+    clip = Clip(np.arange(10), np.arange(10) / 2)
+    assert within(clip, (0.9, 2.0)).timestamps.tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert within(clip, (99, 100)).timestamps.tolist() == [4.5]
+
+
+def test_published_decoding_samples_and_penalizes_repetition_where_the_authors_do(place, tmp_path, monkeypatch):
+    seen, real = {}, e.predict
+
+    def watched(model, samples, read, decoding):
+        seen.update({sample.task: decoding for sample in samples})
+        return real(model, samples, read, decoding)
+
+    monkeypatch.setattr(e, "predict", watched)
+    main(["evaluate", place.model, "etbench", "--data", str(as_etbench(place, tmp_path)), "--out",
+          str(tmp_path / "out"), "--decoding", "published", "--max-new-tokens", "3", "--protocol", "d2vlm"])
+    assert {task for task, decoding in seen.items() if decoding.repetition_penalty == 1.2} == {"rar", "eca", "rvq"}
+    assert all(decoding.temperature == 0.2 for decoding in seen.values()) and "tvg" in seen
+    card = json.loads((tmp_path / "out" / "score_d2vlm.json").read_text())["card"]
+    assert card["penalized"] == ["rar", "eca", "rvq"] and card["decoding"]["temperature"] == 0.2
+
+
+def as_etbench(place, folder):
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "etbench_txt_v1.0.json").write_bytes(place.annotations.read_bytes())
+    (folder / "videos").symlink_to(place.videos)
+    return folder
+
+
+def test_another_number_of_shards_is_another_evaluation(place, tmp_path):
+    answer(place, tmp_path, limit=2)
+    with pytest.raises(LabError, match="another number of shards"):
+        answer(place, tmp_path, limit=2, shard=(0, 2))

@@ -1,0 +1,115 @@
+"""What is scored beside the intervals: captions, second mentions, rivals, losses on true answers."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from d2vlm_lab.config import read_config
+from d2vlm_lab.data.sample import Sample
+from d2vlm_lab.data.splits import reader
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
+from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, Reference, compose
+from d2vlm_lab.judging.exam import (
+    caption_scores,
+    captions,
+    examine,
+    held_out,
+    preferred,
+    second_mentions,
+    spending,
+    write_exam,
+)
+from d2vlm_lab.judging.predict import Prediction
+from d2vlm_lab.judging.rivals import duels, rival_scores, role
+from d2vlm_lab.lab.run import as_it_is
+
+EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
+SAMPLE = Sample("s", "v.mp4", 16.0, "dvc", "world", "describe every event and when it happens.", EVENTS,
+                (0, ", the red disc spins. ", 1, ", a blue square is moving left."))
+
+
+def said(answer: GroundedAnswer, sample: Sample = SAMPLE) -> Prediction:
+    text = "".join(piece if isinstance(piece, str) else "<evi>" for piece in answer.pieces)
+    return Prediction(sample, SimpleNamespace(answer=answer, text=text))
+
+
+@pytest.mark.parametrize("style", ["interleaved", "factorized", "coupled", "digits"])
+def test_the_true_answer_gets_full_marks_in_every_style(style):
+    right = said(compose(EVENTS, SAMPLE.answer, style))
+    assert captions(right) == [event.caption for event in EVENTS]
+    assert caption_scores([right]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 1.0}
+
+
+def test_captions_count_apart_from_their_times():
+    moved = (Event(10.0, 12.0), Event(6.0, 8.0))
+    assert caption_scores([said(compose(moved, SAMPLE.answer))]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.5}
+    swapped = (0, ", a blue square is moving left. ", 1, ", the red disc spins.")
+    assert caption_scores([said(compose(EVENTS, swapped))]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.0}
+    one = said(compose(EVENTS[:1], (0, ", the red disc spins.")))
+    assert caption_scores([one]) == {"dvc_caption_F1": 0.6667, "dvc_joint_F1@0.5": 0.6667}
+
+
+def test_nothing_said_is_nothing_found():
+    assert caption_scores([said(GroundedAnswer())]) == {"dvc_caption_F1": 0.0, "dvc_joint_F1@0.5": 0.0}
+
+
+def test_second_mentions_are_scored_alone_and_against_the_first():
+    twice = GroundedAnswer(((1.0, 3.0),), (Reference(0, (1.0, 2.0)), ", the red disc spins."), True)
+    short = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", EVENTS[:1], ("In ", 0))
+    assert second_mentions([said(twice, short)]) == {"second_F1@0.5": 1.0, "mentions_agree": 0.5}
+    assert second_mentions([said(compose(EVENTS, SAMPLE.answer, "coupled"))]) == {}
+
+
+def test_an_event_is_inner_outer_crossing_or_alone():
+    assert role((2, 4), []) == "alone"
+    assert role((2, 4), [(1, 5)]) == "inner"
+    assert role((1, 5), [(2, 4)]) == "outer"
+    assert role((1, 4), [(3, 6)]) == "crossing"
+
+
+def test_a_rival_captures_what_overlaps_it_more_than_the_asked_event():
+    things = (Thing("red", "disc"), Thing("blue", "disc"))
+    events = (SceneEvent(0, "spins", 2, 20), SceneEvent(1, "spins", 8, 12))
+    scene = Scene("v.mp4", "val", 2.0, 32, 64, things, events)
+    inner = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", (Event(4.0, 6.0),), ("In ", 0))
+    lost, won = (said(GroundedAnswer((span,)), inner) for span in ((1.0, 10.0), (4.0, 6.0)))
+    assert [(d.role, d.found, d.captured) for d in duels([lost, won], [scene])] == [
+        ("inner", False, True), ("inner", True, False)]
+    assert rival_scores([lost, won], [scene]) == {"inner_found": 0.5, "inner_questions": 2, "inner_captured": 0.5}
+
+
+def test_a_world_without_overlaps_has_no_rivals():
+    scene = Scene("v.mp4", "val", 2.0, 32, 64, (Thing("red", "disc"),), (SceneEvent(0, "spins", 2, 6),))
+    alone = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", (Event(1.0, 3.0),), ("In ", 0))
+    assert rival_scores([said(GroundedAnswer(((1.0, 3.0),)), alone)], [scene]) == {}
+
+
+def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.lab.run.CACHE", str(tmp_path / "cache"))
+    for name, nested in (("plain", 0.0), ("nested", 1.0)):
+        make_world(tmp_path / name, WorldConfig(videos=20, nested=nested, events=(2, 2)), workers=1)
+    config = read_config("tiny", [f"data.world={tmp_path}/plain", "evaluation.max_new_tokens=12"])
+    model = as_it_is(config)
+    here, there = examine(model, config, 3), examine(model, config, 3, str(tmp_path / "nested"))
+    assert {"named_F1@0.5", "dvc_caption_F1", "held_out_grounding", "spread"} <= set(here.scores)
+    assert "inner_found" in there.scores and "inner_found" not in here.scores
+    assert {p.sample.task for p in here.predictions} == {"tvg", "gvq", "dvc"}
+    with spending() as spent:
+        write_exam(here, tmp_path, {"more": 1.0})
+    lines = [json.loads(row) for row in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert len(lines) == len(here.predictions) > 4
+    assert json.loads((tmp_path / "metrics.json").read_text()) == here.scores | {"more": 1.0}
+    assert spent["memory_mb"] > 10 and spent["seconds"] >= 0
+    read = reader(config, model.frames, tmp_path / "plain" / "videos")
+    again = held_out(model, [p.sample for p in here.predictions], read)
+    assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread", "read_at_0.5"}
+    assert {f"prefers_{factor}" for factor in ("when", "which", "what", "how")} <= set(here.scores)
+    true = [p.sample for p in here.predictions]
+    jumbled = [replace(sample, id=f"{sample.id}!", answer=(" disc in no the happens left",) * 2) for sample in true]
+    likelier = preferred(model, true, read, lambda sample: [(jumbled[true.index(sample)], "what")])
+    other_way = preferred(model, jumbled, read, lambda sample: [(true[jumbled.index(sample)], "what")])
+    assert likelier == {"prefers_what": 1.0} and other_way == {"prefers_what": 0.0}

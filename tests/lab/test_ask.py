@@ -1,0 +1,174 @@
+"""A checkpoint, a video, a question: the answer, its evidence, and what a reader should know of both."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from d2vlm_lab.data.batch import Clip, encode_prompt
+from d2vlm_lab.data.sample import SampleError
+from d2vlm_lab.data.video import VideoError
+from d2vlm_lab.data.world import WorldConfig
+from d2vlm_lab.data.world import load as load_world
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.ideas.evidence import Event, parse
+from d2vlm_lab.judging.predict import Prediction
+from d2vlm_lab.lab import ask as lab
+from d2vlm_lab.model.decoding import Evidence, Generated, generate
+from d2vlm_lab.settings import override
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "data" / "base" / "small"
+IMPORTED = Path(__file__).parents[1] / "golden" / "checkpoint"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    config = override(WorldConfig(), {"videos": 10})
+    world = load_world(make_world(tmp_path_factory.mktemp("lab") / "world", config, workers=1))
+    return world.video_path(world.truth("train")[0])
+
+
+@pytest.fixture(scope="module")
+def watched(video):
+    return lab.load(BASE).watch(video)
+
+
+def grounded_answer(watched, text="<evi><evi></evi> In <evi> it <spins> & in <evi>.", confirmed=True):
+    """What a trained model would have said, so that evidence has something to be drawn from."""
+    spans = [(2, 5), (8, 12), (2, 5), (8, 12)]
+    curves = [np.where((np.arange(32) >= a) & (np.arange(32) <= b), 0.9, 0.1) for a, b in spans]
+    evidence = tuple(Evidence((a / 2, b / 2), (a, b), curve, 0.9) for (a, b), curve in zip(spans, curves))
+    answer = parse(text, [e.interval for e in evidence])
+    said = Generated(text, answer, evidence, (), confirmed)
+    return lab.Answer(watched, Prediction(watched.sample("when?"), said), "")
+
+
+def test_an_answer_is_what_the_model_generates_for_the_question(watched):
+    answer = watched.ask("what happens here?")
+    model = watched.lab.model
+    prompt = encode_prompt("what happens here?", (), watched.clip, model.tokenizer, model.prompt)
+    assert answer.written == generate(model, [watched.clip], [[prompt]])[0].text
+    assert answer.question == "what happens here?"
+
+
+def test_a_video_is_read_at_the_rate_of_the_checkpoint_or_at_a_given_one(video):
+    assert np.allclose(np.diff(lab.load(BASE).watch(video).timestamps), 0.5)
+    assert np.allclose(np.diff(lab.load(BASE, fps=1).watch(video).timestamps), 1.0)
+    assert len(lab.load(BASE, max_frames=7).watch(video).timestamps) == 7
+
+
+def test_a_checkpoint_inside_a_run_is_asked_at_the_rate_of_that_run(tmp_path):
+    shutil.copytree(BASE, tmp_path / "model")
+    (tmp_path / "config.json").write_text('{"data": {"fps": 4.0}}')
+    assert lab.load(tmp_path / "model").fps == 4.0
+
+
+def test_text_intervals_references_and_curves_of_an_answer_agree(watched):
+    answer = grounded_answer(watched)
+    assert answer.text == "1.0 - 2.5 4.0 - 6.0 </evi> In 1.0 - 2.5 it <spins> & in 4.0 - 6.0."
+    assert answer.intervals == [(1.0, 2.5), (4.0, 6.0)]
+    assert [reference.event for reference in answer.references] == [0, 1]
+    assert answer.similarity.shape == (4, 32)
+    assert answer.pieces == ["In ", (1.0, 2.5), " it <spins> & in ", (4.0, 6.0), "."]
+
+
+def test_times_that_are_spelled_out_are_evidence_too(watched):
+    answer = grounded_answer(watched, "It happens in 3.0 - 4.5, then in 7 - 8.")
+    assert answer.pieces == ["It happens in ", (3.0, 4.5), ", then in ", (7.0, 8.0), "."]
+    assert answer.intervals == [(3.0, 4.5), (7.0, 8.0)]
+
+
+def test_the_page_holds_the_video_escapes_text_and_plays_an_interval_to_the_end_of_its_last_frame(watched):
+    page = grounded_answer(watched)._repr_html_()
+    assert "data:video/mp4;base64," in page
+    assert "it &lt;spins&gt; &amp; in" in page and "<spins>" not in page
+    assert "v.currentTime=1.000" in page and "end=3.000" in page
+    assert str(watched.lab) in page
+
+
+def test_a_large_video_is_referred_to_instead_of_carried(watched, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.lab.show.player.INSIDE", 100)
+    page = grounded_answer(watched)._repr_html_()
+    assert "base64,AAAA" not in page and watched.path.name in page
+
+
+def test_the_figure_shows_the_truth_beside_the_answer(watched):
+    figure = grounded_answer(watched).figure(truth=[Event(1.0, 3.0, "the red disc spins")])
+    assert isinstance(figure, Figure)
+    words = " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    assert "the red disc spins" in words
+
+
+def test_the_figure_has_the_curve_of_every_event_once_in_the_colour_of_its_button(watched):
+    answer = grounded_answer(watched)
+    curves = [patch for patch in answer.figure().axes[1].patches if not patch.get_fill()]
+    assert np.allclose([curve.get_data().values for curve in curves], answer.similarity[:2])
+    buttons = re.findall(r"<button style=[^>]*background:(#\w+)", answer._repr_html_())
+    assert buttons == [to_hex(curve.get_edgecolor()).upper() for curve in curves]
+
+
+def test_words_that_a_world_checkpoint_has_never_seen_are_named(watched):
+    assert "elephant" in watched.ask("when does the red elephant spin?").note
+    assert "When" in watched.lab.unknown_words("When does the red disc spin?")
+    assert watched.lab.unknown_words("when does the red disc spin? in <evi>? (A) 12.5") == []
+
+
+def test_a_checkpoint_says_what_to_expect_of_it(watched):
+    assert "Never taught to ground" in str(watched.lab)
+    assert "mean nothing" in watched.ask("what happens here?").note
+    model = lab.load(BASE).model
+    model.grounded = True
+    taught = lab.Lab(model, "x", 2.0, 8)
+    assert "synthetic world alone" in str(taught) and "interleaved" in str(taught)
+
+
+def test_an_imported_checkpoint_watches_and_answers(video):
+    watched = lab.load(IMPORTED).watch(video)
+    assert watched.lab.fps == 1.0 and not watched.lab.world_only
+    answer = watched.ask("what happens in <evi>?", intervals=[(1.0, 2.0)], decoding=lab.Decoding(4))
+    assert "any video" in str(watched.lab) and answer.note == "Cut off at the limit of new tokens."
+    assert len(answer.similarity) == answer.written.count("<evi>")
+
+
+def test_options_are_listed_behind_the_question(watched):
+    sample = watched.sample("what spins?", ["the disc", "the square"])
+    assert sample.question == "what spins? (A) the disc (B) the square"
+
+
+def test_asking_twice_is_asking_the_same(watched):
+    first, second = (watched.ask("what happens here?") for _ in range(2))
+    assert first.written == second.written
+    assert isinstance(watched.clip, Clip) and torch.isfinite(watched.clip.features).all()
+
+
+@pytest.mark.parametrize("path, reason", [("nowhere", "no such folder"), (ROOT / "tests", "neither a checkpoint")])
+def test_a_folder_without_a_checkpoint_is_an_error_that_says_so(path, reason):
+    with pytest.raises(LabError, match=reason):
+        lab.load(path)
+
+
+def test_the_folder_of_a_run_leads_to_the_model_inside_it(tmp_path):
+    shutil.copytree(BASE, tmp_path / "model")
+    with pytest.raises(LabError, match="did you mean .*model"):
+        lab.load(tmp_path)
+
+
+def test_a_missing_or_broken_video_and_a_wrong_question_are_errors(watched, tmp_path):
+    with pytest.raises(VideoError, match="no such video"):
+        watched.lab.watch(tmp_path / "none.mp4")
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(VideoError, match="not a video"):
+        watched.lab.watch(tmp_path / "text.mp4")
+    with pytest.raises(LabError, match="empty"):
+        watched.ask("  ")
+    with pytest.raises(SampleError, match="1 <evi> but there are 0"):
+        watched.ask("what happens in <evi>?")
+    with pytest.raises(SampleError, match="after the video's end"):
+        watched.ask("what happens in <evi>?", intervals=[(3.0, 99.0)])

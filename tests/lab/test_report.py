@@ -1,0 +1,260 @@
+"""The report: arithmetic worked by hand, links that lead somewhere, failures that are told, nothing that is run."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.lab.report import (
+    Tables,
+    conclusion,
+    draw_comparison,
+    draw_differences,
+    draw_side_by_side,
+    find_tables,
+    make_tables,
+    read_results,
+    read_tables,
+    told,
+    variants_table,
+    write_report,
+)
+from d2vlm_lab.lab.report.examples import disagreements
+
+F1 = "named_F1@0.5"
+# Three seeds of two variants; the differences on the same seed are .1, .2 and .3.
+SCORES = {"full": [0.5, 0.6, 0.7], "without": [0.4, 0.4, 0.4]}
+T2 = 4.302652729749464  # Student's t, 97.5 %, two degrees of freedom
+
+
+def write(folder: Path, name: str, value) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(line) + "\n" for line in value) if isinstance(value, list) else json.dumps(value)
+    (folder / name).write_text(text)
+
+
+def notebook(folder: Path, says: str) -> None:
+    cell = nbformat.v4.new_code_cell("print('seen')", outputs=[nbformat.v4.new_output("stream", text=says)])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "notebook.ipynb")
+
+
+def line(sample: str, overlap: float, interval, task="tvg") -> dict:
+    return {"sample": sample, "task": task, "video": "v.mp4", "duration": 16.0, "question": "when <does> it spin?",
+            "truth": "It happens in [..].", "events": [[2.0, 4.0]], "answer": f"It happens in {interval}.",
+            "intervals": [interval], "F1@0.5": float(overlap >= 0.5), "mIoU": overlap}
+
+
+def study(folder: Path, scores=SCORES, failed=(), **changes) -> Path:
+    """A study's folder as the runner leaves it."""
+    runs = []
+    for variant, values in scores.items():
+        for seed, value in enumerate(values):
+            run = f"{variant}{seed}".ljust(12, "x")
+            place, broken = folder / run, (variant, seed) in failed
+            write(place, "state.json", {"status": "failed", "error": "cell 3: <no> disk"} if broken else
+                  {"status": "done", "seconds": 60.0 + seed})
+            notebook(place, f"{variant} {seed}")
+            if not broken:
+                write(place, "metrics.json", {F1: value, "cpu_seconds": 10.0 * (seed + 1), "memory_mb": 500.0,
+                                              "note": "text"})
+                write(place, "environment.json", {"python": "3.11", "host": "here", "commit": "abc"})
+                write(place, "history.jsonl", [{"step": s, "loss_answer": 1 / s, f"eval_{F1}": value} for s in (1, 2)])
+                write(place, "predictions.jsonl", [line("same", 1.0, [2.0, 4.0]), line("other", value, [2.0, 9.0])])
+            runs.append({"id": run, "variant": variant, "seed": seed, "folder": run})
+    tree = {"name": folder.name, "question": "Does <it> work?", "hypothesis": "Yes & no.", "notebook": "n.ipynb",
+            "preset": "tiny", "variants": {name: {"method.semantics": "off"} for name in scores},
+            "reference": "without", "metrics": [F1], "seeds": [0, 1, 2], "base": {"training.steps": 3},
+            "profiles": {"quick": {"base": {}}},
+            "paper": [{"metric": F1, "variant": "full", "value": 39.5, "source": "ICCV 2025, objective, G-F1, %"}],
+            "shared": {}, "profile": "quick", "runs": runs, "shared_runs": []}
+    write(folder, "study.json", tree | changes)
+    return folder
+
+
+def tables_of(folder: Path) -> Tables:
+    return make_tables(read_results(folder))
+
+
+def test_means_and_their_intervals_are_those_worked_by_hand(tmp_path):
+    means = tables_of(study(tmp_path / "s")).means.set_index("variant")
+    half = T2 * 0.1 / np.sqrt(3)  # the standard deviation of .5, .6, .7 is .1
+    assert means.loc["full", ["n", "mean"]].tolist() == [3, pytest.approx(0.6)]
+    assert means.loc["full", ["low", "high"]].tolist() == pytest.approx([0.6 - half, 0.6 + half])
+    assert means.loc["without", ["low", "high"]].tolist() == pytest.approx([0.4, 0.4])
+    assert means.loc["full", "seeds"] == "0 1 2"
+
+
+def test_differences_are_taken_on_the_same_seed(tmp_path):
+    difference = tables_of(study(tmp_path / "s", failed=[("without", 1)])).differences.iloc[0]
+    half = 12.706204736432095 * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)
+    assert (difference.variant, difference.reference, difference.n, difference.seeds) == ("full", "without", 2, "0 2")
+    assert [difference["mean"], difference.low, difference.high] == pytest.approx([0.2, 0.2 - half, 0.2 + half])
+
+
+def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_report_says_so(tmp_path):
+    scores = {"full": [0.8, 0.9], "without": [0.4, 0.4], "half": [0.6, 0.8]}
+    tables = tables_of(study(tmp_path / "s", scores, against={"half": "full"}))
+    assert tables.differences.set_index("variant")["mean"].to_dict() == pytest.approx({"full": 0.45, "half": -0.15})
+    assert "half against full (-0.150; " in conclusion(tables, F1) and "above: full" not in conclusion(tables, F1)
+    page = write_report(tmp_path / "s", tmp_path / "out", tmp_path / "none")
+    ax, = draw_differences(tables, [F1]).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["full", "half against full"]
+    assert [round(line.get_xdata()[0], 3) for line in ax.lines if line.get_marker() == "D"] == [0.45, -0.15]
+    assert "| half against full | -0.150" in (page.parent / "README.md").read_text()
+    assert "half against full" in page.read_text()
+
+
+def test_of_many_variants_that_cannot_be_told_apart_only_the_names_and_the_range_are_said(tmp_path):
+    scores = {"without": [0.4, 0.5]} | {f"v{k}": [0.4 + k / 100, 0.5 - k / 50] for k in range(1, 10)}
+    said = conclusion(tables_of(study(tmp_path / "s", scores)), F1)
+    assert said.endswith("not told apart: v1, v2, v3, v4, v5, v6, v7, v8, v9 (-0.045 to -0.005).")
+
+
+@pytest.mark.parametrize(("scores", "said"), [
+    ({"full": [0.5, 0.51, 0.52], "without": [0.4, 0.4, 0.4]}, "above: full (+0.110; +0.085 to +0.135)"),
+    ({"full": [0.3, 0.31, 0.32], "without": [0.4, 0.4, 0.4]}, "below: full (-0.090; -0.115 to -0.065)"),
+    (SCORES, "not told apart: full (+0.200; -0.048 to +0.448)"),
+    ({"full": [0.9], "without": [0.1]}, "full +0.800. This is one seed: a demonstration"),
+    ({"full": [0.9]}, "nothing to compare with without yet")])
+def test_the_sentence_says_what_the_interval_says(tmp_path, scores, said):
+    assert said in conclusion(tables_of(study(tmp_path / "s", scores)), F1)
+
+
+def test_one_seed_has_no_interval_and_is_called_a_demonstration(tmp_path):
+    page = write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), committed=tmp_path / "none")
+    means = pd.read_csv(page.parent / "means.csv")
+    assert means.low.isna().all() and set(means.interval) == {"one seed: a demonstration"}
+    assert "One seed: a demonstration" in page.read_text() and "±" not in page.read_text()
+
+
+def test_every_number_leads_to_the_notebook_that_made_it(tmp_path):
+    page = write_report(study(tmp_path / "s"), committed=tmp_path / "none")
+    text = page.read_text()
+    cells = re.findall(r'<a href="(runs/[^"]+)">([^<]+)</a>', text)
+    assert {number for _, number in cells} >= {"0.500", "0.600", "0.700", "0.400", "+0.100", "+0.200", "+0.300"}
+    for target, number in cells:
+        seen = (page.parent / target).read_text()
+        variant, seed = re.fullmatch(r"runs/(\w+)-seed(\d)-.*", target).groups()
+        assert f"{variant} {seed}" in seen  # what its cell had printed
+        if number.startswith("0."):
+            assert SCORES[variant][int(seed)] == pytest.approx(float(number))
+
+
+def test_a_page_needs_no_other_file_and_quotes_what_it_is_given(tmp_path):
+    text = write_report(study(tmp_path / "s"), committed=tmp_path / "none").read_text()
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', text) and "<script" not in text
+    assert "Does &lt;it&gt; work?" in text and "when &lt;does&gt; it spin?" in text
+
+
+def test_failed_points_are_told_with_their_error_and_the_others_counted(tmp_path):
+    page = write_report(study(tmp_path / "s", failed=[("full", 2)]), committed=tmp_path / "none")
+    text = page.read_text()
+    assert "cell 3: &lt;no&gt; disk" in text and "runs/full-seed2-full2xxxxxxx.html" in text
+    assert pd.read_csv(page.parent / "means.csv").set_index("variant").loc["full", "n"] == 2
+    assert "5 of 6 runs finished" in (page.parents[1] / "index.html").read_text()
+
+
+def test_a_study_of_which_nothing_has_finished_still_has_a_page(tmp_path):
+    folder = study(tmp_path / "s", {"full": [0.1], "without": [0.1]}, failed=[("full", 0), ("without", 0)])
+    assert "No run has finished yet." in write_report(folder, committed=tmp_path / "none").read_text()
+
+
+def test_the_tidy_table_is_the_same_in_both_formats_and_read_back(tmp_path):
+    folder = study(tmp_path / "s")
+    out = write_report(folder, tmp_path / "out", tmp_path / "none").parent
+    csv, parquet = pd.read_csv(out / "runs.csv", dtype={"run": str}), pd.read_parquet(out / "runs.parquet")
+    pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+    assert len(csv) == 6 * 3  # three numbers of each run; what is not a number is left out
+    again = read_tables(out)
+    pd.testing.assert_frame_equal(again.differences, tables_of(folder).differences, check_dtype=False)
+    assert read_tables(tmp_path / "nowhere") is None
+
+
+def test_the_same_files_give_the_same_report(tmp_path):
+    first, second = (write_report(study(tmp_path / "s"), tmp_path / out, tmp_path / "none") for out in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_pages_of_runs_that_no_longer_count_are_removed(tmp_path):
+    write_report(study(tmp_path / "s"), tmp_path / "out", tmp_path / "none")
+    page = write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), tmp_path / "out", tmp_path / "none")
+    assert sorted(path.name for path in (page.parent / "runs").iterdir()) == [
+        "full-seed0-full0xxxxxxx.html", "without-seed0-without0xxxx.html"]
+
+
+def test_a_demonstration_is_shown_beside_what_was_found_with_more_seeds(tmp_path):
+    write_report(study(tmp_path / "s"), tmp_path / "kept", tmp_path / "none")
+    quick = write_report(study(tmp_path / "s", {"full": [0.9], "without": [0.9]}), committed=tmp_path / "kept")
+    text = quick.read_text()
+    assert "Found before, with 3 seeds" in text and "0.600 ± 0.248" in text
+    where = re.search(r'<a href="([^"]+)">the report that is kept', text).group(1)
+    assert (quick.parent / where).resolve() == (tmp_path / "kept" / "s" / "README.md").resolve()
+
+
+def test_a_readme_beside_the_page_has_the_same_numbers_the_runs_and_figures_that_are_there(tmp_path):
+    folder = write_report(study(tmp_path / "s"), tmp_path / "out", tmp_path / "none").parent
+    text = (folder / "README.md").read_text()
+    assert "| full | 0.600 ± 0.248 |" in text and "| full | +0.200, -0.048 to +0.448 |" in text
+    assert "`without2xxxx`" in text and "Does <it> work?" in text
+    figures = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert figures and all((folder / name).is_file() for name in figures)
+
+
+def test_the_paper_has_an_axis_of_its_own_and_only_where_it_says_something(tmp_path):
+    tables = tables_of(study(tmp_path / "s"))
+    ours, theirs = draw_comparison(tables, F1).axes
+    assert theirs.lines[0].get_xdata().tolist() == [39.5] and ours.get_xlim()[1] < 1
+    assert ours.get_xlabel() == "named events: F1 at overlap 0.5" and theirs.get_xlabel() == "G-F1, %"
+    tables.study["paper"] = []
+    assert isinstance(alone := draw_comparison(tables, F1), Figure) and len(alone.axes) == 1
+
+
+def test_a_page_without_results_says_so_and_one_with_them_draws_what_is_there(tmp_path):
+    assert "There are no results of `s` yet" in told(None, [F1], "s") and "`d2vlm-lab ablate s`" in told(None, [], "s")
+    assert draw_side_by_side(None, [F1]).data.startswith("*No results yet")
+    assert draw_comparison(None, F1).data.startswith("*No results yet")
+    assert draw_differences(None, [F1]).data.startswith("*No results yet")
+    tables = tables_of(study(tmp_path / "s"))
+    assert told(tables, [F1, "missing"], "s") == conclusion(tables, F1)
+    assert len(draw_side_by_side(tables, [F1, "missing"]).axes) == 1
+
+
+def test_a_page_reads_the_first_folder_that_has_the_study_and_shows_every_setting_in_full(tmp_path):
+    write_report(study(tmp_path / "s"), tmp_path / "second", tmp_path / "none")
+    assert find_tables("s", [tmp_path / "first"]) is None
+    assert find_tables("s", [tmp_path / "first", tmp_path / "second"]).seeds == [0, 1, 2]
+    write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), tmp_path / "first", tmp_path / "none")
+    assert find_tables("s", [tmp_path / "first", tmp_path / "second"]).seeds == [0]
+    table = variants_table({"base": {}, "long": {"method.style": "digits", "training.steps": 123456}})
+    assert table.endswith("| base | as it is |\n| long | `method.style=digits`, `training.steps=123456` |")
+    assert variants_table({"asked": {"parts.start": "@sft"}}).endswith("a checkpoint that several variants start from.")
+
+
+def test_examples_are_the_questions_on_which_variants_differ_most(tmp_path):
+    found = disagreements(read_results(study(tmp_path / "s")))
+    assert [example.asked["sample"] for example in found] == ["other"]
+    assert {name: answer["mIoU"] for name, answer in found[0].answers.items()} == {"full": 0.5, "without": 0.4}
+
+
+def test_the_command_finds_a_folder_and_refuses_what_is_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = study(tmp_path / "runs" / "ablations" / "s")
+    assert main(["report", str(folder), "--out", "pages"]) == 0
+    assert main(["report", "s"]) == 0 and main(["report"]) == 0
+    assert (tmp_path / "pages" / "index.html").is_file() and "report: " in capsys.readouterr().out
+    assert main(["report", "nothing"]) == 2
+    assert "d2vlm-lab ablate nothing" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    folder = study(tmp_path / "s")
+    (folder / "full0xxxxxxx" / "metrics.json").write_text("{")
+    with pytest.raises(LabError, match=r"metrics\.json: not JSON"):
+        read_results(folder)

@@ -1,0 +1,137 @@
+"""The page of answers: worst first, complete in itself, every time in the colour of its bar."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from benchmark_files import save
+from golden_metrics import GOLDEN, perfect
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.data.video import write_frames
+from d2vlm_lab.ideas.evidence import Event
+from d2vlm_lab.lab.plots.answers import event_color
+from d2vlm_lab.lab.show import cards as show
+from d2vlm_lab.lab.show.page import answer, lanes, said, text_pieces
+
+CURVE = [0.1, 0.1, 0.9, 1.0, 0.8, 0.1, 0.1, 0.1]
+
+
+def evidence(*curves):
+    return [{"interval": [2.0, 4.0], "confidence": 0.9, "curve": list(curve)} for curve in curves]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What `evaluate` leaves: answers, and a note of settings and videos."""
+    (tmp_path / "videos").mkdir()
+    moving = np.stack([np.full((48, 64, 3), 25 * k, np.uint8) for k in range(8)])
+    write_frames(tmp_path / "videos" / "v.mp4", moving, 1.0)
+    records = [
+        {**perfect("tvg", 0), "video": "v.mp4", "tgt": [2.0, 4.0], "shown": [0.0, 7.0], "q": "when?",
+         "a": "2.0 - 4.0 </evi> It happens in 2.0 - 4.0.", "evidence": evidence(CURVE, CURVE)},
+        {**perfect("tvg", 1), "video": "v.mp4", "tgt": [2.0, 4.0], "shown": [0.0, 7.0], "q": "<script>when?",
+         "a": "6.0 - 7.0 </evi> It happens in 6.0 - 7.0.", "evidence": evidence(CURVE, CURVE)},
+        {**perfect("tvg", 2), "video": "gone.mp4", "tgt": [2.0, 4.0], "a": "", "error": "gone.mp4: no such video file"},
+        {**perfect("tal", 3), "video": "../../etc/passwd", "a": "nothing"}]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "answers_0_of_1.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    save(out / "run.json", {"videos": str(tmp_path / "videos"), "benchmark": "world", "annotations_sha256": "abc123",
+                            "method": {"salience": "peak_share", "salience_value": None}})
+    return out
+
+
+class Links(HTMLParser):
+    """What a page refers to, and which elements it leaves open."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("img", "meta", "br", "polygon", "polyline", "path", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+
+def test_the_page_goes_from_the_worst_to_the_best_and_needs_no_other_file(folder, tmp_path, capsys):
+    assert main(["show", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "4 of 4 answers" in capsys.readouterr().out
+    scores = [float(score) for score in re.findall(r"<header><b>([\d.]+)</b>", text)]
+    assert scores == [0, 0, 0, 1]
+    page = Links(text)
+    assert page.open == [] and page.found and all(link.startswith("data:image/jpeg;base64,") for link in page.found)
+    assert "abc123" in text and "<script>" not in text and "gone.mp4: no such video file" in text
+
+
+def test_equally_bad_answers_take_turns_between_tasks(folder):
+    cards, _ = show.read_cards(folder)
+    assert [card.task for card in cards] == ["tal", "tvg", "tvg", "tvg"] and cards[-1].id == "0"
+
+
+def test_frames_come_from_the_moment_and_a_path_out_of_the_folder_is_not_followed(folder, tmp_path):
+    cards = {card.id: card for card in show.read_cards(folder)[0]}
+    seen = show.with_frames(cards["0"], tmp_path / "videos").frames
+    assert seen[0][0] >= 1.0 and seen[-1][0] <= 5.0 and len(seen) >= 3
+    assert show.moment(cards["0"]) == (1.5, 4.5)
+    assert show.with_frames(cards["3"], tmp_path / "videos") == cards["3"]
+    assert "no such video" in show.with_frames(cards["2"], tmp_path / "videos").error
+
+
+def test_curves_have_the_threshold_that_read_the_interval_off_them(folder):
+    card = {card.id: card for card in show.read_cards(folder)[0]}["0"]
+    assert card.curves == (tuple(CURVE),) and card.thresholds == (0.6,)
+    drawn = answer(card)
+    assert drawn.count("<polyline") == 1 and "stroke-dasharray" in drawn
+
+
+def test_one_task_may_be_chosen_and_an_unknown_one_is_an_error(folder, tmp_path, capsys):
+    out = tmp_path / "tal.html"
+    assert main(["show", str(folder), "--task", "tal", "--out", str(out)]) == 0
+    assert out.read_text().count('class="answer"') == 1
+    assert main(["show", str(folder), "--task", "tvx"]) == 2
+    assert "there are tal, tvg" in capsys.readouterr().err
+    assert main(["show", str(folder), "--videos", str(tmp_path / "no")]) == 2
+
+
+@pytest.mark.parametrize("place", ["etbench/pred_evi", "charades/pred", "youcook2/pred", "videomme/pred/etbench_0.json",
+                                   "mvbench/pred/moving_count.json"])
+def test_predictions_of_every_benchmark_make_a_page(place, tmp_path, capsys):
+    assert main(["show", str(GOLDEN / place), "--out", str(tmp_path / "page.html"), "--limit", "20"]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert text.count('class="answer"') == 20 and Links(text).open == []
+
+
+def test_the_second_mention_of_an_event_has_the_colour_of_the_first():
+    text = "1.0 - 2.0 5 - 6 </evi> first 1.0 - 2.0, then 5 - 6."
+    timed = [piece for piece in text_pieces(text) if isinstance(piece, tuple)]
+    assert [piece[1:] for piece in timed] == [((1, 2), 0), ((5, 6), 1), ((1, 2), 0), ((5, 6), 1)]
+    assert "".join(piece if isinstance(piece, str) else piece[0] for piece in text_pieces(text)) == text
+    colors = re.findall(r"background:(#\w+)", said(text))
+    assert colors == [event_color(0), event_color(1)] * 2
+
+
+def test_intervals_that_overlap_are_drawn_in_lanes_of_their_own():
+    assert lanes([(0, 4), (3, 5), (6, 7), (3, 3)]) == [0, 1, 0, 2] and lanes([]) == []
+
+
+@pytest.mark.parametrize("target, right", [
+    ([1, 2], [(1, 2)]), ([[1, 2], [3, 4]], [(1, 2), (3, 4)]), ([[[1, 2]], [[3, 4], [5, 6]]], [(1, 2), (3, 4), (5, 6)]),
+    ([], [])])
+def test_the_truth_is_read_in_each_of_its_shapes(target, right):
+    assert [event.interval for event in show.true_events({"tgt": target})] == right
+
+
+def test_a_right_option_that_is_an_interval_is_on_the_time_line():
+    record = {"task": "eca", "o": [[1.0, 2.0], [3.0, 4.0]], "p": 1, "src": [1.0, 2.0, 3.0, 4.0], "a": "(A)"}
+    assert show.true_events(record) == (Event(3.0, 4.0),)
+    assert show._asked(record) == () and show._asked({"src": [1.0, 2.0]}) == ((1.0, 2.0),)

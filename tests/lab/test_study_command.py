@@ -1,0 +1,218 @@
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import pytest
+from studies import WRITE, alive, folder_of, plan_of, small_world, write_study
+
+from d2vlm_lab.cli import main
+
+LAB = [sys.executable, "-m", "d2vlm_lab.cli", "ablate"]
+BOOK = ("import os, pathlib\nwith open(pathlib.Path(out).parent / 'ends', 'a') as book:\n"
+        "    book.write(f\"{settings['method.semantics']}-{settings['seed']} \")")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return small_world(tmp_path_factory.mktemp("data"))
+
+
+def command(path, *words) -> list[str]:
+    return [*LAB, str(path), "--out", str(path.parent / "out"), *words]
+
+
+def ablate(path, *words) -> subprocess.CompletedProcess:
+    return subprocess.run(command(path, *words), cwd=path.parent, capture_output=True, text=True, timeout=300)
+
+
+def wait_for(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def heed_interrupts():
+    """Whoever runs these tests in the background may have told them to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def processes(path, status: str) -> list[int]:
+    states = [json.loads(file.read_text()) for file in (path.parent / "out" / "tried").glob("*/state.json")]
+    return [state["process"] for state in states if state["status"] == status]
+
+
+def ends(path) -> list[str]:
+    return sorted((path.parent / "out" / "tried" / "ends").read_text().split())
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path, world, capsys):
+    path = write_study(tmp_path, world=world, profiles={"quick": {"minutes": 4}})
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("tried, quick: 0 done, 2 to do now, 4 min of work\n")
+    assert printed.count("to do ") == 3 and "never run" in printed and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words, part", [
+    (["--only", "withuot"], "did you mean 'without'?"), (["--profile", "ful"], "no profile 'ful'"),
+    (["--on", "udp://x", "--limit", "1"], "give tcp://host:port"), (["--limit", "0"], "at least 1"),
+    (["--on", "tcp://127.0.0.1:9", "--limit", "1"], "no Dask scheduler answers at tcp://127.0.0.1:9")])
+@pytest.mark.filterwarnings("ignore")
+def test_a_wrong_command_is_one_line_and_exit_code_two(tmp_path, world, capsys, words, part, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.lab.study.executors.PATIENCE", 0.2)
+    path = write_study(tmp_path, world=world, profiles={"full": {}})
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *words]) == 2
+    assert part in capsys.readouterr().err
+
+
+@pytest.mark.skipif(bool(find_spec("dask_jobqueue")), reason="dask-jobqueue is installed")
+def test_slurm_without_dask_jobqueue_says_what_to_install(tmp_path, world, capsys):
+    path = write_study(tmp_path, world=world)
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), "--on", "slurm"]) == 2
+    assert "pip install 'd2vlm_lab[slurm]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_from_the_file_to_the_end_and_again_for_nothing(tmp_path):
+    bad = "if settings['method.semantics'] == 'off' and not os.path.exists('mended'):\n    raise ValueError('no')"
+    path = write_study(tmp_path, "import os\n" + bad, WRITE, world=tmp_path / "new-world",
+                       base={"data.world_settings": ["videos=10"]})
+    first = ablate(path)
+    assert first.returncode == 1 and "making the world" in first.stdout
+    assert "failed: without, seed 0: cell 3: ValueError: no" in first.stdout
+    assert "0 running, 1 done, 1 failed, 0 waiting" in first.stdout
+    (tmp_path / "mended").touch()
+    second = ablate(path)
+    assert second.returncode == 0 and second.stdout.startswith("tried: 1 done, 1 to do now")
+    third = ablate(path)
+    assert third.returncode == 0 and third.stdout.startswith("tried: 2 done, 0 to do now")
+    index = json.loads((tmp_path / "out" / "tried" / "study.json").read_text())
+    assert [run["variant"] for run in index["runs"]] == ["full", "without"] and index["question"]
+    assert {run["id"] for run in index["runs"]} == {job.record["id"] for job in plan_of(path)}
+    forced = ablate(path, "--force", "--only", "full")
+    assert forced.returncode == 0 and "forced" in forced.stdout and "1 running" not in forced.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_runner_that_is_killed_leaves_no_process_and_the_same_command_completes_the_rest(tmp_path, world, how):
+    wait = "import time\nif not (pathlib.Path(out).parent / 'go').exists():\n    time.sleep(60 * settings['seed'])"
+    path = write_study(tmp_path, "import pathlib", wait, BOOK, WRITE, world=world, seeds=[0, 1])
+    runner = subprocess.Popen(command(path, "--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL,
+                              preexec_fn=heed_interrupts)
+    wait_for(lambda: len(processes(path, "done")) == len(processes(path, "running")) == 2)
+    pids = processes(path, "running")
+    runner.send_signal(how)
+    assert runner.wait(30) == (130 if how == signal.SIGINT else -how)
+    wait_for(lambda: not any(map(alive, pids)), 10)
+    (tmp_path / "out" / "tried" / "go").touch()
+    rest = ablate(path)
+    assert rest.returncode == 0 and rest.stdout.startswith("tried: 2 done, 2 to do now"), rest.stdout
+    assert ends(path) == ["layer-0", "layer-1", "off-0", "off-1"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_disk_that_is_full_fails_what_it_hits_and_the_same_command_completes_the_rest(tmp_path, world):
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("no disk of its own can be made here")
+    fill = ("import pathlib\nif settings['method.semantics'] == 'off' and not pathlib.Path('room').exists():\n"
+            "    with open(pathlib.Path(out).parent / 'rubbish', 'wb', buffering=0) as f:\n"
+            "        while f.write(b'x' * 4096):\n            pass")
+    path = write_study(tmp_path, WRITE, fill, WRITE, world=world)
+    script = ("mount -t tmpfs -o size=3m tmpfs out && {0} --jobs 1; echo exit $?; rm out/tried/rubbish; touch room; "
+              "{0} --jobs 1; echo exit $?").format(" ".join(command(path)))
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    first, second = done.stdout.split("exit 1")
+    assert "failed: without, seed 0" in first and "space left" in first and "1 done, 1 failed" in first, done.stdout
+    assert "exit 0" in second and "tried: 1 done, 1 to do now" in second, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_shared_work_is_made_once_even_when_two_commands_want_it_at_the_same_moment(tmp_path, world):
+    cell = ("from d2vlm_lab.config import from_flat\nfrom d2vlm_lab.lab.run import start\n"
+            "assert start(from_flat(settings)).grounded, 'it starts where the shared training ended'")
+    path = write_study(tmp_path, cell, BOOK, WRITE, world=world, base={"parts.start": "@sft"},
+                       shared={"sft": {"overrides": {"training.steps": 2, "training.eval_every": 100,
+                                                     "evaluation.samples": 1, "data.world": str(world)}}})
+    two = [subprocess.Popen(command(path), cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [runner.communicate(timeout=300)[0] for runner in two]
+    assert [runner.returncode for runner in two] == [0, 0], printed
+    assert ends(path) == ["layer-0", "off-0"]
+    made = plan_of(path)[0]
+    assert made.shared and made.done and json.loads((made.folder / "state.json").read_text())["attempts"] == 1
+    history = (made.folder / "history.jsonl").read_text().splitlines()
+    assert sum("train_runtime" in line for line in history) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_on_a_dask_cluster_that_loses_a_worker_every_run_ends_exactly_once(tmp_path, world):
+    slow = "import time\ntime.sleep(3)"
+    path = write_study(tmp_path, slow, BOOK, WRITE, world=world, seeds=[0, 1, 2, 3])
+    port = free_port()
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", str(port), "--no-dashboard"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1",
+              "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / "dask")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    cluster = [subprocess.Popen(line, cwd=tmp_path, **quiet) for line in (dask, worker, worker)]
+    try:
+        wait_for(lambda: listening(port))
+        runner = subprocess.Popen(command(path, "--on", f"tcp://127.0.0.1:{port}"), cwd=tmp_path, text=True,
+                                  stdout=subprocess.PIPE)
+        wait_for(lambda: len(processes(path, "done")) >= 2 and len(processes(path, "running")) == 2)
+        cluster[2].kill()
+        printed = runner.communicate(timeout=400)[0]
+    finally:
+        for process in cluster:
+            process.kill()
+            process.wait()
+    assert runner.returncode == 0, printed
+    assert ends(path) == sorted(f"{kind}-{seed}" for kind in ("layer", "off") for seed in range(4)), "once each"
+    assert printed.count("\ndone ") == 8 and "(attempt 2)" in printed
+    states = [json.loads((job.folder / "state.json").read_text()) for job in plan_of(path)]
+    assert [state["status"] for state in states] == ["done"] * 8
+    assert sorted(state["attempts"] for state in states) == [1] * 7 + [2]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_slurm_job_is_a_worker(tmp_path, world, monkeypatch):
+    """With commands in the place of Slurm's that start the job's script on this machine."""
+    pytest.importorskip("dask_jobqueue")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "sbatch").write_text("#!/bin/sh\nsh \"$@\" >/dev/null 2>&1 &\necho Submitted batch job $!\n")
+    (tools / "scancel").write_text("#!/bin/sh\nkill \"$@\"\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    settings = tmp_path / "config"
+    settings.mkdir()
+    (settings / "jobqueue.yaml").write_text(
+        "jobqueue:\n  slurm: {cores: 1, processes: 1, memory: 4GB, interface: lo}\n")
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("DASK_CONFIG", str(settings))
+    path = write_study(tmp_path, BOOK, WRITE, world=world)
+    done = ablate(path, "--on", "slurm", "--jobs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ends(path) == ["layer-0", "off-0"] and folder_of(path, "full, seed 0").exists()

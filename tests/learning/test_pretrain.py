@@ -1,0 +1,108 @@
+"""The base: what it is taught is true, it never sees an interval, and its recipe gives it back."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.data.world import load as load_world
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, told_without_times
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
+from d2vlm_lab.learning.pretrain import Recipe, pretrain
+from d2vlm_lab.model.checkpoint import load
+from d2vlm_lab.model.towers.tiny import TinyFrames
+from d2vlm_lab.settings import from_dict
+
+SCENE = Scene("v.mp4", "train", 2.0, 32, 64, (Thing("red", "disc"), Thing("blue", "square")),
+              (SceneEvent(0, "spins", 4, 9), SceneEvent(1, "blinks", 15, 20), SceneEvent(0, "moves left", 24, 30)))
+
+
+def taught(window, told=(), n=500):
+    rng = np.random.default_rng(0)
+    asked = lessons(SCENE, window, told, rng)
+    return {(question, answer) for _, (_, question, answer) in zip(range(n), asked)}
+
+
+def test_lessons_about_the_whole_video_are_true():
+    pairs = taught((0, 31))
+    assert (ALL, "the red disc spins, then the blue square blinks, then the red disc moves left.") in pairs
+    assert ("what does the red disc do?", "it spins, then moves left.") in pairs
+    assert ("what does the red disc do second?", "it moves left.") in pairs
+    assert ("what happens second?", "the blue square blinks.") in pairs and ("what spins?", "the red disc.") in pairs
+    assert ("does the blue square blink?", "yes") in pairs and ("does the blue square spin?", "no") in pairs
+    assert ("what happens after the blue square blinks?", "the red disc moves left.") in pairs
+    assert ("what happens after the red disc moves left?", "nothing.") in pairs
+
+
+def test_lessons_about_a_cut_tell_only_what_is_in_it():
+    pairs = taught((16, 18))
+    assert (NOW, "the blue square blinks.") in pairs and ("what does the red disc do?", "nothing.") in pairs
+    assert ("does the red disc spin?", "no") in pairs
+    assert (NOW, "nothing.") in taught((11, 13))
+
+
+def test_what_is_told_opens_with_what_the_question_names_in_any_order():
+    told = [("when does the red disc spin for the second time?", "The second time is in .")]
+    answers = {answer for _, answer in taught((0, 31), told) if answer.endswith("The second time is in .")}
+    words = {tuple(sorted(answer.split(".")[0].split())) for answer in answers}
+    assert words == {("disc", "red", "second", "spins")} and len(answers) > 5
+    assert is_right("told", " spins disc red. It is in .", "red disc spins. It is in .")
+    assert not is_right("told", "spins disc. It is in .", "red disc spins. It is in .")
+    assert is_right("thing", " it spins.", "it spins.") and not is_right("thing", "spins it.", "it spins.")
+
+
+def test_no_lesson_holds_a_time_or_an_evidence_token(base):
+    folder, _ = base
+    told = [pair for pair in map(told_without_times, load_world(folder / "world").samples("train")) if pair]
+    pairs = taught((0, 31), told, 2000)
+    assert len({question for question, _ in pairs} & {question for question, _ in told}) > 20
+    assert not {question for question, _ in taught((0, 30), told)} & {"describe every event and when it happens."}
+    assert not any(character.isdigit() or "<" in word for pair in pairs for word in pair for character in word)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    make_world(folder / "world", from_dict(WorldConfig, {"videos": 10}), workers=1)
+    recipe = Recipe(world=str(folder / "world"), out=str(folder / "a"), frame_steps=4, frame_videos=2, language_steps=4,
+                    width=32, layers=2, features=16, channels=8, vocabulary=400)
+    pretrain(recipe, str)
+    return folder, recipe
+
+
+def test_the_same_recipe_gives_the_same_weights(base):
+    folder, recipe = base
+    pretrain(Recipe(**vars(recipe) | {"out": str(folder / "b")}), str)
+    a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").grounded
+
+
+def test_each_word_of_the_world_is_one_token_and_frames_begin_as_words(base):
+    folder, _ = base
+    model, world = load(folder / "a"), load_world(folder / "world")
+    spelled = {word: len(model.tokenizer.encode(" " + word, add_special_tokens=False)) for word in world.words}
+    assert set(spelled.values()) == {1}, spelled
+
+
+def test_the_encoder_sees_motion_and_its_id_follows_its_frozen_weights():
+    torch.manual_seed(0)
+    net = TinyFrames(("red",), width=8, features=8, channels=4).eval()
+    still = torch.zeros(5, 64, 64, 3, dtype=torch.uint8)
+    moved = still.clone()
+    moved[3, 20:30, 20:30] = 255
+    features = net.encode(torch.stack([*still])), net.encode(moved)
+    changed = (features[0] - features[1]).abs().amax(-1) > 1e-6
+    assert changed.tolist() == [False, True, True, True, True]  # frame 0 is three frames away
+    other = TinyFrames(("red",), width=8, features=8, channels=4)
+    other.load_state_dict(net.state_dict())
+    assert other.id == net.id
+    again = TinyFrames(("red",), width=8, features=8, channels=4)
+    assert again.id != net.id
+
+
+def test_the_command_changes_its_usual_recipe_when_only_settings_are_given(tmp_path, capsys):
+    assert main(["pretrain-base", f"world={tmp_path / 'no-such-world'}"]) == 2
+    assert "no-such-world" in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""Training: what is opened, what is logged, and that an interruption leaves no trace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import history, tiny_model
+
+from d2vlm_lab.config import RunConfig
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.lab.run import dry_run, train
+from d2vlm_lab.learning.trainer import NotFinite, same_run
+from d2vlm_lab.model.adapter import prepare
+from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.settings import from_dict, override
+
+SETTINGS = {"method.semantic_layer": 1, "adapter.rank": 4, "adapter.dropout": 0.1, "training.steps": 8,
+            "training.videos": 4, "training.learning_rate": 1e-3, "training.rest_learning_rate": 1e-3,
+            "training.log_every": 1, "training.eval_every": 4, "training.save_every": 4, "evaluation.samples": 4,
+            "evaluation.max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A world of ten videos and a random base beside it."""
+    folder = tmp_path_factory.mktemp("training")
+    make_world(folder / "world", from_dict(WorldConfig, {"videos": 10, "seed": 5}), workers=1)
+    save(tiny_model(), folder / "base")
+    return folder
+
+
+@pytest.fixture
+def config(place):
+    return override(RunConfig(), SETTINGS | {"parts.start": str(place / "base"), "data.world": str(place / "world")})
+
+
+def words(config):
+    """The settings as a command line says them."""
+    return [f"{key}={getattr(getattr(config, key.split('.')[0]), key.split('.')[1])}"
+            for key in [*SETTINGS, "parts.start", "data.world"]]
+
+
+def command(config, out, *launcher):
+    program = launcher or (sys.executable, "-m", "d2vlm_lab.cli")
+    preset = out.parent / "plain.yaml"
+    preset.write_text("seed: 0\n")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen([*program, "train", str(preset), *words(config), "--out", str(out)], env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def losses(folder):
+    return {line["step"]: line["loss"] for line in history(folder) if "loss" in line}
+
+
+def test_a_run_learns_logs_every_part_and_leaves_a_model_that_loads(config, tmp_path):
+    said = []
+    metrics = train(config, tmp_path / "run", said.append)
+    logged = history(tmp_path / "run")
+    assert {"loss_answer", "loss_grounding", "loss_consistency", "spread", "seconds"} <= set(logged[0])
+    assert losses(tmp_path / "run")[8] < losses(tmp_path / "run")[1]
+    assert any("eval_named_mIoU" in line for line in logged) and "named_mIoU" in metrics["validation"]
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert load(tmp_path / "run" / "model").grounded
+    assert train(config, tmp_path / "run", said.append) == metrics and "done before" in said[-1]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tmp_path):
+    short = override(config, {"training.steps": 3, "training.eval_every": 3, "training.save_every": 3})
+    runs = [("a", short), ("b", short), ("c", override(short, {"seed": 1}))]
+    a, b, c = (train(each, tmp_path / name, str)["checkpoint"] for name, each in runs)
+    assert a == b != c
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_uninterrupted_one(config, tmp_path):
+    whole = command(config, tmp_path / "whole")
+    killed = command(config, tmp_path / "killed")
+    mark = tmp_path / "killed" / "checkpoints" / "checkpoint-4" / "complete"
+    while killed.poll() is None and not mark.exists():
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert mark.exists() and not (tmp_path / "killed" / "metrics.json").exists()
+    again = command(config, tmp_path / "killed")
+    for process in (whole, again):
+        assert process.wait(300) == 0, process.stdout.read()
+        process.stdout.close()
+    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_loss_of_one_at_the_same_global_batch(config, tmp_path):
+    """Each process averages its own tokens and samples, so the two agree within a few percent, not exactly."""
+    config = override(config, {"adapter.dropout": 0.0})
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29511", "-m",
+                "d2vlm_lab.cli")
+    pair = command(override(config, {"training.videos": 2}), tmp_path / "two", *launcher)
+    one = command(config, tmp_path / "one")
+    for process in (one, pair):
+        said, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, said
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one.keys() == two.keys()
+    difference = [(two[step] - one[step]) / one[step] for step in one]
+    assert max(map(abs, difference)) < 0.06 and abs(sum(difference) / len(difference)) < 0.03, difference
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_used(config, tmp_path):
+    folder = tmp_path / "run"
+    train(override(config, {"training.steps": 4}), folder, str)
+    (folder / "checkpoints" / "checkpoint-4" / "complete").unlink()
+    (folder / "metrics.json").unlink()
+    train(override(config, {"training.steps": 4}), folder, str)
+    assert (folder / "checkpoints" / "checkpoint-4" / "complete").exists()
+
+
+def test_a_folder_of_another_run_is_refused(config, tmp_path):
+    same_run(tmp_path, config)
+    with pytest.raises(LabError, match=r"training.videos.*choose another folder"):
+        same_run(tmp_path, override(config, {"training.videos": 5}))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_part_and_samples(config, tmp_path, place):
+    model = tiny_model()
+    model.evidence_head[3].bias.data.fill_(float("nan"))
+    model.grounded = True
+    save(model, tmp_path / "broken")
+    with pytest.raises(NotFinite, match=r"step 1: the grounding loss is nan; samples of the batch: train_0"):
+        train(override(config, {"parts.start": str(tmp_path / "broken")}), tmp_path / "run", str)
+
+
+def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(config, tmp_path, place):
+    records = json.loads((place / "world" / "train.json").read_text())
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for file in (place / "world" / "videos").glob("train_*"):
+        (videos / file.name).write_bytes(file.read_bytes() if file.name != "train_00003.mp4" else b"no video")
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    bad = sum(record["video"] == "train_00003.mp4" for record in records)
+    config = override(config, {"data.world": "", "data.train": str(tmp_path / "train.json"),
+                               "data.videos": str(videos), "training.steps": 12, "training.eval_every": 12})
+    metrics = train(override(config, {"data.bad_share": 0.5}), tmp_path / "run", str)
+    named = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert metrics["skipped"] == {"video": len(named)} and 0 < len(named) <= bad
+    assert all("train_00003.mp4" in line["message"] for line in named)
+    with pytest.raises(LabError, match="cannot be used"):
+        train(config, tmp_path / "strict", str)
+
+
+def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):
+    said = dry_run(config)
+    assert "parameters trained" in said and "8 steps of 4 videos" in said and "<evi>" in said and "frames" in said
+
+
+@pytest.mark.parametrize("settings, opened, closed", [
+    ({}, ["lora_A", "embed_tokens.weight", "lm_head.weight", "frames.projector", "frame_head"], ["mlp", "frames.look"]),
+    ({"adapter.targets": "linear"}, ["mlp.down_proj.lora_A"], ["frames.look"]),
+    ({"adapter.embeddings": "evidence"}, ["trainable_tokens_delta"], ["lm_head.base_layer.weight"]),
+    ({"adapter.embeddings": "frozen", "adapter.frames": "frozen"}, ["lora_A"], ["embed_tokens", "projector"]),
+    ({"adapter.targets": "all"}, ["mlp.down_proj.weight"], ["lora_", "frames.look"]),
+    ({"adapter.targets": "none"}, ["lm_head.weight"], ["lora_", "mlp"]),
+])
+def test_what_is_trained_is_what_the_adapter_names(settings, opened, closed):
+    model = prepare(tiny_model(), override(RunConfig(), {"adapter.rank": 4} | settings))
+    trained = [name for name, value in model.named_parameters() if value.requires_grad]
+    for part in opened:
+        assert any(part in name for name in trained), part
+    for part in closed:
+        assert not any(part in name for name in trained), part
+    assert any("evidence_head" in name for name in trained)

@@ -1,0 +1,109 @@
+"""Saved and loaded is the same model, whole or as what was trained beside its base."""
+
+import pytest
+import torch
+from small import clip, text, tiny_model
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from d2vlm_lab.config import RunConfig
+from d2vlm_lab.data.batch import collate
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.model.adapter import prepare
+from d2vlm_lab.model.checkpoint import checkpoint_id, load, merge, save
+from d2vlm_lab.model.frames import HFFrames
+from d2vlm_lab.settings import override
+
+
+def outputs(model):
+    torch.manual_seed(1)
+    shown = clip(9)
+    features = model.frames.encode(torch.randint(0, 255, (9, 64, 64, 3), dtype=torch.uint8))
+    shown = type(shown)(features, shown.timestamps)
+    batch = collate([shown], [[text(model, shown, "when does the red disc spin?")]], model.tokenizer, model.prompt)
+    with torch.no_grad():
+        out = model(batch)
+    return torch.cat([out.logits.flatten(), out.similarity.flatten(), out.loss[None]])
+
+
+def train_a_little(model, **adapter):
+    config = override(RunConfig(), {"adapter.rank": 4, "adapter.dropout": 0.0} | adapter)
+    prepare(model, config)
+    generator = torch.Generator().manual_seed(2)
+    for value in model.parameters():
+        if value.requires_grad:
+            value.data += 0.1 * torch.randn(value.shape, generator=generator)
+    model.grounded = True
+    return model.eval()
+
+
+def test_a_whole_model_comes_back_bit_for_bit(tmp_path):
+    model = tiny_model().eval()
+    again = load(save(model, tmp_path / "whole"))
+    assert torch.equal(outputs(model), outputs(again))
+    assert again.prompt == model.prompt and again.method == model.method
+    assert again.frames.id == model.frames.id
+
+
+@pytest.mark.parametrize("adapter", [{}, {"adapter.embeddings": "evidence"}, {"adapter.targets": "linear"},
+                                     {"adapter.targets": "all"}, {"adapter.variant": "dora"},
+                                     {"adapter.targets": "none", "adapter.embeddings": "frozen"}])
+def test_an_adapter_beside_its_base_comes_back_bit_for_bit(tmp_path, adapter):
+    base = save(tiny_model(), tmp_path / "base")
+    model = train_a_little(load(base), **adapter)
+    again = load(save(model, tmp_path / "adapter", base=str(base)))
+    assert torch.equal(outputs(model), outputs(again))
+    assert again.grounded and not torch.equal(outputs(again), outputs(load(base)))
+
+
+def test_tied_embeddings_are_written_once_and_come_back_tied(tmp_path):
+    model = tiny_model()
+    config = model.language.config
+    config.tie_word_embeddings = True
+    model.language = type(model.language)(config)
+    again = load(save(model.eval(), tmp_path / "tied"))
+    assert again.language.lm_head.weight is again.language.model.embed_tokens.weight
+    assert torch.equal(outputs(model), outputs(again))
+
+
+def test_only_trained_tensors_are_written_beside_a_base(tmp_path):
+    base = save(tiny_model(), tmp_path / "base")
+    model = train_a_little(load(base), **{"adapter.embeddings": "frozen", "adapter.frames": "frozen"})
+    small, whole = save(model, tmp_path / "small", base=str(base)), save(model, tmp_path / "whole")
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (small, whole)]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_merging_the_adapter_changes_nothing_but_rounding(tmp_path):
+    model = train_a_little(load(save(tiny_model(), tmp_path / "base")))
+    before = outputs(model)
+    torch.testing.assert_close(outputs(merge(model)), before, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_with_a_hugging_face_vision_tower_comes_back(tmp_path):
+    torch.manual_seed(0)
+    tower = CLIPVisionModel(CLIPVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                                             num_attention_heads=2, image_size=64, patch_size=32))
+    model = tiny_model(HFFrames(tower, 32, tokens_per_frame=4)).eval()
+    assert torch.equal(outputs(model), outputs(load(save(model, tmp_path / "hf"))))
+
+
+def test_bad_checkpoints_are_named(tmp_path):
+    with pytest.raises(LabError, match="not a checkpoint of this project"):
+        load(tmp_path)
+    folder = save(tiny_model(), tmp_path / "model")
+    identity = checkpoint_id(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(LabError, match="damaged"):
+        load(folder)
+    assert checkpoint_id(folder) != identity
+    (folder / "d2vlm.json").write_text("{")
+    with pytest.raises(LabError, match="damaged"):
+        load(folder)
+
+
+def test_saving_over_a_checkpoint_replaces_it_whole(tmp_path):
+    save(tiny_model(), tmp_path / "model")
+    (tmp_path / "model" / "stray").touch()
+    save(tiny_model(), tmp_path / "model")
+    assert not (tmp_path / "model" / "stray").exists() and len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,114 @@
+"""Grounded decoding gives the same answer however it is run."""
+
+import numpy as np
+import pytest
+import torch
+from small import clip, mixed, model
+
+from d2vlm_lab.data.batch import collate, encode_prompt
+from d2vlm_lab.ideas.evidence import EVIDENCE
+from d2vlm_lab.model.d2vlm import HEAD_LAYER, causal, positions
+from d2vlm_lab.model.decoding import Decoding, Evidence, _read, chooser, generate, steps
+
+
+def prompts(net, clips):
+    asked = [["when does it spin?", "what?"], ["does it blink at all?"], ["what happens in <evi>?"]]
+    spans = [[(), ()], [()], [[(0.5, 1.5)]]]
+    return [[encode_prompt(q, s, c, net.tokenizer, net.prompt) for q, s in zip(qs, ss)]
+            for c, qs, ss in zip(clips, asked, spans)]
+
+
+def evidence_now_and_then(net):
+    """A chooser that takes `<evi>` at some steps, so that random weights also exercise the injection."""
+    token = net.tokenizer.convert_tokens_to_ids(EVIDENCE)
+
+    def choose(logits, rows, step):
+        best = logits.argmax(-1)
+        return torch.where((rows + step) % 3 == 0, token, best)
+
+    return choose
+
+
+def test_a_batch_equals_single_runs():
+    net = model()
+    clips = mixed(net)[0]
+    asked = prompts(net, clips)
+    together = generate(net, clips, asked, Decoding(max_new_tokens=8))
+    alone = [generate(net, [c], [[p]], Decoding(max_new_tokens=8))[0] for c, ps in zip(clips, asked) for p in ps]
+    assert [g.ids for g in together] == [g.ids for g in alone]
+    assert [[e.frames for e in g.evidence] for g in together] == [[e.frames for e in g.evidence] for g in alone]
+
+
+def test_cached_decoding_equals_running_the_whole_sequence_again():
+    net = model()
+    one = clip(9)
+    batch = collate([one], [[encode_prompt("what?", [], one, net.tokenizer, net.prompt)]], net.tokenizer, net.prompt)
+    prefix = net.read(batch)
+    whole = torch.cat([prefix.embeddings, net.embed(batch, prefix)], 1)
+    n_text, n_prefix = batch.before_ids.shape[1], prefix.mask.shape[1]
+    with torch.no_grad():
+        for step in steps(net, batch, evidence_now_and_then(net), 9):
+            mask = torch.ones(whole.shape[:2], dtype=torch.bool)
+            attend = causal(mask)
+            attend[:, n_text:n_prefix, n_text:n_prefix] = True
+            states, _ = net._decode(whole, attend, positions(mask), None)
+            torch.testing.assert_close(net.language.get_output_embeddings()(states[-1][:, -1]), step.logits,
+                                       atol=1e-4, rtol=1e-4)
+            curve = net.compare(net.evidence_head(states[HEAD_LAYER][:, -1]), prefix.frames, batch.video).sigmoid()
+            torch.testing.assert_close(curve, step.curves, atol=1e-5, rtol=1e-4)
+            whole = torch.cat([whole, step.embeddings[:, None]], 1)
+
+
+def test_evidence_enters_with_the_mean_state_of_its_frames():
+    net = model()
+    one = clip(9)
+    batch = collate([one], [[encode_prompt("what?", [], one, net.tokenizer, net.prompt)]], net.tokenizer, net.prompt)
+    prefix = net.read(batch)
+    first = next(steps(net, batch, evidence_now_and_then(net), 4))
+    start, end = first.intervals[0].tolist()
+    expected = net._word_embeddings(first.tokens) + prefix.meaning[:, start:end + 1].mean(1)
+    torch.testing.assert_close(first.embeddings, expected)
+
+
+def test_a_text_that_stops_leaves_and_the_others_go_on_unchanged():
+    net = model()
+    clips = mixed(net)[0]
+    batch = collate(clips, prompts(net, clips), net.tokenizer, net.prompt)
+    stop = net.tokenizer.convert_tokens_to_ids(net.prompt.stop)
+
+    def choose(logits, rows, step):
+        return torch.where((rows == 1) & (step == 1), stop, logits[:, :256].argmax(-1))
+
+    with_stop = [{int(r): t for r, t in zip(s.rows, s.tokens)} for s in steps(net, batch, choose, 5)]
+    without = [{int(r): t for r, t in zip(s.rows, s.tokens)}
+               for s in steps(net, batch, lambda logits, rows, step: logits[:, :256].argmax(-1), 5)]
+    assert 1 in with_stop[1] and 1 not in with_stop[2]
+    assert all(a[r] == b[r] for a, b in zip(with_stop, without) for r in a if r != 1)
+
+
+def test_sampling_is_fixed_by_its_seed_and_differs_between_seeds():
+    net = model()
+    clips = mixed(net)[0]
+    draw = [generate(net, clips, prompts(net, clips), Decoding(12, temperature=1.0, top_p=0.9, seed=s))
+            for s in (0, 0, 1)]
+    assert draw[0] == draw[1] or [g.ids for g in draw[0]] == [g.ids for g in draw[1]]
+    assert [g.ids for g in draw[0]] != [g.ids for g in draw[2]]
+
+
+@pytest.mark.parametrize("penalty", [1.0, 50.0])
+def test_a_repetition_penalty_stops_repetition(penalty):
+    net = model()
+    clips = mixed(net)[0]
+    batch = collate(clips[:1], prompts(net, clips)[:1], net.tokenizer, net.prompt)
+    choose = chooser(net, batch, Decoding(repetition_penalty=penalty))
+    logits = torch.zeros(1, net.language.get_output_embeddings().weight.shape[0])
+    logits[0, 5], logits[0, 6] = 4.0, 3.0
+    drawn = [int(choose(logits, torch.tensor([0]), i)) for i in range(2)]
+    assert drawn == ([5, 5] if penalty == 1 else [5, 6])
+
+
+def test_evidence_that_opens_the_answer_of_a_coupled_model_is_no_grounding_stage():
+    ids = [*model().tokenizer.encode("<evi> it spins"), model().tokenizer.eos_token_id]
+    found = [Evidence((1.0, 2.0), (2, 4), np.ones(8), 1.0)]
+    assert _read(model(style="coupled"), ids, found).answer.grounded == ()
+    assert _read(model(), ids, found).answer.grounded == ((1.0, 2.0),)

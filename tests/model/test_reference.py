@@ -1,0 +1,155 @@
+"""The authors' checkpoint finds its place in our modules, tensor by tensor."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.model.frames import EvaQFormer
+from d2vlm_lab.model.reference import encoder_sizes, import_reference, reference_parts, their_name
+from d2vlm_lab.model.towers.eva import EvaConfig
+from d2vlm_lab.model.towers.qformer import QFormerConfig, word_tokenizer
+
+CHECKPOINT = Path(__file__).parents[1] / "golden" / "checkpoint"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Path(shutil.copytree(CHECKPOINT, tmp_path / "checkpoint"))
+
+
+def change(folder, **changes):
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in changes.items():
+        if tensor is None:
+            del tensors[name]
+        else:
+            tensors[name] = tensor
+    save_file(tensors, folder / "model.safetensors")
+
+
+def configure(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_every_tensor_is_where_its_name_says():
+    model, tensors = import_reference(CHECKPOINT), load_file(CHECKPOINT / "model.safetensors")
+    placed = {their_name(name): value for name, value in model.state_dict().items()}
+    joined = {name for name in placed if name.endswith("attn.qkv.bias")}
+    assert len(joined) == 2 and set(placed) - joined < set(tensors)
+    for name in set(placed) - joined:
+        assert torch.equal(placed[name], tensors[name]), name
+    for name in joined:
+        q, k, v = placed[name].chunk(3)
+        assert torch.equal(q, tensors[name.replace("qkv.bias", "q_bias")]) and not k.any()
+        assert torch.equal(v, tensors[name.replace("qkv.bias", "v_bias")])
+    left = set(tensors) - set(placed)
+    assert all(name.endswith(("q_bias", "v_bias", "position_ids")) for name in left)
+
+
+def test_a_missing_and_an_unknown_tensor_are_both_named(folder):
+    change(folder, **{"frm_head.1.weight": None, "model.layers.3.self_attn.o_proj.weight": None,
+                      "vid_head.weight": torch.zeros(3)})
+    with pytest.raises(LabError) as error:
+        import_reference(folder)
+    for name in ("frm_head.1.weight", "model.layers.3.self_attn.o_proj.weight", "vid_head.weight"):
+        assert name in str(error.value)
+
+
+def test_a_missing_bias_of_the_vision_tower_is_named(folder):
+    name = "model.vision_tower.vision_tower.blocks.1.attn.v_bias"
+    change(folder, **{name: None})
+    with pytest.raises(LabError, match="blocks.1.attn"):
+        import_reference(folder)
+
+
+def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder):
+    change(folder, **{"lm_head.weight": torch.zeros(320, 63)})
+    with pytest.raises(LabError, match=r"lm_head.weight is \[320, 63\] where \[320, 64\] is needed"):
+        import_reference(folder)
+
+
+def test_shards_are_read_as_one_checkpoint(folder):
+    whole = import_reference(folder).state_dict()
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    parts = {"a.safetensors": names[:70], "b.safetensors": names[70:]}
+    for file, own in parts.items():
+        save_file({name: tensors[name] for name in own}, folder / file)
+    index = {"weight_map": {name: file for file, own in parts.items() for name in own}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    sharded = import_reference(folder).state_dict()
+    assert whole.keys() == sharded.keys() and all(torch.equal(whole[name], sharded[name]) for name in whole)
+
+
+@pytest.mark.parametrize("file", ["../model.safetensors", "model.bin"])
+def test_an_index_cannot_name_a_file_elsewhere_or_of_another_kind(folder, file):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": file}}))
+    with pytest.raises(LabError, match="not a safetensors file in this folder"):
+        import_reference(folder)
+
+
+def test_sizes_come_from_the_tensors_except_the_number_of_heads(folder):
+    parts = reference_parts(folder)
+    eva, qformer = parts.frames.tower.config, parts.frames.config
+    assert (eva.size, eva.patch, eva.width, eva.heads, eva.blocks, eva.hidden) == (28, 14, 32, 2, 2, 139)
+    assert (qformer.width, qformer.layers, qformer.heads, qformer.look_every, qformer.queries) == (32, 4, 4, 2, 32)
+    (folder / "tiny_dims.json").unlink()
+    with pytest.raises(LabError, match="tiny_dims.json"):
+        import_reference(folder)
+
+
+def test_released_sizes_are_recognized_by_their_tensors_alone(tmp_path):
+    with torch.device("meta"):
+        released = EvaQFormer(3072, word_tokenizer(CHECKPOINT / "qformer_tokenizer" / "vocab.txt"))
+    shapes = {their_name(f"frames.{name}"): value for name, value in released.state_dict().items()}
+    assert encoder_sizes(tmp_path, shapes) == (EvaConfig(), QFormerConfig())
+
+
+def test_the_method_is_read_from_their_config(folder):
+    configure(folder, alpha=1.5, bi_attention=False, consistency_loss=False)
+    method = reference_parts(folder).method
+    assert (method.target_base, method.bidirectional_frames, method.consistency_weight) == (1.5, False, 0.0)
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"mm_projector": "mlp2x_gelu"}, "mm_projector is 'mlp2x_gelu'"),
+    ({"use_evidence": False}, "use_evidence is False"),
+    ({"hidden_size": "64"}, "hidden_size is '64'"),
+])
+def test_a_checkpoint_of_another_kind_is_an_error_that_names_the_setting(folder, changes, words):
+    configure(folder, **changes)
+    with pytest.raises(LabError, match=words):
+        import_reference(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors", "qformer_tokenizer/vocab.txt"])
+def test_a_missing_file_is_named(folder, file):
+    (folder / file).unlink()
+    with pytest.raises(LabError, match=Path(file).name):
+        import_reference(folder)
+
+
+def test_damaged_weights_are_an_error_that_names_the_file(folder):
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(LabError, match="model.safetensors: not readable"):
+        import_reference(folder)
+
+
+def test_a_tokenizer_without_evidence_tokens_is_an_error(folder):
+    for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / file).write_text((folder / file).read_text().replace("<evi>", "<other>"))
+    with pytest.raises(LabError, match="token <evi> is missing"):
+        import_reference(folder)
+
+
+def test_the_precision_can_be_chosen():
+    model = import_reference(CHECKPOINT, dtype=torch.bfloat16, attention="sdpa")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.language.config._attn_implementation == "sdpa"

@@ -1,0 +1,44 @@
+"""The house stands: a file imports from its own floor or from below, never in a circle."""
+
+import ast
+from collections import defaultdict
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).parents[1] / "d2vlm_lab"
+FLOORS = ("errors", "files", "settings", "config", "ideas", "data", "model", "learning", "judging", "lab", "cli")
+MODULES = {path.relative_to(LIBRARY).with_suffix("").parts: path for path in LIBRARY.rglob("*.py")}
+
+
+def imported(module):
+    """The modules of the library that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = module[:len(module) - node.level] + tuple((node.module or "").split(".") if node.module else ())
+            for name in node.names:
+                if (*base, name.name) in MODULES:
+                    yield (*base, name.name)
+                elif base in MODULES:
+                    yield base
+                elif (*base, "__init__") in MODULES:
+                    yield (*base, "__init__")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=".".join)
+def test_a_file_imports_from_its_own_floor_or_from_below(module):
+    if module[0] != "__init__":
+        above = [other for other in imported(module) if FLOORS.index(other[0]) > FLOORS.index(module[0])]
+        assert above == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert list(TopologicalSorter({module: set(imported(module)) for module in MODULES}).static_order())
+
+
+def test_no_folders_of_a_floor_import_each_other_in_a_circle():
+    rooms = defaultdict(set)
+    for module in (m for m in MODULES if len(m) > 2):
+        rooms[module[:2]] |= {other[:2] for other in imported(module) if len(other) > 2} - {module[:2]}
+    assert list(TopologicalSorter(rooms).static_order())
