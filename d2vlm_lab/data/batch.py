@@ -58,7 +58,7 @@ class Text:
 
     ids: list[int]
     labels: list[int]
-    positions: list[int] = field(default_factory=list)  # of each `<evi>` in ids
+    columns: list[int] = field(default_factory=list)  # of each `<evi>` in ids
     intervals: list[Interval] = field(default_factory=list)  # frame positions, fractional
     roles: list[int] = field(default_factory=list)
     events: list[int] = field(default_factory=list)  # which event of the answer; -1 where none
@@ -77,17 +77,22 @@ class Batch:
     mask: Tensor  # (N, T)
     labels: Tensor  # (N, T)
     row: Tensor  # (E,) the text that an evidence token stands in
-    position: Tensor  # (E,) its column in ids
+    column: Tensor  # (E,) its column in ids
     interval: Tensor  # (E, 2) first and last frame, fractional
     role: Tensor  # (E,)
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
-    positions: Tensor | None = None  # (N, T) where the text does not simply follow the frames
+    position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
     factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
 
     @property
-    def learned(self) -> Tensor:
+    def in_answer(self) -> Tensor:
+        """(E,) True on the evidence tokens of answers; those of a question only point."""
+        return self.role != QUESTION
+
+    @property
+    def supervised(self) -> Tensor:
         """(N,) True on the texts to learn from; rejected answers are only compared."""
         own = torch.arange(len(self.ids), device=self.ids.device)
         return torch.ones_like(own, dtype=torch.bool) if self.preferred is None else self.preferred == own
@@ -147,7 +152,7 @@ def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer, f
         raise SampleError(f"answer {write(answer)!r} needs one interval for each of its {len(where)} {EVIDENCE}")
     events = [*range(len(answer.grounded)), *(-1 if ref.event is None else ref.event for ref in answer.references)]
     roles = [GROUNDED] * len(answer.grounded) + [REFERENCED] * len(answer.references)
-    return Text(prompt.ids + ids, prompt.labels + ids, prompt.positions + [len(prompt.ids) + i for i in where],
+    return Text(prompt.ids + ids, prompt.labels + ids, prompt.columns + [len(prompt.ids) + i for i in where],
                 prompt.intervals + [to_frames(span, clip.timestamps) for span in spans],
                 prompt.roles + roles, prompt.events + events)
 
@@ -167,7 +172,7 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
     width = max(len(text.ids) for text in rows)
     shift = [width - len(text.ids) if padding == "left" else 0 for text in rows]
     evidence = [(n, shift[n] + where, *span, role) for n, text in enumerate(rows)
-                for where, span, role in zip(text.positions, text.intervals, text.roles)]
+                for where, span, role in zip(text.columns, text.intervals, text.roles)]
     table = torch.tensor(evidence, dtype=torch.float64).reshape(-1, 5)
     return Batch(
         features=[clip.features for clip in clips],
@@ -176,7 +181,7 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
         video=torch.tensor([v for v, group in enumerate(texts) for _ in group]),
         ids=padded(ids, pad), mask=padded([torch.ones_like(i, dtype=torch.bool) for i in ids], 0),
         labels=padded([torch.tensor(text.labels) for text in rows], IGNORE),
-        row=table[:, 0].long(), position=table[:, 1].long(), interval=table[:, 2:4].float(), role=table[:, 4].long(),
+        row=table[:, 0].long(), column=table[:, 1].long(), interval=table[:, 2:4].float(), role=table[:, 4].long(),
         pairs=_pairs(rows), names=list(names))
 
 

@@ -18,7 +18,7 @@ FIELDS = ("video", "events", "answer", "kind", "factor", "strength", "event")
 
 
 @dataclass(frozen=True)
-class Preference:
+class PreferencePair:
     chosen: Sample
     rejected: tuple[Rejected, ...]
 
@@ -28,7 +28,7 @@ def with_answer(sample: Sample, rejected: Rejected) -> Sample:
     return replace(sample, id=f"{sample.id}/{rejected.kind}", events=rejected.events, answer=rejected.answer)
 
 
-def check(preference: Preference, where: str = "") -> Preference:
+def check(preference: PreferencePair, where: str = "") -> PreferencePair:
     """The preference itself, or an error that names the sample and what is wrong with its answers."""
     sample = preference.chosen
 
@@ -52,7 +52,7 @@ def check(preference: Preference, where: str = "") -> Preference:
     return preference
 
 
-def to_line(preference: Preference) -> str:
+def to_line(preference: PreferencePair) -> str:
     def plain(rejected: Rejected) -> dict:
         wrong = to_record(with_answer(preference.chosen, rejected))
         return {"video": preference.chosen.video, "events": wrong.get("events", []), "answer": list(rejected.answer),
@@ -63,7 +63,7 @@ def to_line(preference: Preference) -> str:
                       ensure_ascii=False)
 
 
-def from_line(record: dict, where: str = "") -> Preference:
+def from_line(record: dict, where: str = "") -> PreferencePair:
     """The inverse of `to_line`, strict about keys, types and what must hold."""
     if not isinstance(record, dict) or set(record) != {"chosen", "rejected"}:
         raise SampleError(f"{where}: expected an object with `chosen` and `rejected`")
@@ -72,10 +72,10 @@ def from_line(record: dict, where: str = "") -> Preference:
         rejected = tuple(_rejected(sample, entry) for entry in record["rejected"])
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SampleError(f'{where}, sample {sample.id} ("{sample.video}"): {error}') from None
-    return check(Preference(sample, rejected), where)
+    return check(PreferencePair(sample, rejected), where)
 
 
-def read_preferences(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[Preference]:
+def read_preferences(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
     """One at a time; a bad one is an error that names file, line and sample, or is told to `on_bad` and left out."""
     try:
         lines = open(path, encoding="utf-8")  # noqa: SIM115
@@ -93,7 +93,7 @@ def read_preferences(path: str | os.PathLike, on_bad: OnBad | None = None) -> It
                 on_bad(f"line {number}", str(error))
 
 
-def write_preferences(path: str | os.PathLike, preferences: Iterable[Preference]) -> None:
+def write_preferences(path: str | os.PathLike, preferences: Iterable[PreferencePair]) -> None:
     """JSON Lines under the final name only when complete."""
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
         for preference in preferences:
@@ -125,7 +125,7 @@ def _stutters(text: str) -> bool:
     return any(said[i:i + n] == said[i + n:i + 2 * n] for n in (1, 2, 3, 4, 5, 6) for i in range(len(said) - 2 * n + 1))
 
 
-def _parse(line: str, where: str) -> Preference:
+def _parse(line: str, where: str) -> PreferencePair:
     try:
         return from_line(json.loads(line), where)
     except json.JSONDecodeError as error:

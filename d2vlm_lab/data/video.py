@@ -41,7 +41,7 @@ class VideoError(LabError):
 
 
 @dataclass(frozen=True)
-class Clip:
+class VideoFrames:
     """F frames and the second at which each is shown."""
 
     frames: np.ndarray  # (F, H, W, 3) uint8
@@ -49,7 +49,7 @@ class Clip:
 
 
 def read_frames(path: str | os.PathLike, fps: float | None = None, size: int | None = None,
-                max_frames: int | None = None, reader: Literal["decord", "av"] | None = None) -> Clip:
+                max_frames: int | None = None, reader: Literal["decord", "av"] | None = None) -> VideoFrames:
     """The frames on screen every 1/fps seconds, at most `max_frames` spread evenly; the short side becomes `size`.
 
     A frame appears once, however slow the video is. Without fps, every frame; `reader` insists on one decoder.
@@ -59,13 +59,14 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, size: int | N
     return _read(Path(path), lambda times: choose(times, fps, max_frames), size, reader)
 
 
-def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], size: int | None = None) -> Clip:
+def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], size: int | None = None) -> VideoFrames:
     """The frames that are on screen at these times; fewer where several times show the same one."""
     return _read(Path(path), lambda times: np.unique(
         (np.searchsorted(times, np.asarray(seconds) + 1e-3, side="right") - 1).clip(0)), size)
 
 
-def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None, reader: str | None = None) -> Clip:
+def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None,
+          reader: str | None = None) -> VideoFrames:
     promised = 0.0 if path.is_dir() else _check(path)
     attempts = ["folder"] if path.is_dir() else [reader] if reader else ["decord", "av"] if decord else ["av"]
     for attempt in attempts:
@@ -73,7 +74,8 @@ def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None
             source = _READERS[attempt](path)
             _check_times(path, source.times, promised)
             chosen = pick(source.times)
-            return Clip(np.concatenate([_resize(part, size) for part in source.read(chosen)]), source.times[chosen])
+            frames = np.concatenate([_resize(part, size) for part in source.read(chosen)])
+            return VideoFrames(frames, source.times[chosen])
         except DECODING_ERRORS as error:
             if attempt == attempts[-1]:
                 raise VideoError(f"{path}: damaged video, cannot be decoded ({_first_line(error)})") from None

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 
 from ..config import Preference, RunConfig, resolve
-from ..data.batch import QUESTION
 from ..data.groups import Collator, Groups, Reader, Rejects, Skips, batch_of
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.salience import frame_iou
-from ..learning.fpo import log_probabilities, synthesized, told_apart
+from ..learning.fpo import factor_accuracy, log_probabilities, synthesized
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
@@ -100,7 +99,7 @@ def held_out(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int
             found[f"held_out_{name}"].append(float(value))
         if len(out.similarity):
             _, spans = model.formulation.read(out.similarity.float(), out.frame_mask, model.salient)
-            right = frame_iou(spans, batch.interval[batch.role != QUESTION].round()) >= 0.5
+            right = frame_iou(spans, batch.interval[batch.in_answer].round()) >= 0.5
             found["read_at_0.5"].append(float(right.float().mean()))
             found["spread"].append(float(out.spread))
     return {name: _mean(values) for name, values in found.items() if math.isfinite(sum(values))}
@@ -117,7 +116,7 @@ def preferred(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Re
     for i in range(0, len(samples), at_once):
         batch = side_by_side([groups[k] for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
         likely = log_probabilities(model(batch), batch, model.method).total()
-        for factor, right in told_apart(likely, batch).items():
+        for factor, right in factor_accuracy(likely, batch).items():
             found[f"prefers_{factor}"] += right
     return {name: _mean(values) for name, values in sorted(found.items())}
 

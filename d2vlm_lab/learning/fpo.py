@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..config import Method, Preference, RunConfig, resolve
-from ..data.batch import QUESTION, Batch
+from ..data.batch import Batch
 from ..data.datasets import fpo_annotations
 from ..data.datasets.stream import stream_objects
 from ..data.groups import Rejects
-from ..data.pairs import Preference as Pair
-from ..data.pairs import read_preferences, with_answer
+from ..data.pairs import PreferencePair, read_preferences, with_answer
 from ..data.sample import Sample
 from ..data.world import load as load_world
 from ..data.world import world_facts
@@ -30,7 +29,7 @@ from ..settings import override
 
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
     """Of each text of a batch, by its words and by its intervals, which are not rounded here."""
-    events = batch.role != QUESTION
+    events = batch.in_answer
     base = method.target_base if method.targets == "soft" else None
     targets = frame_targets(batch.interval[events], out.similarity.shape[-1], base)
     n = len(batch.ids)
@@ -39,12 +38,12 @@ def log_probabilities(out: Output, batch: Batch, method: Method, average: bool =
         grounding_log_probability(out.similarity, targets, batch.row[events], n, out.frame_mask, average))
 
 
-def told_apart(total: Tensor, batch: Batch) -> dict[str, list[bool]]:
+def factor_accuracy(total: Tensor, batch: Batch) -> dict[str, list[bool]]:
     """Per factor, whether each wrong answer is less likely than the true one; `total` has one number per text."""
     if not batch.factors:
         return {}
     right, found = (total[batch.preferred] > total).tolist(), defaultdict(list)
-    for k in (~batch.learned).nonzero().squeeze(1).tolist():
+    for k in (~batch.supervised).nonzero().squeeze(1).tolist():
         found[batch.factors[k]].append(right[k])
     return dict(sorted(found.items()))
 
@@ -68,7 +67,7 @@ class Preferences:
         """The output with the term in its loss, and what to log: margin, accuracies, both log-probabilities."""
         settings = self.settings
         log_p = log_probabilities(out, batch, model.method, settings.average)
-        rejected = (~batch.learned).nonzero().squeeze(1)
+        rejected = (~batch.supervised).nonzero().squeeze(1)
         chosen = batch.preferred[rejected] if batch.preferred is not None else rejected
         if len(rejected):
             total, base = log_p.total(*self.weights), self.reference(model, batch)
@@ -105,7 +104,7 @@ class Preferences:
                  "grounding_rejected": float(log_p.grounding[rejected].mean())}
         if base is not None:
             notes["margin_moved"] = float((margin - base[chosen] + base[rejected]).mean())
-        for factor, right in told_apart(total, batch).items():
+        for factor, right in factor_accuracy(total, batch).items():
             notes[f"accuracy_{factor}"] = sum(right) / len(right)
         return notes
 
@@ -147,7 +146,7 @@ def synthesized(config: RunConfig) -> Rejects:
     return rejects
 
 
-def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[Pair]:
+def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:
     """Ours, or the authors'."""
     file = resolve(path)
     first = next(stream_objects(file), {})

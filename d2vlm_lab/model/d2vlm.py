@@ -90,13 +90,13 @@ class D2VLM(nn.Module):
         run = self._two_pass if self.two_pass else self._one_pass
         states, last, frames, frame_row = run(batch, prefix, embeddings)
         answer, logits, targets, target_row, log_p = self._answer_loss(batch, last)
-        chosen = batch.role != QUESTION
-        row, position = batch.row[chosen], batch.position[chosen]
+        chosen = batch.in_answer
+        row, position = batch.row[chosen], batch.column[chosen]
         evidence = self.evidence_head(states[row, position - 1])  # the state that predicts `<evi>`
         owner = frame_row[row]
         logit = self.compare(evidence, frames, owner)
         frame_mask = prefix.frame_mask[batch.video[row]]
-        learned = batch.learned[row]
+        learned = batch.supervised[row]
         grounding = self._grounding_loss(logit[learned], batch.interval[chosen][learned], frame_mask[learned],
                                          row[learned])
         consistency = self._consistency_loss(batch, evidence, chosen)
@@ -135,7 +135,7 @@ class D2VLM(nn.Module):
         if len(batch.row) == 0:
             return embeddings
         meaning = self.meaning(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
-        return embeddings.index_put((batch.row, batch.position), meaning.to(embeddings.dtype), accumulate=True)
+        return embeddings.index_put((batch.row, batch.column), meaning.to(embeddings.dtype), accumulate=True)
 
     def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, asked: Tensor) -> Tensor:
         """(E, 2) -> (E, D): what was seen there. Events given in a question (`asked`) use the projected frames."""
@@ -215,7 +215,7 @@ class D2VLM(nn.Module):
         logits = self.language.get_output_embeddings()(last[row, column])
         targets = batch.labels[row, column + 1]
         log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
-        learned = batch.learned[row]
+        learned = batch.supervised[row]
         loss = -log_p[learned].mean() if learned.any() else logits.sum() * 0
         return loss, logits, targets, row, log_p
 
@@ -227,7 +227,7 @@ class D2VLM(nn.Module):
     def _consistency_loss(self, batch: Batch, evidence: Tensor, chosen: Tensor) -> Tensor:
         index = chosen.cumsum(0) - 1  # from the batch's evidence tokens to those that were compared
         owner = batch.row[batch.pairs[:, 0]]
-        learned = batch.learned[owner]
+        learned = batch.supervised[owner]
         first, second = index[batch.pairs[learned]].unbind(-1)
         each = consistency_loss(evidence[first], evidence[second]).float()
         return self.method.consistency_weight * mean_by_sample(each, owner[learned])
@@ -259,7 +259,9 @@ def positions(mask: Tensor) -> Tensor:
 
 def follow(batch: Batch, before: Tensor) -> Tensor:
     """(N, T) places of texts that go on where the frames ended."""
-    return batch.positions if batch.positions is not None else before.sum(-1, keepdim=True) + positions(batch.mask)
+    if batch.position_ids is not None:
+        return batch.position_ids
+    return before.sum(-1, keepdim=True) + positions(batch.mask)
 
 
 def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:

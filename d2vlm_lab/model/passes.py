@@ -28,7 +28,7 @@ class Branches:
 
 def branches(batch: Batch) -> Branches | None:
     """None unless all rejected answers are to the question and the video of the chosen one, and it saves enough."""
-    if batch.preferred is None or bool(batch.learned.all()) or batch.positions is not None:
+    if batch.preferred is None or bool(batch.supervised.all()) or batch.position_ids is not None:
         return None
     n, size = batch.ids.shape
     column = torch.arange(size, device=batch.ids.device)

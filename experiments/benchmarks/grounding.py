@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from d2vlm_lab.config import Method
-from d2vlm_lab.data.batch import QUESTION
 from d2vlm_lab.lab.bench import machine, median_seconds
 from d2vlm_lab.model.d2vlm import D2VLM
 
@@ -34,7 +33,7 @@ def run() -> dict:
 
 def grounding_part(model: D2VLM, batch) -> torch.Tensor:
     """Exactly what a forward does besides the language model: heads on frames and evidence, similarity, losses."""
-    chosen = batch.role != QUESTION
+    chosen = batch.in_answer
     row = batch.row[chosen]
     width = model.frame_head[0].normalized_shape[0]
     states = torch.ones(1, FRAMES, width), torch.ones(len(row), width)

@@ -34,7 +34,7 @@ def test_roles_pairs_and_positions_of_a_mixed_batch():
     net = model()
     _, texts, batch = mixed(net)
     token = net.tokenizer.convert_tokens_to_ids("<evi>")
-    assert (batch.ids[batch.row, batch.position] == token).all() and (batch.ids == token).sum() == len(batch.row)
+    assert (batch.ids[batch.row, batch.column] == token).all() and (batch.ids == token).sum() == len(batch.row)
     assert batch.role.bincount().tolist() == [3, 5, 5]  # asked, grounded, referenced
     first, second = batch.pairs.unbind(-1)
     assert (batch.role[first] == GROUNDED).all() and (batch.role[second] == REFERENCED).all()
@@ -56,7 +56,7 @@ def test_left_and_right_padding_hold_the_same_tokens():
     left, right = mixed(net, "left")[2], mixed(net, "right")[2]
     for a, b in zip(left.ids[left.mask].tolist(), right.ids[right.mask].tolist()):
         assert a == b
-    assert torch.equal(left.ids[left.row, left.position], right.ids[right.row, right.position])
+    assert torch.equal(left.ids[left.row, left.column], right.ids[right.row, right.column])
 
 
 def test_a_question_with_too_few_intervals_is_refused():

@@ -9,12 +9,11 @@ import torch
 from small import tiny_model
 
 from d2vlm_lab.cli import main
-from d2vlm_lab.config import Preference as Wish
-from d2vlm_lab.config import RunConfig
+from d2vlm_lab.config import Preference, RunConfig
 from d2vlm_lab.data.datasets import fpo_annotations
 from d2vlm_lab.data.datasets.stream import stream_objects
 from d2vlm_lab.data.groups import Collator, Groups, Skips
-from d2vlm_lab.data.pairs import Preference, check, read_preferences, to_line, what_is_wrong, write_preferences
+from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_line, what_is_wrong, write_preferences
 from d2vlm_lab.data.sample import Sample, SampleError, write_samples
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import load as load_world
@@ -35,7 +34,7 @@ from d2vlm_lab.settings import from_dict, override
 
 SAMPLE = Sample("s1", "a.mp4", 20.0, "dvc", "here", "what happens?",
                 (Event(1, 3, "a dog runs"), Event(6, 9, "a cat sits")), (0, ", a dog runs. ", 1, ", a cat sits."))
-PAIR = Preference(SAMPLE, tuple(rejected_answers(SAMPLE.events, SAMPLE.answer, 20.0, Recipe(), None, "s1")))
+PAIR = PreferencePair(SAMPLE, tuple(rejected_answers(SAMPLE.events, SAMPLE.answer, 20.0, Recipe(), None, "s1")))
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +89,8 @@ def test_a_chosen_answer_without_events_needs_intervals_or_options_to_be_about()
     bare = replace(SAMPLE, events=(), answer=("never",))
     wrong = (Rejected((), ("always",), "x", "what"),)
     with pytest.raises(SampleError, match="s1.*no events"):
-        check(Preference(bare, wrong))
-    check(Preference(replace(bare, question="what in <evi>?", question_intervals=((1, 2),)), wrong))
+        check(PreferencePair(bare, wrong))
+    check(PreferencePair(replace(bare, question="what in <evi>?", question_intervals=((1, 2),)), wrong))
 
 
 def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
@@ -222,7 +221,7 @@ def test_a_generated_answer_is_labelled_with_what_is_wrong(text, intervals, fact
         return
     assert wrong.factor == factors[0] and wrong.kind == f"sampled {'+'.join(factors)}"
     assert what_is_wrong(SAMPLE, wrong.events, wrong.answer) == factors
-    assert check(Preference(SAMPLE, (wrong,)))
+    assert check(PreferencePair(SAMPLE, (wrong,)))
 
 
 def test_an_answer_that_refers_to_what_it_never_grounded_is_not_a_rejected_one():
@@ -254,7 +253,7 @@ def small_batch(config, model, rejects=2):
 def test_a_batch_knows_which_answers_are_rejected_and_why(config, place):
     batch = small_batch(config, load(place / "base"))
     assert batch.preferred.tolist() == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]
-    assert batch.learned.tolist() == [True, False, False] * 4
+    assert batch.supervised.tolist() == [True, False, False] * 4
     assert batch.factors[0] == "" and all(batch.factors[k] for k in (1, 2, 4, 5))
     assert batch.names[1].startswith(batch.names[0] + "/")
 
@@ -268,7 +267,7 @@ def test_the_reference_is_the_policy_as_it_was_not_the_base_with_the_adapter_off
     save(model, tmp_path / "sft", base=str(place / "base"))
     policy = prepare(load(tmp_path / "sft"), override(config, {"parts.start": str(tmp_path / "sft")})).eval()
     batch = small_batch(config, policy)
-    preferences = Preferences(Wish(form="fpo", reference=True), policy)
+    preferences = Preferences(Preference(form="fpo", reference=True), policy)
     with torch.no_grad():
         before = log_probabilities(policy(batch), batch, policy.method).total()
         with policy.language.disable_adapter():

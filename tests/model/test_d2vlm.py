@@ -84,11 +84,11 @@ def test_the_meaning_of_an_event_reaches_its_evidence_token_and_can_be_switched_
     prefix = on.read(batch)
     carried = on.embed(batch, prefix) - on.language.get_input_embeddings()(batch.ids)
     spots = carried.abs().sum(-1) > 0
-    assert spots.sum() == len(batch.row) and spots[batch.row, batch.position].all()
+    assert spots.sum() == len(batch.row) and spots[batch.row, batch.column].all()
     event = int((batch.role == 1).nonzero()[0])
     first, last = batch.interval[event].round().int().tolist()
     expected = prefix.meaning[batch.video[batch.row[event]], first:last + 1].mean(0)
-    torch.testing.assert_close(carried[batch.row[event], batch.position[event]], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(carried[batch.row[event], batch.column[event]], expected, atol=1e-5, rtol=1e-5)
     assert (off.embed(batch, off.read(batch)) == off.language.get_input_embeddings()(batch.ids)).all()
 
 

@@ -92,7 +92,7 @@ def branch_text(model: D2VLM, inputs: dict, n: int, branch: str) -> Text:
 def score_rows(case: str, batch: Batch, out: Output, inputs: dict, values: dict) -> list[Row]:
     """What the words and the intervals of each answer are worth, as sums; intervals are not rounded here."""
     words = out.logits.log_softmax(-1).gather(1, out.targets[:, None]).squeeze(1)
-    events = batch.role != QUESTION
+    events = batch.in_answer
     targets = frame_targets(batch.interval[events], out.similarity.shape[1])
     intervals = interval_log_probability(out.similarity, targets, out.frame_mask)
     rows = []
@@ -112,7 +112,7 @@ def chosen_rows(case: str, batch: Batch, out: Output, base: float, arrays: dict,
     """The supervised losses, which only the chosen answers enter, and what they are made of."""
     losses = {"loss_lm": "answer", "loss_grounding": "grounding", "loss_consistency": "consistency"}
     rows = [compare(case, name, out.parts[part], values[name], **LOSS) for name, part in losses.items()]
-    events = batch.role != QUESTION
+    events = batch.in_answer
     owner, intervals = batch.row[events], batch.interval[events]
     for n, clip in enumerate(batch.features):
         own = owner == n * len(BRANCHES)

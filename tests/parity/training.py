@@ -88,7 +88,7 @@ def recorded_batch(model: D2VLM, inputs: dict, features: list[Tensor]) -> tuple[
         compat = PADDING_INSIDE
     return replace(
         batch, before_ids=pad_sequence(before, batch_first=True), before_mask=_exists(before),
-        positions=torch.tensor(starts)[:, None] + torch.arange(batch.ids.shape[1])), starts, compat
+        position_ids=torch.tensor(starts)[:, None] + torch.arange(batch.ids.shape[1])), starts, compat
 
 
 def state_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], calls: list[Call],
@@ -133,8 +133,8 @@ def state_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], calls: l
 def evidence_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], out: Output,
                   arrays: dict[str, np.ndarray], values: dict) -> list[Row]:
     """Evidence states, their similarity with the frames, targets, and each sample's share of the losses."""
-    chosen = batch.role != QUESTION
-    owner, position, intervals = batch.row[chosen], batch.position[chosen], batch.interval[chosen]
+    chosen = batch.in_answer
+    owner, position, intervals = batch.row[chosen], batch.column[chosen], batch.interval[chosen]
     rows, bce, l1 = [], [], []
     states = out.evidence.detach()
     for n, clip in enumerate(batch.features):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from ...ideas.perturb import Rejected
-from ..pairs import OnBad, Preference, check, what_is_wrong
+from ..pairs import OnBad, PreferencePair, check, what_is_wrong
 from ..sample import Sample, SampleError
 from . import et_instruct
 from .stream import stream_objects
@@ -19,7 +19,7 @@ CHOSEN = "chosen"
 CLASSES = {"f": "what", "repeat": "how", "qwen": "what"}
 
 
-def read(path: str | os.PathLike, on_bad: OnBad | None = None, half_frame: float = 0.5) -> Iterator[Preference]:
+def read(path: str | os.PathLike, on_bad: OnBad | None = None, half_frame: float = 0.5) -> Iterator[PreferencePair]:
     """One at a time; a bad one is an error, or is told to `on_bad` and left out."""
     for index, record in enumerate(stream_objects(path)):
         try:
@@ -35,7 +35,7 @@ def is_preference(record: dict) -> bool:
     return isinstance(record.get("conversations"), dict)
 
 
-def from_record(record: dict, index: int = 0, where: str = "", half_frame: float = 0.5) -> Preference:
+def from_record(record: dict, index: int = 0, where: str = "", half_frame: float = 0.5) -> PreferencePair:
     answers = record.get("conversations")
     if not isinstance(answers, dict) or CHOSEN not in answers or len(answers) < 2:
         raise SampleError(f"{where}, sample {record.get('id', index)}: conversations must hold `{CHOSEN}` and "
@@ -43,7 +43,7 @@ def from_record(record: dict, index: int = 0, where: str = "", half_frame: float
     chosen = _variant(record, CHOSEN, index, where, half_frame)
     rejected = tuple(_rejected(chosen, key, _variant(record, key, index, where, half_frame))
                      for key in answers if key != CHOSEN)
-    return check(Preference(chosen, rejected), where)
+    return check(PreferencePair(chosen, rejected), where)
 
 
 def _variant(record: dict, key: str, index: int, where: str, half_frame: float) -> Sample:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...data.datasets import et_instruct, fpo_annotations
 from ...data.datasets.stream import stream_objects
-from ...data.pairs import OnBad, Preference, check, write_preferences
+from ...data.pairs import OnBad, PreferencePair, check, write_preferences
 from ...data.sample import Sample, SampleError, from_record
 from ...data.world import load as load_world
 from ...data.world import world_facts
@@ -39,7 +39,7 @@ class Report:
         if len(self.named) < LIMIT:
             self.named.append(message)
 
-    def add(self, preference: Preference) -> Preference:
+    def add(self, preference: PreferencePair) -> PreferencePair:
         self.samples += 1
         chosen = preference.chosen
         for rejected in preference.rejected:
@@ -84,17 +84,17 @@ def table(summary: dict) -> str:
 
 
 def synthesize(samples: Iterable[Sample], recipe: Recipe, distort: Distort | None,
-               on_bad: OnBad) -> Iterator[Preference]:
+               on_bad: OnBad) -> Iterator[PreferencePair]:
     """Every grounded sample with its wrong answers; what cannot be perturbed is told to `on_bad`."""
     for sample in samples:
         try:
             rejected = rejected_answers(sample.events, sample.answer, sample.duration, recipe, distort, sample.id)
-            yield check(Preference(sample, tuple(rejected)))
+            yield check(PreferencePair(sample, tuple(rejected)))
         except LabError as error:
             on_bad(sample.id, str(error))
 
 
-def read_source(path: Path, on_bad: OnBad) -> tuple[Iterator[Sample | Preference], Words | None]:
+def read_source(path: Path, on_bad: OnBad) -> tuple[Iterator[Sample | PreferencePair], Words | None]:
     """Samples of a world, of sample or annotation files, or ready preferences of the authors' format; and its words."""
     if not path.is_dir():
         return _entries(path, on_bad), None
@@ -148,7 +148,7 @@ def run(args) -> None:
     if first is None:
         raise LabError(f"{args.source}: nothing in it can be used; {'; '.join(report.named[:1]) or 'it is empty'}")
     entries = chain([first], entries)
-    if isinstance(first, Preference):
+    if isinstance(first, PreferencePair):
         found = entries
     elif args.policy:
         found = _sampled(entries, recipe, args, report.leave_out)
@@ -168,7 +168,7 @@ def run(args) -> None:
         print(f"left out: {message}", file=sys.stderr)
 
 
-def _entries(path: Path, on_bad: OnBad) -> Iterator[Sample | Preference]:
+def _entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]:
     for index, record in enumerate(stream_objects(path)):
         try:
             if fpo_annotations.is_preference(record):
@@ -181,18 +181,18 @@ def _entries(path: Path, on_bad: OnBad) -> Iterator[Sample | Preference]:
             on_bad(str(record.get("id", index)), str(error))
 
 
-def _counted(found: Iterable[Preference], recipe: Recipe, report: Report, args) -> Iterator[Preference]:
+def _counted(found: Iterable[PreferencePair], recipe: Recipe, report: Report, args) -> Iterator[PreferencePair]:
     for preference in found:
         kept = tuple(r for r in preference.rejected if r.factor in recipe.factors)
         if not kept:
             continue
-        preference = Preference(preference.chosen, kept)
+        preference = PreferencePair(preference.chosen, kept)
         yield report.add(preference)
         if args.multiple_choice:
             yield multiple_choice(preference, recipe.seed)
 
 
-def _sampled(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad) -> Iterator[Preference]:
+def _sampled(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad) -> Iterator[PreferencePair]:
     """On-policy rejects; needs the model, its videos, and time."""
     from ...config import Data, RunConfig
     from ...data.splits import reader

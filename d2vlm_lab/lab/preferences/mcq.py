@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from ...data.pairs import Preference
+from ...data.pairs import PreferencePair
 from ...ideas.evidence import EVIDENCE, Interval, seconds
 from ...ideas.perturb import Rejected
 
 LETTERS = "ABCDE"
 
 
-def multiple_choice(preference: Preference, seed: int = 0) -> Preference:
+def multiple_choice(preference: PreferencePair, seed: int = 0) -> PreferencePair:
     """The question with all answers as options, times as evidence of the question; wrong letters are rejected."""
     sample, rng = preference.chosen, Random(f"{seed} {preference.chosen.id}")
     wrong = preference.rejected[:len(LETTERS) - 1]
@@ -29,7 +29,7 @@ def multiple_choice(preference: Preference, seed: int = 0) -> Preference:
                      answer=(f"({LETTERS[correct]})",), question_intervals=asked, options=options, correct=correct)
     rejected = tuple(Rejected((), (f"({letter})",), "choice", r.factor, r.strength)
                      for letter, (_, _, r) in zip(LETTERS, answers) if r is not None)
-    return Preference(choice, rejected)
+    return PreferencePair(choice, rejected)
 
 
 def _option(events: Sequence, pieces: Sequence[str | int]) -> tuple[str, list[Interval]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from ...data.batch import Clip
-from ...data.pairs import Preference, what_is_wrong
+from ...data.pairs import PreferencePair, what_is_wrong
 from ...data.sample import Sample
 from ...ideas.evidence import Event, GroundedAnswer
 from ...ideas.perturb import Recipe, Rejected, overlap
@@ -18,7 +18,7 @@ CHUNK = 256  # samples decoded before the next are read
 
 
 def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[[Sample], Clip], recipe: Recipe,
-                        decoding: Decoding, tries: int = 4) -> Iterator[Preference]:
+                        decoding: Decoding, tries: int = 4) -> Iterator[PreferencePair]:
     """Each sample with up to `recipe.per_sample` different wrong answers of `tries`; none, and it is left out."""
     chunk: list[Sample] = []
     for sample in samples:
@@ -31,7 +31,7 @@ def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[
 
 
 def _chunk(model: D2VLM, samples: list[Sample], read, recipe: Recipe, decoding: Decoding,
-           tries: int) -> Iterator[Preference]:
+           tries: int) -> Iterator[PreferencePair]:
     found: dict[str, list[Rejected]] = {sample.id: [] for sample in samples}
     for attempt in range(tries):
         for prediction in predict(model, samples, read, replace(decoding, seed=decoding.seed + attempt)):
@@ -41,7 +41,7 @@ def _chunk(model: D2VLM, samples: list[Sample], read, recipe: Recipe, decoding: 
                     and rejected.factor in recipe.factors
                     and all((rejected.events, rejected.answer) != (old.events, old.answer) for old in mine)):
                 mine.append(rejected)
-    yield from (Preference(sample, tuple(found[sample.id])) for sample in samples if found[sample.id])
+    yield from (PreferencePair(sample, tuple(found[sample.id])) for sample in samples if found[sample.id])
 
 
 def as_rejected(sample: Sample, answer: GroundedAnswer, tolerance: float = 0.5) -> Rejected | None:
