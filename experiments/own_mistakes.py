@@ -40,8 +40,8 @@ more steps on these questions alone, which is about four passes over them: with 
 with the true answers as chosen and the model's wrong answers as rejected ones (`fpo`, `fpo-reference`).
 
 The first table gives the mean ± half of a 95 % interval over seeds (Student's t). The second table gives differences on
-the same seed; they are bold where the interval leaves out zero, which we call a clear difference. Made with `python
-experiments/own_mistakes.py`."""
+the same seed; they are bold where the interval leaves out zero, which we call a clear difference. Made with
+`python experiments/own_mistakes.py`."""
 
 
 def main() -> None:
