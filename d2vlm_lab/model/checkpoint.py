@@ -37,7 +37,7 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     tensors = {name: value.detach().cpu().contiguous() for name, value in _once(model).items() if name in kept}
     description = {"method": asdict(model.method), "prompt": asdict(model.prompt), "base": base,
                    "frames": describe_frames(model.frames), "language": _language_config(model),
-                   "adapter": _adapter(model), "grounded": model.grounded}
+                   "adapter": _adapter(model), "grounded": model.can_ground}
     try:
         save_file(tensors, partial / WEIGHTS)
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
     if description["adapter"] and not isinstance(model.language, PeftModel):  # the base may have brought it along
         model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     fill(model, folder / WEIGHTS, whole=not description["base"])
-    model.grounded = description["grounded"]
+    model.can_ground = description["grounded"]
     return model.eval()
 
 

@@ -76,7 +76,7 @@ def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | 
     parts = reference_parts(folder, vocabulary, attention, dtype)
     model = D2VLM(parts.frames, parts.language, parts.tokenizer, method or parts.method, PROMPT)
     model.frame_head, model.evidence_head = parts.frame_head, parts.evidence_head
-    model.grounded = True
+    model.can_ground = True
     return model.eval()
 
 

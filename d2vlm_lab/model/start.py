@@ -24,7 +24,7 @@ def start(config: RunConfig) -> D2VLM:
         model = import_reference(resolve(parts.start), method=config.method)
     else:
         raise LabError(f"parts.start: {parts.start} is no checkpoint of this project, nor laid out as the authors'")
-    if not model.grounded:
+    if not model.can_ground:
         fresh_heads(model, parts.equal_heads)
     return model
 

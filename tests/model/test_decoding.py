@@ -7,8 +7,8 @@ from small import clip, mixed, model
 
 from d2vlm_lab.data.batch import collate, encode_prompt
 from d2vlm_lab.ideas.evidence import EVIDENCE
-from d2vlm_lab.model.d2vlm import HEAD_LAYER, causal, positions
-from d2vlm_lab.model.decoding import Decoding, Evidence, _read, chooser, generate, steps
+from d2vlm_lab.model.decoding import Decoding, Evidence, chooser, generate, read_answer, steps
+from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, positions
 
 
 def prompts(net, clips):
@@ -51,10 +51,11 @@ def test_cached_decoding_equals_running_the_whole_sequence_again():
             mask = torch.ones(whole.shape[:2], dtype=torch.bool)
             attend = causal(mask)
             attend[:, n_text:n_prefix, n_text:n_prefix] = True
-            states, _ = net._decode(whole, attend, positions(mask), None)
+            states = decode(net.language, whole, attend, positions(mask))
             torch.testing.assert_close(net.language.get_output_embeddings()(states[-1][:, -1]), step.logits,
                                        atol=1e-4, rtol=1e-4)
-            curve = net.compare(net.evidence_head(states[HEAD_LAYER][:, -1]), prefix.frames, batch.video).sigmoid()
+            evidence, frames = net.evidence_head(states[HEAD_LAYER][:, -1]), net.frame_head(prefix.frame_states)
+            curve = net.compare(evidence, frames, batch.video).sigmoid()
             torch.testing.assert_close(curve, step.curves, atol=1e-5, rtol=1e-4)
             whole = torch.cat([whole, step.embeddings[:, None]], 1)
 
@@ -66,7 +67,7 @@ def test_evidence_enters_with_the_mean_state_of_its_frames():
     prefix = net.read(batch)
     first = next(steps(net, batch, evidence_now_and_then(net), 4))
     start, end = first.intervals[0].tolist()
-    expected = net._word_embeddings(first.tokens) + prefix.meaning[:, start:end + 1].mean(1)
+    expected = net.embed_words(first.tokens) + prefix.meaning[:, start:end + 1].mean(1)
     torch.testing.assert_close(first.embeddings, expected)
 
 
@@ -110,5 +111,5 @@ def test_a_repetition_penalty_stops_repetition(penalty):
 def test_evidence_that_opens_the_answer_of_a_coupled_model_is_no_grounding_stage():
     ids = [*model().tokenizer.encode("<evi> it spins"), model().tokenizer.eos_token_id]
     found = [Evidence((1.0, 2.0), (2, 4), np.ones(8), 1.0)]
-    assert _read(model(style="coupled"), ids, found).answer.grounded == ()
-    assert _read(model(), ids, found).answer.grounded == ((1.0, 2.0),)
+    assert read_answer(model(style="coupled"), ids, found).answer.grounded == ()
+    assert read_answer(model(), ids, found).answer.grounded == ((1.0, 2.0),)

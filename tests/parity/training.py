@@ -18,7 +18,8 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.consistency import consistency_loss
 from d2vlm_lab.ideas.evidence import EVIDENCE
 from d2vlm_lab.ideas.grounding import frame_targets, grounding_loss
-from d2vlm_lab.model.d2vlm import D2VLM, HEAD_LAYER, Output
+from d2vlm_lab.model.d2vlm import D2VLM, Output
+from d2vlm_lab.model.passes import HEAD_LAYER
 from d2vlm_lab.model.reference import their_name
 
 from .compare import EXACT, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
