@@ -8,7 +8,7 @@ from pathlib import Path
 from d2vlm_lab.config import Adapter, RunConfig
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.d2vlm import D2VLM
-from d2vlm_lab.model.reference import their_name
+from d2vlm_lab.model.reference import released_name
 
 from .compare import EXACT, Found, compare, read_json
 
@@ -44,4 +44,4 @@ def _adapter(name: str, theirs: dict) -> Adapter:
 
 def _plain(name: str) -> str:
     """Their name for one of our parameters, adapters included."""
-    return their_name(name.replace("language.base_model.model.", "language."))
+    return released_name(name.replace("language.base_model.model.", "language."))

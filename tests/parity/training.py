@@ -20,7 +20,7 @@ from d2vlm_lab.ideas.evidence import EVIDENCE
 from d2vlm_lab.ideas.grounding import frame_targets, grounding_loss
 from d2vlm_lab.model.d2vlm import D2VLM, Output
 from d2vlm_lab.model.passes import HEAD_LAYER
-from d2vlm_lab.model.reference import their_name
+from d2vlm_lab.model.reference import released_name
 
 from .compare import EXACT, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
 from .heard import Call, frame_rows, images_of, listen
@@ -160,7 +160,7 @@ def evidence_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], out: 
 
 def gradient_rows(model: D2VLM, add: Add, values: dict, folder: Path) -> list[Row]:
     """The norm of every gradient, the gradients that were kept whole, and who gets none."""
-    gradients = {their_name(name): p.grad for name, p in model.named_parameters()}
+    gradients = {released_name(name): p.grad for name, p in model.named_parameters()}
     rows = []
     if norms := values.get("grad_norms"):
         ours = [float(gradients[name].norm()) if gradients[name] is not None else np.nan for name in norms]
