@@ -161,7 +161,7 @@ def language_config(config: dict) -> Phi3Config:
 
 
 def encoder_sizes(folder: Path, tensors: dict[str, Tensor]) -> tuple[EvaConfig, QFormerConfig]:
-    """Sizes of the frame encoder as its tensors show them; the numbers of heads, which they do not show, are looked up."""
+    """Sizes of the frame encoder as its tensors show them, and its numbers of heads, which no tensor shows."""
     def shape(name: str) -> torch.Size:
         if name not in tensors:
             raise LabError(f"{folder}: the checkpoint has no tensor {name}")
@@ -193,7 +193,7 @@ def attention_heads(folder: Path, eva_width: int, qformer_width: int) -> tuple[i
         except (KeyError, TypeError):
             raise LabError(f"{sizes}: needs vision.num_heads and qformer.num_attention_heads") from None
     if eva_width % 88 or qformer_width % 64:
-        raise LabError(f"{folder}: vision tower and Q-Former have the widths {eva_width} and {qformer_width}, which are not "
+        raise LabError(f"{folder}: vision tower and Q-Former have the widths {eva_width} and {qformer_width}, not "
                        "multiples of 88 and 64, the released widths of a head; give their heads in tiny_dims.json")
     return eva_width // 88, qformer_width // 64
 

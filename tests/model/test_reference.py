@@ -112,7 +112,7 @@ def test_released_sizes_are_recognized_by_their_tensors_alone(tmp_path):
     assert encoder_sizes(tmp_path, shapes) == (EvaConfig(), QFormerConfig())
 
 
-def test_the_method_is_read_from_their_config(folder):
+def test_the_method_is_read_from_the_released_config(folder):
     configure(folder, alpha=1.5, bi_attention=False, consistency_loss=False)
     method = import_reference(folder).method
     assert (method.target_base, method.bidirectional_frames, method.consistency_weight) == (1.5, False, 0.0)
