@@ -101,3 +101,12 @@ def test_saving_over_a_checkpoint_replaces_it_whole(tmp_path):
     (tmp_path / "model" / "stray").touch()
     save(tiny_model(), tmp_path / "model")
     assert not (tmp_path / "model" / "stray").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_checkpoint_stays_as_it_is_if_another_cannot_be_written_over_it(tmp_path):
+    folder = save(tiny_model(), tmp_path / "model")
+    identity, broken = checkpoint_id(folder), tiny_model()
+    broken.tokenizer = None
+    with pytest.raises(AttributeError):
+        save(broken, folder)
+    assert checkpoint_id(folder) == identity and list(tmp_path.iterdir()) == [folder]
