@@ -1,5 +1,5 @@
-"""What the model sees of a video. Every encoder has a frozen part, whose features are kept on disk, and a trained
-projector into the language model.
+"""What the model sees of a video. Every frame encoder has a frozen tower, whose features are kept on disk, and a
+projector from these features to the language model, which is trained.
 
 Shapes: F frames, H x W pixels, S side of a prepared frame, P patches, C width of the features, D of the language model.
 """
@@ -30,9 +30,9 @@ Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encode
 
 
 class FrameEncoder(nn.Module):
-    """A frozen tower and a trained projector. An encoder without a tower of this kind has its own `encode`."""
+    """A frozen tower and a projector. `encode` is for a tower that sees one frame at a time; others have their own."""
 
-    id: str  # cached features are kept under it: it differs whenever the features would
+    id: str  # the name of cached features: another one wherever the features would be others
     size: int  # pixels a side
     tokens_per_frame: int
     tower: nn.Module
@@ -61,21 +61,20 @@ class FrameEncoder(nn.Module):
         return [self.project(each, question) for each, question in zip(features, questions)]
 
     def open(self, what: Opened) -> None:
-        """Let training change the projector, or nothing. Only a Q-Former has more choices than these two."""
+        """Let training change the projector, or nothing. Only a Q-Former has more choices."""
         self.requires_grad_(False)
         if what != "frozen":
             self.projector.requires_grad_(True)
 
 
 class HFFrames(FrameEncoder):
-    """Any Hugging Face vision tower (CLIP, SigLIP, DINOv2, ViT, ...), frozen, and a trained projector.
+    """Any Hugging Face vision tower (CLIP, SigLIP, DINOv2, ViT, ...), frozen, and a linear projector.
 
     Patches are averaged over a square grid of `tokens_per_frame` cells; "pooled" is the tower's own summary instead.
     """
 
     def __init__(self, tower: PreTrainedModel, width: int, tokens_per_frame: int | Literal["pooled"] = 1,
-                 projector: Literal["linear", "mlp"] = "linear", size: int | None = None,
-                 mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD):
+                 size: int | None = None, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD):
         super().__init__()
         self.pooled = tokens_per_frame == "pooled"
         self.tokens_per_frame = 1 if self.pooled else tokens_per_frame
@@ -88,8 +87,7 @@ class HFFrames(FrameEncoder):
         self.mean, self.std = tuple(mean), tuple(std)
         config = self.tower.config
         features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
-        self.projector = nn.Linear(features, width) if projector == "linear" else nn.Sequential(
-            nn.LayerNorm(features), nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
+        self.projector = nn.Linear(features, width)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, width: int,
@@ -128,7 +126,7 @@ class HFFrames(FrameEncoder):
         return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.projector(features.to(next(self.projector.parameters()).dtype)).flatten(0, 1)
+        return self.projector(features.to(self.projector.weight.dtype)).flatten(0, 1)
 
 
 class EvaQFormer(FrameEncoder):
@@ -154,7 +152,7 @@ class EvaQFormer(FrameEncoder):
         return self.tower(pixels)[:, 1:]
 
     def open(self, what: Opened) -> None:
-        """projector: the pooling after the BERT; attention: also its queries and whatever attends; all: everything."""
+        """projector: what follows the BERT. attention: also the queries and every attention. all: everything."""
         self.requires_grad_(False)
         for name, value in self.projector.named_parameters():
             pools = name.startswith(("expand.", "query.", "key.", "out."))

@@ -68,7 +68,7 @@ def test_a_token_of_the_grid_is_the_mean_of_its_own_patches():
     torch.testing.assert_close(frames.encode_pixels(pixels)[:, 1], expected)
 
 
-@pytest.mark.parametrize("frames", [lambda: HFFrames(tower("vit"), 24, projector="mlp"), eva_qformer])
+@pytest.mark.parametrize("frames", [lambda: HFFrames(tower("vit"), 24), eva_qformer])
 def test_only_what_follows_the_features_is_trained(frames):
     frames = frames().train()
     features = frames.encode(video())
@@ -91,7 +91,7 @@ def test_features_of_different_encoders_are_kept_apart():
            HFFrames(tower(), 24, size=14).id, HFFrames(tower(), 24, mean=(0, 0, 0)).id, HFFrames(tower("vit"), 24).id,
            eva_qformer().id, eva_qformer(seed=1).id]
     assert len(set(ids)) == len(ids)
-    assert HFFrames(tower(), 24).id == HFFrames(tower(), 48, projector="mlp").id
+    assert HFFrames(tower(), 24).id == HFFrames(tower(), 48).id
 
 
 def test_a_saved_tower_comes_back_with_its_own_preparation(tmp_path):

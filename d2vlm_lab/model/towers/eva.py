@@ -1,4 +1,4 @@
-"""EVA-ViT: the vision transformer that the authors' frame encoder looks through. Frozen in everything done here.
+"""EVA-ViT, the vision transformer of the authors' frame encoder. It is never trained here.
 
 Shapes: F frames, S pixels a side, P patches, C width.
 """
@@ -61,6 +61,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(q, k, v)  # (F, heads, 1 + P, C / heads)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        values = F.scaled_dot_product_attention(q, k, v)  # (F, heads, 1 + P, C / heads)
+        x = x + self.out(values.transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_2(x))
