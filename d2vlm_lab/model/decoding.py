@@ -82,7 +82,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
             ids[row].append(token)
             if token == evidence_id:
                 evidence[row].append(read_evidence(step, i, clips[video[row]].timestamps))
-    return [read_answer(model, *both) for both in zip(ids, evidence)]
+    return [read_answer(model, written, pointed_to) for written, pointed_to in zip(ids, evidence)]
 
 
 @torch.no_grad()
@@ -91,7 +91,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     stop, evidence_id = (model.tokenizer.convert_tokens_to_ids(token) for token in (model.prompt.stop, EVIDENCE))
     predict = model.language.get_output_embeddings()
 
-    # The frames are read once, then every prompt runs against them; its last state predicts the first token.
+    # The frames are read once, and every prompt runs against them. Its last state predicts the first token.
     prefix = model.read(batch)
     frames = model.frame_head(prefix.frame_states)
     states = one_pass(model.language, batch, prefix, model.embed(batch, prefix))
@@ -108,7 +108,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
         similarity = model.compare(model.evidence_head(head), frames, video).float()
         curves, intervals = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
 
-        # What? The next token is chosen. If it is `<evi>`, it carries what is seen in its interval: x = embedding + m.
+        # What? The next token is chosen. If it is `<evi>`, it carries what is seen there: x = embedding(`<evi>`) + m.
         logits = predict(last).float()
         tokens = choose(logits, rows, number)
         embeddings = model.embed_words(tokens)
@@ -117,7 +117,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
             embeddings = embeddings + (meaning * is_evidence[:, None]).to(embeddings.dtype)
         yield Step(rows=rows, tokens=tokens, logits=logits, curves=curves, intervals=intervals, embeddings=embeddings)
 
-        # Texts that did not stop go on: the new token runs against all that was kept.
+        # Texts that did not stop go on: their new token runs against all that was kept.
         going_on = (tokens != stop).nonzero().flatten()
         if len(going_on) == 0 or number + 1 == limit:
             return
@@ -130,7 +130,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
 
 
 def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
-    """A greedy or sampled choice. As with the authors, the repetition penalty counts the prompt but spares `<evi>`."""
+    """A greedy or sampled choice. As in the authors' code, the penalty counts the prompt, and never `<evi>`."""
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     processors = logits_process.LogitsProcessorList()
     if decoding.repetition_penalty != 1:

@@ -59,7 +59,7 @@ class QFormerProjector(nn.Module):
 
 
 class QueryBert(nn.Module):
-    """A BERT that reads Q queries in front of T words. Only the queries attend to the patches; only they are returned."""
+    """A BERT that reads Q queries in front of T words. Only the queries see the patches, and only they are returned."""
 
     def __init__(self, config: QFormerConfig, patch_width: int):
         super().__init__()

@@ -74,7 +74,7 @@ class TinyFrames(FrameEncoder):
         return list(self.projector(torch.cat(list(features))).split([len(f) for f in features]))
 
     def start_from_words(self, tokenizer, embeddings: Tensor) -> None:
-        """Start the projector so that a frame token is the sum of the embeddings of the words that describe the frame."""
+        """Start the projector so that a frame token is the sum of the embeddings of the words that fit the frame."""
         with torch.no_grad():
             self.projector.weight.mul_(0.1)
             for column, word in enumerate(self.words):
