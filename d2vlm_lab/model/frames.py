@@ -16,11 +16,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, BertTokenizer, PreTrainedModel
+from transformers import AutoModel, BertTokenizer, Blip2VisionConfig, Blip2VisionModel, PreTrainedModel
 from transformers.image_processing_base import ImageProcessingMixin
 
 from ..errors import LabError
-from .towers.eva import EvaConfig, EvaViT
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -130,26 +129,30 @@ class HFFrames(FrameEncoder):
 
 
 class EvaQFormer(FrameEncoder):
-    """The authors' encoder: a frozen EVA-ViT, then a Q-Former that looks for what the question asks."""
+    """The authors' encoder: a frozen EVA-ViT, then a Q-Former that looks for what the question asks.
+
+    Their EVA-ViT is the vision tower of BLIP-2, but it has no norm after its last layer.
+    """
 
     tokens_per_frame = 1
 
-    def __init__(self, width: int, words: BertTokenizer, eva: EvaConfig | None = None,
+    def __init__(self, width: int, words: BertTokenizer, eva: Blip2VisionConfig | None = None,
                  qformer: QFormerConfig | None = None):
         super().__init__()
-        eva, qformer = eva or EvaConfig(), qformer or QFormerConfig()
-        self.size, self.words, self.config = eva.size, words, qformer
-        self.tower = EvaViT(eva)
-        self.projector = QFormerProjector(qformer, eva.width, width)
+        eva, qformer = eva or Blip2VisionConfig(), qformer or QFormerConfig()
+        self.size, self.words, self.config = eva.image_size, words, qformer
+        self.tower = Blip2VisionModel(eva).eval().requires_grad_(False)
+        self.tower.post_layernorm = nn.Identity()
+        self.projector = QFormerProjector(qformer, eva.hidden_size, width)
 
     @cached_property
     def id(self) -> str:
-        return f"eva-{fingerprint(self.tower, self.tower.config)}"
+        return f"eva-{fingerprint(self.tower, self.tower.config.num_attention_heads)}"
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """(F, 3, S, S) normalized -> (F, P, C) patches, without the class token."""
-        return self.tower(pixels)[:, 1:]
+        return self.tower(pixels).last_hidden_state[:, 1:]
 
     def open(self, what: Opened) -> None:
         """projector: what follows the BERT. attention: also the queries and every attention. all: everything."""

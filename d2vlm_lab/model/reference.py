@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Phi3Config, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, Blip2VisionConfig, Phi3Config, PreTrainedTokenizerFast
 
 from ..config import Method
 from ..data.batch import PromptFormat
@@ -20,7 +20,6 @@ from ..ideas.evidence import END, EVIDENCE
 from .d2vlm import D2VLM, head
 from .frames import EvaQFormer
 from .reading import read_json, read_tensors
-from .towers.eva import EvaConfig
 from .towers.qformer import QFormerConfig, word_tokenizer
 
 # a part of our model: (its name in the release, {a word of our names inside it: the word in the release})
@@ -29,9 +28,9 @@ NAMES = {
     "evidence_head": ("evi_head", {}),
     "language": ("", {}),
     "frames.tower": ("model.vision_tower.vision_tower", {
-        "cls": "cls_token", "position": "pos_embed", "patch": "patch_embed.proj",
-        "norm_1": "norm1", "norm_2": "norm2", "qkv": "attn.qkv", "out": "attn.proj",
-        "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}),
+        "embeddings.class_embedding": "cls_token", "embeddings.position_embedding": "pos_embed",
+        "embeddings.patch_embedding": "patch_embed.proj", "encoder.layers": "blocks", "layer_norm1": "norm1",
+        "layer_norm2": "norm2", "self_attn.qkv": "attn.qkv", "self_attn.projection": "attn.proj"}),
     "frames.projector.bert": ("model.qformer_bert.bert", {
         "words": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings",
         "attention.norm": "attention.output.LayerNorm", "cross_attention.norm": "cross_attention.output.LayerNorm",
@@ -160,7 +159,7 @@ def language_config(config: dict) -> Phi3Config:
     return Phi3Config(**kept | {"sliding_window": None})  # named in the released config, but never applied
 
 
-def encoder_sizes(folder: Path, tensors: dict[str, Tensor]) -> tuple[EvaConfig, QFormerConfig]:
+def encoder_sizes(folder: Path, tensors: dict[str, Tensor]) -> tuple[Blip2VisionConfig, QFormerConfig]:
     """Sizes of the frame encoder as its tensors show them, and its numbers of heads, which no tensor shows."""
     def shape(name: str) -> torch.Size:
         if name not in tensors:
@@ -176,8 +175,9 @@ def encoder_sizes(folder: Path, tensors: dict[str, Tensor]) -> tuple[EvaConfig, 
     looking = count((name for name in tensors if ".crossattention." in name), layer)
     queries = shape("model.qformer_query")[1]
     eva_heads, heads = attention_heads(folder, eva_width, width)
-    eva = EvaConfig(size=side * patch, patch=patch, width=eva_width, heads=eva_heads,
-                    blocks=count(tensors, f"{VISION}.blocks."), hidden=eva_hidden)
+    eva = Blip2VisionConfig(
+        image_size=side * patch, patch_size=patch, hidden_size=eva_width, num_attention_heads=eva_heads,
+        num_hidden_layers=count(tensors, f"{VISION}.blocks."), intermediate_size=eva_hidden)
     return eva, QFormerConfig(
         vocabulary=shape(f"{BERT}.embeddings.word_embeddings.weight")[0], width=width, layers=layers, heads=heads,
         hidden=hidden, positions=shape(f"{BERT}.embeddings.position_embeddings.weight")[0], queries=queries,

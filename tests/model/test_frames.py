@@ -10,7 +10,6 @@ import transformers as hf
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.frames import EvaQFormer, HFFrames, to_pixels
 from d2vlm_lab.model.reference import import_reference
-from d2vlm_lab.model.towers.eva import EvaConfig
 from d2vlm_lab.model.towers.qformer import QFormerConfig, read_questions, word_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -40,7 +39,9 @@ def video(n=5, seed=0):
 
 def eva_qformer(width=24, seed=0):
     torch.manual_seed(seed)
-    return EvaQFormer(width, word_tokenizer(VOCABULARY), EvaConfig(28, 14, 16, 2, 2, 40),
+    eva = hf.Blip2VisionConfig(**SIZES | {"hidden_size": 16, "patch_size": 14}, intermediate_size=40,
+                               initializer_range=0.2)
+    return EvaQFormer(width, word_tokenizer(VOCABULARY), eva,
                       QFormerConfig(200, 24, 4, 2, 32, 300, 6))
 
 
@@ -169,8 +170,9 @@ def test_a_long_question_loses_its_beginning():
 def test_the_released_sizes_are_the_defaults():
     with torch.device("meta"):
         frames = EvaQFormer(3072, word_tokenizer(VOCABULARY))
-    assert frames.size == 224 and frames.tower.position.shape == (1, 257, 1408) and len(frames.tower.blocks) == 39
-    assert frames.tower.blocks[0].mlp[0].out_features == 6144 and frames.tower.blocks[0].heads == 16
+    assert frames.size == 224 and frames.tower.embeddings.position_embedding.shape == (1, 257, 1408)
+    layers = frames.tower.encoder.layers
+    assert len(layers) == 39 and layers[0].mlp.fc1.out_features == 6144 and layers[0].self_attn.num_heads == 16
     bert = frames.projector.bert
     assert bert.words.weight.shape == (30523, 768) and len(bert.layers) == 12
     assert [layer.cross_attention is not None for layer in bert.layers] == [True, False] * 6

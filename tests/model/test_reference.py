@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Blip2VisionConfig
 
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.frames import EvaQFormer
 from d2vlm_lab.model.reference import encoder_sizes, import_reference, released_name
-from d2vlm_lab.model.towers.eva import EvaConfig
 from d2vlm_lab.model.towers.qformer import QFormerConfig, word_tokenizer
 
 CHECKPOINT = Path(__file__).parents[1] / "golden" / "checkpoint"
@@ -98,7 +98,8 @@ def test_an_index_cannot_name_a_file_elsewhere_or_of_another_kind(folder, file):
 def test_sizes_come_from_the_tensors_except_the_number_of_heads(folder):
     frames = import_reference(folder).frames
     eva, qformer = frames.tower.config, frames.config
-    assert (eva.size, eva.patch, eva.width, eva.heads, eva.blocks, eva.hidden) == (28, 14, 32, 2, 2, 139)
+    assert (eva.image_size, eva.patch_size, eva.hidden_size, eva.num_attention_heads) == (28, 14, 32, 2)
+    assert (eva.num_hidden_layers, eva.intermediate_size) == (2, 139)
     assert (qformer.width, qformer.layers, qformer.heads, qformer.look_every, qformer.queries) == (32, 4, 4, 2, 32)
     (folder / "tiny_dims.json").unlink()
     with pytest.raises(LabError, match="tiny_dims.json"):
@@ -109,7 +110,7 @@ def test_released_sizes_are_recognized_by_their_tensors_alone(tmp_path):
     with torch.device("meta"):
         released = EvaQFormer(3072, word_tokenizer(CHECKPOINT / "qformer_tokenizer" / "vocab.txt"))
     shapes = {released_name(f"frames.{name}"): value for name, value in released.state_dict().items()}
-    assert encoder_sizes(tmp_path, shapes) == (EvaConfig(), QFormerConfig())
+    assert encoder_sizes(tmp_path, shapes) == (Blip2VisionConfig(), QFormerConfig())
 
 
 def test_the_method_is_read_from_the_released_config(folder):

@@ -58,7 +58,7 @@ def frame_rows(model: D2VLM, case: str, images: list[Tensor], inputs: dict,
     """Vision tower, the question's word pieces, and projector; also the features of each video."""
     rows = []
     with torch.no_grad():
-        seen = [model.frames.tower(image) for image in images]
+        seen = [model.frames.tower(image).last_hidden_state for image in images]
         questions = [each[0] for each in inputs["query"]]
         tokens = model.frames.project_batch([each[:, 1:] for each in seen], questions)
     if "vision_features" in arrays:
