@@ -26,9 +26,9 @@ from ..errors import LabError
 from ..ideas.evidence import Event, Interval, Reference
 from ..judging.predict import NUMBERS, Prediction, predict
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
+from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, Generated
-from ..model.start import read_model
 from ..model.towers.tiny import TinyFrames
 from .plots import draw_answer
 from .show.player import player
@@ -204,11 +204,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     folder = resolve(str(checkpoint))
     if not folder.is_dir():
         raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
-    if not any((folder / name).exists() for name in (DESCRIPTION, "config.json")):
-        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
-        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
-                       f"authors' (no config.json){hint}")
-    model = read_model(str(folder)).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_model(folder).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
     rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)
