@@ -33,6 +33,11 @@ class Method:
     def __post_init__(self):
         check_types(self)
 
+    @property
+    def base(self) -> float | None:
+        """Soft targets fall off as base ** -distance; None where targets are hard."""
+        return self.target_base if self.targets == "soft" else None
+
 
 @dataclass(frozen=True)
 class Parts:

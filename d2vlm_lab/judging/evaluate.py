@@ -17,10 +17,9 @@ from ..data.splits import reader
 from ..data.video import VideoError
 from ..errors import LabError
 from ..files import atomic_path
-from ..model.checkpoint import DESCRIPTION, checkpoint_id
+from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
-from ..model.start import read_model
 from .benchmarks import BENCHMARKS, Question, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .predict import Prediction, predict
@@ -39,7 +38,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     asked with all of it in view.
     """
     questions = BENCHMARKS[benchmark].read(annotations, 0.5 / data.fps)[:limit][shard[0]::shard[1]]
-    model = read_model(checkpoint)
+    model = load(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
     mine = card(checkpoint, model, annotations, decoding, data, benchmark)
     same_settings(out, {**mine, "penalized": list(penalized), "parts": parts}, videos)
