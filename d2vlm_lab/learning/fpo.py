@@ -19,7 +19,6 @@ from ..data.groups import Rejects
 from ..data.pairs import PreferencePair, read_preferences, with_answer
 from ..data.sample import Sample
 from ..data.world import load as load_world
-from ..data.world import world_facts
 from ..ideas.grounding import frame_targets
 from ..ideas.perturb import Recipe, Rejected, Words, rejected_answers
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
@@ -135,7 +134,7 @@ def synthesized(config: RunConfig) -> Rejects:
     wish = config.preference
     recipe = override(Recipe(per_sample=wish.rejects, factors=wish.factors, seed=config.seed, grid=1 / config.data.fps),
                       wish.recipe, "preference.recipe")
-    distort = None if config.data.train else Words(world_facts(load_world(resolve(config.data.world))))
+    distort = None if config.data.train else Words(load_world(resolve(config.data.world)).facts)
 
     def rejects(sample: Sample) -> list[tuple[Sample, str]]:
         if not sample.events:

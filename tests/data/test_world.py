@@ -21,7 +21,7 @@ from d2vlm_lab.data.video import read_frames
 from d2vlm_lab.data.world import PRESETS, WorldConfig, baselines, load
 from d2vlm_lab.data.world.asker import Asker
 from d2vlm_lab.data.world.baselines import iou
-from d2vlm_lab.data.world.labels import frame_labels, frame_words
+from d2vlm_lab.data.world.lessons import frame_labels, frame_words
 from d2vlm_lab.data.world.make import make_world, questions_of, sample_scenes
 from d2vlm_lab.data.world.phrases import NEVER, ORDINALS, VERBS
 from d2vlm_lab.data.world.questions import TASKS

@@ -1,4 +1,4 @@
-"""A scene as it is asked about, and how a question about it becomes a sample."""
+"""A scene as questions see it: its annotated events, random choices, and how words become a sample."""
 
 from __future__ import annotations
 
@@ -7,73 +7,82 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...ideas.evidence import EVIDENCE, Event
+from ...ideas.evidence import EVIDENCE, Event, Interval
 from ..sample import Sample
-from . import phrases as say
+from . import phrases
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
 
+Templates = Sequence[tuple[str, str]]  # questions with their answers, as in `phrases`
+
 
 class Asker:
-    """A scene as it is asked about: its annotated events in order of time, and the dice."""
+    """The annotated events of a scene in order of time, and the generator of every random choice about them."""
 
     def __init__(self, scene: Scene, config: WorldConfig, rng: np.random.Generator):
         self.scene, self.config, self.rng = scene, config, rng
         self.events = list(scene.events if scene.annotated is None else scene.annotated)
         self.names = [thing.name for thing in scene.things]
-        self.count = Counter((e.thing, e.action) for e in self.events)
         self.per_thing = Counter(e.thing for e in self.events)
         self.per_action = Counter(e.action for e in self.events)
 
+    def alike(self, event: SceneEvent) -> list[SceneEvent]:
+        """The events with the caption of this one, itself included."""
+        return [e for e in self.events if (e.thing, e.action) == (event.thing, event.action)]
+
     @property
     def unique(self) -> list[SceneEvent]:
-        """Events that their caption alone tells from all others."""
-        return [e for e in self.events if self.count[e.thing, e.action] == 1]
+        """The events that no other one is alike."""
+        return [e for e in self.events if len(self.alike(e)) == 1]
 
-    def pick(self, values: Sequence):
-        return values[self.rng.integers(len(values))]
-
-    def forms(self, event: SceneEvent) -> dict[str, str]:
-        return say.forms(self.names[event.thing], event.action)
-
-    def after(self, event: SceneEvent, step: int = 1) -> SceneEvent | None:
-        """The next event (or the one before), where the order is not in doubt."""
+    def neighbour(self, event: SceneEvent, step: int) -> SceneEvent | None:
+        """The next event (step 1) or the one before (step -1), unless another one begins on the same frame."""
         k = self.events.index(event) + step
         if not 0 <= k < len(self.events):
             return None
         rivals = [e for e in self.events if e is not self.events[k] and e.first == self.events[k].first]
         return None if rivals else self.events[k]
 
-    def sample(self, task: str, question: str, events: Sequence[SceneEvent] = (), answer: str = "",
-               asked: Sequence[tuple] = (), **fields) -> Sample:
-        """`{}` in the question stands for the intervals asked about, in the answer for the events, `{all}` for all."""
-        many = ", ".join(["{}"] * len(events))
-        return Sample(
-            id="", video=self.scene.video, duration=self.scene.duration, task=task, source="world",
-            question=question.replace("{}", EVIDENCE),
-            events=tuple(Event(*self.scene.interval(e), self.scene.caption(e)) for e in events),
-            answer=_pieces(answer.replace("{all}", many)), question_intervals=tuple(asked), **fields)
+    def pick(self, values: Sequence):
+        return values[self.rng.integers(len(values))]
 
-    def choice(self, task: str, question: str, options: list, right, events: Sequence[SceneEvent] = (),
-               answer: str = "", asked: Sequence[tuple] = (), words: Callable = str) -> Sample:
-        """Four options in random order, the right one among them."""
+    def forms(self, event: SceneEvent) -> dict[str, str]:
+        return phrases.forms(self.names[event.thing], event.action)
+
+    def ask(self, task: str, templates: Templates, about: SceneEvent, events: Sequence[SceneEvent],
+            asked: Sequence[Interval] = (), **words: str) -> Sample:
+        """A question in one of the templates, which is answered by `events`."""
+        question, answer = self.pick(templates)
+        words = {"all": ", ".join(["{}"] * len(events)), **self.forms(about), **words}
+        return self.sample(task, question.format("{}", **words), events, answer.format("{}", **words), asked)
+
+    def ask_with_options(self, task: str, templates: Templates, about: SceneEvent, right: str, likely: Sequence[str],
+                         others: Sequence[str], events: Sequence[SceneEvent] = (), asked: Sequence[Interval] = (),
+                         write: Callable[[str], str] = str) -> Sample:
+        """The same with the right option and three wrong ones, likely ones before others; `write` is their form."""
+        likely = sorted(set(likely) - {right})
+        others = sorted(set(others) - {right, *likely})
+        wrong = [group[k] for group in (likely, others) for k in self.rng.permutation(len(group))]
+        question, answer = self.pick(templates)
+        question = question.format("{}", **self.forms(about))
+        return self.shuffled(task, question, answer, [right, *wrong[:3]], events, asked, write)
+
+    def shuffled(self, task: str, question: str, answer: str, options: list, events: Sequence[SceneEvent] = (),
+                 asked: Sequence[Interval] = (), write: Callable[..., str] = str) -> Sample:
+        """A question with options in random order, of which the first is right."""
+        right = options[0]
         options = [options[k] for k in self.rng.permutation(len(options))]
         correct = options.index(right)
-        listed = say.with_options(question, [words(option) for option in options])
-        return self.sample(task, listed, events, f"({'ABCDE'[correct]}) {answer}".strip(), asked,
+        question = phrases.with_options(question, [write(option) for option in options])
+        return self.sample(task, question, events, f"({'ABCDE'[correct]}) {answer}".strip(), asked,
                            options=tuple(options), correct=correct)
 
-    def others(self, right: str, likely: Sequence[str], rest: Sequence[str], n: int = 3) -> list[str]:
-        """The right option and three wrong ones: likely ones first."""
-        likely = sorted(set(likely) - {right})
-        rest = sorted(set(rest) - {right} - set(likely))
-        wrong = [group[k] for group in (likely, rest) for k in self.rng.permutation(len(group))]
-        return [right, *wrong[:n]]
-
-
-def _pieces(answer: str) -> tuple[str | int, ...]:
-    """Text with `{}` for events, as text interleaved with their indices."""
-    pieces: list[str | int] = []
-    for k, text in enumerate(answer.split("{}")):
-        pieces += [k - 1, text] if k else [text]
-    return tuple(piece for piece in pieces if piece != "")
+    def sample(self, task: str, question: str, events: Sequence[SceneEvent], answer: str,
+               asked: Sequence[Interval] = (), captions: Sequence[str] | None = None, **fields) -> Sample:
+        """`{}` stands for an interval: in the question for those that it asks about, in the answer for the events."""
+        captions = captions or [self.scene.caption(event) for event in events]
+        first, *parts = answer.split("{}")
+        pieces = [first, *(piece for k, part in enumerate(parts) for piece in (k, part))]
+        return Sample("", self.scene.video, self.scene.duration, task, "world", question.replace("{}", EVIDENCE),
+                      tuple(Event(*self.scene.interval(e), caption) for e, caption in zip(events, captions)),
+                      tuple(piece for piece in pieces if piece != ""), tuple(asked), **fields)

@@ -14,7 +14,6 @@ from ...data.datasets.records import read_records, to_sample
 from ...data.pairs import OnBad, PreferencePair, check, write_preferences
 from ...data.sample import Sample, SampleError, from_record
 from ...data.world import load as load_world
-from ...data.world import world_facts
 from ...errors import LabError
 from ...files import atomic_path
 from ...ideas.perturb import FACTORS, FACTS, KINDS, Distort, Recipe, Words, overlap, rejected_answers
@@ -98,7 +97,7 @@ def read_source(path: Path, on_bad: OnBad) -> tuple[Iterator[Sample | Preference
     """Samples of a world, of sample or annotation files, or ready preferences of the authors' format; and its words."""
     if not path.is_dir():
         return _entries(path, on_bad), None
-    return _entries(path / "train.json", on_bad), Words(world_facts(load_world(path)))
+    return _entries(path / "train.json", on_bad), Words(load_world(path).facts)
 
 
 def read_words(path: Path) -> Words:
