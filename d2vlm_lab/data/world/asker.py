@@ -13,8 +13,6 @@ from . import phrases
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
 
-Templates = Sequence[tuple[str, str]]  # questions with their answers, as in `phrases`
-
 
 class Asker:
     """The annotated events of a scene in order of time, and the generator of every random choice about them."""
@@ -30,10 +28,8 @@ class Asker:
         """The events with the caption of this one, itself included."""
         return [e for e in self.events if (e.thing, e.action) == (event.thing, event.action)]
 
-    @property
-    def unique(self) -> list[SceneEvent]:
-        """The events that no other one is alike."""
-        return [e for e in self.events if len(self.alike(e)) == 1]
+    def of_thing(self, thing: int) -> list[SceneEvent]:
+        return [e for e in self.events if e.thing == thing]
 
     def neighbour(self, event: SceneEvent, step: int) -> SceneEvent | None:
         """The next event (step 1) or the one before (step -1), unless another one begins on the same frame."""
@@ -49,40 +45,33 @@ class Asker:
     def forms(self, event: SceneEvent) -> dict[str, str]:
         return phrases.forms(self.names[event.thing], event.action)
 
-    def ask(self, task: str, templates: Templates, about: SceneEvent, events: Sequence[SceneEvent],
-            asked: Sequence[Interval] = (), **words: str) -> Sample:
-        """A question in one of the templates, which is answered by `events`."""
+    def ask(self, task: str, templates: Sequence[tuple[str, str]], about: SceneEvent,
+            events: Sequence[SceneEvent] = (), asked: Sequence[Interval] = (), options: Sequence = (),
+            write: Callable[..., str] = str, captions: Sequence[str] = (), **words: str) -> Sample:
+        """A question in one of the templates with its answer, which refers to `events`.
+
+        Of the options, which `write` turns into text, the first is right; they come in random order.
+        """
         question, answer = self.pick(templates)
         words = {"all": ", ".join(["{}"] * len(events)), **self.forms(about), **words}
-        return self.sample(task, question.format("{}", **words), events, answer.format("{}", **words), asked)
-
-    def ask_with_options(self, task: str, templates: Templates, about: SceneEvent, right: str, likely: Sequence[str],
-                         others: Sequence[str], events: Sequence[SceneEvent] = (), asked: Sequence[Interval] = (),
-                         write: Callable[[str], str] = str) -> Sample:
-        """The same with the right option and three wrong ones, likely ones before others; `write` is their form."""
-        likely = sorted(set(likely) - {right})
-        others = sorted(set(others) - {right, *likely})
-        wrong = [group[k] for group in (likely, others) for k in self.rng.permutation(len(group))]
-        question, answer = self.pick(templates)
-        question = question.format("{}", **self.forms(about))
-        return self.shuffled(task, question, answer, [right, *wrong[:3]], events, asked, write)
-
-    def shuffled(self, task: str, question: str, answer: str, options: list, events: Sequence[SceneEvent] = (),
-                 asked: Sequence[Interval] = (), write: Callable[..., str] = str) -> Sample:
-        """A question with options in random order, of which the first is right."""
-        right = options[0]
-        options = [options[k] for k in self.rng.permutation(len(options))]
-        correct = options.index(right)
-        question = phrases.with_options(question, [write(option) for option in options])
-        return self.sample(task, question, events, f"({'ABCDE'[correct]}) {answer}".strip(), asked,
-                           options=tuple(options), correct=correct)
-
-    def sample(self, task: str, question: str, events: Sequence[SceneEvent], answer: str,
-               asked: Sequence[Interval] = (), captions: Sequence[str] | None = None, **fields) -> Sample:
-        """`{}` stands for an interval: in the question for those that it asks about, in the answer for the events."""
+        question = question.format("{}", **words)
+        answer = answer.format(*["{}"] * max(1, len(events)), **words)
+        correct = None
+        if options:
+            right, options = options[0], [options[k] for k in self.rng.permutation(len(options))]
+            correct = options.index(right)
+            question = phrases.with_options(question, [write(option) for option in options])
+            answer = f"({'ABCDE'[correct]}) {answer}".strip()
         captions = captions or [self.scene.caption(event) for event in events]
         first, *parts = answer.split("{}")
         pieces = [first, *(piece for k, part in enumerate(parts) for piece in (k, part))]
         return Sample("", self.scene.video, self.scene.duration, task, "world", question.replace("{}", EVIDENCE),
                       tuple(Event(*self.scene.interval(e), caption) for e, caption in zip(events, captions)),
-                      tuple(piece for piece in pieces if piece != ""), tuple(asked), **fields)
+                      tuple(piece for piece in pieces if piece != ""), tuple(asked), tuple(options), correct)
+
+    def options(self, right: str, likely: Sequence[str], others: Sequence[str]) -> list[str]:
+        """The right option and three wrong ones: likely ones first, then others."""
+        likely = sorted(set(likely) - {right})
+        others = sorted(set(others) - {right, *likely})
+        wrong = [group[k] for group in (likely, others) for k in self.rng.permutation(len(group))]
+        return [right, *wrong[:3]]

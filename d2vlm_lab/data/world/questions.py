@@ -16,15 +16,14 @@ from .config import WorldConfig
 from .scene import Scene, SceneEvent
 
 VARIED = ("tvg", "gvq", "epm", "tal")  # a video may get more than one question of these tasks: of tvg one per event
-Drafts = Iterator[Callable[[], Sample]]  # the questions of a task that a scene allows, each made when it is called
+Draft = Callable[[], Sample]  # a question that is made, with its random choices, when it is called
 
 
 def ask(scene: Scene, config: WorldConfig, rng: np.random.Generator, negatives: bool = True) -> list[Sample]:
     """One question for each task that the scene allows, then more of the varied ones, up to `config.questions`."""
     asker = Asker(scene, config, rng)
-    drafts = {task: list(drafts_of(asker)) for task, drafts_of in TASKS.items()}
     first, more = [], {}
-    for task, possible in drafts.items():
+    for task, possible in drafts(asker).items():
         order = rng.permutation(len(possible))
         first += [possible[k]() for k in order[:1]]
         more[task] = [possible[k] for k in order[1:]]
@@ -39,13 +38,27 @@ def ask(scene: Scene, config: WorldConfig, rng: np.random.Generator, negatives: 
     return samples
 
 
-def _tvg(a: Asker) -> Drafts:
-    for event in a.events:
-        alike = a.alike(event)
-        if len(alike) == 1:
-            yield partial(a.ask, "tvg", phrases.TVG, event, [event])
-        elif len(alike) <= len(phrases.ORDINALS):
-            yield partial(a.ask, "tvg", phrases.NTH, event, [event], nth=phrases.ORDINALS[alike.index(event)])
+def drafts(a: Asker) -> dict[str, list[Draft]]:
+    """The questions of each task that the scene allows."""
+    # An event that is alone is named by its interval, one that is unique by its caption.
+    alone = [e for e in a.events if all(o is e or o.last < e.first or o.first > e.last for o in a.events)]
+    unique = [e for e in a.events if len(a.alike(e)) == 1]
+    most = max(a.per_thing.values())
+    busiest = [a.of_thing(thing) for thing, n in a.per_thing.items() if n == most]
+    return {
+        "rar": [partial(_rar, a, event) for event in alone],
+        "eca": [partial(_eca, a, event) for event in unique],
+        "rvq": [partial(question, a, event) for event in alone for question in (_rvq_object, _rvq_color)],
+        "tvg": list(_tvg(a)),
+        "epm": list(_epm(a, unique)),
+        "tal": list(_tal(a)),
+        "evs": [partial(a.ask, "evs", [a.pick(phrases.EVS)], a.events[0], a.events)],
+        "vhd": list(_vhd(a)),
+        "dvc": [partial(_describe, a, "dvc", a.events, a.pick(phrases.DVC))],
+        "slc": [partial(_describe, a, "slc", events, a.pick(phrases.SLC)) for events in busiest],
+        "tem": list(_tem(a)),
+        "gvq": list(_gvq(a, unique)),
+    }
 
 
 def _never(a: Asker) -> Sample | None:
@@ -55,25 +68,31 @@ def _never(a: Asker) -> Sample | None:
     if not near:
         return None
     imagined = SceneEvent(*a.pick(near), 0, 0)
-    return a.ask("tvg", [(question, phrases.NEVER) for question, _ in phrases.TVG], imagined, [])
+    return a.ask("tvg", [(question, phrases.NEVER) for question, _ in phrases.TVG], imagined)
 
 
-def _epm(a: Asker) -> Drafts:
-    def related(event, target, templates):
-        return partial(a.ask, "epm", templates, event, [target], caption=a.scene.caption(target))
+def _tvg(a: Asker) -> Iterator[Draft]:
+    for event in a.events:
+        alike = a.alike(event)
+        if len(alike) == 1:
+            yield partial(a.ask, "tvg", phrases.TVG, event, [event])
+        elif len(alike) <= len(phrases.ORDINALS):
+            yield partial(a.ask, "tvg", phrases.NTH, event, [event], nth=phrases.ORDINALS[alike.index(event)])
 
-    for event in a.unique:
-        for step, templates in ((1, phrases.EPM_NEXT), (-1, phrases.EPM_BEFORE)):
-            if target := a.neighbour(event, step):
-                yield related(event, target, templates)
-    for thing in a.per_thing:
-        events = [e for e in a.events if e.thing == thing]
-        yield related(events[0], events[0], phrases.EPM_FIRST)
+
+def _epm(a: Asker, unique: list[SceneEvent]) -> Iterator[Draft]:
+    related = [(event, a.neighbour(event, step), templates) for event in unique
+               for step, templates in ((1, phrases.EPM_NEXT), (-1, phrases.EPM_BEFORE))]
+    for events in map(a.of_thing, a.per_thing):
+        related.append((events[0], events[0], phrases.EPM_FIRST))
         if len(events) > 1:
-            yield related(events[-1], events[-1], phrases.EPM_LAST)
+            related.append((events[-1], events[-1], phrases.EPM_LAST))
+    for event, target, templates in related:
+        if target:
+            yield partial(a.ask, "epm", templates, event, [target], caption=a.scene.caption(target))
 
 
-def _tal(a: Asker) -> Drafts:
+def _tal(a: Asker) -> Iterator[Draft]:
     groups = [a.alike(event) for event in a.events if a.alike(event)[0] is event]
     for group in [group for group in groups if len(group) > 1] or groups:
         yield partial(a.ask, "tal", phrases.TAL, group[0], group)
@@ -82,11 +101,7 @@ def _tal(a: Asker) -> Drafts:
         yield partial(a.ask, "tal", phrases.TAL_ANY, events[0], events)
 
 
-def _evs(a: Asker) -> Drafts:
-    yield partial(a.ask, "evs", [a.pick(phrases.EVS)], a.events[0], a.events)
-
-
-def _vhd(a: Asker) -> Drafts:
+def _vhd(a: Asker) -> Iterator[Draft]:
     for event in a.events:
         if a.per_thing[event.thing] == 1:
             yield partial(a.ask, "vhd", phrases.VHD_ONE, event, [event])
@@ -100,100 +115,74 @@ def _describe(a: Asker, task: str, events: list[SceneEvent], template: tuple[str
     question, line = template
     captions = [line.format(**a.forms(event)) for event in events]
     answer = " ".join(f"{{}}, {caption}." for caption in captions)
-    return a.sample(task, question.format(**a.forms(events[0])), events, answer, captions=captions)
+    return a.ask(task, [(question, answer)], events[0], events, captions=captions)
 
 
-def _dvc(a: Asker) -> Drafts:
-    yield partial(_describe, a, "dvc", a.events, a.pick(phrases.DVC))
-
-
-def _slc(a: Asker) -> Drafts:
-    most = max(a.per_thing.values())
-    for thing in [thing for thing, n in a.per_thing.items() if n == most]:
-        yield partial(_describe, a, "slc", [e for e in a.events if e.thing == thing], a.pick(phrases.SLC))
-
-
-def _tem(a: Asker) -> Drafts:
+def _tem(a: Asker) -> Iterator[Draft]:
     for event in a.events:
         again = [e for e in a.alike(event) if e is not event]
-        active = [e for e in a.events if e.thing == event.thing and e is not event]
+        active = [e for e in a.of_thing(event.thing) if e is not event]
         if active:
             templates = phrases.TEM_SAME if again else phrases.TEM_THING
             yield partial(a.ask, "tem", templates, event, again or active, [a.scene.interval(event)])
 
 
-def _rar(a: Asker) -> Drafts:
-    def act(event):
-        question, form = a.pick(phrases.RAR)
-        likely = [*(e.action for e in a.events if e.thing == event.thing), *a.config.actions]
-        return a.ask_with_options("rar", [(question, "")], event, event.action, likely, phrases.VERBS,
-                                  asked=[a.scene.interval(event)],
-                                  write=lambda action: phrases.forms("", action)[form])
-
-    yield from (partial(act, event) for event in a.events if _alone(a, event))
+def _rar(a: Asker, event: SceneEvent) -> Sample:
+    question, form = a.pick(phrases.RAR)
+    likely = [*(e.action for e in a.of_thing(event.thing)), *a.config.actions]
+    return a.ask("rar", [(question, "")], event, asked=[a.scene.interval(event)],
+                 options=a.options(event.action, likely, phrases.VERBS),
+                 write=lambda action: phrases.forms("", action)[form])
 
 
-def _eca(a: Asker) -> Drafts:
-    def part(event):
-        options = [a.scene.interval(e) for e in (event, *(e for e in a.events if e is not event))][:4]
-        while len(options) < 4:
-            options.append(_elsewhere(a, options))
-        question, answer = a.pick(phrases.ECA)
-        sample = a.shuffled("eca", question.format(**a.forms(event)), answer, options, write=lambda _: "{}")
-        return replace(sample, question_intervals=sample.options)
-
-    yield from (partial(part, event) for event in a.unique)
+def _eca(a: Asker, event: SceneEvent) -> Sample:
+    options = [a.scene.interval(e) for e in (event, *(e for e in a.events if e is not event))][:4]
+    while len(options) < 4:
+        options.append(_elsewhere(a, options))
+    sample = a.ask("eca", phrases.ECA, event, options=options, write=lambda interval: "{}")
+    return replace(sample, question_intervals=sample.options)
 
 
-def _rvq(a: Asker) -> Drafts:
-    def which(event):
-        return a.ask_with_options("rvq", phrases.RVQ_OBJECT, event, a.names[event.thing], a.names,
-                                  _all_names(a.config), asked=[a.scene.interval(event)], write="the {}".format)
-
-    def color(event):
-        colors = [thing.color for thing in a.scene.things]
-        return a.ask_with_options("rvq", phrases.RVQ_COLOR, event, colors[event.thing], colors, _all_colors(a.config),
-                                  asked=[a.scene.interval(event)])
-
-    for event in a.events:
-        if _alone(a, event):
-            yield partial(which, event)
-            yield partial(color, event)
+def _rvq_object(a: Asker, event: SceneEvent) -> Sample:
+    return a.ask("rvq", phrases.RVQ_OBJECT, event, asked=[a.scene.interval(event)], write="the {}".format,
+                 options=a.options(a.names[event.thing], a.names, _all_names(a.config)))
 
 
-def _gvq(a: Asker) -> Drafts:
-    def what(event):
-        return a.ask_with_options("gvq", phrases.GVQ_ACTION, event, event.action, a.config.actions, phrases.VERBS,
-                                  [event])
+def _rvq_color(a: Asker, event: SceneEvent) -> Sample:
+    colors = [thing.color for thing in a.scene.things]
+    return a.ask("rvq", phrases.RVQ_COLOR, event, asked=[a.scene.interval(event)],
+                 options=a.options(colors[event.thing], colors, _all_colors(a.config)))
 
-    def which(event):
-        return a.ask_with_options("gvq", [a.pick(phrases.GVQ_OBJECT)], event, a.names[event.thing], a.names,
-                                  _all_names(a.config), [event], write="the {}".format)
 
-    def following(event, target):
-        happen = [a.scene.caption(e) for e in a.events if e is not event]
-        others = [f"the {name} {action}" for name in a.names for action in a.config.actions]
-        if len(others) <= 4:
-            others = [f"the {name} {action}" for name in _all_names(a.config) for action in phrases.VERBS]
-        return a.ask_with_options("gvq", phrases.GVQ_NEXT, event, a.scene.caption(target), happen, others, [target])
-
+def _gvq(a: Asker, unique: list[SceneEvent]) -> Iterator[Draft]:
     for event in a.events:
         if a.per_thing[event.thing] == 1:
-            yield partial(what, event)
+            yield partial(_gvq_action, a, event)
         if a.per_action[event.action] == 1:
-            yield partial(which, event)
-    for event in a.unique:
-        if target := a.neighbour(event, 1):
-            yield partial(following, event, target)
+            yield partial(_gvq_object, a, event)
+    for event in unique:
+        if following := a.neighbour(event, 1):
+            yield partial(_gvq_next, a, event, following)
 
 
-TASKS = {"rar": _rar, "eca": _eca, "rvq": _rvq, "tvg": _tvg, "epm": _epm, "tal": _tal, "evs": _evs, "vhd": _vhd,
-         "dvc": _dvc, "slc": _slc, "tem": _tem, "gvq": _gvq}
+def _gvq_action(a: Asker, event: SceneEvent) -> Sample:
+    return a.ask("gvq", phrases.GVQ_ACTION, event, [event],
+                 options=a.options(event.action, a.config.actions, phrases.VERBS))
 
 
-def _alone(a: Asker, event: SceneEvent) -> bool:
-    """Nothing else happens meanwhile, so the interval alone says which event is meant."""
-    return all(e is event or e.last < event.first or e.first > event.last for e in a.events)
+def _gvq_object(a: Asker, event: SceneEvent) -> Sample:
+    template = a.pick(phrases.GVQ_OBJECT)
+    return a.ask("gvq", [template], event, [event], write="the {}".format,
+                 options=a.options(a.names[event.thing], a.names, _all_names(a.config)))
+
+
+def _gvq_next(a: Asker, event: SceneEvent, following: SceneEvent) -> Sample:
+    happen = [a.scene.caption(e) for e in a.events if e is not event]
+    others = [f"the {name} {action}" for name in a.names for action in a.config.actions]
+    if len(others) <= 4:
+        others = [f"the {name} {action}" for name in _all_names(a.config) for action in phrases.VERBS]
+    return a.ask("gvq", phrases.GVQ_NEXT, event, [following],
+                 options=a.options(a.scene.caption(following), happen, others))
 
 
 def _elsewhere(a: Asker, taken: list[Interval]) -> Interval:
