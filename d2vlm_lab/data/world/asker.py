@@ -21,6 +21,8 @@ class Asker:
         self.scene, self.config, self.rng = scene, config, rng
         self.events = list(scene.events if scene.annotated is None else scene.annotated)
         self.names = [thing.name for thing in scene.things]
+        self.all_colors = list(dict.fromkeys([*config.colors, "red", "green", "blue", "yellow"]))
+        self.all_names = [f"{color} {shape}" for color in self.all_colors for shape in config.shapes]
         self.per_thing = Counter(e.thing for e in self.events)
         self.per_action = Counter(e.action for e in self.events)
 
@@ -75,3 +77,9 @@ class Asker:
         others = sorted(set(others) - {right, *likely})
         wrong = [group[k] for group in (likely, others) for k in self.rng.permutation(len(group))]
         return [right, *wrong[:3]]
+
+    def action_options(self, event: SceneEvent) -> list[str]:
+        return self.options(event.action, self.config.actions, phrases.VERBS)
+
+    def thing_options(self, event: SceneEvent) -> list[str]:
+        return self.options(self.names[event.thing], self.names, self.all_names)

@@ -129,9 +129,7 @@ def _tem(a: Asker) -> Iterator[Draft]:
 
 def _rar(a: Asker, event: SceneEvent) -> Sample:
     question, form = a.pick(phrases.RAR)
-    likely = [*(e.action for e in a.of_thing(event.thing)), *a.config.actions]
-    return a.ask("rar", [(question, "")], event, asked=[a.scene.interval(event)],
-                 options=a.options(event.action, likely, phrases.VERBS),
+    return a.ask("rar", [(question, "")], event, asked=[a.scene.interval(event)], options=a.action_options(event),
                  write=lambda action: phrases.forms("", action)[form])
 
 
@@ -144,14 +142,14 @@ def _eca(a: Asker, event: SceneEvent) -> Sample:
 
 
 def _rvq_object(a: Asker, event: SceneEvent) -> Sample:
-    return a.ask("rvq", phrases.RVQ_OBJECT, event, asked=[a.scene.interval(event)], write="the {}".format,
-                 options=a.options(a.names[event.thing], a.names, _all_names(a.config)))
+    return a.ask("rvq", phrases.RVQ_OBJECT, event, asked=[a.scene.interval(event)], options=a.thing_options(event),
+                 write="the {}".format)
 
 
 def _rvq_color(a: Asker, event: SceneEvent) -> Sample:
     colors = [thing.color for thing in a.scene.things]
     return a.ask("rvq", phrases.RVQ_COLOR, event, asked=[a.scene.interval(event)],
-                 options=a.options(colors[event.thing], colors, _all_colors(a.config)))
+                 options=a.options(colors[event.thing], colors, a.all_colors))
 
 
 def _gvq(a: Asker, unique: list[SceneEvent]) -> Iterator[Draft]:
@@ -166,27 +164,25 @@ def _gvq(a: Asker, unique: list[SceneEvent]) -> Iterator[Draft]:
 
 
 def _gvq_action(a: Asker, event: SceneEvent) -> Sample:
-    return a.ask("gvq", phrases.GVQ_ACTION, event, [event],
-                 options=a.options(event.action, a.config.actions, phrases.VERBS))
+    return a.ask("gvq", phrases.GVQ_ACTION, event, [event], options=a.action_options(event))
 
 
 def _gvq_object(a: Asker, event: SceneEvent) -> Sample:
     template = a.pick(phrases.GVQ_OBJECT)
-    return a.ask("gvq", [template], event, [event], write="the {}".format,
-                 options=a.options(a.names[event.thing], a.names, _all_names(a.config)))
+    return a.ask("gvq", [template], event, [event], options=a.thing_options(event), write="the {}".format)
 
 
 def _gvq_next(a: Asker, event: SceneEvent, following: SceneEvent) -> Sample:
     happen = [a.scene.caption(e) for e in a.events if e is not event]
     others = [f"the {name} {action}" for name in a.names for action in a.config.actions]
     if len(others) <= 4:
-        others = [f"the {name} {action}" for name in _all_names(a.config) for action in phrases.VERBS]
+        others = [f"the {name} {action}" for name in a.all_names for action in phrases.VERBS]
     return a.ask("gvq", phrases.GVQ_NEXT, event, [following],
                  options=a.options(a.scene.caption(following), happen, others))
 
 
 def _elsewhere(a: Asker, taken: list[Interval]) -> Interval:
-    """A wrong interval that is clearly none of those taken."""
+    """A wrong interval that overlaps little with those taken."""
     low, high = a.config.event_frames
     for attempt in range(200):
         first = int(a.rng.integers(0, a.config.frames - low))
@@ -196,11 +192,3 @@ def _elsewhere(a: Asker, taken: list[Interval]) -> Interval:
         if span not in taken and (far or attempt > 100):
             return span
     raise AssertionError("a video has more than four intervals")
-
-
-def _all_names(config: WorldConfig) -> list[str]:
-    return [f"{color} {shape}" for color in _all_colors(config) for shape in config.shapes]
-
-
-def _all_colors(config: WorldConfig) -> list[str]:
-    return list(dict.fromkeys([*config.colors, "red", "green", "blue", "yellow"]))

@@ -219,12 +219,14 @@ def _start(thing: Thing, walk: dict[str, np.ndarray], config: WorldConfig, rng: 
 
 def to_truth(scene: Scene) -> dict:
     """A line of truth.jsonl."""
+    def records(events: tuple[SceneEvent, ...]) -> list[dict]:
+        return [{"object": e.thing, "action": e.action, "first": e.first, "last": e.last, "start": scene.interval(e)[0],
+                 "end": scene.interval(e)[1], "caption": scene.caption(e)} for e in events]
+
     record = {"video": scene.video, "split": scene.split, "fps": scene.fps, "n_frames": scene.n_frames,
               "duration": scene.duration, "size": scene.size, "objects": [asdict(thing) for thing in scene.things],
-              "events": [_event_record(scene, event) for event in scene.events], "cuts": list(scene.cuts)}
-    if scene.annotated is not None:
-        record["annotated"] = [_event_record(scene, event) for event in scene.annotated]
-    return record
+              "events": records(scene.events), "cuts": list(scene.cuts)}
+    return record if scene.annotated is None else {**record, "annotated": records(scene.annotated)}
 
 
 def from_truth(record: dict) -> Scene:
@@ -234,9 +236,3 @@ def from_truth(record: dict) -> Scene:
     return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"],
                  tuple(Thing(**thing) for thing in record["objects"]), events("events"), tuple(record["cuts"]),
                  events("annotated") if "annotated" in record else None)
-
-
-def _event_record(scene: Scene, event: SceneEvent) -> dict:
-    start, end = scene.interval(event)
-    return {"object": event.thing, "action": event.action, "first": event.first, "last": event.last,
-            "start": start, "end": end, "caption": scene.caption(event)}
