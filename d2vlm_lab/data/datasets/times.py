@@ -12,6 +12,13 @@ TIME = rf"(?:<vid>|<evi>|{NUMBER})"
 SPAN = re.compile(rf"({TIME})(?:\s*(?:-|–|to|and)\s*({TIME}))?(\s*(?:seconds\b|s\b))?")
 
 
+def pieces_of(text: str) -> tuple[str | int, ...]:
+    """A text whose k-th `<evi>` stands for the k-th event, as the pieces of a `Sample.answer`."""
+    first, *parts = text.split(EVIDENCE)
+    pieces = [first, *(piece for k, part in enumerate(parts) for piece in (k, part))]
+    return tuple(piece for piece in pieces if piece != "")
+
+
 def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, ...]]:
     """`text` with its times as `<evi>`, and their intervals; `times` are those that the annotation lists, in order.
 

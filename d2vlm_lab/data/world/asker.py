@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...ideas.evidence import EVIDENCE, Event, Interval
+from ..datasets.times import pieces_of
 from ..sample import Sample
 from . import phrases
 from .config import WorldConfig
@@ -55,9 +56,9 @@ class Asker:
         Of the options, which `write` turns into text, the first is right; they come in random order.
         """
         question, answer = self.pick(templates)
-        words = {"all": ", ".join(["{}"] * len(events)), **self.forms(about), **words}
-        question = question.format("{}", **words)
-        answer = answer.format(*["{}"] * max(1, len(events)), **words)
+        words = {"all": ", ".join([EVIDENCE] * len(events)), **self.forms(about), **words}
+        question = question.format(EVIDENCE, **words)
+        answer = answer.format(*[EVIDENCE] * max(1, len(events)), **words)
         correct = None
         if options:
             right, options = options[0], [options[k] for k in self.rng.permutation(len(options))]
@@ -65,11 +66,9 @@ class Asker:
             question = phrases.with_options(question, [write(option) for option in options])
             answer = f"({'ABCDE'[correct]}) {answer}".strip()
         captions = captions or [self.scene.caption(event) for event in events]
-        first, *parts = answer.split("{}")
-        pieces = [first, *(piece for k, part in enumerate(parts) for piece in (k, part))]
-        return Sample("", self.scene.video, self.scene.duration, task, "world", question.replace("{}", EVIDENCE),
+        return Sample("", self.scene.video, self.scene.duration, task, "world", question,
                       tuple(Event(*self.scene.interval(e), caption) for e, caption in zip(events, captions)),
-                      tuple(piece for piece in pieces if piece != ""), tuple(asked), tuple(options), correct)
+                      pieces_of(answer), tuple(asked), tuple(options), correct)
 
     def options(self, right: str, likely: Sequence[str], others: Sequence[str]) -> list[str]:
         """The right option and three wrong ones: likely ones first, then others."""

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from ...ideas.evidence import Interval
+from ...ideas.evidence import EVIDENCE, Interval
 from ..sample import Sample
 from . import phrases
 from .asker import Asker
@@ -137,7 +137,7 @@ def _eca(a: Asker, event: SceneEvent) -> Sample:
     options = [a.scene.interval(e) for e in (event, *(e for e in a.events if e is not event))][:4]
     while len(options) < 4:
         options.append(_elsewhere(a, options))
-    sample = a.ask("eca", phrases.ECA, event, options=options, write=lambda interval: "{}")
+    sample = a.ask("eca", phrases.ECA, event, options=options, write=lambda interval: EVIDENCE)
     return replace(sample, question_intervals=sample.options)
 
 
