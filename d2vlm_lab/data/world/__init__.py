@@ -1,7 +1,6 @@
 """A synthetic world of short videos in which it is known exactly what happens when."""
 
-from .config import PRESETS, WorldConfig
-from .scene import Scene
+from .config import WorldConfig
 from .world import World, load
 
-__all__ = ["PRESETS", "Scene", "World", "WorldConfig", "load"]
+__all__ = ["World", "WorldConfig", "load"]

@@ -7,9 +7,8 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -44,16 +43,32 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
         raise LabError("make_world renders in worker processes, which read your script again: "
                        "call it under `if __name__ == \"__main__\":`")
     with locked(out.with_name(f".{out.name}.lock")):
-        card = out / "world.json"
-        if card.is_file() and not overwrite:
-            if json.loads(card.read_text(encoding="utf-8")).get("config") == to_dict(config):
-                return out
-            raise LabError(f"{out} holds a world made with other settings; choose another folder or pass --overwrite")
-        if out.exists() and not card.is_file() and (not out.is_dir() or any(out.iterdir())):
-            raise LabError(f"{out} exists and is not a world; choose another folder")
-        with _complete_folder(out) as folder:
-            _fill(folder, config, workers or os.cpu_count() or 1)
+        if not _is_made(out, config, overwrite):
+            unfinished = out.with_name(f".{out.name}.partial")
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: this one holds the lock
+            unfinished.mkdir(parents=True)
+            try:
+                _fill(unfinished, config, workers or os.cpu_count() or 1)
+                if out.exists():
+                    shutil.rmtree(out)
+                os.replace(unfinished, out)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return out
+
+
+def _is_made(out: Path, config: WorldConfig, overwrite: bool) -> bool:
+    """Whether this very world is there already; an error where something else is in its place."""
+    card = out / "world.json"
+    if not card.is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise LabError(f"{out} exists and is not a world; choose another folder")
+        return False
+    if overwrite:
+        return False
+    if json.loads(card.read_text(encoding="utf-8")).get("config") != to_dict(config):
+        raise LabError(f"{out} holds a world made with other settings; choose another folder or pass --overwrite")
+    return True
 
 
 def _fill(folder: Path, config: WorldConfig, workers: int) -> None:
@@ -117,21 +132,6 @@ def _render_all(scenes: Sequence[Scene], config: WorldConfig, folder: Path, work
 
 def _render_one(config: WorldConfig, folder: Path, scene: Scene) -> None:
     write_frames(folder / scene.video, render(scene, config, _random(config, PIXELS, scene)), scene.fps)
-
-
-@contextmanager
-def _complete_folder(final: Path) -> Iterator[Path]:
-    """A new folder beside `final` that replaces it if the block succeeds and is removed if not."""
-    partial_folder = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)  # left by a process that was killed: this one holds the lock
-    partial_folder.mkdir(parents=True)
-    try:
-        yield partial_folder
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(partial_folder, final)
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _card(folder: Path, config: WorldConfig) -> dict:
