@@ -69,9 +69,10 @@ class Data:
     world: str = "data/world-small"  # a folder of make-world; if it is missing, made with the two settings below
     world_preset: str = "small"
     world_settings: tuple[str, ...] = ()  # `key=value`, as for make-world
-    train: str = ""  # instead of world: an annotation file in E.T. Instruct style ...
+    train: str = ""  # instead of world: an annotation file in the format below ...
     val: str = ""  # ... one like it for validation ...
     videos: str = ""  # ... and the folder that holds their videos
+    format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"  # of train and val
     tasks: tuple[str, ...] = ()  # empty: all
     fps: float = 2.0
     max_frames: int = 512

@@ -14,12 +14,11 @@ from torch.func import functional_call
 from ..config import Method, Preference, RunConfig, resolve
 from ..data.batch import Batch
 from ..data.datasets import fpo_annotations
-from ..data.datasets.stream import stream_objects
+from ..data.datasets.records import read_records
 from ..data.groups import Rejects
 from ..data.pairs import PreferencePair, read_preferences, with_answer
 from ..data.sample import Sample
 from ..data.world import load as load_world
-from ..data.world import world_facts
 from ..ideas.grounding import frame_targets
 from ..ideas.perturb import Recipe, Rejected, Words, rejected_answers
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
@@ -134,7 +133,7 @@ def synthesized(config: RunConfig) -> Rejects:
     wish = config.preference
     recipe = override(Recipe(per_sample=wish.rejects, factors=wish.factors, seed=config.seed, grid=1 / config.data.fps),
                       wish.recipe, "preference.recipe")
-    distort = None if config.data.train else Words(world_facts(load_world(resolve(config.data.world))))
+    distort = None if config.data.train else Words(load_world(resolve(config.data.world)).facts)
 
     def rejects(sample: Sample) -> list[tuple[Sample, str]]:
         if not sample.events:
@@ -148,7 +147,7 @@ def synthesized(config: RunConfig) -> Rejects:
 def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:
     """Ours, or the authors'."""
     file = resolve(path)
-    first = next(stream_objects(file), {})
+    first = next(read_records(file), {})
     return list((fpo_annotations.read if fpo_annotations.is_preference(first) else read_preferences)(file, on_bad))
 
 

@@ -22,8 +22,7 @@ from ..config import Method, resolve
 from ..data.batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
 from ..data.video import read_frames
 from ..data.world import World, load
-from ..data.world.labels import frame_labels
-from ..data.world.lessons import ALL, NOTHING, NOW, is_right, lessons, told_without_times
+from ..data.world.lessons import ALL, NOTHING, NOW, frame_labels, is_right, lessons, without_times
 from ..data.world.scene import Scene
 from ..files import atomic_path
 from ..ideas.evidence import GroundedAnswer
@@ -187,7 +186,7 @@ def _encode(model: D2VLM, clip: Clip, question: str, answer: str) -> Text:
 def _watch(model: D2VLM, world: World, split: str) -> Iterator[Watched]:
     told = defaultdict(list)
     for sample in world.samples(split):
-        if (without := told_without_times(sample)) is not None:
+        if (without := without_times(sample)) is not None:
             told[sample.video].append(without)
     for scene in world.truth(split):
         video = read_frames(world.video_path(scene))

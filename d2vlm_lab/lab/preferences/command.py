@@ -10,11 +10,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ...data.datasets import et_instruct, fpo_annotations
-from ...data.datasets.stream import stream_objects
+from ...data.datasets.records import read_records, to_sample
 from ...data.pairs import OnBad, PreferencePair, check, write_preferences
 from ...data.sample import Sample, SampleError, from_record
 from ...data.world import load as load_world
-from ...data.world import world_facts
 from ...errors import LabError
 from ...files import atomic_path
 from ...ideas.perturb import FACTORS, FACTS, KINDS, Distort, Recipe, Words, overlap, rejected_answers
@@ -98,7 +97,7 @@ def read_source(path: Path, on_bad: OnBad) -> tuple[Iterator[Sample | Preference
     """Samples of a world, of sample or annotation files, or ready preferences of the authors' format; and its words."""
     if not path.is_dir():
         return _entries(path, on_bad), None
-    return _entries(path / "train.json", on_bad), Words(world_facts(load_world(path)))
+    return _entries(path / "train.json", on_bad), Words(load_world(path).facts)
 
 
 def read_words(path: Path) -> Words:
@@ -169,12 +168,12 @@ def run(args) -> None:
 
 
 def _entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]:
-    for index, record in enumerate(stream_objects(path)):
+    for index, record in enumerate(read_records(path)):
         try:
             if fpo_annotations.is_preference(record):
                 yield fpo_annotations.from_record(record, index, str(path))
             elif "conversations" in record:
-                yield et_instruct.from_record(record, index, str(path))
+                yield to_sample(record, index, et_instruct.from_record, path)
             else:
                 yield from_record(record, f"{path}, sample {index}")
         except SampleError as error:
