@@ -33,6 +33,11 @@ class Method:
     def __post_init__(self):
         check_types(self)
 
+    @property
+    def base(self) -> float | None:
+        """The base of soft targets, which fall off as base ** -distance; None for hard ones, which are 0 or 1."""
+        return self.target_base if self.targets == "soft" else None
+
 
 @dataclass(frozen=True)
 class Parts:

@@ -30,8 +30,7 @@ from ..settings import override
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
     """Of each text of a batch, by its words and by its intervals, which are not rounded here."""
     events = batch.in_answer
-    base = method.target_base if method.targets == "soft" else None
-    targets = frame_targets(batch.interval[events], out.similarity.shape[-1], base)
+    targets = frame_targets(batch.interval[events], out.similarity.shape[-1], method.base)
     n = len(batch.ids)
     return LogProbability(
         text_log_probability(out.log_p, out.target_row, n, average),
