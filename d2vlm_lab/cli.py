@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 
+from . import __version__
 from .errors import LabError
 
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
@@ -18,6 +19,7 @@ COMMANDS = {
     "make-preferences": ("d2vlm_lab.lab.preferences.command",
                          "put wrong answers beside right ones, one factor at a time"),
     "train": ("d2vlm_lab.lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
+    "settings": ("d2vlm_lab.lab.settings_command", "explain every setting: meaning, default, presets that change it"),
     "report": ("d2vlm_lab.lab.report", "make tables, figures and pages from the files of a study's runs"),
     "data": ("d2vlm_lab.lab.data_command", "say where a benchmark can be had, and check a folder of it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score it"),
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "d2vlm-lab", description="Find when something happens, then say what: a workbench for D2VLM.",
         epilog="`d2vlm-lab COMMAND --help` explains one command.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, purpose) in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)

@@ -1,13 +1,17 @@
-"""Strict settings: nested dataclasses read from YAML and `key=value` words, with errors that suggest the right word."""
+"""Strict settings: nested dataclasses read from YAML and from `key=value` words; errors suggest what was meant."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import inspect
+import io
 import os
+import tokenize
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -76,6 +80,22 @@ def override(settings, changes: dict[str, object] | Sequence[str], where: str = 
     return from_dict(type(settings), tree, where)
 
 
+def meanings(cls: type) -> dict[str, str]:
+    """What each field of a dataclass means: the comment behind it in the source, or the comment lines above it."""
+    source = inspect.getsource(cls)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {token.start[0]: token for token in tokens if token.type == tokenize.COMMENT}
+    found = {}
+    for node in ast.parse(source).body[0].body:
+        if isinstance(node, ast.AnnAssign):
+            first = node.lineno
+            while first - 1 in comments and comments[first - 1].line.lstrip().startswith("#"):
+                first -= 1
+            lines = [comments[n].string.lstrip("# ") for n in range(first, node.end_lineno + 1) if n in comments]
+            found[node.target.id] = " ".join(lines)
+    return found
+
+
 def read_yaml(path: str | os.PathLike) -> dict:
     """The mapping in a YAML file; anything else is an error that names the file."""
     try:
@@ -89,12 +109,20 @@ def read_yaml(path: str | os.PathLike) -> dict:
     return data
 
 
-def suggest(word: str, known) -> str:
-    """`; did you mean 'steps'?`, or the whole list where nothing is close."""
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, by its whole or by what stands behind its last dot; None if none is."""
+    known = list(known)
     last = {name.rsplit(".", 1)[-1]: name for name in known}
-    close = difflib.get_close_matches(word, list(known), 1) or [
-        last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], list(last), 1)]
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+    if whole := difflib.get_close_matches(word, known, 1):
+        return whole[0]
+    part = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(last), 1)
+    return last[part[0]] if part else None
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'steps'?`, or the whole list where no name is close."""
+    close = closest(word, known)
+    return f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known))}"
 
 
 def _split(word: str) -> tuple[str, object]:
