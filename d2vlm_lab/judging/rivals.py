@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from ..data.world.scene import Scene
 from ..ideas.evidence import Interval
+from .catalogue import ROLES
 from .metrics.temporal import temporal_iou
 from .predict import Prediction
-
-ROLES = ("alone", "inner", "outer", "crossing")
 
 
 @dataclass(frozen=True)

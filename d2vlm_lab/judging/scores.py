@@ -11,10 +11,9 @@ from ..data.groups import Reader
 from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from .catalogue import NAMED
 from .metrics.temporal import interval_f1_miou
 from .predict import NUMBERS, Prediction, predict
-
-NAMED = ("tvg", "gvq")  # questions that name one event
 
 
 def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConfig) -> dict[str, float]:

@@ -89,7 +89,7 @@ def test_a_world_without_overlaps_has_no_rivals():
 
 
 def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.lab.run.CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("d2vlm_lab.data.splits.CACHE", str(tmp_path / "cache"))
     for name, nested in (("plain", 0.0), ("nested", 1.0)):
         make_world(tmp_path / name, WorldConfig(videos=20, nested=nested, events=(2, 2)), workers=1)
     config = read_config("tiny", [f"data.world={tmp_path}/plain", "evaluation.max_new_tokens=12"])

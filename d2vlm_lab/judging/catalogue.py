@@ -1,0 +1,130 @@
+"""The catalogue of metrics: every name that can stand in a study's `metrics.json`, with what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..config import Preference
+from ..errors import LabError
+from ..settings import suggest
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    label: str  # a few words, for the axis of a figure
+    unit: str  # empty where the label says it all
+    meaning: str  # one sentence
+    higher_is_better: bool | None  # None: neither is better by itself; read it beside other metrics
+    tasks: tuple[str, ...] = ()  # the exam must ask questions of at least one of these tasks; empty: of any
+
+
+# The tasks of E.T. Bench whose answers have intervals: a short label, and what is asked.
+TASKS = {
+    "tvg": ("when-questions", "questions when a named event happens"),
+    "gvq": ("what-and-when questions", "multiple-choice questions whose answer also says when"),
+    "epm": ("related events", "questions for an event that is described by its relation to another one"),
+    "tal": ("all times of an action", "questions for every time at which something happens"),
+    "evs": ("summaries", "requests for the intervals that sum up the video"),
+    "vhd": ("highlights", "requests for a highlight of the video"),
+    "dvc": ("dense captions", "requests to describe every event with its time"),
+    "slc": ("steps", "requests to describe one thing's events, step by step, with their times"),
+    "tem": ("events like one shown", "questions for the events that are like the one in a given interval"),
+}
+NAMED = ("tvg", "gvq")  # tasks whose questions name one event
+# Where the asked event stands among the other events of its video.
+ROLES = {
+    "alone": ("events without a rival", "the asked event overlaps no other event"),
+    "inner": ("events inside another", "the asked event lies inside another event"),
+    "outer": ("events around another", "another event lies inside the asked one"),
+    "crossing": ("events across another", "the asked event and another one overlap in part"),
+}
+_LOSSES = {"answer": ("answer loss", "nats per token", "the loss of the answer's words"),
+           "grounding": ("grounding loss, weighted", "", "the grounding loss times its weight"),
+           "consistency": ("consistency loss, weighted", "", "the consistency loss times its weight")}
+_FORCED = "teacher-forced on the true answers of held-out questions"
+
+# Metrics of a group of questions; `{}` is the group.
+_OF_QUESTIONS = (
+    Metric("F1@0.5", "F1 at overlap 0.5", "", "F1 between predicted and true intervals, matched one to one where they "
+           "overlap by at least one half (intersection over union); mean over {}.", True),
+    Metric("mIoU", "mean overlap", "IoU", "Intersection over union of each true interval with the predicted one that "
+           "it is matched to, 0 where there is none; mean over {}.", True),
+    Metric("exact_text", "texts word for word right", "share", "Share of answers whose words, without the times, are "
+           "exactly those of the true answer; over {}.", True),
+    Metric("surplus", "intervals too many", "per answer", "Number of predicted intervals minus number of true ones, "
+           "negative where too few are predicted, so 0 is best; mean over {}.", None),
+)
+_OF_ROLES = (
+    Metric("found", "found", "share", "Share of questions about one event, where {}, for which a predicted interval "
+           "overlaps the true one by at least one half (intersection over union).", True),
+    Metric("captured", "answered with the other one", "share", "Share of questions about one event, where {}, whose "
+           "predicted intervals overlap the other event more than the asked one.", False),
+    Metric("questions", "questions", "number", "Number of questions about one event, where {}.", None),
+)
+_OTHERS = (
+    Metric("dvc_caption_F1", "dense captions right, times aside", "F1", "F1 between the sentences of a dense caption "
+           "and the true ones, whatever times they are given.", True, ("dvc",)),
+    Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
+           "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
+           ("dvc",)),
+    Metric("second_F1@0.5", "second mentions: F1 at overlap 0.5", "", "F1 at an overlap of one half of the intervals "
+           "that answers give in their second stage; over answers that ground events first and refer to them later.",
+           True),
+    Metric("mentions_agree", "overlap of both mentions", "IoU", "Intersection over union of the first and the second "
+           "mention of the same event; over answers that ground events first and refer to them later.", True),
+    Metric("read_at_0.5", "intervals read correctly, teacher-forced", "share", "Share of the evidence tokens whose "
+           f"interval overlaps the true one by at least one half, {_FORCED}.", True),
+    Metric("spread", "spread of evidence states", "variance", "Variance of the states of evidence tokens, "
+           f"{_FORCED}; close to 0, all evidence tokens have become alike.", None),
+    *(Metric(f"held_out_{name}", f"held-out {label}", unit, f"{meaning.capitalize()}, {_FORCED}.", False)
+      for name, (label, unit, meaning) in _LOSSES.items()),
+    *(Metric(f"prefers_{factor}", f"true answers preferred to wrong ones: {factor}", "share", "Share of wrong answers "
+             f"to which the model gives a lower probability than to the true answer, where the error is in the factor "
+             f"`{factor}`; for the formulation `sigmoid` alone.", True) for factor in Preference.factors),
+    Metric("seconds", "time on the clock", "s", "Seconds on the clock for the training, if there is one, and the "
+           "exam.", False),
+    Metric("cpu_seconds", "CPU time", "s", "CPU seconds of the training, if there is one, and the exam.", False),
+    Metric("training_seconds", "training, time on the clock", "s", "Seconds on the clock for training, over all "
+           "attempts; missing where nothing was trained.", False),
+    Metric("training_cpu_seconds", "training, CPU time", "s", "CPU seconds of training, over all attempts; missing "
+           "where nothing was trained.", False),
+    Metric("memory_mb", "memory of the process at its peak", "MB", "The most memory that the process has ever held.",
+           False),
+    Metric("gpu_memory_mb", "GPU memory at its peak", "MB", "The most GPU memory that tensors have ever held; missing "
+           "without a GPU.", False),
+    Metric("answer_ms", "one answer", "ms", "Milliseconds to read the frames of one video and answer one question "
+           "about it, median of several repetitions; measured by length_run.ipynb.", False, ("tvg",)),
+    Metric("answer_memory_mb", "tensors of one answer at their peak", "MB", "The most memory that tensors take while "
+           "one question is answered, weights aside; measured by length_run.ipynb.", False, ("tvg",)),
+    Metric("frames_seen", "frames in the language model", "number", "Number of frames of one video that the language "
+           "model sees; measured by length_run.ipynb.", None, ("tvg",)),
+)
+
+
+def _grouped(metrics: tuple[Metric, ...], group: str, label: str, words: str,
+             tasks: tuple[str, ...] = ()) -> Iterator[Metric]:
+    for metric in metrics:
+        yield replace(metric, name=f"{group}_{metric.name}", label=f"{label}: {metric.label}",
+                      meaning=metric.meaning.format(words), tasks=tasks)
+
+
+def _all() -> Iterator[Metric]:
+    yield from _grouped(_OF_QUESTIONS, "named", "named events", "questions that name one event", NAMED)
+    for task, (label, words) in TASKS.items():
+        yield from _grouped(_OF_QUESTIONS, task, label, words, (task,))
+    for role, (label, words) in ROLES.items():
+        kinds = tuple(metric for metric in _OF_ROLES if (role, metric.name) != ("alone", "captured"))
+        yield from _grouped(kinds, role, label, words)
+    yield from _OTHERS
+
+
+CATALOGUE = {metric.name: metric for metric in _all()}
+
+
+def metric(name: str) -> Metric:
+    """The entry of a metric by its name in `metrics.json`."""
+    if name not in CATALOGUE:
+        raise LabError(f"no metric {name!r}{suggest(name, CATALOGUE)}")
+    return CATALOGUE[name]
