@@ -20,6 +20,7 @@ COMMANDS = {
                          "put wrong answers beside right ones, one factor at a time"),
     "train": ("d2vlm_lab.lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
     "settings": ("d2vlm_lab.lab.settings_command", "explain every setting: meaning, default, presets that change it"),
+    "metrics": ("d2vlm_lab.lab.metrics_command", "explain every metric that a study may compare"),
     "report": ("d2vlm_lab.lab.report", "make tables, figures and pages from the files of a study's runs"),
     "data": ("d2vlm_lab.lab.data_command", "say where a benchmark can be had, and check a folder of it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score it"),

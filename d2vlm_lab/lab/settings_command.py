@@ -15,6 +15,7 @@ from ..data.world.config import WorldConfig
 from ..settings import ConfigError, closest, flatten, from_dict, meanings
 
 WORLD = "world"  # the section under which the settings of make-world are printed
+Named = typing.TypeVar("Named")  # anything with a `name`
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,17 @@ def values(hint) -> str:
     return {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "null"}[hint]
 
 
-def select(settings: Sequence[Setting], name: str) -> list[Setting]:
-    """One setting, a section, or all settings whose names hold `name`; none of these is an error."""
-    exact = [setting for setting in settings if setting.name == name]
-    section = [setting for setting in settings if setting.name.startswith(f"{name}.")]
-    part = [setting for setting in settings if name in setting.name]
+def select(entries: Sequence[Named], name: str, kind: str) -> list[Named]:
+    """The entry of that name, or a section, or all entries whose names hold `name`; an error if there is none."""
+    exact = [entry for entry in entries if entry.name == name]
+    section = [entry for entry in entries if entry.name.startswith(f"{name}.")]
+    part = [entry for entry in entries if name in entry.name]
     if selected := exact or section or part:
         return selected
-    sections = sorted({setting.name.split(".")[0] for setting in settings})
-    meant = closest(name, [*(setting.name for setting in settings), *sections])
-    raise ConfigError(f"no setting, section or part of a name is {name!r}; " + (
-        f"did you mean {meant!r}?" if meant else f"the sections are {', '.join(sections)}"))
+    sections = {entry.name.split(".")[0] for entry in entries if "." in entry.name}
+    meant = closest(name, [*(entry.name for entry in entries), *sections])
+    raise ConfigError(f"no {kind} has {name!r} in its name" + (
+        f"; did you mean {meant!r}?" if meant else f"; `d2vlm-lab {kind}s` prints all of them"))
 
 
 def page(settings: Sequence[Setting]) -> str:
@@ -85,10 +86,10 @@ def page(settings: Sequence[Setting]) -> str:
             lines += [section.upper(), *textwrap.wrap(about[section], 100), ""]
         current = section
         meaning = setting.meaning[0].upper() + setting.meaning[1:].removesuffix(".") + "."
-        lines += [f"{setting.name} = {as_yaml(setting.default)}", *_indented(meaning), *_indented(setting.values)]
+        lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning), *indented(setting.values)]
         if setting.presets:
             changes = ", ".join(f"{preset} ({as_yaml(value)})" for preset, value in setting.presets.items())
-            lines += _indented(f"changed by the presets {changes}")
+            lines += indented(f"changed by the presets {changes}")
         lines.append("")
     return "\n".join(lines[:-1])
 
@@ -101,7 +102,8 @@ def as_yaml(value) -> str:
     return value if plain else json.dumps(value)
 
 
-def _indented(text: str) -> list[str]:
+def indented(text: str) -> list[str]:
+    """The lines of a paragraph."""
     return textwrap.wrap(text, 100, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 
@@ -114,5 +116,5 @@ def configure(parser) -> None:
 def run(args) -> None:
     settings = all_settings()
     if args.name is not None:
-        settings = select(settings, args.name)
+        settings = select(settings, args.name, "setting")
     print(json.dumps([asdict(setting) for setting in settings], indent=1) if args.json else page(settings))
