@@ -131,7 +131,8 @@ def test_the_command_prints_a_setting_a_section_or_what_holds_a_part_of_the_name
 
 @pytest.mark.parametrize("name, hint", [("training.stepz", "did you mean 'training.steps'"),
                                         ("learning_rat3", "did you mean 'training.learning_rate'"),
-                                        ("trianing", "did you mean 'training'"), ("xyz", "`d2vlm-lab settings` prints all")])
+                                        ("trianing", "did you mean 'training'"),
+                                        ("xyz", "`d2vlm-lab settings` prints all of them")])
 def test_a_misspelt_setting_is_an_error_that_suggests_what_was_meant(name, hint, capsys):
     assert main(["settings", name]) == 2
     error = capsys.readouterr().err
