@@ -100,9 +100,11 @@ class Data:
     world: str = "data/world-small"  # folder of a world; if it is missing, it is made from the two settings below
     world_preset: str = "small"  # preset of make-world for a missing world: small, full or cuts
     world_settings: tuple[str, ...] = ()  # settings on top of that preset, each `key=value` as for make-world
-    train: str = ""  # instead of world: annotation file to train on, in the format of E.T. Instruct
-    val: str = ""  # with train: annotation file for validation, in the same format; empty means none
+    train: str = ""  # instead of world: annotation file to train on
+    val: str = ""  # with train: annotation file for validation; empty means none
     videos: str = ""  # with train: folder that holds the videos of both files
+    # The format of both files: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
+    format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
     fps: float = 2.0  # frames per second that are read from a video
     max_frames: int = 512  # most frames that are read from a video, spread evenly over it

@@ -82,7 +82,7 @@ def to_record(sample: Sample) -> dict:
     return {key: value for key, value in record.items() if key in keep or value not in ((), [], None)}
 
 
-def from_record(record: dict, where: str = "") -> Sample:
+def from_record(record: dict, where: str = "", half_frame: float = 0.5) -> Sample:
     """The inverse of `to_record`, strict about keys and types."""
     def wrong(message: str):
         raise SampleError(f"{where}: {message}" if where else message)
@@ -103,7 +103,7 @@ def from_record(record: dict, where: str = "") -> Sample:
                   "question_intervals": tuple(_pair(span) for span in record.get("question_intervals", ())),
                   "options": tuple(option if isinstance(option, str) else _pair(option)
                                    for option in record.get("options", ()))}
-        return validate(Sample(**values), where)
+        return validate(Sample(**values), where, half_frame)
     except (TypeError, AttributeError) as error:
         wrong(f"sample {record.get('id')}: {error}")
 

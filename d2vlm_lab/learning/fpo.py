@@ -14,7 +14,7 @@ from torch.func import functional_call
 from ..config import Method, Preference, RunConfig, resolve
 from ..data.batch import Batch
 from ..data.datasets import fpo_annotations
-from ..data.datasets.stream import stream_objects
+from ..data.datasets.records import read_records
 from ..data.groups import Rejects
 from ..data.pairs import PreferencePair, read_preferences, with_answer
 from ..data.sample import Sample
@@ -148,7 +148,7 @@ def synthesized(config: RunConfig) -> Rejects:
 def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:
     """Ours, or the authors'."""
     file = resolve(path)
-    first = next(stream_objects(file), {})
+    first = next(read_records(file), {})
     return list((fpo_annotations.read if fpo_annotations.is_preference(first) else read_preferences)(file, on_bad))
 
 

@@ -34,7 +34,7 @@ class NotFinite(LabError):
 
 
 class GroundedTrainer(Trainer):
-    """The Trainer with each part of the loss in its log, two learning rates, and checkpoints of trained weights only."""
+    """The Trainer with every part of the loss in the log, two learning rates, and only trained weights in checkpoints."""
 
     def __init__(self, *args, config: RunConfig, judge: Callable[[D2VLM], dict[str, float]] | None = None,
                  preferences: Preferences | None = None, **kwargs):
@@ -118,7 +118,7 @@ class GroundedTrainer(Trainer):
 
 
 class History(TrainerCallback):
-    """Writes everything that is logged into history.jsonl, with the seconds of clock and CPU that training has taken."""
+    """Writes all that is logged into history.jsonl, with the seconds that training has taken on the clock and the CPU."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -150,7 +150,7 @@ def _clocks() -> dict[str, float]:
 
 
 class Complete(TrainerCallback):
-    """Puts an empty file into each checkpoint once it is whole; a run that is killed before goes on from an earlier one."""
+    """Puts an empty file into each checkpoint once it is whole; a killed run goes on from the last one that has it."""
 
     FILE = "complete"
 

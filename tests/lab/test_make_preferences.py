@@ -11,7 +11,7 @@ from small import tiny_model
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import Preference, RunConfig
 from d2vlm_lab.data.datasets import fpo_annotations
-from d2vlm_lab.data.datasets.stream import stream_objects
+from d2vlm_lab.data.datasets.records import read_records
 from d2vlm_lab.data.groups import Collator, Groups, Skips
 from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_line, what_is_wrong, write_preferences
 from d2vlm_lab.data.sample import Sample, SampleError, write_samples
@@ -174,15 +174,15 @@ def test_the_authors_preference_annotations_are_read(tmp_path):
 def test_objects_are_read_one_at_a_time_wherever_chunks_end(text, n, tmp_path, monkeypatch):
     (tmp_path / "x").write_text(text)
     for chunk in (1, 3, 100):
-        monkeypatch.setattr("d2vlm_lab.data.datasets.stream.CHUNK", chunk)
-        assert len(list(stream_objects(tmp_path / "x"))) == n
+        monkeypatch.setattr("d2vlm_lab.data.datasets.records.CHUNK", chunk)
+        assert len(list(read_records(tmp_path / "x"))) == n
 
 
 def test_a_broken_file_is_an_error_that_says_where(tmp_path):
     for text, message in (('[{"a": 1}, {"a"', "sample 1: not readable"), ("[1]", "expected an object")):
         (tmp_path / "x").write_text(text)
         with pytest.raises(SampleError, match=message):
-            list(stream_objects(tmp_path / "x"))
+            list(read_records(tmp_path / "x"))
 
 
 def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path):
@@ -190,7 +190,7 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path):
     (tmp_path / "p.json").write_text("[" + ",\n".join([json.dumps(json.loads(line)["chosen"])] * 30_000) + "]")
     size = (tmp_path / "p.json").stat().st_size
     tracemalloc.start()
-    assert sum(1 for _ in stream_objects(tmp_path / "p.json")) == 30_000
+    assert sum(1 for _ in read_records(tmp_path / "p.json")) == 30_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert size > 8e6 and peak < 6e6

@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from dataclasses import fields
 
-from ...settings import from_dict, override
+from ...settings import override
 from . import load
 from .baselines import table
-from .config import PRESETS, WorldConfig, preset
+from .config import PRESETS, WorldConfig, from_preset
 from .make import SPLITS, make_world
 
 
@@ -29,9 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
-    config = override(from_dict(WorldConfig, preset(args.preset)), args.settings)
     flags = {name: getattr(args, name) for name in ("seed", "videos") if getattr(args, name) is not None}
-    config = override(config, flags)
+    config = override(from_preset(args.preset, args.settings), flags)
     world = load(make_world(args.out, config, args.workers, args.overwrite))
     for split in SPLITS:
         samples = world.samples(split)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...settings import ConfigError, suggest
+from ...settings import ConfigError, from_dict, override, suggest
 
 Color = Literal["red", "green", "blue", "yellow", "purple", "white", "orange", "cyan"]
 Shape = Literal["disc", "square", "triangle", "cross"]
@@ -87,7 +88,8 @@ PRESETS: dict[str, dict] = {
 }
 
 
-def preset(name: str) -> dict:
+def from_preset(name: str, changes: Sequence[str] = ()) -> WorldConfig:
+    """A preset with `knob=value` changes on top."""
     if name not in PRESETS:
         raise ConfigError(f"no preset {name!r}{suggest(name, PRESETS)}")
-    return PRESETS[name]
+    return override(from_dict(WorldConfig, PRESETS[name]), changes)

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ...data.datasets import et_instruct, fpo_annotations
-from ...data.datasets.stream import stream_objects
+from ...data.datasets.records import read_records, to_sample
 from ...data.pairs import OnBad, PreferencePair, check, write_preferences
 from ...data.sample import Sample, SampleError, from_record
 from ...data.world import load as load_world
@@ -169,12 +169,12 @@ def run(args) -> None:
 
 
 def _entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]:
-    for index, record in enumerate(stream_objects(path)):
+    for index, record in enumerate(read_records(path)):
         try:
             if fpo_annotations.is_preference(record):
                 yield fpo_annotations.from_record(record, index, str(path))
             elif "conversations" in record:
-                yield et_instruct.from_record(record, index, str(path))
+                yield to_sample(record, index, et_instruct.from_record, path)
             else:
                 yield from_record(record, f"{path}, sample {index}")
         except SampleError as error:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...config import resolve
-from ...data.world.config import WorldConfig, preset
-from ...settings import from_dict, override
+from ...data.world.config import WorldConfig, from_preset
 from .study import Point, Study, World
 
 
@@ -20,7 +19,7 @@ def worlds_of(study: Study, points: Sequence[Point]) -> dict[str, World]:
 
 def missing_worlds(study: Study, points: Sequence[Point]) -> dict[str, WorldConfig]:
     """Those that are still to be made, with their settings read, so that a wrong one is an error at once."""
-    configs = {folder: override(from_dict(WorldConfig, preset(world.preset)), world.settings)
+    configs = {folder: from_preset(world.preset, world.settings)
                for folder, world in worlds_of(study, points).items()}
     return {folder: config for folder, config in configs.items() if not (resolve(folder) / "world.json").is_file()}
 
