@@ -97,13 +97,13 @@ class Adapter:
 class Data:
     """What is learned from: a synthetic world, or annotation files with their videos."""
 
-    world: str = "data/world-small"  # folder of a world; if it is missing, it is made from the two settings below
+    world: str = "data/world-small"  # folder of a world; made from world_preset and world_settings if it is missing
     world_preset: str = "small"  # preset of make-world for a missing world: small, full or cuts
     world_settings: tuple[str, ...] = ()  # settings on top of that preset, each `key=value` as for make-world
     train: str = ""  # instead of world: annotation file to train on
     val: str = ""  # with train: annotation file for validation; empty means none
-    videos: str = ""  # with train: folder that holds the videos of both files
-    # The format of both files: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
+    videos: str = ""  # with train: folder that holds the videos of `train` and `val`
+    # The format of `train` and `val`: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
     format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
     fps: float = 2.0  # frames per second that are read from a video

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, is_dataclass
 
 from ..config import RunConfig, presets, read_config
 from ..data.world.config import PRESETS as WORLD_PRESETS
-from ..data.world.config import WorldConfig
-from ..settings import ConfigError, closest, flatten, from_dict, meanings
+from ..data.world.config import WorldConfig, from_preset
+from ..settings import ConfigError, closest, flatten, meanings
 
 WORLD = "world"  # the section under which the settings of make-world are printed
 Named = typing.TypeVar("Named")  # anything with a `name`
@@ -30,7 +30,7 @@ class Setting:
 def all_settings() -> list[Setting]:
     """The settings of a run in the order of config.py, then those of a world."""
     runs = {name: flatten(read_config(name)) for name in presets()}
-    worlds = {name: flatten(from_dict(WorldConfig, changes)) for name, changes in WORLD_PRESETS.items()}
+    worlds = {name: flatten(from_preset(name)) for name in WORLD_PRESETS}
     return [*describe(RunConfig, "", runs), *describe(WorldConfig, f"{WORLD}.", worlds)]
 
 

@@ -34,7 +34,7 @@ class NotFinite(LabError):
 
 
 class GroundedTrainer(Trainer):
-    """The Trainer with every part of the loss in the log, two learning rates, and only trained weights in checkpoints."""
+    """The Trainer with every part of the loss in the log, two learning rates, and checkpoints of trained weights."""
 
     def __init__(self, *args, config: RunConfig, judge: Callable[[D2VLM], dict[str, float]] | None = None,
                  preferences: Preferences | None = None, **kwargs):
@@ -118,7 +118,7 @@ class GroundedTrainer(Trainer):
 
 
 class History(TrainerCallback):
-    """Writes all that is logged into history.jsonl, with the seconds that training has taken on the clock and the CPU."""
+    """Writes all that is logged into history.jsonl, with the seconds that training has taken, of clock and CPU."""
 
     def __init__(self, path: Path):
         self.path = path

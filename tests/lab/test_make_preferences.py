@@ -243,10 +243,10 @@ def test_sampled_answers_of_a_model_become_rejected_ones(place, config):
 def small_batch(config, model, rejects=2):
     wished = override(config, {"preference.form": "fpo", "preference.rejects": rejects})
     world = load_world(config.data.world)
-    _, wrong, _, _ = preference_data(wished, world.samples("train"))
+    rejects = preference_data(wished, world.samples("train")).rejects
     groups = [[s for s in world.samples("train") if s.events][:2]]
     read = reader(config, model.frames, world.videos)
-    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, Skips(None, 2, 0.0), wrong)[0]
+    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, Skips(None, 2, 0.0), rejects)[0]
     return Collator(model.tokenizer, model.prompt)([group, group])["batch"]
 
 
@@ -287,10 +287,10 @@ def test_the_reference_is_the_policy_as_it_was_not_the_base_with_the_adapter_off
 
 
 def test_training_goes_on_on_the_adapter_of_a_checkpoint(config, place, tmp_path):
-    train(config, tmp_path / "sft", say=lambda _: None)
+    train(config, tmp_path / "sft", log=lambda _: None)
     stage = override(config, {"parts.start": str(tmp_path / "sft" / "model"), "preference.form": "fpo",
                               "preference.reference": True, "preference.rejects": 2})
-    train(stage, tmp_path / "fpo", say=lambda _: None)
+    train(stage, tmp_path / "fpo", log=lambda _: None)
     sft, fpo = load(tmp_path / "sft" / "model"), load(tmp_path / "fpo" / "model")
     names = [name for name, _ in fpo.named_parameters()]
     assert names == [name for name, _ in sft.named_parameters()]
@@ -319,7 +319,7 @@ def test_training_reads_a_preference_file_and_counts_what_it_cannot_use(config, 
     out.write_text(out.read_text() + '{"chosen": 1}\n')
     wished = override(config, {"preference.form": "dpo", "preference.file": str(out), "preference.factors": ["when"],
                                "training.steps": 2, "data.bad_share": 0.5})
-    metrics = train(wished, tmp_path / "run", say=lambda _: None)
+    metrics = train(wished, tmp_path / "run", log=lambda _: None)
     assert metrics["skipped"] == {"preference": 1}
     with pytest.raises(LabError, match="bad_share"):
-        train(override(wished, {"data.bad_share": 0.0}), tmp_path / "strict", say=lambda _: None)
+        train(override(wished, {"data.bad_share": 0.0}), tmp_path / "strict", log=lambda _: None)

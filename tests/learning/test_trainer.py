@@ -131,6 +131,14 @@ def test_a_folder_of_another_run_is_refused(config, tmp_path):
         same_run(tmp_path, override(config, {"training.videos": 5}))
 
 
+def test_a_run_from_before_a_setting_was_removed_goes_on(config, tmp_path):
+    same_run(tmp_path, config)
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    recorded["training"]["group_by_length"] = False
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    same_run(tmp_path, config)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_part_and_samples(config, tmp_path, place):
     model = tiny_model()
     model.evidence_head[3].bias.data.fill_(float("nan"))
