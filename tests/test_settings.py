@@ -1,14 +1,12 @@
 """Strict settings: errors name what is wrong and suggest what was meant; every setting has a meaning to print."""
 
 import json
-import tomllib
 from dataclasses import dataclass
 
 import pytest
 
-from d2vlm_lab import __version__
 from d2vlm_lab.cli import main
-from d2vlm_lab.config import ROOT, RunConfig, from_flat, presets, read_config, recorded_config
+from d2vlm_lab.config import RunConfig, from_flat, presets, read_config, recorded_config
 from d2vlm_lab.lab.settings_command import all_settings
 from d2vlm_lab.settings import ConfigError, flatten, meanings, override, to_dict
 
@@ -137,10 +135,3 @@ def test_a_misspelt_setting_is_an_error_that_suggests_what_was_meant(name, hint,
     assert main(["settings", name]) == 2
     error = capsys.readouterr().err
     assert hint in error and error.count("\n") == 1
-
-
-def test_the_command_line_knows_its_version(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["--version"])
-    assert stop.value.code == 0 and capsys.readouterr().out == f"d2vlm-lab {__version__}\n"
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
