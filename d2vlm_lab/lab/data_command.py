@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config import resolve
@@ -13,54 +12,40 @@ from ..data.video import VideoError, read_frames
 from ..judging.benchmarks import BENCHMARKS, find, video_path
 
 SAMPLED = 20  # videos that are opened, unless all are
+NAMED = 8  # missing files that are named
 
 
-@dataclass(frozen=True)
-class Inventory:
-    """What a folder holds of its benchmark."""
-
-    annotations: Path
-    videos: Path
-    questions: int
-    asked: int  # videos that the questions are about
-    opened: int  # videos that a frame could be read from
-    broken: dict[str, str]  # videos that do not open, with the reason
-    missing: list[str]  # videos that are not there
-    absent: list[str]  # annotation files that are not there, for a benchmark that has several
-
-    @property
-    def complete(self) -> bool:
-        return not (self.broken or self.missing or self.absent)
-
-    def __str__(self) -> str:
-        tried, present = self.opened + len(self.broken), self.asked - len(self.missing)
-        lines = [f"{self.annotations}: {self.questions:,} questions about {self.asked:,} videos",
-                 f"{self.videos}: {present:,} of {self.asked:,} videos are there"]
-        for title, names in (("no such annotation file", self.absent), ("missing", self.missing)):
-            lines += [f"  {title}: {_first_few(names)}"] if names else []
-        lines.append(f"{self.opened:,} of the {tried:,} videos that were tried open"
-                     + ("" if tried == present else " (--all tries every one)"))
-        return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.broken.items())])
-
-
-def inspect(benchmark: str, folder: Path, all_videos: bool = False) -> Inventory:
-    """Read the annotations, look for every video, and decode a frame of some videos, or of all."""
+def check(benchmark: str, folder: Path, all_videos: bool = False) -> bool:
+    """Print what a folder holds of a benchmark and what it lacks; True where it is complete."""
     annotations, videos = find(benchmark, folder)
     questions = BENCHMARKS[benchmark].read(annotations)
-    paths = dict.fromkeys(video_path(videos, sample.video) for sample, _ in questions)
-    names = {path: path.relative_to(videos).as_posix() for path in paths}
+    paths = {video_path(videos, sample.video): None for sample, _ in questions}
     present = [path for path in paths if path.exists()]
+    missing = [path.relative_to(videos).as_posix() for path in paths if not path.exists()]
+    files = [f"{stem}.json" for stem in FILES] if benchmark == "mvbench" else []
+    absent = [name for name in files if not (annotations / name).exists()]
     tried = present if all_videos else evenly_spaced(present, SAMPLED)
-    broken = {}
-    for path in tried:
+    broken = list(_broken(tried))
+    print(f"{annotations}: {len(questions):,} questions about {len(paths):,} videos")
+    print(f"{videos}: {len(present):,} of {len(paths):,} videos are there")
+    for title, names in (("no such annotation file", absent), ("missing", missing)):
+        if names:
+            more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+            print(f"  {title}: {', '.join(names[:NAMED])}{more}")
+    print(f"{len(tried) - len(broken):,} of the {len(tried):,} videos that were tried open"
+          + ("" if len(tried) == len(present) else " (--all tries every one)"))
+    for path, reason in broken:
+        print(f"  {path.relative_to(videos).as_posix()}: {reason}")
+    return not (missing or absent or broken)
+
+
+def _broken(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """The videos from which no frame can be read, and why."""
+    for path in paths:
         try:
             read_frames(path, max_frames=1)
         except VideoError as error:
-            broken[names[path]] = str(error).removeprefix(f"{path}: ")
-    files = [f"{stem}.json" for stem in FILES] if benchmark == "mvbench" else []
-    return Inventory(annotations, videos, len(questions), len(paths), len(tried) - len(broken), broken,
-                     [name for path, name in names.items() if not path.exists()],
-                     [name for name in files if not (annotations / name).exists()])
+            yield path, str(error).removeprefix(f"{path}: ")
 
 
 def about(benchmark: str) -> str:
@@ -80,10 +65,4 @@ def run(args) -> int:
     if args.folder is None:
         print(about(args.benchmark))
         return 0
-    inventory = inspect(args.benchmark, resolve(args.folder), args.all)
-    print(inventory)
-    return 0 if inventory.complete else 1
-
-
-def _first_few(names: Sequence[str], n: int = 8) -> str:
-    return ", ".join(names[:n]) + (f" and {len(names) - n:,} more" if len(names) > n else "")
+    return 0 if check(args.benchmark, resolve(args.folder), args.all) else 1

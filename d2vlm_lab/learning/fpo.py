@@ -27,7 +27,6 @@ from ..data.groups import Rejects
 from ..data.pairs import PreferencePair, read_preferences, with_answer
 from ..data.sample import Sample
 from ..data.world import load as load_world
-from ..data.world import world_facts
 from ..ideas.grounding import frame_targets
 from ..ideas.perturb import Recipe, Rejected, Words, rejected_answers
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
@@ -151,7 +150,7 @@ def synthesized(config: RunConfig) -> Rejects:
     settings = config.preference
     recipe = Recipe(per_sample=settings.rejects, factors=settings.factors, seed=config.seed, grid=1 / config.data.fps)
     recipe = override(recipe, settings.recipe, "preference.recipe")
-    distort = None if config.data.train else Words(world_facts(load_world(resolve(config.data.world))))
+    distort = None if config.data.train else Words(load_world(resolve(config.data.world)).facts)
 
     def rejects(sample: Sample) -> list[tuple[Sample, str]]:
         if not sample.events:

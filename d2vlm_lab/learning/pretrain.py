@@ -22,8 +22,7 @@ from ..config import Method, resolve
 from ..data.batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
 from ..data.video import read_frames
 from ..data.world import World, load
-from ..data.world.labels import frame_labels
-from ..data.world.lessons import ALL, NOTHING, NOW, is_right, lessons, told_without_times
+from ..data.world.lessons import ALL, NOTHING, NOW, frame_labels, is_right, lessons, without_times
 from ..data.world.scene import Scene
 from ..files import atomic_path
 from ..ideas.evidence import GroundedAnswer
@@ -176,7 +175,7 @@ def world_texts(world: World) -> Iterator[str]:
 def read_videos(model: D2VLM, world: World, split: str) -> Iterator[Video]:
     questions = defaultdict(list)
     for sample in world.samples(split):
-        if (question := told_without_times(sample)) is not None:
+        if (question := without_times(sample)) is not None:
             questions[sample.video].append(question)
     for scene in world.truth(split):
         video = read_frames(world.video_path(scene))

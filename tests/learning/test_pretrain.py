@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load as load_world
 from d2vlm_lab.data.world.config import WorldConfig
-from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, told_without_times
+from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, without_times
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.learning.pretrain import Recipe, pretrain
@@ -56,7 +56,7 @@ def test_what_is_told_opens_with_what_the_question_names_in_any_order():
 
 def test_no_lesson_holds_a_time_or_an_evidence_token(base):
     folder, _ = base
-    told = [pair for pair in map(told_without_times, load_world(folder / "world").samples("train")) if pair]
+    told = [pair for pair in map(without_times, load_world(folder / "world").samples("train")) if pair]
     pairs = taught((0, 31), told, 2000)
     assert len({question for question, _ in pairs} & {question for question, _ in told}) > 20
     assert not {question for question, _ in taught((0, 30), told)} & {"describe every event and when it happens."}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from ...ideas.evidence import END, EVIDENCE, Event, compose, write
 from ..sample import Sample
 from .records import options, read_records, to_samples, write_records
-from .times import mark_times
+from .times import mark_times, pieces_of
 
 IMAGE = "<image>"
 AFTER_TIME = r"\s*(seconds)?\s*[,:]\s*"  # what stands between a time and its caption
@@ -80,15 +80,15 @@ def _answer(text: str, times: Sequence[float], captions: Sequence[str]) -> tuple
         text, spans = mark_times(text, times)
     if captions and len(captions) != len(spans):
         raise ValueError(f"captions has {len(captions)} entries for {len(spans)} events")
-    first, *parts = text.strip().split(EVIDENCE)
-    events = tuple(Event(*span, caption) for span, caption in zip(spans, captions or _captions(first, parts)))
-    pieces = [first, *(piece for k, part in enumerate(parts) for piece in (k, part))]
-    return events, tuple(piece for piece in pieces if piece != "")
+    text = text.strip()
+    events = tuple(Event(*span, caption) for span, caption in zip(spans, captions or _captions(text)))
+    return events, pieces_of(text)
 
 
-def _captions(first: str, parts: Sequence[str]) -> list[str]:
+def _captions(text: str) -> list[str]:
     """In `<evi>, she cuts bread. <evi>, ...` the words after each time are its caption; other answers have none."""
-    if first.strip() or not all(re.match(AFTER_TIME + r"\w", part) for part in parts):
+    first, *parts = text.split(EVIDENCE)
+    if first or not all(re.match(AFTER_TIME + r"\w", part) for part in parts):
         return [""] * len(parts)
     return [re.sub("^" + AFTER_TIME, "", part).strip().rstrip(".") for part in parts]
 

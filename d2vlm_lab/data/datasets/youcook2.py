@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ...ideas.evidence import Event
+from ...ideas.evidence import EVIDENCE, Event
 from ..sample import Sample
 from . import et_bench
 from .records import field, interval, read_coco, to_samples, unique
+from .times import pieces_of
 
 # as published, slips included: the topic is the same for every video
 PROMPT = ("You are given a video about 'making fattoush'. Watch the video carefully and densly describe all the "
@@ -34,7 +35,6 @@ def from_record(record: dict, index: int = 0) -> Sample:
                          "there must be one for each")
     events = tuple(Event(*interval(segment, f"segment {k}"), caption)
                    for k, (segment, caption) in enumerate(zip(segments, captions), 1))
-    answer = [piece for k, caption in enumerate(captions) for piece in (k, f", {caption.rstrip('. ')}. ")]
-    answer[-1] = answer[-1].rstrip()
+    answer = " ".join(f"{EVIDENCE}, {caption.rstrip('. ')}." for caption in captions)
     return Sample(str(field(record, "id", int)), field(record, "image_id", str), field(record, "duration", float),
-                  "dvc", "youcook2", PROMPT, events, tuple(answer))
+                  "dvc", "youcook2", PROMPT, events, pieces_of(answer))

@@ -15,7 +15,6 @@ from ...data.pairs import OnBad, PreferencePair, check, write_preferences
 from ...data.sample import Sample, SampleError, from_record
 from ...data.splits import reader
 from ...data.world import load as load_world
-from ...data.world import world_facts
 from ...errors import LabError
 from ...files import atomic_path
 from ...ideas.perturb import FACTS, KINDS, Recipe, Words, rejected_answers
@@ -51,7 +50,7 @@ def run(args) -> None:
         raise LabError(f"--limit is {args.limit}; it must be positive")
     words = read_words(args.words) if args.words else None
     if words is None and args.source.is_dir():
-        words = Words(world_facts(load_world(args.source)))
+        words = Words(load_world(args.source).facts)
     known = {*KINDS, *(words.kinds if words else FACTS)}
     if unknown := [kind for kind in recipe.kinds if kind not in known]:
         raise LabError(f"recipe.kinds: no such kind {unknown[0]!r}; there are {', '.join(sorted(known))}")
