@@ -51,7 +51,7 @@ class Lab:
     @property
     def expect(self) -> str:
         """What answers of this checkpoint are worth."""
-        if not self.model.grounded:
+        if not self.model.can_ground:
             return "Never taught to ground: the times in its answers mean nothing."
         if self.world_only:
             return ("Trained on the synthetic world alone: it knows those few words, in lower case, and those few "
@@ -120,7 +120,7 @@ class Watched:
         unknown = self.lab.unknown_words(question)
         notes = [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
         notes += ["Cut off at the limit of new tokens."] if not generated.finished else []
-        notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.grounded else []
+        notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.can_ground else []
         return " ".join(notes)
 
 

@@ -203,7 +203,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     if config.training.gradient_checkpointing:
         model.language.gradient_checkpointing_enable({"use_reentrant": False})
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
-    model.grounded = True
+    model.can_ground = True
     if trainer.is_world_process_zero():
         save(model, folder / "model", base=config.parts.start)
     return result.metrics

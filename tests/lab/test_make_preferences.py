@@ -263,7 +263,7 @@ def test_the_reference_is_the_policy_as_it_was_not_the_base_with_the_adapter_off
     for name, value in model.named_parameters():  # what SFT might have done
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.3, generator=torch.Generator().manual_seed(0))
-    model.grounded = True
+    model.can_ground = True
     save(model, tmp_path / "sft", base=str(place / "base"))
     policy = prepare(load(tmp_path / "sft"), override(config, {"parts.start": str(tmp_path / "sft")})).eval()
     batch = small_batch(config, policy)

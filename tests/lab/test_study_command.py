@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_fails_what_it_hits_and_the_same_command_completes_t
 @pytest.mark.timeout(600)
 def test_shared_work_is_made_once_even_when_two_commands_want_it_at_the_same_moment(tmp_path, world):
     cell = ("from d2vlm_lab.config import from_flat\nfrom d2vlm_lab.lab.run import start\n"
-            "assert start(from_flat(settings)).grounded, 'it starts where the shared training ended'")
+            "assert start(from_flat(settings)).can_ground, 'it starts where the shared training ended'")
     path = write_study(tmp_path, cell, BOOK, WRITE, world=world, base={"parts.start": "@sft"},
                        shared={"sft": {"overrides": {"training.steps": 2, "training.eval_every": 100,
                                                      "evaluation.samples": 1, "data.world": str(world)}}})

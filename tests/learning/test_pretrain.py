@@ -77,7 +77,7 @@ def test_the_same_recipe_gives_the_same_weights(base):
     folder, recipe = base
     pretrain(Recipe(**vars(recipe) | {"out": str(folder / "b")}), str)
     a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
-    assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").grounded
+    assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").can_ground
 
 
 def test_each_word_of_the_world_is_one_token_and_frames_begin_as_words(base):

@@ -69,7 +69,7 @@ def test_a_run_learns_logs_every_part_and_leaves_a_model_that_loads(config, tmp_
     assert losses(tmp_path / "run")[8] < losses(tmp_path / "run")[1]
     assert any("eval_named_mIoU" in line for line in logged) and "named_mIoU" in metrics["validation"]
     assert list((tmp_path / "run" / "tensorboard").iterdir())
-    assert load(tmp_path / "run" / "model").grounded
+    assert load(tmp_path / "run" / "model").can_ground
     assert train(config, tmp_path / "run", said.append) == metrics and "done before" in said[-1]
 
 
@@ -142,7 +142,7 @@ def test_a_run_from_before_a_setting_was_removed_goes_on(config, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_part_and_samples(config, tmp_path, place):
     model = tiny_model()
     model.evidence_head[3].bias.data.fill_(float("nan"))
-    model.grounded = True
+    model.can_ground = True
     save(model, tmp_path / "broken")
     with pytest.raises(NotFinite, match=r"step 1: the grounding loss is nan; samples of the batch: train_0"):
         train(override(config, {"parts.start": str(tmp_path / "broken")}), tmp_path / "run", str)
