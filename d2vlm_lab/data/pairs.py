@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from ..files import atomic_path
 from ..ideas.clauses import cut, words
 from ..ideas.evidence import Event
-from ..ideas.perturb import FACTORS, Rejected, overlap
+from ..ideas.grounding import overlap
+from ..ideas.rejected import FACTORS, Rejected
 from .sample import Sample, SampleError, from_record, to_record, validate
 
 OnBad = Callable[[str, str], None]  # told (sample, message) where a bad preference is left out

@@ -21,8 +21,8 @@ from ..data.sample import Sample
 from ..data.world import load as load_world
 from ..data.world import world_facts
 from ..ideas.grounding import frame_targets
-from ..ideas.perturb import Recipe, Rejected, Words, rejected_answers
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
+from ..ideas.rejected import Recipe, Rejected, Words, rejected_answers
 from ..model.d2vlm import D2VLM, Output
 from ..settings import override
 

@@ -21,7 +21,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, parse
-from d2vlm_lab.ideas.perturb import Recipe, Rejected, rejected_answers
+from d2vlm_lab.ideas.rejected import Recipe, Rejected, rejected_answers
 from d2vlm_lab.lab.plots import draw_preferences
 from d2vlm_lab.lab.preferences.mcq import multiple_choice
 from d2vlm_lab.lab.preferences.sampled import as_rejected, sampled_preferences

@@ -17,7 +17,8 @@ from ...data.world import load as load_world
 from ...data.world import world_facts
 from ...errors import LabError
 from ...files import atomic_path
-from ...ideas.perturb import FACTORS, FACTS, KINDS, Distort, Recipe, Words, overlap, rejected_answers
+from ...ideas.grounding import overlap
+from ...ideas.rejected import FACTORS, FACTS, KINDS, Distort, Recipe, Words, rejected_answers
 from ...model.decoding import Decoding
 from ...settings import override
 from .mcq import multiple_choice

@@ -8,7 +8,7 @@ from random import Random
 
 from ...data.pairs import PreferencePair
 from ...ideas.evidence import EVIDENCE, Interval, seconds
-from ...ideas.perturb import Rejected
+from ...ideas.rejected import Rejected
 
 LETTERS = "ABCDE"
 
