@@ -207,8 +207,8 @@ class Draft:
         i, j = order[at:at + 2]
         first, second = self.events[i], self.events[j]
         self.move(i, (min(first.start, second.start), max(first.end, second.end)))
-        like_both = all(self.same_time(self.events[i], event) for event in (first, second))
-        return i if self.remove(j) and not like_both else None
+        changes_nothing = self.same_time(self.events[i], first) and self.same_time(self.events[i], second)
+        return i if self.remove(j) and not changes_nothing else None
 
     # What happens.
 
@@ -236,8 +236,8 @@ class Draft:
         i, j = pair
         a, b, exchange = self.clause_about(i), self.clause_about(j), str.maketrans(i + j, j + i)
         self.rewrite({a: [spaced(b, like=a).translate(exchange)], b: [spaced(a, like=b).translate(exchange)]})
-        captions = self.events[j].caption, self.events[i].caption
-        self.events |= {k: replace(self.events[k], caption=caption) for k, caption in zip(pair, captions)}
+        first, second = self.events[i], self.events[j]
+        self.events |= {i: replace(first, caption=second.caption), j: replace(second, caption=first.caption)}
         return i
 
     # How it is said.
@@ -299,32 +299,41 @@ class Draft:
 
     def remove(self, k: str) -> bool:
         """Take an event and its mention out; False where its words do not allow it or nothing would be left."""
-        clause, _ = self.clause_about(k), self.events.pop(k)
-        if clause is None:
+        del self.events[k]
+        if (clause := self.clause_about(k)) is None:
             return False
         listed = f"{k}{TEXT}" if mentions(clause)[0] == k else f"{TEXT}{k}"  # with the comma on its inner side
         self.rewrite({clause: [] if mentions(clause) == [k] else [re.sub(listed, "", clause)]})
         return bool(self.events and self.clauses)
 
     def insert(self, k: str, event: Event, after: bool, reworded: bool) -> bool:
-        """Put one more event next to event k, in its words or, if `reworded` and possible, in others like them."""
+        """Put one more event next to event k, in its words or, if asked and possible, in others like them."""
         if (clause := self.clause_about(k)) is None:
             return False
         caption, new = self.events[k].caption, symbol(len(self.events))
-        describes = len(self.clauses) > 1 or clause[0] == k or caption and caption.lower() in words(clause).lower()
-        if mentions(clause) == [k] and describes:
-            kinds = list(getattr(self.distort, "kinds", FACTS)) if reworded and self.distort else []
-            self.rng.shuffle(kinds)
-            other = next((text for kind in kinds if (text := self.distorted(clause, kind))), None)
-            added, caption = (other, words(other)) if other else (clause, caption)
-            added = added.replace(k, new)
+        if self.describes(clause, k):
+            other = self.reworded(clause) if reworded else None
+            caption = words(other) if other else caption
+            added = (other or clause).replace(k, new)
             self.rewrite({clause: [clause, spaced(added)] if after else [added, spaced(clause)]})
-        else:  # it only says when, so that it becomes a list
+        else:
             self.rewrite({clause: [clause.replace(k, f"{k}, {new}" if after else f"{new}, {k}")]})
         entries = list(self.events.items())
         entries.insert(list(self.events).index(k) + after, (new, replace(event, caption=caption)))
         self.events = dict(entries)
         return True
+
+    def describes(self, clause: str, k: str) -> bool:
+        """Whether a clause says what happens, so that one more event needs a clause of its own. Else it only points."""
+        caption = self.events[k].caption.lower()
+        says_what = len(self.clauses) > 1 or clause[0] == k or caption != "" and caption in words(clause).lower()
+        return mentions(clause) == [k] and says_what
+
+    def reworded(self, clause: str) -> str | None:
+        """A clause about one event with another fact of any kind."""
+        kinds = list(getattr(self.distort, "kinds", FACTS)) if self.distort else []
+        self.rng.shuffle(kinds)
+        return next((other for kind in kinds if (other := self.distorted(clause, kind))), None)
 
     def distorted(self, clause: str, kind: str) -> str | None:
         """A clause about one event with another fact in its words."""
@@ -338,6 +347,7 @@ class Draft:
         return new.replace(PLACE, event)
 
 
+# A new kind is a method above and an entry here.
 KINDS: dict[str, tuple[Factor, Callable[[Draft], str | None]]] = {
     "shift": ("when", Draft.shift), "resize": ("when", Draft.resize), "swap": ("when", Draft.swap),
     "delete": ("which", Draft.delete), "add": ("which", Draft.add), "merge": ("which", Draft.merge),

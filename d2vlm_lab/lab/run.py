@@ -41,7 +41,7 @@ def train(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -
     skips = Skips(folder / "skipped.jsonl", len(samples) + len(bad), config.data.bad_share)
     folder.mkdir(parents=True, exist_ok=True)
     for name, message in bad:
-        skips.note(name, "", "preference", message)
+        skips.add(name, "", "preference", message)
     groups = group_by_video(usable(samples, config.data, skips), config.training.texts, config.seed)
     say(summary(model, config, groups))
     held_out = held_out_questions(val, config)
