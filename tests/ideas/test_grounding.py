@@ -97,6 +97,13 @@ def test_padding_changes_neither_loss_nor_probability():
                                    g.interval_log_probability(logits, targets, average=average))
 
 
+def test_overlaps_by_hand():
+    assert g.overlap((0, 2), (1, 3)) == pytest.approx(1 / 3) and g.overlap((0, 1), (1, 2)) == 0
+    assert g.overlap((1, 1), (1, 1)) == 1 and g.overlap((1, 1), (2, 2)) == 0 and g.overlap((0, 4), (1, 2)) == 0.25
+    whole = g.frame_overlap(torch.tensor([[2, 4], [3, 3], [0, 1]]), torch.tensor([[4, 6], [3, 3], [2, 3]]))
+    torch.testing.assert_close(whole, torch.tensor([0.2, 1.0, 0.0]))
+
+
 def test_mean_by_sample_weighs_samples_alike_however_many_events_they_have():
     assert float(mean_by_sample(torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([2, 2, 2, 9]))) == 3.0
     assert float(mean_by_sample(torch.zeros(0), torch.zeros(0, dtype=torch.long))) == 0.0
