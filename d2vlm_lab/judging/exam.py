@@ -20,7 +20,7 @@ from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
-from ..ideas.salience import frame_iou
+from ..ideas.grounding import frame_overlap
 from ..learning.fpo import factor_accuracy, log_probabilities, synthesized
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
@@ -99,7 +99,7 @@ def held_out(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int
             found[f"held_out_{name}"].append(float(value))
         if len(out.similarity):
             _, spans = model.formulation.read(out.similarity.float(), out.frame_mask, model.salient)
-            right = frame_iou(spans, batch.interval[batch.in_answer].round()) >= 0.5
+            right = frame_overlap(spans, batch.interval[batch.in_answer].round()) >= 0.5
             found["read_at_0.5"].append(float(right.float().mean()))
             found["spread"].append(float(out.spread))
     return {name: _mean(values) for name, values in found.items() if math.isfinite(sum(values))}

@@ -40,7 +40,7 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     skips = Skips(folder / "skipped.jsonl", len(data.samples) + len(data.bad), config.data.bad_share)
     folder.mkdir(parents=True, exist_ok=True)
     for place, message in data.bad:
-        skips.note(place, "", "preference", message)
+        skips.add(place, "", "preference", message)
     groups = group_by_video(usable(data.samples, config.data, skips), config.training.texts, config.seed)
     log(summary(model, config, groups))
     questions = held_out_questions(val_split, config)

@@ -28,8 +28,8 @@ from ..data.pairs import PreferencePair, read_preferences, with_answer
 from ..data.sample import Sample
 from ..data.world import load as load_world
 from ..ideas.grounding import frame_targets
-from ..ideas.perturb import Recipe, Rejected, Words, rejected_answers
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
+from ..ideas.rejected import Recipe, Rejected, Words, rejected_answers
 from ..model.d2vlm import D2VLM, Output
 from ..settings import override
 

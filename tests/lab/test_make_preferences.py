@@ -14,14 +14,14 @@ from d2vlm_lab.data.datasets import fpo_annotations
 from d2vlm_lab.data.datasets.records import read_records
 from d2vlm_lab.data.groups import Collator, Groups, Skips
 from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_line, what_is_wrong, write_preferences
-from d2vlm_lab.data.sample import Sample, SampleError, write_samples
+from d2vlm_lab.data.sample import Sample, SampleError, to_record
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import load as load_world
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, parse
-from d2vlm_lab.ideas.perturb import Recipe, Rejected, rejected_answers
+from d2vlm_lab.ideas.rejected import Recipe, Rejected, rejected_answers
 from d2vlm_lab.lab.plots import draw_preferences
 from d2vlm_lab.lab.preferences.mcq import multiple_choice
 from d2vlm_lab.lab.preferences.sampled import as_rejected, sampled_preferences
@@ -72,11 +72,12 @@ def changed(**rejected):
     (changed(factor="whose"), "factor 'whose'"), (changed(event=5), "touches event 6"),
     (changed(events=[{"start": 1, "end": 90}], answer=[0]), "after the video's end"),
     (changed(strenght=2), "unknown field 'strenght'"), (changed(answer=[7]), "refers to event 8"),
-    ({"chosen": {}}, "`chosen` and `rejected`"),
+    ({"chosen": {}}, "`chosen` and `rejected`"), (changed(events=None), "s1"), ("{", "line 2: not JSON"),
     (json.loads(to_line(PAIR)) | {"rejected": []}, "no rejected answer")])
 def test_a_bad_preference_is_an_error_that_names_file_and_line_or_is_left_out_and_told(record, message, tmp_path):
     path = tmp_path / "p.jsonl"
-    path.write_text(to_line(PAIR) + "\n" + json.dumps(record) + "\n" + to_line(PAIR) + "\n")
+    line = record if isinstance(record, str) else json.dumps(record)
+    path.write_text(to_line(PAIR) + "\n" + line + "\n" + to_line(PAIR) + "\n")
     with pytest.raises(SampleError, match="p.jsonl, line 2") as error:
         list(read_preferences(path))
     assert message in str(error.value)
@@ -117,7 +118,7 @@ def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
     (["per_samples=3"], "did you mean"), (["kinds=[colour]"], "no such kind 'colour'"), (["--limit", "0"], "--limit"),
     (["--policy", "x"], "--videos")])
 def test_mistakes_are_one_line_and_leave_no_file(words, message, tmp_path, capsys):
-    write_samples(tmp_path / "s.jsonl", [SAMPLE])
+    (tmp_path / "s.jsonl").write_text(json.dumps(to_record(SAMPLE)))
     assert main(["make-preferences", str(tmp_path / "s.jsonl"), *words, "--out", str(tmp_path / "p.jsonl")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
@@ -135,7 +136,7 @@ def test_bad_samples_of_a_bulk_file_are_counted_and_skipped(tmp_path, capsys):
 
 
 def test_a_word_list_brings_facts_of_its_own(tmp_path):
-    write_samples(tmp_path / "s.jsonl", [SAMPLE])
+    (tmp_path / "s.jsonl").write_text(json.dumps(to_record(SAMPLE)))
     (tmp_path / "w.json").write_text('{"animal": ["dog", "cat", "hen"]}')
     assert main(["make-preferences", str(tmp_path / "s.jsonl"), "factors=[what]", "kinds=[animal]", "--words",
                  str(tmp_path / "w.json"), "--out", str(tmp_path / "p.jsonl")]) == 0

@@ -17,7 +17,7 @@ from ...data.splits import reader
 from ...data.world import load as load_world
 from ...errors import LabError
 from ...files import atomic_path
-from ...ideas.perturb import FACTS, KINDS, Recipe, Words, rejected_answers
+from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
 from ...settings import override

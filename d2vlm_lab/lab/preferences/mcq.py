@@ -9,7 +9,7 @@ from random import Random
 from ...data.pairs import PreferencePair
 from ...data.sample import Sample
 from ...ideas.evidence import EVIDENCE, Interval, seconds
-from ...ideas.perturb import Rejected
+from ...ideas.rejected import Rejected
 
 LETTERS = "ABCDE"
 

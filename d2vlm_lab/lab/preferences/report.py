@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ...data.pairs import PreferencePair
-from ...ideas.perturb import FACTORS, overlap
+from ...ideas.grounding import overlap
+from ...ideas.rejected import FACTORS
 
 NAMED = 20  # samples that cannot be used are counted, and so many of them are named
 UNITS = ["events", "seconds", "words"]  # of the length of a rejected answer minus that of its chosen one

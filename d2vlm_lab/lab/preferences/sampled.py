@@ -10,7 +10,8 @@ from ...data.batch import Clip
 from ...data.pairs import PreferencePair, what_is_wrong
 from ...data.sample import Sample
 from ...ideas.evidence import Event, GroundedAnswer
-from ...ideas.perturb import Recipe, Rejected, overlap
+from ...ideas.grounding import overlap
+from ...ideas.rejected import Recipe, Rejected
 from ...judging.predict import predict
 from ...model.d2vlm import D2VLM
 from ...model.decoding import Decoding

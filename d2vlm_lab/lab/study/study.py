@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...config import ROOT, RunConfig, read_config, resolve
 from ...errors import LabError
-from ...ideas.perturb import Recipe
+from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 from .metrics import check_metrics
 
