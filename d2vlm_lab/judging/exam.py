@@ -18,12 +18,13 @@ import torch
 
 from ..config import Preference, RunConfig, resolve
 from ..data.groups import Collator, Groups, Reader, Rejects, Skips, batch_of
+from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.grounding import frame_overlap
-from ..learning.fpo import factor_accuracy, log_probabilities, synthesized
+from ..learning.fpo import factor_accuracy, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from .metrics.temporal import interval_f1_miou

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from ..config import RunConfig, read_config, recorded_config, resolve
 from ..data.groups import Groups, Skips, group_by_video, usable
+from ..data.rejects import preference_data
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..files import atomic_path
 from ..ideas.evidence import EVIDENCE
 from ..judging.scores import judge
-from ..learning.fpo import preference_data
 from ..learning.trainer import fit
 from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load

@@ -11,27 +11,17 @@ where p is the model and q the reference: the model as it was when this stage be
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ..config import Method, Preference, RunConfig, resolve
+from ..config import Method, Preference
 from ..data.batch import Batch
-from ..data.datasets import fpo_annotations
-from ..data.datasets.records import read_records
-from ..data.groups import Rejects
-from ..data.pairs import PreferencePair, read_preferences, with_answer
-from ..data.sample import Sample
-from ..data.world import load as load_world
 from ..ideas.grounding import frame_targets
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
-from ..ideas.rejected import Recipe, Rejected, Words, rejected_answers
 from ..model.d2vlm import D2VLM, Output
-from ..settings import override
 
 
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
@@ -113,61 +103,3 @@ class Preferences:
         for factor, right in factor_accuracy(total, batch).items():
             notes[f"accuracy_{factor}"] = sum(right) / len(right)
         return notes
-
-
-@dataclass(frozen=True)
-class PreferenceData:
-    """What a run trains on; without preferences, the samples alone."""
-
-    samples: Sequence[Sample]
-    rejects: Rejects | None = None  # rejected answers of these samples
-    held_out_rejects: Rejects | None = None  # rejected answers of validation samples
-    bad: tuple[tuple[str, str], ...] = ()  # places of a preference file that cannot be used, and why
-
-
-def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceData:
-    """The training samples with rejected answers, or those of a preference file instead."""
-    settings = config.preference
-    if settings.form == "off":
-        return PreferenceData(samples)
-    fresh = synthesized(config)
-    if not settings.file:
-        return PreferenceData(samples, fresh, fresh)
-    bad: list[tuple[str, str]] = []
-    pairs = {f"{pair.chosen.id}#{n}": pair  # numbered, since a file may hold several pairs of a sample
-             for n, pair in enumerate(read_file(settings.file, lambda where, why: bad.append((where, why))))}
-
-    def recorded(sample: Sample) -> list[tuple[Sample, str]]:
-        rejected = [r for r in pairs[sample.id].rejected if r.factor in settings.factors]
-        drawn = Random(f"{config.seed} {sample.id}").sample(rejected, min(settings.rejects, len(rejected)))
-        return _as_samples(sample, drawn)
-
-    return PreferenceData([replace(pair.chosen, id=name) for name, pair in pairs.items()], recorded, fresh, tuple(bad))
-
-
-def synthesized(config: RunConfig) -> Rejects:
-    """Rejected answers that are made when they are asked for, always the same ones for a sample."""
-    settings = config.preference
-    recipe = Recipe(per_sample=settings.rejects, factors=settings.factors, seed=config.seed, grid=1 / config.data.fps)
-    recipe = override(recipe, settings.recipe, "preference.recipe")
-    distort = None if config.data.train else Words(load_world(resolve(config.data.world)).facts)
-
-    def rejects(sample: Sample) -> list[tuple[Sample, str]]:
-        if not sample.events:
-            return []
-        return _as_samples(sample, rejected_answers(sample.events, sample.answer, sample.duration, recipe, distort,
-                                                    sample.id))
-
-    return rejects
-
-
-def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:
-    """The pairs of a preference file, of this project or of the authors."""
-    file = resolve(path)
-    first = next(read_records(file), {})
-    read = fpo_annotations.read if fpo_annotations.is_preference(first) else read_preferences
-    return list(read(file, on_bad))
-
-
-def _as_samples(sample: Sample, rejected: Sequence[Rejected]) -> list[tuple[Sample, str]]:
-    return [(with_answer(sample, wrong), wrong.factor) for wrong in rejected]
