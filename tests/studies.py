@@ -14,7 +14,7 @@ from d2vlm_lab.lab.study.progress import Progress
 from d2vlm_lab.lab.study.runner import Grid, choose
 from d2vlm_lab.lab.study.study import read_study
 
-GIVEN = "settings = {}\nout = ''\n"
+GIVEN = "settings = {}\nout = ''\n# The metric of these studies is 'f1'.\n"
 WRITE = "import json, pathlib\npathlib.Path(out, 'metrics.json').write_text(json.dumps({'f1': settings['seed']}))"
 
 

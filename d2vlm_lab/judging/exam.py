@@ -18,12 +18,13 @@ import torch
 
 from ..config import Preference, RunConfig, resolve
 from ..data.groups import Collator, Groups, Reader, Rejects, Skips, batch_of
+from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
-from ..ideas.salience import frame_iou
-from ..learning.fpo import factor_accuracy, log_probabilities, synthesized
+from ..ideas.grounding import frame_overlap
+from ..learning.fpo import factor_accuracy, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from .metrics.temporal import interval_f1_miou
@@ -67,7 +68,7 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
             values[f"held_out_{name}"].append(float(value))
         if len(out.similarity):
             _, spans = model.formulation.read(out.similarity.float(), out.frame_mask, model.salient)
-            right = frame_iou(spans, batch.interval[batch.in_answer].round()) >= 0.5
+            right = frame_overlap(spans, batch.interval[batch.in_answer].round()) >= 0.5
             values["read_at_0.5"].append(float(right.float().mean()))
             values["spread"].append(float(out.spread))
     return {name: rounded_mean(of_batches) for name, of_batches in values.items() if math.isfinite(sum(of_batches))}

@@ -17,7 +17,7 @@ from d2vlm_lab.judging.exam import examine, prefers, spending, teacher_forced, w
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
 from d2vlm_lab.judging.scores import caption_scores, captions, second_mentions
-from d2vlm_lab.lab.run import as_it_is
+from d2vlm_lab.lab.run import starting_model
 
 EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
 SAMPLE = Sample("s", "v.mp4", 16.0, "dvc", "world", "describe every event and when it happens.", EVENTS,
@@ -85,7 +85,7 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     for name, nested in (("plain", 0.0), ("nested", 1.0)):
         make_world(tmp_path / name, WorldConfig(videos=20, nested=nested, events=(2, 2)), workers=1)
     config = read_config("tiny", [f"data.world={tmp_path}/plain", "evaluation.max_new_tokens=12"])
-    model = as_it_is(config)
+    model = starting_model(config)
     here, there = examine(model, config, 3), examine(model, config, 3, str(tmp_path / "nested"))
     assert {"named_F1@0.5", "dvc_caption_F1", "held_out_grounding", "spread"} <= set(here.scores)
     assert "inner_found" in there.scores and "inner_found" not in here.scores

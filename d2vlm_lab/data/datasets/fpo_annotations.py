@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ...ideas.perturb import Rejected
+from ...ideas.rejected import Rejected
 from ..pairs import OnBad, PreferencePair, check, what_is_wrong
 from ..sample import Sample, SampleError
 from . import et_instruct

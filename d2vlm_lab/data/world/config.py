@@ -16,29 +16,29 @@ Action = Literal["moves left", "moves right", "moves up", "moves down", "spins",
 
 @dataclass(frozen=True)
 class WorldConfig:
-    videos: int = 2500  # for training; validation and test have a tenth of that each
-    seed: int = 0
-    size: int = 64  # pixels a side
-    frames: int = 32
-    fps: float = 2.0
-    colors: tuple[Color, ...] = ("red", "green", "blue", "yellow")
-    shapes: tuple[Shape, ...] = ("disc", "square")
-    actions: tuple[Action, ...] = ("moves left", "moves right", "spins", "blinks")
-    objects: tuple[int, int] = (2, 3)  # on screen, no two alike
-    events: tuple[int, int] = (1, 3)
-    event_frames: tuple[int, int] = (3, 12)
+    videos: int = 2500  # number of videos for training; validation and test have a tenth of that each
+    seed: int = 0  # seed of everything random; the same seed and settings give the same world
+    size: int = 64  # width and height of the videos, in pixels
+    frames: int = 32  # frames of a video
+    fps: float = 2.0  # frames per second
+    colors: tuple[Color, ...] = ("red", "green", "blue", "yellow")  # colours that objects may have
+    shapes: tuple[Shape, ...] = ("disc", "square")  # shapes that objects may have
+    actions: tuple[Action, ...] = ("moves left", "moves right", "spins", "blinks")  # what objects may do
+    objects: tuple[int, int] = (2, 3)  # least and most objects in a video, no two of them alike
+    events: tuple[int, int] = (1, 3)  # least and most events in a video
+    event_frames: tuple[int, int] = (3, 12)  # least and most frames of an event
     gap: int = 2  # least number of quiet frames between two events
     repeats: float = 0.35  # share of events that repeat an earlier one
     overlap: float = 0.0  # share of events that begin before the last one has ended
     nested: float = 0.0  # share of events that lie inside the last one
-    look: Literal["dusk", "paper"] = "dusk"
-    radius: float = 0.16  # of an object, as a share of the picture
-    clutter: int = 2  # small grey specks that drift about and mean nothing
-    camera_noise: float = 3.0  # standard deviation, of 255
-    shot_frames: int = 0  # frames between two cuts, on average; 0 is one shot
-    questions: int = 16  # the most for each video
+    look: Literal["dusk", "paper"] = "dusk"  # background: dark clouds, or bright paper with stripes
+    radius: float = 0.16  # radius of an object, as a share of the picture
+    clutter: int = 2  # number of small grey specks that drift about and mean nothing
+    camera_noise: float = 3.0  # standard deviation of the noise on every pixel, whose values go up to 255
+    shot_frames: int = 0  # frames between two cuts, on average; 0 means no cuts
+    questions: int = 16  # most questions about a video
     negatives: float = 0.5  # share of training videos with a question about what never happens
-    jitter: float = 0.0  # seconds: standard deviation of the noise on annotated ends (training only)
+    jitter: float = 0.0  # standard deviation of the noise on annotated starts and ends, in seconds (training only)
     dropped: float = 0.0  # share of events missing from the annotation (training only)
 
     def __post_init__(self):

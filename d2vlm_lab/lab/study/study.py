@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...config import ROOT, RunConfig, read_config, resolve
 from ...errors import LabError
-from ...ideas.perturb import Recipe
+from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
+from .metrics import check_metrics
 
 EXPERIMENTS = ROOT / "experiments"
 EXTRA = "notebook."  # settings with this prefix are parameters of the notebook, not of the run
@@ -130,6 +131,7 @@ def check(study: Study) -> None:
             known(variant, f"profiles.{name}.variants", study.variants)
         for work in profile.shared:
             known(work, f"profiles.{name}.shared", study.shared)
+    check_metrics(study.metrics, code_cells(notebook_path(study)), study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
         raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
