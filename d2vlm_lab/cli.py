@@ -22,7 +22,7 @@ COMMANDS = {
     "data": ("d2vlm_lab.lab.data_command", "say where a benchmark can be had, and check a folder of it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score it"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
-    "show": ("d2vlm_lab.lab.show.cards", "make a page of predictions, worst first: frames, time lines, evidence"),
+    "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
     "ablate": ("d2vlm_lab.lab.study.command", "run a study: every variant and seed once, whatever fails, to a report"),
     "bench": ("d2vlm_lab.lab.bench", "measure speed and memory, as ratios within one run"),
 }

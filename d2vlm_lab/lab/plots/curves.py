@@ -1,4 +1,4 @@
-"""How it went: losses and scores of runs from their history files, and scores with intervals over seeds."""
+"""Losses and scores of runs from their history files, scores with intervals over seeds, tables as colours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from .style import COLORS, FAINT, PREDICTED, WRONG, in_style, ink_on, new_figure
@@ -60,14 +61,15 @@ def draw_seeds(scores: Mapping[str, Sequence[float]], label: str, ax: Axes | Non
     with in_style():
         ax = ax or new_figure(6.5, 0.8 + 0.36 * len(scores))[1]
         for k, values in enumerate(scores.values()):
-            ax.plot(values, [k + 0.2] * len(values), "o", color=FAINT, ms=5, zorder=1)
-            mean, half = seed_interval(values)
+            mean, half = seed_interval(values) if len(values) else (np.nan, np.nan)
+            if len(values) > 1:
+                ax.plot(values, [k] * len(values), "o", color=FAINT, ms=5, alpha=0.7, markeredgecolor="#555555")
             ax.errorbar(mean, k, xerr=half if np.isfinite(half) else None, fmt="D", color=PREDICTED, ms=5, capsize=4)
         ax.set_yticks(range(len(scores)), list(scores))
-        ax.set(ylim=(len(scores) - 0.5, -0.5), xlabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))  # more would touch each other
+        ax.set(ylim=(len(scores) - 0.5, -0.5), xlabel=label, axisbelow=True)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", color="#eeeeee")
-        ax.set_axisbelow(True)
     return ax.figure
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from ...errors import LabError
 from .page import write_report
+from .read import STUDY
 
 RUNS = Path("runs/ablations")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("studies", nargs="*", metavar="STUDY",
-                        help=f"a folder of runs, or a study by name; none: all that have runs in {RUNS}")
-    parser.add_argument("--out", metavar="DIR", help="folder of the reports, one for each study (default: `report` "
+                        help="a study by name, a folder of its runs, or a folder of kept results; without any, all "
+                             f"studies that have runs in {RUNS}")
+    parser.add_argument("--out", metavar="DIR", help="folder for the reports, one for each study (default: `report` "
                                                      "beside the runs)")
 
 
@@ -26,13 +28,13 @@ def run(args: argparse.Namespace) -> None:
 def find(name: str) -> Path:
     """A folder as given, or the runs of the study with that name."""
     for folder in (Path(name), RUNS / name):
-        if (folder / "study.json").is_file():
+        if (folder / STUDY).is_file():
             return folder
     raise LabError(f"{name}: no runs of a study there, nor in {RUNS / name}; run `d2vlm-lab ablate {name}` first")
 
 
 def all_studies() -> list[Path]:
-    found = sorted(path.parent for path in RUNS.glob("*/study.json"))
-    if not found:
+    folders = sorted(path.parent for path in RUNS.glob(f"*/{STUDY}"))
+    if not folders:
         raise LabError(f"there are no runs in {RUNS}; run `d2vlm-lab ablate STUDY` first, or name a folder")
-    return found
+    return folders
