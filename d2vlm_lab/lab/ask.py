@@ -27,18 +27,18 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, Generated
 from ..model.start import read_model
 from ..model.towers.tiny import TinyFrames
-from .show.card import CSS, Answered, Card, card_html, picture
+from .show.card import Answered, Card, cards_html, picture
 
 FRAMES = 8  # shown of a video
 TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
 INSIDE = 8 * 2**20  # bytes of a video that still travels inside the page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lab:
     """A checkpoint that is ready to watch videos."""
 
-    model: D2VLM = field(repr=False)
+    model: D2VLM
     name: str
     fps: float
     max_frames: int
@@ -58,13 +58,10 @@ class Lab:
                     "shapes and motions. On any other video it still answers, and the answer means nothing.")
         return "Works on any video, as well as its training data allow; questions in plain words."
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return (f"{self.name}: {size:,.1f} million parameters, {self.model.method.style} answers, "
                 f"{self.fps:g} frames a second, at most {self.max_frames}. {self.expect}")
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.name)}</b>{escape(str(self)[len(self.name):])}</p>"
 
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
@@ -187,7 +184,7 @@ class Answer:
         return "\n".join(lines + ([f"({self.note})"] if self.note else []))
 
     def _repr_html_(self) -> str:
-        return f"<style>{CSS}</style>{card_html(self.card())}<p><small>{escape(str(self.watched.lab))}</small></p>"
+        return f"{cards_html([self.card()])}<p><small>{escape(str(self.watched.lab))}</small></p>"
 
 
 def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512,

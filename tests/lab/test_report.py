@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -27,6 +28,7 @@ from d2vlm_lab.lab.report import (
     write_report,
 )
 from d2vlm_lab.lab.report.examples import examples
+from d2vlm_lab.lab.report.tables import KEPT, write_tables
 
 F1 = "named_F1@0.5"
 # Three seeds of two variants; the differences on the same seed are .1, .2 and .3.
@@ -102,7 +104,8 @@ def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_repor
     scores = {"full": [0.8, 0.9], "without": [0.4, 0.4], "half": [0.6, 0.8]}
     tables = tables_of(study(tmp_path / "s", scores, against={"half": "full"}))
     assert tables.differences.set_index("variant")["mean"].to_dict() == pytest.approx({"full": 0.45, "half": -0.15})
-    assert "half against full (-0.150; " in conclusion(tables, F1) and "clearly higher: full" not in conclusion(tables, F1)
+    sentence = conclusion(tables, F1)
+    assert "half against full (-0.150; " in sentence and "clearly higher: full" not in sentence
     page = write_report(tmp_path / "s", tmp_path / "out", tmp_path / "none")
     ax, = draw_differences(tables, [F1]).axes
     assert [text.get_text() for text in ax.get_yticklabels()] == ["full", "half against full"]
@@ -122,7 +125,7 @@ def test_of_many_variants_without_a_clear_difference_only_the_names_and_the_rang
     ({"full": [0.3, 0.31, 0.32], "without": [0.4, 0.4, 0.4]}, "clearly lower: full (-0.090; -0.115 to -0.065)"),
     (SCORES, "no clear difference: full (+0.200; -0.048 to +0.448)"),
     ({"full": [0.9], "without": [0.1]}, "full +0.800. This is one seed: a demonstration"),
-    ({"full": [0.9]}, "nothing to compare with without yet")])
+    ({"full": [0.9]}, "without has no number to compare with")])
 def test_the_sentence_says_what_the_interval_says(tmp_path, scores, said):
     assert said in conclusion(tables_of(study(tmp_path / "s", scores)), F1)
 
@@ -217,7 +220,8 @@ def test_the_paper_has_an_axis_of_its_own_and_only_where_it_says_something(tmp_p
 
 
 def test_a_page_without_results_says_so_and_one_with_them_draws_what_is_there(tmp_path):
-    assert "There are no results of `s` yet" in conclusions(None, [F1], "s") and "`d2vlm-lab ablate s`" in conclusions(None, [], "s")
+    assert "There are no results of `s` yet" in conclusions(None, [F1], "s")
+    assert "`d2vlm-lab ablate s`" in conclusions(None, [], "s")
     assert draw_side_by_side(None, [F1]).data.startswith("*No results yet")
     assert draw_comparison(None, F1).data.startswith("*No results yet")
     assert draw_differences(None, [F1]).data.startswith("*No results yet")
@@ -254,8 +258,67 @@ def test_the_command_finds_a_folder_and_refuses_what_is_none(tmp_path, capsys, m
     assert "d2vlm-lab ablate nothing" in capsys.readouterr().err
 
 
+def test_kept_results_make_the_page_of_the_runs_that_they_came_from(tmp_path):
+    """A kept report has no run folders: nothing is red, the numbers and figures are all there, no file changes."""
+    fresh = write_report(study(tmp_path / "s", failed=[("full", 2)]), tmp_path / "kept", tmp_path / "none").parent
+    shutil.rmtree(fresh / "runs")
+    again = write_report(fresh, tmp_path / "again", tmp_path / "none").parent
+    for name in ("runs.csv", "means.csv", "differences.csv", "study.json", f"figures/{F1}.svg", "figures/training.svg"):
+        assert (fresh / name).read_bytes() == (again / name).read_bytes()
+    page = (again / "index.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 2 and "+0.100 +0.200" in page and "runs/" not in page
+    assert re.findall(r"<strong>(\w+)</strong>, seed (\d): <code>([^<]+)", page) == [
+        ("full", "2", "its numbers were not kept")]
+    readme = (fresh / "README.md").read_bytes()
+    assert write_report(fresh, tmp_path / "kept", tmp_path / "none") == fresh / "index.html"  # in its own place
+    assert (fresh / "runs.csv").read_bytes() == (again / "runs.csv").read_bytes()
+    assert (fresh / "figures" / "training.svg").is_file() and readme.count(b"| full |") == (
+        (fresh / "README.md").read_bytes().count(b"| full |"))
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in KEPT.glob("*/study.json")))
+def test_the_tables_of_the_kept_results_are_made_again_to_the_last_byte(name, tmp_path):
+    write_tables(make_tables(read_results(KEPT / name)), tmp_path)
+    for file in ("runs.csv", "means.csv", "differences.csv", "study.json"):
+        assert (tmp_path / file).read_bytes() == (KEPT / name / file).read_bytes()
+    assert not [run for run in read_results(KEPT / name).runs if run.problem]
+
+
+def test_own_runs_come_before_kept_results_and_only_once_one_has_finished(tmp_path):
+    write_report(study(tmp_path / "s"), tmp_path / "kept", tmp_path / "none")
+    study(tmp_path / "runs" / "s", {"full": [0.5]}, failed=[("full", 0)])
+    assert find_tables("s", [tmp_path / "runs", tmp_path / "kept"]).seeds == [0, 1, 2]
+    study(tmp_path / "runs" / "s", {"full": [0.5], "without": [0.4]}, failed=[("without", 0)])
+    assert find_tables("s", [tmp_path / "runs", tmp_path / "kept"]).runs.value.tolist()[:1] == [0.5]
+
+
+def test_what_could_run_in_a_notebook_is_shown_as_text_and_its_tables_and_pictures_stay(tmp_path):
+    html = "<table><tr><td onclick='x()'>7.25</td></tr></table><script>alert(1)</script><a href='javascript:x()'>y</a>"
+    outputs = [nbformat.v4.new_output("display_data", data={"text/html": html}),
+               nbformat.v4.new_output("display_data", data={"image/png": "iVBORw0KGgo="})]
+    folder = study(tmp_path / "s")
+    cells = [nbformat.v4.new_markdown_cell("`<evi>` <script>alert(2)</script>"),
+             nbformat.v4.new_code_cell("1 < 2", outputs=outputs)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "full0xxxxxxx" / "notebook.ipynb")
+    page = write_report(folder, kept=tmp_path / "none").parent / "runs" / "full-seed0-full0xxxxxxx.html"
+    text = page.read_text()
+    assert "<script" not in text and "&lt;script&gt;alert(2)" in text and "onclick" not in text
+    assert "javascript:" not in text and "<td>7.25</td>" in text and "data:image/png;base64,iVBORw0KGgo=" in text
+    assert "<code>&lt;evi&gt;</code>" in text
+
+
+def test_a_question_with_markdown_or_html_in_it_stays_text(tmp_path):
+    folder = study(tmp_path / "s", question="<img src=x onerror=alert(1)> [x](javascript:alert(2))?")
+    text = write_report(folder, kept=tmp_path / "none").read_text()
+    assert "&lt;img src=x onerror" in text and 'href="javascript' not in text and "<img src=x" not in text
+
+
 def test_a_damaged_file_is_named(tmp_path):
     folder = study(tmp_path / "s")
     (folder / "full0xxxxxxx" / "metrics.json").write_text("{")
     with pytest.raises(LabError, match=r"metrics\.json: not JSON"):
         read_results(folder)
+    kept = write_report(study(tmp_path / "t"), tmp_path / "kept", tmp_path / "none").parent
+    (kept / "runs.csv").write_text("not a table")
+    with pytest.raises(LabError, match=r"runs\.csv is damaged .*d2vlm-lab report"):
+        read_results(kept)

@@ -167,6 +167,12 @@ def test_several_answers_to_one_question_stand_under_the_same_truth_with_links_t
     assert "with&lt;out" in html and "overlap 1.00" in html and html.index("truth") < html.index("with&lt;out")
 
 
+def test_what_was_found_first_stands_on_a_line_of_its_own_without_the_marker():
+    assert re.sub(r"<em[^>]*>|</em>", "", said("1.0 - 2.0 </evi> It is 1.0 - 2.0.")) == (
+        "<i>found:</i> 1.0 - 2.0 <br> It is 1.0 - 2.0.")
+    assert said("</evi> That does not happen.") == " That does not happen." and "no answer" in said("</evi>")
+
+
 def test_intervals_that_overlap_are_drawn_in_lanes_of_their_own():
     assert lanes([(0, 4), (3, 5), (6, 7), (3, 3)]) == [0, 1, 0, 2] and lanes([]) == []
 

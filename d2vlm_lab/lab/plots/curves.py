@@ -22,7 +22,7 @@ History = str | os.PathLike | Sequence[Mapping]
 
 
 def read_history(history: History) -> list[Mapping]:
-    """The lines of a run's `history.jsonl`, or of the folder it lies in; lines that are given already pass."""
+    """The lines of a run's `history.jsonl`, or of the folder it lies in; lines are returned as they are."""
     if isinstance(history, (str, os.PathLike)):
         path = Path(history)
         path = path / "history.jsonl" if path.is_dir() else path
@@ -30,10 +30,10 @@ def read_history(history: History) -> list[Mapping]:
     return list(history)
 
 
-def draw_losses(history: History, names: Sequence[str] | None = None) -> Figure:
-    """One panel for each part of the loss that was logged (or for `names`), against the step."""
+def draw_losses(history: History) -> Figure:
+    """One panel for each part of the loss that was logged, against the step."""
     lines = read_history(history)
-    names = names or [name for name in LOSSES if any(name in line for line in lines)] or ["loss"]
+    names = [name for name in LOSSES if any(name in line for line in lines)] or ["loss"]
     with in_style():
         figure, axes = new_figure(2.9 * len(names), 2.3, columns=len(names), squeeze=False)
         for k, (ax, name) in enumerate(zip(axes[0], names)):
@@ -81,24 +81,22 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 
-def draw_confusion(table, rows: Sequence[str], columns: Sequence[str], row_label: str = "", column_label: str = "",
-                   percent: bool = True, ax: Axes | None = None) -> Figure:
-    """A table as colours with its numbers written in; `table` (R, C) holds shares, or counts if not `percent`."""
+def draw_confusion(table, rows: Sequence[str], columns: Sequence[str], row_label: str = "",
+                   column_label: str = "") -> Figure:
+    """A table (R, C) of shares as colours, with the numbers written in."""
     table = np.asarray(table, dtype=float)
     with in_style():
-        ax = ax or new_figure(1.8 + 0.95 * len(columns), 0.9 + 0.42 * len(rows))[1]
-        top = 1.0 if percent else max(float(np.nanmax(table)), 1e-9)
-        ax.imshow(table, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+        figure, ax = new_figure(1.8 + 0.95 * len(columns), 0.9 + 0.42 * len(rows))
+        ax.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
-            shade = "#08306b" if value > 0.62 * top else "#ffffff"
-            text = "" if np.isnan(value) else f"{value:.0%}" if percent else f"{value:g}"
-            ax.text(j, i, text, ha="center", va="center", color=ink_on(shade))
+            shade = "#08306b" if value > 0.62 else "#ffffff"
+            ax.text(j, i, "" if np.isnan(value) else f"{value:.0%}", ha="center", va="center", color=ink_on(shade))
         ax.set_xticks(range(len(columns)), columns)
         ax.set_yticks(range(len(rows)), rows)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.set(xlabel=column_label, ylabel=row_label)
-    return ax.figure
+    return figure
 
 
 def _series(ax: Axes, lines: Sequence[Mapping], name: str, against: str, color: str = WRONG, **style) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -32,7 +31,7 @@ def draw_tokens(tokens: Sequence[str], colors: Mapping[str, str] | None = None, 
     return figure
 
 
-def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None) -> Figure:
+def draw_mask(mask, segments: Sequence[tuple[str, int]]) -> Figure:
     """(Q, K) True where a query (row) may look at a key (column).
 
     `segments` are names and lengths along the keys; where there are fewer queries than keys, those are the last ones.
@@ -43,7 +42,7 @@ def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None)
         raise ValueError(f"segments are {edges[-1]} long together, but the mask has {mask.shape[1]} keys")
     skipped = mask.shape[1] - mask.shape[0]
     with in_style():
-        ax = ax or new_figure(5.4, 5.4 * max(0.4, mask.shape[0] / mask.shape[1]))[1]
+        figure, ax = new_figure(5.4, 5.4 * max(0.4, mask.shape[0] / mask.shape[1]))
         ax.imshow(mask, cmap=ListedColormap(["white", COLORS[4]]), vmin=0, vmax=1, aspect="auto",
                   extent=(0, mask.shape[1], mask.shape[0], 0), interpolation="nearest")
         for edge in edges[1:-1]:
@@ -58,4 +57,4 @@ def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None)
         ax.tick_params(length=0)
         ax.spines[["top", "right"]].set_visible(True)
         ax.set(xlabel="may look at", ylabel="token")
-    return ax.figure
+    return figure

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from textwrap import fill
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
@@ -56,35 +58,24 @@ def draw_differences(tables: Tables | None, metrics: Sequence[str]) -> Figure | 
 
 def draw_training(results: Results) -> Figure | None:
     """A score and the parts of the loss against the step: one colour and dash per variant, one line per run."""
-    rows = [{"variant": run.variant, "run": run.id, **line}
-            for run in (*results.shared, *results.runs) for line in run.history]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([{"variant": run.variant, "run": run.id, **line}
+                          for run in (*results.shared, *results.runs) for line in run.history])
     score = next((m for m in results.study["metrics"] if f"eval_{m}" in table), "named_F1@0.5")
-    panels = [name for name in (f"eval_{score}", *LOSSES) if name in table]
+    titles = {f"eval_{score}": fill(label(score), 36), **{name: f"{name.removeprefix('loss_')} loss, weighted"
+                                                          for name in LOSSES}}
+    panels = [titles[name] for name in titles if name in table]
     if not panels:
         return None
-    names = list(dict.fromkeys(table.variant))
-    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(names)}
-    dashes = {name: [(), (4, 1.5), (1, 1), (5, 1, 1, 1)][k // len(COLORS) % 4] for k, name in enumerate(names)}
+    lines = table.rename(columns=titles).melt(["variant", "run", "step"], panels, "panel").dropna(subset="value")
     with in_style():
-        height = (len(panels) + 1) // 2
-        figure, axes = new_figure(6.4, 2.2 * height + 0.2 * (len(names) // 4 + 1), height, 2, squeeze=False)
-        for ax in axes.flat[len(panels):]:
-            ax.remove()
-        for ax, panel in zip(axes.flat, panels):
-            sns.lineplot(table.dropna(subset=[panel]), x="step", y=panel, units="run", estimator=None, lw=1.2, ax=ax,
-                         hue="variant", hue_order=names, palette=colors, style="variant", style_order=names,
-                         dashes=dashes)
-            handles, labels = ax.get_legend_handles_labels()
-            ax.get_legend().remove()
-            if panel in LOSSES:
-                ax.set(ylabel="loss, weighted", title=panel.removeprefix("loss_"))
-            else:
-                ax.set(ylabel=fill(label(score), 22), title="held-out questions")
-            ax.set(xlabel="step")
-            ax.set_ylim(bottom=0)
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)))
-    return figure
+        grid = sns.relplot(lines, x="step", y="value", col="panel", col_wrap=2, hue="variant", style="variant",
+                           units="run", estimator=None, kind="line", lw=1.2, height=2.3, aspect=1.4,
+                           palette=dict(zip(dict.fromkeys(table.variant), cycle(COLORS))),
+                           facet_kws={"sharex": False, "sharey": False})
+        grid.set_titles("{col_name}").set(xlabel="step", ylabel="", ylim=(0, None))
+        grid.tight_layout()
+    plt.close(grid.figure)  # or a notebook shows it a second time
+    return grid.figure
 
 
 def svg(figure: Figure) -> bytes:

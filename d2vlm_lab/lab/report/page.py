@@ -10,7 +10,7 @@ from pathlib import Path
 import mistune
 
 from ...files import atomic_path
-from ..show.card import card_html
+from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
 from .figures import draw_comparison, draw_training, svg
@@ -22,8 +22,8 @@ from .text import background, findings, found_before
 ALL = "[all studies](../index.html)\n\n"
 DISAGREE = """## Where variants disagree
 
-The questions on which the overlap with the truth differs most between variants, seed {}. They were selected for that,
-so they are not typical."""
+The questions on which the overlap with the truth differs most between variants, on one seed. They were selected for
+that, so they are not typical."""
 
 
 class Renderer(mistune.HTMLRenderer):
@@ -58,7 +58,7 @@ def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT) -> Pa
     if earlier and len(earlier.seeds) > len(tables.seeds):
         before = found_before(earlier, tables, os.path.relpath(kept / name, out))
     cards = examples(results, pages)
-    answers = render(DISAGREE.format(results.done[0].seed), out) + "".join(map(card_html, cards)) if cards else ""
+    answers = render(DISAGREE, out) + cards_html(cards) if cards else ""
     body = (render(ALL + findings(results, tables, figures, pages) + before, out) + answers
             + render(background(results, tables, pages), out))
     _write(out / "index.html", document(f"{name}: {results.study['question']}", body))

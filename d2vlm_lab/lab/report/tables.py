@@ -141,7 +141,7 @@ def conclusion(tables: Tables, metric: str) -> str:
     name = label(metric)[:1].upper() + label(metric)[1:]
     rows = [row for variant in tables.compared if (row := tables.difference(metric, variant))]
     if not rows:
-        return f"{name}: there is nothing to compare with {tables.study['reference']} yet."
+        return f"{name}: {tables.study['reference']} has no number to compare with."
     where = f"{name}, against {tables.study['reference']}"
     seeds = max(row["n"] for row in rows)
     if seeds < 2:

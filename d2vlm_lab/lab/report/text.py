@@ -119,15 +119,14 @@ def found_before(kept: Tables, tables: Tables, where: str) -> str:
 
 def drawn(tables: Tables, figures: Iterable[str]) -> list[str]:
     """Every figure with what it says under it."""
-    parts = []
-    for name in figures:
-        parts += [f"![{label(name)}](figures/{name}.svg)"]
-        parts += [conclusion(tables, name)] if name in tables.metrics else \
-            ["How training went: a line for each run. Names with @ are shared work that variants start from."]
+    parts = ["## Figures"] if figures else []
     if {entry["metric"] for entry in tables.study["paper"]} & set(tables.metrics):
         parts += ["Squares are the paper's numbers, for another model on other data and in other units: on an axis of "
                   "their own, where only the order can be compared."]
-    return ["## Figures", *parts] if parts else []
+    for name in figures:
+        parts += [f"![{label(name)}](figures/{name}.svg)", conclusion(tables, name) if name in tables.metrics else
+                  "How training went: a line for each run. Names with @ are shared work that variants start from."]
+    return parts
 
 
 def spent(results: Results) -> list[str]:

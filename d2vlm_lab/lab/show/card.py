@@ -28,12 +28,13 @@ CSS = """
 .answer .said { line-height: 1.9; } .answer .line .said { margin: 0; color: #444; line-height: 1.6; }
 .answer .said em, .answer .said button { font: inherit; border: 0; border-radius: 4px; padding: .1rem .35rem;
                                          -webkit-box-decoration-break: clone; box-decoration-break: clone; }
-.answer button { cursor: pointer; } .answer .said i { color: #888; font-style: normal; font-size: .85rem; }
+.answer button { cursor: pointer; } .answer .said i { color: #777; font-style: normal; }
 .answer .true { color: #00694f; font-size: .9rem; } .answer .failed { color: #8a2b00; }
 .answer .film { display: grid; grid-template-columns: repeat(8, 1fr); gap: 4px; margin: 0 0 .7rem 5.2rem; }
 .answer figure { margin: 0; } .answer img { display: block; width: 100%; border-radius: 3px; }
 .answer figcaption { font-size: .72rem; color: #666; text-align: center; border-top: 4px solid #eee; margin-top: 2px; }
-.answer figcaption.in { border-color: #009E73; color: #222; } .answer video { width: 320px; max-width: 100%; }
+.answer figcaption.in { border-color: #009E73; color: #222; }
+.answer video { display: block; width: 320px; max-width: 100%; margin-bottom: .5rem; }
 .answer .line { display: grid; grid-template-columns: 4.8rem 1fr; gap: .4rem; align-items: center; font-size: .8rem; }
 .answer .line > span { color: #555; text-align: right; overflow-wrap: anywhere; }
 .answer .track { position: relative; height: 1.05rem; background: #f3f3f3; border-radius: 3px; margin: 2px 0; }
@@ -98,6 +99,11 @@ class Card:
         return max(self.shown[1], *(end for _, end in self.intervals), 0.1) + self.step
 
 
+def cards_html(cards: Sequence[Card]) -> str:
+    """Cards with the style that they need, to stand in a page or in a notebook."""
+    return f"<style>{CSS}</style>{''.join(map(card_html, cards))}"
+
+
 def card_html(card: Card) -> str:
     several = len(card.answers) > 1
     facts = [card.task, f"sample {card.id}" if card.id else "", card.video]
@@ -125,10 +131,11 @@ def said(text: str, step: float | None = None) -> str:
     What is before `</evi>` is what the model found before it answered. A frame stays for `step` seconds, so an
     interval ends when its last frame is gone.
     """
-    parts = ["<i>found:</i> "] if END in text else []
+    grounded = END in text and text.partition(END)[0].strip()
+    parts = ["<i>found:</i> "] if grounded else []
     for piece in text_pieces(text):
         if isinstance(piece, str):
-            parts.append("<br>" if piece == END else escape(piece))
+            parts.append(escape(piece) if piece != END else "<br>" if grounded else "")
             continue
         words, (start, end), k = piece
         style = f"background:{event_color(k)};color:{ink_on(event_color(k))}"

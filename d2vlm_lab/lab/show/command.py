@@ -22,7 +22,7 @@ from ...judging.metrics.reading import read_intervals
 from ...judging.metrics.records import etbench_problem, read_files
 from ...judging.metrics.videomme import read_letter
 from ..plots.style import TRUTH, event_color
-from .card import ASKED, CSS, Answered, Card, card_html, picture
+from .card import ASKED, Answered, Card, cards_html, picture
 from .document import document
 
 FRAMES, SIZE = 8, 112  # shown of each video; pixels of their short side
@@ -138,13 +138,12 @@ def page(cards: Sequence[Card], total: int, notes: dict, name: str) -> str:
             "</p>" if len(tasks) > 1 else "")
     mean = f"Their mean score is {np.mean([card.answers[0].score for card in cards]):.2f}." if cards else ""
     events = "".join(f'<span style="{KEY}{event_color(k)}"></span>' for k in range(3))
-    return document(f"Answers: {name}", f"""<style>{CSS}</style>
-<h1>Answers, worst first</h1>
+    return document(f"Answers: {name}", f"""<h1>Answers, worst first</h1>
 <p>{len(cards):,} of {total:,} answers in <b>{escape(name)}</b>, each scored by itself under the protocol clean, from 0
 to 1. {mean}</p>{_facts(notes)}
 <p class="note"><span style="{KEY}{TRUTH}"></span>truth <span style="{KEY}{ASKED}"></span>asked about {events}events of
 the answer, in the colour of their times in the text; the dashed line is the threshold of each curve</p>
-{pick}{"".join(map(card_html, cards))}""")
+{pick}{cards_html(cards)}""")
 
 
 def _facts(notes: dict) -> str:
