@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from textwrap import fill
 
@@ -20,29 +20,28 @@ from ..plots.style import WRONG
 from .read import Results
 from .tables import Tables, by_seed, label, paired, versus
 
-NOTHING = "*No results yet. How to make them is said below.*"
+NOTHING = "*No results yet. See below how to make them.*"
+LINE = {"color": "#bbbbbb", "lw": 0.8, "ls": "--", "zorder": 0}
 LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
 
 
 def draw_comparison(tables: Tables | None, metric: str) -> Figure | Markdown:
     """Seeds as dots, means with their intervals as diamonds; beside them, on its own axis, what the paper reports."""
-    if tables is None:
-        return Markdown(NOTHING)
-    variants = tables.variants
-    paper = [entry for entry in tables.study["paper"] if entry["metric"] == metric and entry["variant"] in variants]
+    variants = tables.variants if tables else []
+    paper = [entry for entry in (tables.study["paper"] if tables else ())
+             if entry["metric"] == metric and entry["variant"] in variants]
+    if not paper:
+        return draw_side_by_side(tables, [metric])
     with in_style():
-        columns = 2 if paper else 1
-        figure, axes = new_figure(5.6 if paper else 4.6, 0.85 + 0.3 * len(variants), columns=columns, squeeze=False,
-                                  sharey=True, width_ratios=[3, 1.4][:columns])
-        _values(axes[0, 0], tables, metric)
-        if paper:  # another model on other data
-            ax = axes[0, 1]
-            ax.plot([entry["value"] for entry in paper], [variants.index(entry["variant"]) for entry in paper], "s",
+        figure, (ax, beside) = new_figure(5.6, 0.85 + 0.3 * len(variants), columns=2, sharey=True,
+                                          width_ratios=[3, 1.4])
+        _values(ax, tables, metric)
+        beside.plot([entry["value"] for entry in paper], [variants.index(entry["variant"]) for entry in paper], "s",
                     color=WRONG, ms=6)
-            ax.set(xlabel=paper[0]["source"].split(", ", 2)[-1], title="the paper", axisbelow=True)
-            ax.margins(x=0.25)
-            ax.tick_params(axis="y", length=0)
-            ax.grid(axis="x", color="#eeeeee")
+        beside.set(xlabel=paper[0]["source"].split(", ", 2)[-1], title="the paper", axisbelow=True)
+        beside.margins(x=0.25)
+        beside.tick_params(axis="y", length=0)
+        beside.grid(axis="x", color="#eeeeee")
     return figure
 
 
@@ -99,19 +98,15 @@ def _panels(tables: Tables | None, metrics: Sequence[str], draw: Callable) -> Fi
 
 def _values(ax: Axes, tables: Tables, metric: str) -> None:
     values = {name: list(by_seed(tables.runs, metric, name).value) for name in tables.variants}
-    reference = tables.mean(metric, tables.study["reference"])
-    title = f"here, {len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "here, one seed"
-    _rows(ax, values, metric, title, reference["mean"] if reference else None)
+    draw_seeds(values, fill(label(metric), 34), ax)
+    ax.set_title(f"here, {len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "here, one seed")
+    if reference := tables.mean(metric, tables.study["reference"]):
+        ax.axvline(reference["mean"], **LINE)
 
 
 def _gains(ax: Axes, tables: Tables, metric: str) -> None:
     names = [name for name in tables.compared if name in set(tables.differences.variant)]
     values = {versus(tables.study, name): list(paired(tables.runs, tables.study, metric, name)) for name in names}
-    _rows(ax, values, metric, "difference", 0)
-
-
-def _rows(ax: Axes, values: Mapping[str, Sequence[float]], metric: str, title: str, line: float | None) -> None:
     draw_seeds(values, fill(label(metric), 34), ax)
-    ax.set_title(title)
-    if line is not None:
-        ax.axvline(line, color="#bbbbbb", lw=0.8, ls="--", zorder=0)
+    ax.set_title("difference")
+    ax.axvline(0, **LINE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +32,7 @@ class Tables:
     runs: pd.DataFrame  # one row for each number of each finished run
     means: pd.DataFrame
     differences: pd.DataFrame
+    source: str = ""  # the folder that a notebook found them in
 
     @property
     def variants(self) -> list[str]:
@@ -62,7 +63,7 @@ def find_tables(name: str, folders: Sequence[str | Path] = (RUNS, KEPT)) -> Tabl
     """A study's tables from the first folder that has finished runs of it: one's own runs, else the kept results."""
     for folder in folders:
         if (Path(folder) / name / STUDY).is_file() and (results := read_results(Path(folder) / name)).done:
-            return make_tables(results)
+            return replace(make_tables(results), source=str(results.folder))
     return None
 
 
@@ -156,11 +157,12 @@ def conclusion(tables: Tables, metric: str) -> str:
 
 
 def conclusions(tables: Tables | None, metrics: Sequence[str], name: str) -> str:
-    """The sentences about some metrics, one a line; without results, how to get them."""
+    """The sentences about some metrics and where their runs are, one a line; without results, how to get them."""
     if tables is None:
         return (f"There are no results of `{name}` yet, so no conclusion is drawn. `d2vlm-lab ablate {name}` makes a "
                 "demonstration with one seed, `--profile full` the whole study; then run this page again.")
-    return "\n".join(conclusion(tables, metric) for metric in metrics if metric in tables.metrics)
+    lines = [conclusion(tables, metric) for metric in metrics if metric in tables.metrics]
+    return "\n".join(lines + ([f"Read from `{tables.source}`."] if tables.source else []))
 
 
 def costs(results: Results) -> pd.DataFrame:

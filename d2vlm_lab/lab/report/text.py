@@ -16,7 +16,6 @@ from .tables import (
     Tables,
     by_seed,
     conclusion,
-    conclusions,
     costs,
     held_fixed,
     label,
@@ -34,19 +33,19 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
     """Question, conclusions, what is missing, all numbers and differences, figures."""
     study, several = results.study, len(tables.seeds) > 1
     parts = [f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
-             bullets(conclusions(tables, tables.metrics[:3], study["name"]).splitlines()) or "No run has finished yet."]
+             bullets(conclusion(tables, metric) for metric in tables.metrics[:3]) or "No run has finished yet."]
     parts += missing(results, pages or {})
     if tables.metrics:
+        note = f"Mean ± half of the {INTERVAL}: {', '.join(map(str, tables.seeds))}." if several else \
+            f"{DEMONSTRATION.capitalize()}. A difference between two of its numbers can be chance."
         parts += ["## All numbers", numbers(tables, pages),
-                  f"Mean ± half of the {INTERVAL}: {', '.join(map(str, tables.seeds))}." if several else
-                  f"{DEMONSTRATION.capitalize()}. A difference between two of its numbers can be chance.",
-                  "The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
+                  f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
     if not tables.differences.empty:
+        note = ("Mean of the differences on the same seed, with its interval; bold where the difference is clear, so "
+                "where the interval leaves out zero. Not corrected for the number of comparisons.") if several else \
+            f"{DEMONSTRATION.capitalize()}, so without intervals."
         parts += [f"## Against {study['reference']}", against(tables, pages),
-                  "Mean of the differences on the same seed, with its interval; bold where the difference is clear, so "
-                  "where the interval leaves out zero. Not corrected for the number of comparisons." if several
-                  else f"{DEMONSTRATION.capitalize()}, so without intervals.",
-                  "The same as [differences.csv](differences.csv)."]
+                  f"{note} The same as [differences.csv](differences.csv)."]
     return _join(parts + drawn(tables, figures))
 
 
