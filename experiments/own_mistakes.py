@@ -18,8 +18,8 @@ from d2vlm_lab.config import read_config, resolve
 from d2vlm_lab.files import atomic_path
 from d2vlm_lab.judging.exam import examine, write_exam
 from d2vlm_lab.lab.report import Tables
-from d2vlm_lab.lab.report.markdown import against, numbers, table
 from d2vlm_lab.lab.report.tables import differences, means
+from d2vlm_lab.lab.report.text import against, numbers, table
 from d2vlm_lab.lab.run import starting_model, trained_model, training_time
 from d2vlm_lab.lab.study.study import make_point, read_study
 from d2vlm_lab.settings import override
