@@ -13,7 +13,7 @@ from .etbench import Scores, score_etbench
 from .mvbench import STAND_IN as MVBENCH_STAND_IN
 from .mvbench import mvbench_problem, score_mvbench
 from .protocols import PROTOCOLS
-from .records import Checked, check, etbench_problem, is_pair, load_annotations, load_etbench, read_files
+from .records import Checked, check, etbench_problem, first_few, is_pair, load_annotations, load_etbench, read_files
 from .sentences import find_sentence_model
 from .videomme import DURATIONS, score_videomme, videomme_problem
 from .videomme import STAND_IN as VIDEOMME_STAND_IN
@@ -195,9 +195,5 @@ def _unparsed_and_notes(result: dict) -> list[str]:
     groups = {"": unparsed} if isinstance(unparsed, list) else {
         f", {task} {source}": ids for task, found in unparsed.items()
         for source, ids in (found if isinstance(found, dict) else {"": found}).items()}
-    return ["", *(f"not understood{where} ({len(ids)}): {_first_few(ids)}" for where, ids in groups.items() if ids),
+    return ["", *(f"not understood{where} ({len(ids)}): {first_few(ids, 20)}" for where, ids in groups.items() if ids),
             *result["notes"]]
-
-
-def _first_few(ids: Sequence, limit: int = 20) -> str:
-    return ", ".join(map(str, ids[:limit])) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")
