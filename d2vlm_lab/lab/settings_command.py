@@ -86,10 +86,11 @@ def page(settings: Sequence[Setting]) -> str:
             lines += [section.upper(), *textwrap.wrap(about[section], 100), ""]
         current = section
         meaning = setting.meaning[0].upper() + setting.meaning[1:].removesuffix(".") + "."
-        lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning), *indented(setting.values)]
+        lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning)]
+        lines += indented(f"Value: {setting.values}")
         if setting.presets:
-            changes = ", ".join(f"{preset} ({as_yaml(value)})" for preset, value in setting.presets.items())
-            lines += indented(f"changed by the presets {changes}")
+            changes = ", ".join(f"{preset} to {as_yaml(value)}" for preset, value in setting.presets.items())
+            lines += indented(f"Changed by presets: {changes}")
         lines.append("")
     return "\n".join(lines[:-1])
 
