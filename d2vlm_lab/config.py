@@ -97,7 +97,7 @@ class Adapter:
 class Data:
     """What the model learns from: a synthetic world, or annotation files with their videos."""
 
-    world: str = "data/world-small"  # folder of a world, which is made from world_preset and world_settings if it is missing
+    world: str = "data/world-small"  # folder of a world; made from `world_preset` and `world_settings` if missing
     world_preset: str = "small"  # preset of make-world for a missing world: small, full or cuts
     world_settings: tuple[str, ...] = ()  # settings on top of that preset, each `key=value` as for make-world
     train: str = ""  # instead of `world`: annotation file to train on
@@ -109,8 +109,8 @@ class Data:
     fps: float = 2.0  # frames per second that are read from a video
     max_frames: int = 512  # largest number of frames that are read from a video, spread evenly over it
     keep_frames: int | None = None  # largest number of frames of a video in the language model; null means all
-    # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ most
-    # from their neighbours.
+    # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
+    # most from their neighbours.
     pruning: Literal["even", "change"] = "even"
     min_seconds: float = 0.0  # leave out training videos that are shorter than this, in seconds
     max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
