@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from ...ideas.evidence import EVIDENCE, Event, seconds
 from ..sample import UNKNOWN, Sample
-from .records import interval, options, read_records, to_samples, write_records
+from .records import field, interval, options, read_records, to_samples, write_records
 from .times import mark_times
 
 CHOICE = ("rar", "eca", "rvq")
@@ -38,8 +38,9 @@ def from_record(record: dict, index: int = 0) -> Sample:
     if record["task"] not in TASKS:
         raise ValueError(f"task is {record['task']!r}; E.T. Bench has {', '.join(TASKS)}")
     question, asked = mark_times(record["q"], [float(time) for time in record.get("src") or ()])
-    return Sample(str(record.get("idx", index)), record["video"], float(record["duration"]), record["task"],
-                  record["source"], question, _events(record), (), asked, options(record.get("o")), record.get("p"))
+    return Sample(str(record.get("idx", index)), field(record, "video", str), field(record, "duration", float),
+                  record["task"], record["source"], question, _events(record), (), asked, options(record.get("o")),
+                  record.get("p"))
 
 
 def to_record(sample: Sample, index: int) -> dict:

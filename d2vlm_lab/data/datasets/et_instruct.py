@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from ...ideas.evidence import END, EVIDENCE, Event, compose, write
 from ..sample import Sample
-from .records import options, read_records, to_samples, write_records
+from .records import field, options, read_records, to_samples, write_records
 from .times import mark_times, pieces_of
 
 IMAGE = "<image>"
@@ -33,8 +33,9 @@ def from_record(record: dict, index: int = 0) -> Sample:
     question, answer = _turns(record["conversations"])
     question, asked = mark_times(question, _times(record, "src"))
     events, pieces = _answer(answer, _times(record, "tgt"), record.get("captions") or ())
-    return Sample(str(record.get("id", index)), record["video"], float(record["duration"]), record["task"],
-                  record["source"], question, events, pieces, asked, options(record.get("o")), record.get("p"))
+    return Sample(str(record.get("id", index)), field(record, "video", str), field(record, "duration", float),
+                  record["task"], record["source"], question, events, pieces, asked, options(record.get("o")),
+                  record.get("p"))
 
 
 def to_record(sample: Sample) -> dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from string import ascii_uppercase as LETTERS
 
@@ -47,10 +48,7 @@ def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
         raise SampleError(f"{path}: no task of MVBench has this name; it must be one of {', '.join(FILES)}")
     samples = []
     for file in files:
-        def build(record: dict, index: int, stem: str = file.stem) -> Sample:
-            return from_record(record, index, stem)
-
-        samples += to_samples(read_records(file), build, file, half_frame)
+        samples += to_samples(read_records(file), partial(from_record, stem=file.stem), file, half_frame)
     return samples
 
 
