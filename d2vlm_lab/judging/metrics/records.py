@@ -25,6 +25,14 @@ class Checked:
     records: list[dict]
     notes: list[str] = field(default_factory=list)
 
+    def leave_out(self, unfit: Sequence[tuple[dict, str]], lenient: bool, note: str) -> None:
+        """Records that do not fit, each with the reason: an error, or with `lenient` left out, and counted."""
+        if unfit and not lenient:
+            raise LabError(unfit[0][1])
+        if unfit:
+            self.records = [record for record in self.records if all(record is not other for other, _ in unfit)]
+            self.notes.append(f"{len(unfit)} {note}")
+
 
 def read_files(path: str | Path) -> list[Entry]:
     """The records of a .json or .jsonl file, or of all such files in a folder, by name."""
