@@ -66,7 +66,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path, world, capsys):
     (["--on", "tcp://127.0.0.1:9", "--limit", "1"], "no Dask scheduler answers at tcp://127.0.0.1:9")])
 @pytest.mark.filterwarnings("ignore")
 def test_a_wrong_command_is_one_line_and_exit_code_two(tmp_path, world, capsys, words, part, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.lab.study.executors.PATIENCE", 0.2)
+    monkeypatch.setattr("d2vlm_lab.lab.study.cluster.PATIENCE", 0.2)
     path = write_study(tmp_path, world=world, profiles={"full": {}})
     assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *words]) == 2
     assert part in capsys.readouterr().err
