@@ -131,11 +131,11 @@ def check(study: Study) -> None:
             known(variant, f"profiles.{name}.variants", study.variants)
         for work in profile.shared:
             known(work, f"profiles.{name}.shared", study.shared)
-    check_metrics(study.metrics, code_cells(notebook_path(study)), study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
         raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
                           f"{' and '.join(GIVEN)}")
+    check_metrics(study.metrics, notebook_path(study))
 
 
 def check_points(study: Study, profile: str) -> None:
