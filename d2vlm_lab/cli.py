@@ -23,7 +23,7 @@ COMMANDS = {
     "data": ("d2vlm_lab.lab.data_command", "explain where to get a benchmark, and check a folder that holds it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score the answers"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
-    "show": ("d2vlm_lab.lab.show.cards", "make a page of predictions, worst first: frames, time lines, evidence"),
+    "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
     "make-preferences": ("d2vlm_lab.lab.preferences.command", "put rejected answers beside chosen ones"),
     "pretrain-base": ("d2vlm_lab.learning.pretrain", "make the base checkpoint that laptop ablations start from"),
     "bench": ("d2vlm_lab.lab.bench", "measure speed and memory, as ratios within one run"),

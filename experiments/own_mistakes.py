@@ -1,4 +1,4 @@
-"""Do preferences teach more where the wrong answers are the model's own? Beside the same answers without preferences.
+"""Preferences over the model's own mistakes, compared with training on the same answers without preferences.
 
     python experiments/own_mistakes.py [--seeds 3] [--questions 4000]
 
@@ -18,8 +18,8 @@ from d2vlm_lab.config import read_config, resolve
 from d2vlm_lab.files import atomic_path
 from d2vlm_lab.judging.exam import examine, write_exam
 from d2vlm_lab.lab.report import Tables
-from d2vlm_lab.lab.report.markdown import against, numbers, table
 from d2vlm_lab.lab.report.tables import differences, means
+from d2vlm_lab.lab.report.text import against, numbers, table
 from d2vlm_lab.lab.run import starting_model, trained_model, training_time
 from d2vlm_lab.lab.study.study import make_point, read_study
 from d2vlm_lab.settings import override
@@ -34,11 +34,14 @@ METRICS = ("named_F1@0.5", "named_mIoU", "dvc_F1@0.5", "dvc_caption_F1", "named_
 
 HEAD = """# Preferences over a model's own mistakes
 
-The finished laptop preset is sampled (temperature 1, four answers for each of the first training questions); what the
-scorer finds wrong is labelled with its factor. Then 300 more steps on these questions alone, some four passes: on the
-true answers (`answers`), and on them with the model's own answers rejected (`fpo`, `fpo-reference`). Mean ± half of a
-95 % interval over seeds by Student's t; differences on the same seed, bold where the interval leaves out zero. Made
-with `python experiments/own_mistakes.py`."""
+We sample answers from the trained laptop preset (temperature 1, four answers for each of the first training questions).
+Each answer that the scorer finds wrong is labelled with the factor in which it is wrong. Then training goes on for 300
+more steps on these questions alone, which is about four passes over them: with the true answers only (`answers`), and
+with the true answers as chosen and the model's wrong answers as rejected ones (`fpo`, `fpo-reference`).
+
+The first table gives the mean ± half of a 95 % interval over seeds (Student's t). The second table gives differences on
+the same seed; they are bold where the interval leaves out zero, which we call a clear difference. Made with
+`python experiments/own_mistakes.py`."""
 
 
 def main() -> None:

@@ -18,10 +18,9 @@ from ..data.splits import reader
 from ..data.video import VideoError
 from ..errors import LabError
 from ..files import atomic_path
-from ..model.checkpoint import DESCRIPTION, checkpoint_id
+from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
-from ..model.start import read_model
 from .benchmarks import BENCHMARKS, Question, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .predict import Prediction, predict
@@ -42,7 +41,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     index, count = shard
     layout = BENCHMARKS[benchmark]
     questions = layout.read(annotations, 0.5 / data.fps)[:limit][index::count]
-    model = read_model(checkpoint)
+    model = load(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
     note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)

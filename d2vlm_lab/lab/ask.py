@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from ..config import resolve
 from ..data.batch import Clip
@@ -23,22 +20,25 @@ from ..data.sample import Sample, validate
 from ..data.video import read_frames
 from ..data.world.phrases import with_options
 from ..errors import LabError
-from ..ideas.evidence import Event, Interval, Reference
-from ..judging.predict import NUMBERS, Prediction, predict
+from ..ideas.evidence import END, Event, Interval, Reference, seconds
+from ..judging.predict import Prediction, predict
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
+from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, Generated
-from ..model.start import read_model
 from ..model.towers.tiny import TinyFrames
-from .plots import draw_answer
-from .show.player import player
+from .show.card import Answered, Card, cards_html, picture
+
+FRAMES = 8  # shown of a video
+TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
+INSIDE = 8 * 2**20  # bytes of a video that still travels inside the page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lab:
     """A checkpoint that is ready to watch videos."""
 
-    model: D2VLM = field(repr=False)
+    model: D2VLM
     name: str
     fps: float
     max_frames: int
@@ -58,13 +58,10 @@ class Lab:
                     "shapes and motions. On any other video it still answers, and the answer means nothing.")
         return "Works on any video, as well as its training data allow; questions in plain words."
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return (f"{self.name}: {size:,.1f} million parameters, {self.model.method.style} answers, "
                 f"{self.fps:g} frames a second, at most {self.max_frames}. {self.expect}")
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.name)}</b>{escape(str(self)[len(self.name):])}</p>"
 
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
@@ -72,6 +69,10 @@ class Lab:
         seen = read_frames(path, self.fps, frames.size, self.max_frames)
         features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
+
+    def wording(self, text: str) -> str:
+        """The text as this checkpoint can know it: the synthetic world writes all but (A), (B), ... in lower case."""
+        return re.sub(r"\([a-e]\)", lambda letter: letter[0].upper(), text.lower()) if self.world_only else text
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a question that a checkpoint of the world has never seen; of other checkpoints none are unknown."""
@@ -111,22 +112,24 @@ class Watched:
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
         """The model's answer; `options` make it a choice between (A), (B), ..."""
-        sample = self.sample(text, options, intervals)
+        known = self.lab.wording(text)
+        sample = self.sample(known, [self.lab.wording(option) for option in options], intervals)
         prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
-        return Answer(self, prediction, self.note(sample.question, prediction.generated))
+        notes = ["Asked in lower case, since this checkpoint knows no capital letters."] if known != text else []
+        return Answer(self, prediction, " ".join(notes + self.notes(sample.question, prediction.generated)))
 
-    def note(self, question: str, generated: Generated) -> str:
+    def notes(self, question: str, generated: Generated) -> list[str]:
         """What a reader of an answer should know."""
         unknown = self.lab.unknown_words(question)
         notes = [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
         notes += ["Cut off at the limit of new tokens."] if not generated.finished else []
         notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.can_ground else []
-        return " ".join(notes)
+        return notes
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said, and the evidence for it."""
+    """What was answered, and the evidence for it."""
 
     watched: Watched = field(repr=False)
     prediction: Prediction = field(repr=False)
@@ -138,7 +141,7 @@ class Answer:
 
     @property
     def written(self) -> str:
-        """Token by token as the model wrote it, `<evi>` included."""
+        """Token by token as the model wrote it, `<evi>` and `</evi>` included."""
         return self.prediction.generated.text
 
     @property
@@ -162,37 +165,26 @@ class Answer:
         curves = [evidence.curve for evidence in self.prediction.generated.evidence]
         return np.stack(curves) if curves else np.zeros((0, len(self.watched.timestamps)))
 
-    @cached_property
-    def pieces(self) -> list[str | Interval]:
-        """The text after the grounding stage, with intervals where it mentions evidence or spells out times."""
-        answer, found = self.prediction.generated.answer, []
-        for piece in answer.pieces:
-            if isinstance(piece, Reference):
-                found.append(piece.interval or "? - ?")
-                continue
-            cut = 0
-            for match in NUMBERS.finditer(piece):
-                found += [piece[cut:match.start()], (float(match[1]), float(match[2]))]
-                cut = match.end()
-            found.append(piece[cut:])
-        if found and isinstance(found[0], str):
-            found[0] = found[0].lstrip()
-        return [piece for piece in found if piece]
-
-    def figure(self, truth: Sequence[Event] = ()) -> Figure:
+    def card(self, truth: Sequence[Event] = ()) -> Card:
         """Frames, intervals and their curves on one time line; with the `truth`, where it is known."""
+        watched = self.watched
         first = len(self.prediction.generated.answer.grounded) or None  # later curves are of second mentions
-        return draw_answer(self.watched.frames, self.watched.timestamps, self.intervals, self.similarity[:first], truth)
+        shown = np.linspace(0, len(watched.frames) - 1, min(FRAMES, len(watched.frames))).round().astype(int)
+        answer = Answered(self.text, tuple(self.intervals), curves=tuple(map(tuple, self.similarity[:first])))
+        return Card(self.question, (answer,), tuple(truth), shown=tuple(watched.timestamps[[0, -1]].tolist()),
+                    step=watched.step, frames=tuple((float(watched.timestamps[k]), picture(watched.frames[k]))
+                                                    for k in shown),
+                    video=watched.path.name, player=video_source(watched.path), note=self.note)
 
     def __str__(self) -> str:
-        return f"{self.text}\n({self.note})" if self.note else self.text
+        """What was grounded first, on a line of its own, then the answer in words, then what a reader should know."""
+        grounded = [seconds(interval) for interval in self.prediction.generated.answer.grounded if interval]
+        lines = [f"found: {', '.join(grounded)} s"] if grounded else []
+        lines += [self.text.rpartition(END)[2].strip()]
+        return "\n".join(lines + ([f"({self.note})"] if self.note else []))
 
     def _repr_html_(self) -> str:
-        watched = self.watched
-        note = f'<p style="color:#D55E00">{escape(self.note)}</p>' if self.note else ""
-        return (f"<p><b>{escape(self.question)}</b></p>{player(watched.path, self.pieces, watched.step)}{note}"
-                f'<img src="{_image(self.figure())}" style="max-width:100%" alt="the answer on the time line">'
-                f'<p style="font-size:12px;color:#666">{escape(str(watched.lab))}</p>')
+        return f"{cards_html([self.card()])}<p><small>{escape(str(self.watched.lab))}</small></p>"
 
 
 def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512,
@@ -204,11 +196,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     folder = resolve(str(checkpoint))
     if not folder.is_dir():
         raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
-    if not any((folder / name).exists() for name in (DESCRIPTION, "config.json")):
-        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
-        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
-                       f"authors' (no config.json){hint}")
-    model = read_model(str(folder)).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_model(folder).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
     rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)
@@ -221,7 +209,9 @@ def _trained_rate(folder: Path) -> float | None:
     return json.loads(run.read_text(encoding="utf-8")).get("data", {}).get("fps") if run.exists() else None
 
 
-def _image(figure: Figure) -> str:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+def video_source(path: Path) -> str:
+    """Where a page finds the video: inside itself when small, else at its path from the working folder."""
+    if path.stat().st_size > INSIDE:
+        return Path(os.path.relpath(path)).as_posix()
+    kind = TYPES.get(path.suffix.lower(), "video/mp4")
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -24,6 +24,7 @@ from .adapter import adapt
 from .d2vlm import D2VLM
 from .frames import FrameEncoder, HFFrames
 from .reading import read_json, read_tensors
+from .reference import import_reference
 from .towers.tiny import TinyFrames
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "d2vlm.json"
@@ -40,7 +41,7 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     language = model.language.config.to_dict()
     description = {
         "base": base, "method": asdict(model.method), "prompt": asdict(model.prompt), "grounded": model.can_ground,
-        "frames": describe_frames(model.frames), "adapter": describe_adapter(model),
+        "frames": describe_frames(model.frames, base), "adapter": describe_adapter(model),
         "language": {key: value for key, value in language.items() if not key.startswith("_")}}
     with replaced(Path(folder)) as partial:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial / WEIGHTS)
@@ -50,10 +51,14 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
 
 
 def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
-    """A model saved by `save`, in evaluation mode; `method` replaces the switches it was saved with."""
+    """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches."""
     folder = resolve(str(folder))
     if not (folder / DESCRIPTION).exists():
-        raise LabError(f"{folder}: not a checkpoint of this project (no {DESCRIPTION})")
+        if (folder / "config.json").exists():
+            return import_reference(folder, method=method)
+        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
+        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
+                       f"authors' release (no config.json){hint}")
     description = read_json(folder / DESCRIPTION)
     method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}.method")
     prompt = PromptFormat(**description["prompt"])
@@ -96,7 +101,7 @@ def checkpoint_id(folder: str | os.PathLike) -> str:
         return hashlib.file_digest(weights, "sha256").hexdigest()[:12]
 
 
-def describe_frames(frames: FrameEncoder) -> dict:
+def describe_frames(frames: FrameEncoder, base: str) -> dict:
     """What `build_frames` needs to make the same encoder, apart from its weights."""
     if isinstance(frames, TinyFrames):
         return {"kind": "tiny", "words": list(frames.words), "width": frames.width, "features": frames.features,
@@ -105,7 +110,9 @@ def describe_frames(frames: FrameEncoder) -> dict:
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
                 "size": frames.size, "mean": list(frames.mean), "std": list(frames.std)}
-    raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
+    if not base:
+        raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
+    return {"kind": type(frames).__name__}  # the base brings it along
 
 
 def build_frames(kind: str, **settings) -> FrameEncoder:

@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, BertTokenizer, Blip2VisionConfig, Blip2VisionModel, PreTrainedModel
 from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_utils import OPENAI_CLIP_MEAN as CLIP_MEAN
+from transformers.image_utils import OPENAI_CLIP_STD as CLIP_STD
 
 from ..errors import LabError
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
 
 Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained

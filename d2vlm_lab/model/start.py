@@ -1,38 +1,23 @@
-"""A model from wherever its weights are: a checkpoint, a folder laid out as the authors' release, or backbones."""
+"""The model that a run starts from: a checkpoint, or a language model and a vision tower."""
 
 from __future__ import annotations
 
 import torch
 
-from ..config import Method, RunConfig, resolve
-from ..errors import LabError
-from .checkpoint import DESCRIPTION, load
+from ..config import RunConfig
+from .checkpoint import load
 from .d2vlm import D2VLM
 from .language import load_language
-from .reference import import_reference
 
 
 def start(config: RunConfig) -> D2VLM:
-    """The model that a run starts from, with the method of this run. Untrained heads begin from the run's seed."""
+    """The model of `config.parts` with the method of this run. Untrained heads begin from the run's seed."""
+    parts = config.parts
     torch.manual_seed(config.seed)
-    if config.parts.language:
-        model = load_language(config.parts, config.method)
-    else:
-        model = read_model(config.parts.start, config.method)
+    model = load_language(parts, config.method) if parts.language else load(parts.start, config.method)
     if not model.can_ground:
-        reset_heads(model, config.parts.equal_heads)
+        reset_heads(model, parts.equal_heads)
     return model
-
-
-def read_model(checkpoint: str, method: Method | None = None) -> D2VLM:
-    """A finished model, with its own method unless another is given."""
-    folder = resolve(checkpoint)
-    if (folder / DESCRIPTION).exists():
-        return load(folder, method)
-    if (folder / "config.json").exists():
-        return import_reference(folder, method=method)
-    raise LabError(f"{checkpoint} is neither a checkpoint of this project (no {DESCRIPTION}) "
-                   "nor a folder laid out as the authors' release (no config.json)")
 
 
 def reset_heads(model: D2VLM, equal: bool) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from d2vlm_lab.data.batch import Clip, encode_prompt
 from d2vlm_lab.data.sample import SampleError
@@ -20,6 +18,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, parse
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.lab import ask as lab
+from d2vlm_lab.lab.show.card import card_html, text_pieces
 from d2vlm_lab.model.decoding import Evidence, Generated, generate
 from d2vlm_lab.settings import override
 
@@ -76,12 +75,22 @@ def test_text_intervals_references_and_curves_of_an_answer_agree(watched):
     assert answer.intervals == [(1.0, 2.5), (4.0, 6.0)]
     assert [reference.event for reference in answer.references] == [0, 1]
     assert answer.similarity.shape == (4, 32)
-    assert answer.pieces == ["In ", (1.0, 2.5), " it <spins> & in ", (4.0, 6.0), "."]
+    assert text_pieces(answer.text)[-5:] == [" In ", ("1.0 - 2.5", (1.0, 2.5), 0), " it <spins> & in ",
+                                             ("4.0 - 6.0", (4.0, 6.0), 1), "."]
+
+
+def test_an_answer_prints_what_was_found_and_then_its_words(watched):
+    answer = grounded_answer(watched)
+    assert str(answer) == "found: 1.0 - 2.5, 4.0 - 6.0 s\nIn 1.0 - 2.5 it <spins> & in 4.0 - 6.0."
+    assert answer.written == "<evi><evi></evi> In <evi> it <spins> & in <evi>."
+    assert str(grounded_answer(watched, "</evi> That does not happen.")) == "That does not happen."
+    assert str(grounded_answer(watched, "In <evi>.")) == "In 1.0 - 2.5."
 
 
 def test_times_that_are_spelled_out_are_evidence_too(watched):
     answer = grounded_answer(watched, "It happens in 3.0 - 4.5, then in 7 - 8.")
-    assert answer.pieces == ["It happens in ", (3.0, 4.5), ", then in ", (7.0, 8.0), "."]
+    assert text_pieces(answer.text) == ["It happens in ", ("3.0 - 4.5", (3.0, 4.5), 0), ", then in ",
+                                        ("7 - 8.", (7.0, 8.0), 1)]
     assert answer.intervals == [(3.0, 4.5), (7.0, 8.0)]
 
 
@@ -94,30 +103,38 @@ def test_the_page_holds_the_video_escapes_text_and_plays_an_interval_to_the_end_
 
 
 def test_a_large_video_is_referred_to_instead_of_carried(watched, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.lab.show.player.INSIDE", 100)
+    monkeypatch.setattr("d2vlm_lab.lab.ask.INSIDE", 100)
     page = grounded_answer(watched)._repr_html_()
     assert "base64,AAAA" not in page and watched.path.name in page
 
 
-def test_the_figure_shows_the_truth_beside_the_answer(watched):
-    figure = grounded_answer(watched).figure(truth=[Event(1.0, 3.0, "the red disc spins")])
-    assert isinstance(figure, Figure)
-    words = " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
-    assert "the red disc spins" in words
+def test_the_card_shows_the_truth_beside_the_answer(watched):
+    html = card_html(grounded_answer(watched).card(truth=[Event(1.0, 3.0, "the red disc spins")]))
+    assert "1.0 - 3.0 s, the red disc spins" in html
+    assert re.findall(r"<span>(truth|answer)<", html) == ["truth", "answer"]
 
 
-def test_the_figure_has_the_curve_of_every_event_once_in_the_colour_of_its_button(watched):
+def test_the_page_has_the_curve_of_every_event_once_in_the_colour_of_its_buttons(watched):
     answer = grounded_answer(watched)
-    curves = [patch for patch in answer.figure().axes[1].patches if not patch.get_fill()]
-    assert np.allclose([curve.get_data().values for curve in curves], answer.similarity[:2])
-    buttons = re.findall(r"<button style=[^>]*background:(#\w+)", answer._repr_html_())
-    assert buttons == [to_hex(curve.get_edgecolor()).upper() for curve in curves]
+    drawn, = answer.card().answers
+    assert np.allclose(drawn.curves, answer.similarity[:2])
+    page = answer._repr_html_()
+    curves = re.findall(r'<polyline [^>]*stroke="(#\w+)"', page)
+    assert re.findall(r'<button style="background:(#\w+)', page) == curves * 2  # found first, then told
+    assert page.count("<figure>") == 8 and page.count("data:image/jpeg;base64,") == 8
 
 
 def test_words_that_a_world_checkpoint_has_never_seen_are_named(watched):
     assert "elephant" in watched.ask("when does the red elephant spin?").note
     assert "When" in watched.lab.unknown_words("When does the red disc spin?")
     assert watched.lab.unknown_words("when does the red disc spin? in <evi>? (A) 12.5") == []
+
+
+def test_a_world_checkpoint_is_asked_in_lower_case_and_says_so(watched):
+    answer = watched.ask("When does the Red disc spin? (B)", options=["The Disc", "the square"])
+    assert answer.question == "when does the red disc spin? (B) (A) the disc (B) the square"
+    assert answer.note.startswith("Asked in lower case") and "seen the words" not in answer.note
+    assert "lower case" not in watched.ask("when does the red disc spin?").note
 
 
 def test_a_checkpoint_says_what_to_expect_of_it(watched):
@@ -132,7 +149,8 @@ def test_a_checkpoint_says_what_to_expect_of_it(watched):
 def test_an_imported_checkpoint_watches_and_answers(video):
     watched = lab.load(IMPORTED).watch(video)
     assert watched.lab.fps == 1.0 and not watched.lab.world_only
-    answer = watched.ask("what happens in <evi>?", intervals=[(1.0, 2.0)], decoding=lab.Decoding(4))
+    answer = watched.ask("What happens in <evi>?", intervals=[(1.0, 2.0)], decoding=lab.Decoding(4))
+    assert answer.question == "What happens in <evi>?"
     assert "any video" in str(watched.lab) and answer.note == "Cut off at the limit of new tokens."
     assert len(answer.similarity) == answer.written.count("<evi>")
 

@@ -14,7 +14,6 @@ from d2vlm_lab.lab.plots import (
     COLORS,
     Slider,
     Strip,
-    draw_answer,
     draw_confusion,
     draw_curve,
     draw_losses,
@@ -29,7 +28,6 @@ from d2vlm_lab.lab.plots import (
     seed_interval,
     show_source,
 )
-from d2vlm_lab.lab.plots.answers import event_color
 from d2vlm_lab.lab.plots.style import TRUTH
 
 TIMES = np.arange(8) / 2
@@ -67,38 +65,6 @@ def test_a_curve_of_a_padded_batch_is_drawn_only_where_the_video_has_frames():
 def bars(ax) -> list[tuple[float, float, str]]:
     """From when to when each bar lasts, and its colour."""
     return [(bar.get_x(), bar.get_x() + bar.get_width(), to_hex(bar.get_facecolor()).upper()) for bar in ax.patches]
-
-
-def rows(ax) -> list[str]:
-    return [tick.get_text() for tick in ax.get_yticklabels()]
-
-
-def test_an_answer_lasts_as_long_as_its_frames_and_its_bars_have_the_colours_of_their_curves():
-    figure = draw_answer(FRAMES, TIMES, [(1.5, 2.5), (0.0, 0.5)], [CURVE, CURVE[::-1]], [Event(1.5, 3.0, "it spins")])
-    top, low = figure.axes
-    first, second = event_color(0), event_color(1)
-    assert bars(top) == [(1.5, 3.5, TRUTH), (0, 1, second), (1.5, 3, first)]
-    lines = [patch for patch in low.patches if not patch.get_fill()]
-    assert [to_hex(line.get_edgecolor()).upper() for line in lines] == [first, second]
-    assert np.allclose(lines[1].get_data().values, CURVE[::-1])
-    assert np.allclose(lines[0].get_data().edges, np.arange(9) / 2)
-    assert rows(top) == ["truth", "answer"] and top.get_xlim() == low.get_xlim() == (0, 4)
-    assert [text.get_text().strip() for text in top.texts] == ["it spins", "0.0 - 0.5", "1.5 - 2.5"]
-
-
-def test_an_answer_has_no_row_for_an_unknown_truth_and_no_axes_for_curves_that_are_not_there():
-    (ax,) = draw_answer(FRAMES, TIMES, [(0.0, 1.0)]).axes
-    assert rows(ax) == ["answer"] and ax.xaxis.get_ticklabels()[0].get_visible()
-
-
-def test_an_answer_without_any_interval_still_has_its_row():
-    (ax,) = draw_answer(FRAMES, TIMES, []).axes
-    assert rows(ax) == ["answer"] and not ax.patches and len(ax.images) == 8
-
-
-def test_curves_that_are_low_everywhere_fill_their_axes():
-    assert draw_answer(FRAMES, TIMES, [(0.0, 1.0)], [CURVE / 10]).axes[1].get_ylim()[1] < 0.2
-    assert draw_answer(FRAMES, TIMES, [(0.0, 1.0)], [CURVE / 2]).axes[1].get_ylim()[1] > 1
 
 
 def test_a_strip_gives_a_caption_its_colour_in_every_row_unless_a_row_has_its_own():
@@ -174,8 +140,10 @@ def test_an_interval_over_seeds_is_students_and_one_seed_has_none():
     assert mean == pytest.approx(0.6)
     assert half == pytest.approx(4.302653 * 0.1 / 3 ** 0.5)
     assert np.isnan(seed_interval([0.5])[1])
-    ticks = draw_seeds({"full": [0.5, 0.6, 0.7], "without": [0.4]}, "F1").axes[0].get_yticklabels()
-    assert [tick.get_text() for tick in ticks] == ["full", "without"]
+    (ax,) = draw_seeds({"full": [0.5, 0.6, 0.7], "without": [0.4], "failed": []}, "F1").axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["full", "without", "failed"]
+    dots = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert dots == [[0.5, 0.6, 0.7]]  # one seed is its own mean, and a row without numbers stays empty
 
 
 def test_a_confusion_writes_its_numbers_and_leaves_out_what_is_unknown():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -12,21 +13,22 @@ from matplotlib.figure import Figure
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.lab.report import (
     Tables,
     conclusion,
+    conclusions,
     draw_comparison,
     draw_differences,
     draw_side_by_side,
     find_tables,
     make_tables,
     read_results,
-    read_tables,
-    told,
     variants_table,
     write_report,
 )
-from d2vlm_lab.lab.report.examples import disagreements
+from d2vlm_lab.lab.report.examples import examples
+from d2vlm_lab.lab.report.tables import KEPT, write_tables
 
 F1 = "named_F1@0.5"
 # Three seeds of two variants; the differences on the same seed are .1, .2 and .3.
@@ -102,7 +104,8 @@ def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_repor
     scores = {"full": [0.8, 0.9], "without": [0.4, 0.4], "half": [0.6, 0.8]}
     tables = tables_of(study(tmp_path / "s", scores, against={"half": "full"}))
     assert tables.differences.set_index("variant")["mean"].to_dict() == pytest.approx({"full": 0.45, "half": -0.15})
-    assert "half against full (-0.150; " in conclusion(tables, F1) and "above: full" not in conclusion(tables, F1)
+    sentence = conclusion(tables, F1)
+    assert "half against full (-0.150; " in sentence and "clearly higher: full" not in sentence
     page = write_report(tmp_path / "s", tmp_path / "out", tmp_path / "none")
     ax, = draw_differences(tables, [F1]).axes
     assert [text.get_text() for text in ax.get_yticklabels()] == ["full", "half against full"]
@@ -111,31 +114,31 @@ def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_repor
     assert "half against full" in page.read_text()
 
 
-def test_of_many_variants_that_cannot_be_told_apart_only_the_names_and_the_range_are_said(tmp_path):
+def test_of_many_variants_without_a_clear_difference_only_the_names_and_the_range_are_said(tmp_path):
     scores = {"without": [0.4, 0.5]} | {f"v{k}": [0.4 + k / 100, 0.5 - k / 50] for k in range(1, 10)}
-    said = conclusion(tables_of(study(tmp_path / "s", scores)), F1)
-    assert said.endswith("not told apart: v1, v2, v3, v4, v5, v6, v7, v8, v9 (-0.045 to -0.005).")
+    sentence = conclusion(tables_of(study(tmp_path / "s", scores)), F1)
+    assert sentence.endswith("no clear difference: v1, v2, v3, v4, v5, v6, v7, v8, v9 (-0.045 to -0.005).")
 
 
 @pytest.mark.parametrize(("scores", "said"), [
-    ({"full": [0.5, 0.51, 0.52], "without": [0.4, 0.4, 0.4]}, "above: full (+0.110; +0.085 to +0.135)"),
-    ({"full": [0.3, 0.31, 0.32], "without": [0.4, 0.4, 0.4]}, "below: full (-0.090; -0.115 to -0.065)"),
-    (SCORES, "not told apart: full (+0.200; -0.048 to +0.448)"),
+    ({"full": [0.5, 0.51, 0.52], "without": [0.4, 0.4, 0.4]}, "clearly higher: full (+0.110; +0.085 to +0.135)"),
+    ({"full": [0.3, 0.31, 0.32], "without": [0.4, 0.4, 0.4]}, "clearly lower: full (-0.090; -0.115 to -0.065)"),
+    (SCORES, "no clear difference: full (+0.200; -0.048 to +0.448)"),
     ({"full": [0.9], "without": [0.1]}, "full +0.800. This is one seed: a demonstration"),
-    ({"full": [0.9]}, "nothing to compare with without yet")])
+    ({"full": [0.9]}, "without has no number to compare with")])
 def test_the_sentence_says_what_the_interval_says(tmp_path, scores, said):
     assert said in conclusion(tables_of(study(tmp_path / "s", scores)), F1)
 
 
 def test_one_seed_has_no_interval_and_is_called_a_demonstration(tmp_path):
-    page = write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), committed=tmp_path / "none")
+    page = write_report(study(tmp_path / "s", {"full": [0.5], "without": [0.4]}), kept=tmp_path / "none")
     means = pd.read_csv(page.parent / "means.csv")
     assert means.low.isna().all() and set(means.interval) == {"one seed: a demonstration"}
     assert "One seed: a demonstration" in page.read_text() and "±" not in page.read_text()
 
 
 def test_every_number_leads_to_the_notebook_that_made_it(tmp_path):
-    page = write_report(study(tmp_path / "s"), committed=tmp_path / "none")
+    page = write_report(study(tmp_path / "s"), kept=tmp_path / "none")
     text = page.read_text()
     cells = re.findall(r'<a href="(runs/[^"]+)">([^<]+)</a>', text)
     assert {number for _, number in cells} >= {"0.500", "0.600", "0.700", "0.400", "+0.100", "+0.200", "+0.300"}
@@ -148,13 +151,13 @@ def test_every_number_leads_to_the_notebook_that_made_it(tmp_path):
 
 
 def test_a_page_needs_no_other_file_and_quotes_what_it_is_given(tmp_path):
-    text = write_report(study(tmp_path / "s"), committed=tmp_path / "none").read_text()
+    text = write_report(study(tmp_path / "s"), kept=tmp_path / "none").read_text()
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', text) and "<script" not in text
     assert "Does &lt;it&gt; work?" in text and "when &lt;does&gt; it spin?" in text
 
 
 def test_failed_points_are_told_with_their_error_and_the_others_counted(tmp_path):
-    page = write_report(study(tmp_path / "s", failed=[("full", 2)]), committed=tmp_path / "none")
+    page = write_report(study(tmp_path / "s", failed=[("full", 2)]), kept=tmp_path / "none")
     text = page.read_text()
     assert "cell 3: &lt;no&gt; disk" in text and "runs/full-seed2-full2xxxxxxx.html" in text
     assert pd.read_csv(page.parent / "means.csv").set_index("variant").loc["full", "n"] == 2
@@ -163,7 +166,7 @@ def test_failed_points_are_told_with_their_error_and_the_others_counted(tmp_path
 
 def test_a_study_of_which_nothing_has_finished_still_has_a_page(tmp_path):
     folder = study(tmp_path / "s", {"full": [0.1], "without": [0.1]}, failed=[("full", 0), ("without", 0)])
-    assert "No run has finished yet." in write_report(folder, committed=tmp_path / "none").read_text()
+    assert "No run has finished yet." in write_report(folder, kept=tmp_path / "none").read_text()
 
 
 def test_the_tidy_table_is_the_same_in_both_formats_and_read_back(tmp_path):
@@ -172,9 +175,9 @@ def test_the_tidy_table_is_the_same_in_both_formats_and_read_back(tmp_path):
     csv, parquet = pd.read_csv(out / "runs.csv", dtype={"run": str}), pd.read_parquet(out / "runs.parquet")
     pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
     assert len(csv) == 6 * 3  # three numbers of each run; what is not a number is left out
-    again = read_tables(out)
-    pd.testing.assert_frame_equal(again.differences, tables_of(folder).differences, check_dtype=False)
-    assert read_tables(tmp_path / "nowhere") is None
+    again = tables_of(out)
+    pd.testing.assert_frame_equal(again.differences, tables_of(folder).differences)
+    pd.testing.assert_frame_equal(again.means, tables_of(folder).means)
 
 
 def test_the_same_files_give_the_same_report(tmp_path):
@@ -191,7 +194,7 @@ def test_pages_of_runs_that_no_longer_count_are_removed(tmp_path):
 
 def test_a_demonstration_is_shown_beside_what_was_found_with_more_seeds(tmp_path):
     write_report(study(tmp_path / "s"), tmp_path / "kept", tmp_path / "none")
-    quick = write_report(study(tmp_path / "s", {"full": [0.9], "without": [0.9]}), committed=tmp_path / "kept")
+    quick = write_report(study(tmp_path / "s", {"full": [0.9], "without": [0.9]}), kept=tmp_path / "kept")
     text = quick.read_text()
     assert "Found before, with 3 seeds" in text and "0.600 ± 0.248" in text
     where = re.search(r'<a href="([^"]+)">the report that is kept', text).group(1)
@@ -217,12 +220,13 @@ def test_the_paper_has_an_axis_of_its_own_and_only_where_it_says_something(tmp_p
 
 
 def test_a_page_without_results_says_so_and_one_with_them_draws_what_is_there(tmp_path):
-    assert "There are no results of `s` yet" in told(None, [F1], "s") and "`d2vlm-lab ablate s`" in told(None, [], "s")
+    assert "There are no results of `s` yet" in conclusions(None, [F1], "s")
+    assert "`d2vlm-lab ablate s`" in conclusions(None, [], "s")
     assert draw_side_by_side(None, [F1]).data.startswith("*No results yet")
     assert draw_comparison(None, F1).data.startswith("*No results yet")
     assert draw_differences(None, [F1]).data.startswith("*No results yet")
     tables = tables_of(study(tmp_path / "s"))
-    assert told(tables, [F1, "missing"], "s") == conclusion(tables, F1)
+    assert conclusions(tables, [F1, "missing"], "s") == conclusion(tables, F1)
     assert len(draw_side_by_side(tables, [F1, "missing"]).axes) == 1
 
 
@@ -238,9 +242,10 @@ def test_a_page_reads_the_first_folder_that_has_the_study_and_shows_every_settin
 
 
 def test_examples_are_the_questions_on_which_variants_differ_most(tmp_path):
-    found = disagreements(read_results(study(tmp_path / "s")))
-    assert [example.asked["sample"] for example in found] == ["other"]
-    assert {name: answer["mIoU"] for name, answer in found[0].answers.items()} == {"full": 0.5, "without": 0.4}
+    card, = examples(read_results(study(tmp_path / "s")), {"full0xxxxxxx": "runs/full.html"})
+    assert card.id == "other" and card.truth == (Event(2.0, 4.0),) and card.right == "It happens in [..]."
+    assert {answer.name: answer.score for answer in card.answers} == {"full": 0.5, "without": 0.4}
+    assert {answer.link for answer in card.answers} == {"runs/full.html", ""}
 
 
 def test_the_command_finds_a_folder_and_refuses_what_is_none(tmp_path, capsys, monkeypatch):
@@ -253,8 +258,67 @@ def test_the_command_finds_a_folder_and_refuses_what_is_none(tmp_path, capsys, m
     assert "d2vlm-lab ablate nothing" in capsys.readouterr().err
 
 
+def test_kept_results_make_the_page_of_the_runs_that_they_came_from(tmp_path):
+    """A kept report has no run folders: nothing is red, the numbers and figures are all there, no file changes."""
+    fresh = write_report(study(tmp_path / "s", failed=[("full", 2)]), tmp_path / "kept", tmp_path / "none").parent
+    shutil.rmtree(fresh / "runs")
+    again = write_report(fresh, tmp_path / "again", tmp_path / "none").parent
+    for name in ("runs.csv", "means.csv", "differences.csv", "study.json", f"figures/{F1}.svg", "figures/training.svg"):
+        assert (fresh / name).read_bytes() == (again / name).read_bytes()
+    page = (again / "index.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 2 and "+0.100 +0.200" in page and "runs/" not in page
+    assert re.findall(r"<strong>(\w+)</strong>, seed (\d): <code>([^<]+)", page) == [
+        ("full", "2", "its numbers were not kept")]
+    readme = (fresh / "README.md").read_bytes()
+    assert write_report(fresh, tmp_path / "kept", tmp_path / "none") == fresh / "index.html"  # in its own place
+    assert (fresh / "runs.csv").read_bytes() == (again / "runs.csv").read_bytes()
+    assert (fresh / "figures" / "training.svg").is_file() and readme.count(b"| full |") == (
+        (fresh / "README.md").read_bytes().count(b"| full |"))
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in KEPT.glob("*/study.json")))
+def test_the_tables_of_the_kept_results_are_made_again_to_the_last_byte(name, tmp_path):
+    write_tables(make_tables(read_results(KEPT / name)), tmp_path)
+    for file in ("runs.csv", "means.csv", "differences.csv", "study.json"):
+        assert (tmp_path / file).read_bytes() == (KEPT / name / file).read_bytes()
+    assert not [run for run in read_results(KEPT / name).runs if run.problem]
+
+
+def test_own_runs_come_before_kept_results_and_only_once_one_has_finished(tmp_path):
+    write_report(study(tmp_path / "s"), tmp_path / "kept", tmp_path / "none")
+    study(tmp_path / "runs" / "s", {"full": [0.5]}, failed=[("full", 0)])
+    assert find_tables("s", [tmp_path / "runs", tmp_path / "kept"]).seeds == [0, 1, 2]
+    study(tmp_path / "runs" / "s", {"full": [0.5], "without": [0.4]}, failed=[("without", 0)])
+    assert find_tables("s", [tmp_path / "runs", tmp_path / "kept"]).runs.value.tolist()[:1] == [0.5]
+
+
+def test_what_could_run_in_a_notebook_is_shown_as_text_and_its_tables_and_pictures_stay(tmp_path):
+    html = "<table><tr><td onclick='x()'>7.25</td></tr></table><script>alert(1)</script><a href='javascript:x()'>y</a>"
+    outputs = [nbformat.v4.new_output("display_data", data={"text/html": html}),
+               nbformat.v4.new_output("display_data", data={"image/png": "iVBORw0KGgo="})]
+    folder = study(tmp_path / "s")
+    cells = [nbformat.v4.new_markdown_cell("`<evi>` <script>alert(2)</script>"),
+             nbformat.v4.new_code_cell("1 < 2", outputs=outputs)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "full0xxxxxxx" / "notebook.ipynb")
+    page = write_report(folder, kept=tmp_path / "none").parent / "runs" / "full-seed0-full0xxxxxxx.html"
+    text = page.read_text()
+    assert "<script" not in text and "&lt;script&gt;alert(2)" in text and "onclick" not in text
+    assert "javascript:" not in text and "<td>7.25</td>" in text and "data:image/png;base64,iVBORw0KGgo=" in text
+    assert "<code>&lt;evi&gt;</code>" in text
+
+
+def test_a_question_with_markdown_or_html_in_it_stays_text(tmp_path):
+    folder = study(tmp_path / "s", question="<img src=x onerror=alert(1)> [x](javascript:alert(2))?")
+    text = write_report(folder, kept=tmp_path / "none").read_text()
+    assert "&lt;img src=x onerror" in text and 'href="javascript' not in text and "<img src=x" not in text
+
+
 def test_a_damaged_file_is_named(tmp_path):
     folder = study(tmp_path / "s")
     (folder / "full0xxxxxxx" / "metrics.json").write_text("{")
     with pytest.raises(LabError, match=r"metrics\.json: not JSON"):
         read_results(folder)
+    kept = write_report(study(tmp_path / "t"), tmp_path / "kept", tmp_path / "none").parent
+    (kept / "runs.csv").write_text("not a table")
+    with pytest.raises(LabError, match=r"runs\.csv is damaged .*d2vlm-lab report"):
+        read_results(kept)

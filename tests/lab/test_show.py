@@ -12,9 +12,9 @@ from golden_metrics import GOLDEN, perfect
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.video import write_frames
 from d2vlm_lab.ideas.evidence import Event
-from d2vlm_lab.lab.plots.answers import event_color
-from d2vlm_lab.lab.show import cards as show
-from d2vlm_lab.lab.show.page import answer, lanes, said, text_pieces
+from d2vlm_lab.lab.plots.style import TRUTH, event_color
+from d2vlm_lab.lab.show import command as show
+from d2vlm_lab.lab.show.card import Answered, Card, card_html, lanes, said, text_pieces
 
 CURVE = [0.1, 0.1, 0.9, 1.0, 0.8, 0.1, 0.1, 0.1]
 
@@ -84,13 +84,14 @@ def test_frames_come_from_the_moment_and_a_path_out_of_the_folder_is_not_followe
     assert seen[0][0] >= 1.0 and seen[-1][0] <= 5.0 and len(seen) >= 3
     assert show.moment(cards["0"]) == (1.5, 4.5)
     assert show.with_frames(cards["3"], tmp_path / "videos") == cards["3"]
-    assert "no such video" in show.with_frames(cards["2"], tmp_path / "videos").error
+    assert "no such video" in show.with_frames(cards["2"], tmp_path / "videos").note
 
 
 def test_curves_have_the_threshold_that_read_the_interval_off_them(folder):
     card = {card.id: card for card in show.read_cards(folder)[0]}["0"]
-    assert card.curves == (tuple(CURVE),) and card.thresholds == (0.6,)
-    drawn = answer(card)
+    answer, = card.answers
+    assert answer.curves == (tuple(CURVE),) and answer.thresholds == (0.6,)
+    drawn = card_html(card)
     assert drawn.count("<polyline") == 1 and "stroke-dasharray" in drawn
 
 
@@ -118,6 +119,58 @@ def test_the_second_mention_of_an_event_has_the_colour_of_the_first():
     assert "".join(piece if isinstance(piece, str) else piece[0] for piece in text_pieces(text)) == text
     colors = re.findall(r"background:(#\w+)", said(text))
     assert colors == [event_color(0), event_color(1)] * 2
+
+
+BAR = r'<u style="left:([\d.]+)%;width:([\d.]+)%;top:0.0%;height:100.0%;background:(#\w+)" title="([^"]*)"'
+
+
+def bars(card):
+    """From when to when each bar lasts, its colour and its caption."""
+    return [(round(float(left) * card.end / 100, 3), round((float(left) + float(width)) * card.end / 100, 3), color,
+             caption) for left, width, color, caption in re.findall(BAR, card_html(card))]
+
+
+def test_an_answer_lasts_as_long_as_its_frames_and_its_bars_have_the_colours_of_their_curves():
+    answer = Answered("1.5 - 2.5 and 0.0 - 0.5", ((1.5, 2.5), (0.0, 0.5)), curves=(tuple(CURVE), tuple(CURVE[::-1])))
+    card = Card("when?", (answer,), (Event(1.5, 3.0, "it <spins>"),), shown=(0.0, 3.5), step=0.5)
+    first, second = event_color(0), event_color(1)
+    assert bars(card) == [(1.5, 3.5, TRUTH, "1.5 - 3.0 s it &lt;spins&gt;"), (1.5, 3.0, first, "1.5 - 2.5 s"),
+                          (0.0, 1.0, second, "0.0 - 0.5 s")]
+    html = card_html(card)
+    assert re.findall(r'stroke="(#\w+)"', html) == re.findall(r'fill="(#\w+)"', html) == [first, second]
+    assert "1.5 - 3.0 s, it &lt;spins&gt;" in html and Links(html).open == []
+
+
+def test_an_answer_has_no_row_for_an_unknown_truth_and_no_axes_for_curves_that_are_not_there():
+    html = card_html(Card("when?", (Answered("0.0 - 1.0", ((0.0, 1.0),)),)))
+    assert re.findall(r'class="line"><span>(\w+)<', html) == ["answer"] and "<svg" not in html and "truth" not in html
+
+
+def test_an_answer_without_any_interval_still_has_its_row_where_there_is_a_truth():
+    html = card_html(Card("when?", (Answered(""),), (Event(0.0, 1.0),)))
+    assert re.findall(r'class="line"><span>(\w+)<', html) == ["truth", "answer"] and "no answer" in html
+
+
+@pytest.mark.parametrize("share, top", [(0.1, True), (0.5, False)])
+def test_curves_that_are_low_everywhere_fill_their_axes(share, top):
+    curve = tuple(value * share for value in CURVE)
+    html = card_html(Card("when?", (Answered("0.0 - 1.0", ((0.0, 1.0),), curves=(curve,)),)))
+    heights = [float(y) for y in re.findall(r",([\d.]+)", re.search(r'<polyline points="([^"]+)"', html)[1])]
+    assert (min(heights) < 10) is top
+
+
+def test_several_answers_to_one_question_stand_under_the_same_truth_with_links_to_where_they_come_from():
+    answers = (Answered("in 2.0 - 4.0", ((2.0, 4.0),), name="full", link="runs/<a>.html", score=1.0),
+               Answered("in 6.0 - 7.0", ((6.0, 7.0),), name="with<out", score=0.0))
+    html = card_html(Card("when?", answers, (Event(2.0, 4.0),), shown=(0.0, 16.0), task="tvg", video="v.mp4"))
+    assert html.count('<article class="answer"') == 1 and Links(html).found == ["runs/<a>.html"]
+    assert "with&lt;out" in html and "overlap 1.00" in html and html.index("truth") < html.index("with&lt;out")
+
+
+def test_what_was_found_first_stands_on_a_line_of_its_own_without_the_marker():
+    assert re.sub(r"<em[^>]*>|</em>", "", said("1.0 - 2.0 </evi> It is 1.0 - 2.0.")) == (
+        "<i>found:</i> 1.0 - 2.0 <br> It is 1.0 - 2.0.")
+    assert said("</evi> That does not happen.") == " That does not happen." and "no answer" in said("</evi>")
 
 
 def test_intervals_that_overlap_are_drawn_in_lanes_of_their_own():

@@ -82,7 +82,7 @@ def test_a_model_with_a_hugging_face_vision_tower_comes_back(tmp_path):
 
 
 def test_bad_checkpoints_are_named(tmp_path):
-    with pytest.raises(LabError, match="not a checkpoint of this project"):
+    with pytest.raises(LabError, match="neither a checkpoint of this project"):
         load(tmp_path)
     folder = save(tiny_model(), tmp_path / "model")
     identity = checkpoint_id(folder)

@@ -1,4 +1,4 @@
-"""How it went: losses and scores of runs from their history files, and scores with intervals over seeds."""
+"""Losses and scores of runs from their history files, scores with intervals over seeds, tables as colours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from .style import COLORS, FAINT, PREDICTED, WRONG, in_style, ink_on, new_figure
@@ -21,7 +22,7 @@ History = str | os.PathLike | Sequence[Mapping]
 
 
 def read_history(history: History) -> list[Mapping]:
-    """The lines of a run's `history.jsonl`, or of the folder it lies in; lines that are given already pass."""
+    """The lines of a run's `history.jsonl`, or of the folder it lies in; lines are returned as they are."""
     if isinstance(history, (str, os.PathLike)):
         path = Path(history)
         path = path / "history.jsonl" if path.is_dir() else path
@@ -29,10 +30,10 @@ def read_history(history: History) -> list[Mapping]:
     return list(history)
 
 
-def draw_losses(history: History, names: Sequence[str] | None = None) -> Figure:
-    """One panel for each part of the loss that was logged (or for `names`), against the step."""
+def draw_losses(history: History) -> Figure:
+    """One panel for each part of the loss that was logged, against the step."""
     lines = read_history(history)
-    names = names or [name for name in LOSSES if any(name in line for line in lines)] or ["loss"]
+    names = [name for name in LOSSES if any(name in line for line in lines)] or ["loss"]
     with in_style():
         figure, axes = new_figure(2.9 * len(names), 2.3, columns=len(names), squeeze=False)
         for k, (ax, name) in enumerate(zip(axes[0], names)):
@@ -60,14 +61,15 @@ def draw_seeds(scores: Mapping[str, Sequence[float]], label: str, ax: Axes | Non
     with in_style():
         ax = ax or new_figure(6.5, 0.8 + 0.36 * len(scores))[1]
         for k, values in enumerate(scores.values()):
-            ax.plot(values, [k + 0.2] * len(values), "o", color=FAINT, ms=5, zorder=1)
-            mean, half = seed_interval(values)
+            mean, half = seed_interval(values) if len(values) else (np.nan, np.nan)
+            if len(values) > 1:
+                ax.plot(values, [k] * len(values), "o", color=FAINT, ms=5, alpha=0.7, markeredgecolor="#555555")
             ax.errorbar(mean, k, xerr=half if np.isfinite(half) else None, fmt="D", color=PREDICTED, ms=5, capsize=4)
         ax.set_yticks(range(len(scores)), list(scores))
-        ax.set(ylim=(len(scores) - 0.5, -0.5), xlabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))  # more would touch each other
+        ax.set(ylim=(len(scores) - 0.5, -0.5), xlabel=label, axisbelow=True)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", color="#eeeeee")
-        ax.set_axisbelow(True)
     return ax.figure
 
 
@@ -79,24 +81,22 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 
-def draw_confusion(table, rows: Sequence[str], columns: Sequence[str], row_label: str = "", column_label: str = "",
-                   percent: bool = True, ax: Axes | None = None) -> Figure:
-    """A table as colours with its numbers written in; `table` (R, C) holds shares, or counts if not `percent`."""
+def draw_confusion(table, rows: Sequence[str], columns: Sequence[str], row_label: str = "",
+                   column_label: str = "") -> Figure:
+    """A table (R, C) of shares as colours, with the numbers written in."""
     table = np.asarray(table, dtype=float)
     with in_style():
-        ax = ax or new_figure(1.8 + 0.95 * len(columns), 0.9 + 0.42 * len(rows))[1]
-        top = 1.0 if percent else max(float(np.nanmax(table)), 1e-9)
-        ax.imshow(table, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+        figure, ax = new_figure(1.8 + 0.95 * len(columns), 0.9 + 0.42 * len(rows))
+        ax.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
-            shade = "#08306b" if value > 0.62 * top else "#ffffff"
-            text = "" if np.isnan(value) else f"{value:.0%}" if percent else f"{value:g}"
-            ax.text(j, i, text, ha="center", va="center", color=ink_on(shade))
+            shade = "#08306b" if value > 0.62 else "#ffffff"
+            ax.text(j, i, "" if np.isnan(value) else f"{value:.0%}", ha="center", va="center", color=ink_on(shade))
         ax.set_xticks(range(len(columns)), columns)
         ax.set_yticks(range(len(rows)), rows)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.set(xlabel=column_label, ylabel=row_label)
-    return ax.figure
+    return figure
 
 
 def _series(ax: Axes, lines: Sequence[Mapping], name: str, against: str, color: str = WRONG, **style) -> None:

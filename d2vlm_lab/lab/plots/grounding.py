@@ -1,4 +1,4 @@
-"""When: the curve of an evidence token over the frames, the interval read off it, and what it should have been."""
+"""The curve of an evidence token over the frames, the interval that is read from it, and the true one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw_curve(similarity, timestamps, interval: Interval | None = None, truth: 
                color: str = PREDICTED) -> Figure:
     """Similarity of one evidence token with every frame: each frame lasts until the next one is shown.
 
-    `interval` is what was read off the curve, `truth` one or several true intervals, all in seconds.
+    `interval` is what was read from the curve, `truth` one or several true intervals, all in seconds.
     """
     with in_style():
         ax = ax or new_figure(8, 2.2)[1]
@@ -60,16 +60,16 @@ def draw_timeline(truth: Sequence[Span], predicted: Sequence[Span] | Mapping[str
     return ax.figure
 
 
-def draw_targets(targets: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Figure:
-    """What each frame should say, by name of the rule: frame by frame, so that a hard edge looks hard."""
+def draw_targets(targets: Mapping[str, Sequence[float]]) -> Figure:
+    """The target of each frame by name of the rule, drawn frame by frame, so that a hard edge looks hard."""
     with in_style():
-        ax = ax or new_figure(8, 2.2)[1]
+        figure, ax = new_figure(8, 2.2)
         for k, (name, values) in enumerate(targets.items()):
             ax.plot(np.asarray(values), marker="os^D"[k % 4], ms=4, lw=1.2, ls="-" if k == 0 else "--",
                     drawstyle="steps-mid", color=COLORS[k % len(COLORS)], label=name)
         ax.set(ylim=(-0.05, 1.1), xlabel="frame", ylabel="target", yticks=(0, 0.5, 1))
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))
-    return ax.figure
+    return figure
 
 
 def frame_edges(timestamps) -> np.ndarray:
@@ -80,9 +80,7 @@ def frame_edges(timestamps) -> np.ndarray:
 
 
 def spans(events: Span | Sequence[Span] | None) -> list[Interval]:
-    """Intervals of one event or several, whichever way they are given."""
-    if events is None or isinstance(events, Event):
-        return [events.interval] if events else []
-    if len(events) == 2 and all(np.isscalar(value) for value in events):
-        return [tuple(events)]
+    """Intervals of one event or of several, which may be events or pairs of seconds."""
+    if events is None or isinstance(events, Event) or (len(events) == 2 and np.isscalar(events[0])):
+        events = [] if events is None else [events]
     return [event.interval if isinstance(event, Event) else tuple(event) for event in events]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import COLORS, in_style
+from .style import COLORS, in_style, new_figure
 
 
-def draw_preferences(report: dict, width: float = 11.0) -> Figure:
-    """What `make-preferences` made: how many of each kind, how far wrong intervals lie, how lengths differ."""
+def draw_preferences(report: dict) -> Figure:
+    """The report of `make-preferences`: how many of each kind, overlap with the truth, difference in length."""
     factors = list(report["factors"])
     color = dict(zip(factors, COLORS))
     with in_style():
-        figure = Figure((width, 3.4), layout="constrained")
-        kinds, overlaps, lengths = figure.subplots(1, 3)
+        figure, (kinds, overlaps, lengths) = new_figure(11, 3.4, columns=3)
         names = list(report["kinds"])
         kinds.barh(range(len(names)), list(report["kinds"].values()),
                    color=[color[name.split("/")[0]] for name in names])

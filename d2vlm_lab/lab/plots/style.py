@@ -1,4 +1,4 @@
-"""One style for every picture: colours that all readers can tell apart, letters that survive printing."""
+"""One style for every picture: colours that all readers can distinguish, letters that survive printing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette, without its yellow, which is lost on white
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 TRUTH, PREDICTED, WRONG, FAINT = COLORS[2], COLORS[0], COLORS[5], "#aaaaaa"
+EVENT_COLORS = tuple(color for color in COLORS if color != TRUTH)
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
          "axes.titlelocation": "left", "legend.frameon": False, "savefig.dpi": 150, "figure.dpi": 110,
          "axes.prop_cycle": matplotlib.cycler(color=COLORS)}
@@ -32,6 +33,11 @@ def new_figure(width: float = 8.0, height: float = 2.4, rows: int = 1, columns: 
     with in_style():
         figure = Figure((width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, **options)
+
+
+def event_color(k: int) -> str:
+    """The colour of the k-th event, wherever it is shown."""
+    return EVENT_COLORS[k % len(EVENT_COLORS)]
 
 
 def ink_on(color) -> str:

@@ -2,12 +2,11 @@
 
 from .command import configure, run
 from .figures import draw_comparison, draw_differences, draw_side_by_side
-from .labels import label
-from .markdown import variants_table
 from .page import write_index, write_report
 from .read import read_results
-from .tables import Tables, conclusion, find_tables, make_tables, read_tables, told
+from .tables import Tables, conclusion, conclusions, find_tables, label, make_tables
+from .text import variants_table
 
-__all__ = ["Tables", "conclusion", "configure", "draw_comparison", "draw_differences", "draw_side_by_side",
-           "find_tables", "label", "make_tables", "read_results", "read_tables", "run", "told", "variants_table",
+__all__ = ["Tables", "conclusion", "conclusions", "configure", "draw_comparison", "draw_differences",
+           "draw_side_by_side", "find_tables", "label", "make_tables", "read_results", "run", "variants_table",
            "write_index", "write_report"]

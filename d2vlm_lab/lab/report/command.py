@@ -7,32 +7,38 @@ from pathlib import Path
 
 from ...errors import LabError
 from .page import write_report
+from .read import NUMBERS, STUDY
+from .tables import KEPT
 
-RUNS = Path("runs/ablations")
+RUNS, PAGES_OF_KEPT = Path("runs/ablations"), Path("runs/kept")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("studies", nargs="*", metavar="STUDY",
-                        help=f"a folder of runs, or a study by name; none: all that have runs in {RUNS}")
-    parser.add_argument("--out", metavar="DIR", help="folder of the reports, one for each study (default: `report` "
-                                                     "beside the runs)")
+                        help="a study by name (its runs here, else its kept results), a folder of runs, or a folder of "
+                             f"kept results; without any, all studies that have runs in {RUNS}")
+    parser.add_argument("--out", metavar="DIR", type=Path,
+                        help="folder for the reports, one for each study (default: `report` beside the runs; of kept "
+                             f"results {PAGES_OF_KEPT})")
 
 
 def run(args: argparse.Namespace) -> None:
     for folder in [find(name) for name in args.studies] or all_studies():
-        print(f"report: {write_report(folder, Path(args.out) if args.out else None)}")
+        out = args.out or (PAGES_OF_KEPT if (folder / NUMBERS).is_file() else None)
+        print(f"report: {write_report(folder, out)} (from {folder})")
 
 
 def find(name: str) -> Path:
-    """A folder as given, or the runs of the study with that name."""
-    for folder in (Path(name), RUNS / name):
-        if (folder / "study.json").is_file():
+    """A folder as given, or the runs of the study with that name, or its kept results."""
+    for folder in (Path(name), RUNS / name, KEPT / name):
+        if (folder / STUDY).is_file():
             return folder
-    raise LabError(f"{name}: no runs of a study there, nor in {RUNS / name}; run `d2vlm-lab ablate {name}` first")
+    raise LabError(f"{name}: no runs of a study there, nor in {RUNS / name}, and no results of it are kept; run "
+                   f"`d2vlm-lab ablate {name}` first")
 
 
 def all_studies() -> list[Path]:
-    found = sorted(path.parent for path in RUNS.glob("*/study.json"))
-    if not found:
+    folders = sorted(path.parent for path in RUNS.glob(f"*/{STUDY}"))
+    if not folders:
         raise LabError(f"there are no runs in {RUNS}; run `d2vlm-lab ablate STUDY` first, or name a folder")
-    return found
+    return folders

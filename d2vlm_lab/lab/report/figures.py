@@ -1,140 +1,112 @@
-"""Pictures of a study: every comparison with its seeds, intervals and the paper's numbers; how training went."""
+"""Figures of a study: every comparison with its seeds, intervals and the paper's numbers; how training went."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from textwrap import fill
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from ..plots.style import COLORS, FAINT, PREDICTED, WRONG, in_style, new_figure
-from .labels import label
-from .tables import Tables, versus
+from ..plots import COLORS, draw_seeds, in_style, new_figure
+from ..plots.style import WRONG
+from .read import Results
+from .tables import Tables, by_seed, label, paired, versus
 
-NOTHING = "*No results yet. How to make them is said below.*"
+NOTHING = "*No results yet. See below how to make them.*"
+LINE = {"color": "#bbbbbb", "lw": 0.8, "ls": "--", "zorder": 0}
 LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
 
 
 def draw_comparison(tables: Tables | None, metric: str) -> Figure | Markdown:
     """Seeds as dots, means with their intervals as diamonds; beside them, on its own axis, what the paper reports."""
-    if tables is None:
-        return Markdown(NOTHING)
-    variants = tables.variants
-    paper = {entry["variant"]: entry for entry in tables.study["paper"] if entry["metric"] == metric}
-    paper = {name: paper[name] for name in variants if name in paper}
+    variants = tables.variants if tables else []
+    paper = [entry for entry in (tables.study["paper"] if tables else ())
+             if entry["metric"] == metric and entry["variant"] in variants]
+    if not paper:
+        return draw_side_by_side(tables, [metric])
     with in_style():
-        columns = 2 if paper else 1
-        figure, axes = new_figure(5.6 if paper else 4.6, 0.85 + 0.3 * len(variants), columns=columns, squeeze=False,
-                                  sharey=True, width_ratios=[3, 1.4][:columns])
-        _ours(axes[0, 0], tables, metric, variants)
-        if paper:
-            _papers(axes[0, 1], paper, variants)
+        figure, (ax, beside) = new_figure(5.6, 0.85 + 0.3 * len(variants), columns=2, sharey=True,
+                                          width_ratios=[3, 1.4])
+        _values(ax, tables, metric)
+        beside.plot([entry["value"] for entry in paper], [variants.index(entry["variant"]) for entry in paper], "s",
+                    color=WRONG, ms=6)
+        beside.set(xlabel=paper[0]["source"].split(", ", 2)[-1], title="the paper", axisbelow=True)
+        beside.margins(x=0.25)
+        beside.tick_params(axis="y", length=0)
+        beside.grid(axis="x", color="#eeeeee")
     return figure
 
 
 def draw_side_by_side(tables: Tables | None, metrics: Sequence[str]) -> Figure | Markdown:
-    """Several metrics of the same variants in one row, without the paper's numbers; a word where nothing is there."""
-    shown = [metric for metric in metrics if tables and metric in tables.metrics]
-    if not shown:
-        return Markdown(NOTHING)
-    with in_style():
-        figure, axes = new_figure(1.2 + 2.9 * len(shown), 0.85 + 0.3 * len(tables.variants), columns=len(shown),
-                                  squeeze=False, sharey=True)
-        for ax, metric in zip(axes[0], shown):
-            _ours(ax, tables, metric, tables.variants)
-    return figure
+    """Several metrics of the same variants in one row, without the paper's numbers; a note where nothing is there."""
+    return _panels(tables, [metric for metric in metrics if tables and metric in tables.metrics], _values)
 
 
 def draw_differences(tables: Tables | None, metrics: Sequence[str]) -> Figure | Markdown:
-    """What each variant has more or less than its partner on the same seeds, with intervals where there are several."""
-    shown = [metric for metric in metrics if tables and metric in set(tables.differences.metric)]
-    if not shown:
-        return Markdown(NOTHING)
-    table = tables.differences[tables.differences.metric.isin(shown)]
-    names = [name for name in tables.variants if name in set(table.variant)]
-    with in_style():
-        figure, axes = new_figure(1.6 + 2.9 * len(shown), 0.85 + 0.3 * len(names), columns=len(shown), squeeze=False,
-                                  sharey=True)
-        for ax, metric in zip(axes[0], shown):
-            for row in table[table.metric == metric].to_dict("records"):
-                _diamond(ax, names.index(row["variant"]), row)
-            ax.axvline(0, color="#bbbbbb", lw=0.8, ls="--", zorder=0)
-            _rows(ax, [versus(tables.study, name) for name in names], metric, "difference")
-    return figure
+    """The difference of each variant to its partner on the same seeds, with intervals where there are several."""
+    return _panels(tables, [m for m in metrics if tables and m in set(tables.differences.metric)], _gains)
 
 
-def draw_training(histories: Mapping[str, Sequence[Sequence[Mapping]]], score: str) -> Figure | None:
-    """A score and the loss parts against the step: one colour and dash per variant, one line per seed."""
-    rows = [{"variant": name, "seed": seed, **line} for name, runs in histories.items()
-            for seed, lines in enumerate(runs) for line in lines]
-    table = pd.DataFrame(rows)
-    panels = [name for name in (f"eval_{score}", *LOSSES) if name in table]
+def draw_training(results: Results) -> Figure | None:
+    """A score and the parts of the loss against the step: one colour and dash per variant, one line per run."""
+    table = pd.DataFrame([{"variant": run.variant, "run": run.id, **line}
+                          for run in (*results.shared, *results.runs) for line in run.history])
+    score = next((m for m in results.study["metrics"] if f"eval_{m}" in table), "named_F1@0.5")
+    titles = {f"eval_{score}": fill(label(score), 36), **{name: f"{name.removeprefix('loss_')} loss, weighted"
+                                                          for name in LOSSES}}
+    panels = [titles[name] for name in titles if name in table]
     if not panels:
         return None
-    names = list(histories)
-    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(names)}
-    dashes = {name: [(), (4, 1.5), (1, 1), (5, 1, 1, 1)][k // len(COLORS) % 4] for k, name in enumerate(names)}
+    lines = table.rename(columns=titles).melt(["variant", "run", "step"], panels, "panel").dropna(subset="value")
     with in_style():
-        rows = (len(panels) + 1) // 2
-        figure, axes = new_figure(6.4, 2.2 * rows + 0.2 * (len(names) // 4 + 1), rows, 2, squeeze=False)
-        for ax in axes.flat[len(panels):]:
-            ax.remove()
-        for ax, panel in zip(axes.flat, panels):
-            sns.lineplot(table.dropna(subset=[panel]), x="step", y=panel, units="seed", estimator=None, lw=1.2, ax=ax,
-                         hue="variant", hue_order=names, palette=colors, style="variant", style_order=names,
-                         dashes=dashes)
-            handles, labels = ax.get_legend_handles_labels()
-            ax.get_legend().remove()
-            held_out = panel.startswith("eval_")
-            ax.set(xlabel="step", ylabel=fill(str(label(score)), 22) if held_out else "loss, weighted",
-                   title="while training, held out" if held_out else panel.removeprefix("loss_").replace("_", " "))
-            ax.set_ylim(bottom=0)
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)))
+        grid = sns.relplot(lines, x="step", y="value", col="panel", col_wrap=2, hue="variant", style="variant",
+                           units="run", estimator=None, kind="line", lw=1.2, height=2.3, aspect=1.4,
+                           palette=dict(zip(dict.fromkeys(table.variant), cycle(COLORS))),
+                           facet_kws={"sharex": False, "sharey": False})
+        grid.set_titles("{col_name}").set(xlabel="step", ylabel="", ylim=(0, None))
+        grid.tight_layout()
+    plt.close(grid.figure)  # or a notebook shows it a second time
+    return grid.figure
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as a drawing that is the same whenever it is made from the same numbers."""
+    out = io.BytesIO()
+    with in_style(), matplotlib.rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def _panels(tables: Tables | None, metrics: Sequence[str], draw: Callable) -> Figure | Markdown:
+    if not metrics:
+        return Markdown(NOTHING)
+    with in_style():
+        figure, axes = new_figure(1.6 + 2.9 * len(metrics), 0.85 + 0.3 * len(tables.variants), columns=len(metrics),
+                                  squeeze=False, sharey=True)
+        for ax, metric in zip(axes[0], metrics):
+            draw(ax, tables, metric)
     return figure
 
 
-def _ours(ax: Axes, tables: Tables, metric: str, variants: list[str]) -> None:
-    seeds = tables.runs[tables.runs.metric == metric]
-    means = tables.means[tables.means.metric == metric].set_index("variant")
-    several = bool((means.n > 1).any())
-    if several:
-        sns.stripplot(seeds, x="value", y="variant", order=variants, color=FAINT, size=5, jitter=False, ax=ax, zorder=3,
-                      alpha=0.7, edgecolor="#555555", linewidth=0.6)
-    for k, name in enumerate(variants):
-        if name in means.index:
-            _diamond(ax, k, means.loc[name])
-    if tables.study["reference"] in means.index:
-        ax.axvline(means.loc[tables.study["reference"], "mean"], color="#bbbbbb", lw=0.8, ls="--", zorder=0)
-    _rows(ax, variants, metric, f"here, {len(tables.seeds)} seeds" if several else "here, one seed")
+def _values(ax: Axes, tables: Tables, metric: str) -> None:
+    values = {name: list(by_seed(tables.runs, metric, name).value) for name in tables.variants}
+    draw_seeds(values, fill(label(metric), 34), ax)
+    ax.set_title(f"here, {len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "here, one seed")
+    if reference := tables.mean(metric, tables.study["reference"]):
+        ax.axvline(reference["mean"], **LINE)
 
 
-def _diamond(ax: Axes, k: int, row: Mapping) -> None:
-    """A mean in the k-th row, with its interval where there are several seeds."""
-    half = row["high"] - row["mean"] if row["n"] > 1 else None
-    ax.errorbar(row["mean"], k, xerr=half, fmt="D", color=PREDICTED, ms=5, capsize=4, zorder=2)
-
-
-def _rows(ax: Axes, names: list[str], metric: str, title: str) -> None:
-    ax.set_yticks(range(len(names)), names)
-    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))  # by itself so many that numbers touch
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=fill(str(label(metric)), 34), ylabel="", title=title)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#eeeeee")
-    ax.set_axisbelow(True)
-
-
-def _papers(ax: Axes, paper: Mapping[str, Mapping], variants: list[str]) -> None:
-    """Another model on other data: its numbers have an axis of their own, only the order can be compared."""
-    ax.plot([entry["value"] for entry in paper.values()], [variants.index(name) for name in paper], "s", color=WRONG,
-            ms=6)
-    source = next(iter(paper.values()))["source"]
-    ax.set(xlabel=source.split(", ", 2)[-1], title="the paper")
-    ax.margins(x=0.25)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#eeeeee")
-    ax.set_axisbelow(True)
+def _gains(ax: Axes, tables: Tables, metric: str) -> None:
+    names = [name for name in tables.compared if name in set(tables.differences.variant)]
+    values = {versus(tables.study, name): list(paired(tables.runs, tables.study, metric, name)) for name in names}
+    draw_seeds(values, fill(label(metric), 34), ax)
+    ax.set_title("difference")
+    ax.axvline(0, **LINE)

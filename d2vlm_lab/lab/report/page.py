@@ -1,85 +1,114 @@
-"""A study on one page, and a page over all studies; both from files only."""
+"""A study on one page, and a page over all studies; both from files only, nothing is run."""
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
-from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
-from ...config import ROOT
+import mistune
+
 from ...files import atomic_path
-from . import sections as part
-from .markdown import readme
+from ..show.card import cards_html
+from ..show.document import document
+from .examples import examples
+from .figures import draw_comparison, draw_training, svg
 from .notebook import write_notebook_page
-from .read import Results, Run, read_results
-from .style import document
-from .tables import DEMONSTRATION, Tables, conclusion, make_tables, read_tables, write_tables
+from .read import Results, read_results
+from .tables import DEMONSTRATION, KEPT, Tables, conclusion, find_tables, make_tables, write_tables
+from .text import background, findings, found_before
 
-COMMITTED = ROOT / "experiments" / "results"
-PAGES, FIGURES = "runs", "figures"
+ALL = "[all studies](../index.html)\n\n"
+DISAGREE = """## Where variants disagree
+
+The questions on which the overlap with the truth differs most between variants, on one seed. They were selected for
+that, so they are not typical."""
 
 
-def write_report(folder: Path, out: Path | None = None, committed: Path = COMMITTED) -> Path:
+class Renderer(mistune.HTMLRenderer):
+    """HTML of a text in `folder`: tags that stand in the text are shown as text, pictures travel inside the page."""
+
+    def __init__(self, folder: Path):
+        super().__init__(escape=True)
+        self.folder = folder
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        data = base64.b64encode((self.folder / url).read_bytes()).decode()
+        return super().image(text, "", title).replace('src=""', f'src="data:image/svg+xml;base64,{data}"')
+
+
+def render(text: str, folder: Path) -> str:
+    return mistune.create_markdown(renderer=Renderer(folder), plugins=["table"])(text)
+
+
+def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT) -> Path:
     """Tables, figures and the page of the study in `folder`, under `out` (default: beside it); the page's path.
 
-    `committed` is where earlier reports are kept: a demonstration is shown beside the one found there.
+    `folder` holds runs, or a report that is kept. `kept` is where kept reports are: a demonstration is shown beside
+    the one there.
     """
-    folder = Path(folder)
-    results = read_results(folder)
-    out = (Path(out) if out else folder.parent / "report") / results.name
-    out.mkdir(parents=True, exist_ok=True)
-    tables = make_tables(results)
+    results = read_results(Path(folder))
+    name, tables = results.study["name"], make_tables(results)
+    out = (Path(out) if out else results.folder.parent / "report") / name
     write_tables(tables, out)
-    link = _linker(results, out)
-    shutil.rmtree(out / FIGURES, ignore_errors=True)
-    earlier = read_tables(committed / results.name) if (committed / results.name).resolve() != out.resolve() else None
-    body = "\n".join([
-        part.header(results, tables), part.failures(results, link), part.main_table(tables, results, link),
-        part.difference_table(tables, results, link),
-        part.committed_table(earlier, tables, os.path.relpath(committed / results.name, out)),
-        part.comparisons(tables, out / FIGURES), part.training(results, out / FIGURES),
-        part.disagreeing(results, link), part.cost_table(results, link), part.variation(results),
-        part.provenance(results, link)])
-    with atomic_path(out / "index.html") as partial:
-        partial.write_text(document(f"{results.name}: {results.study['question']}", body), encoding="utf-8")
-    with atomic_path(out / "README.md") as partial:
-        partial.write_text(readme(tables), encoding="utf-8")
+    pages, figures = _notebooks(results, out / "runs"), _figures(results, tables, out / "figures")
+    earlier = find_tables(name, [kept])
+    before = ""
+    if earlier and len(earlier.seeds) > len(tables.seeds):
+        before = found_before(earlier, tables, os.path.relpath(kept / name, out))
+    cards = examples(results, pages)
+    answers = render(DISAGREE, out) + cards_html(cards) if cards else ""
+    body = (render(ALL + findings(results, tables, figures, pages) + before, out) + answers
+            + render(background(results, tables, pages), out))
+    _write(out / "index.html", document(f"{name}: {results.study['question']}", body))
+    _write(out / "README.md", findings(results, tables, figures) + "\n" + background(results, tables))
     write_index(out.parent)
     return out / "index.html"
 
 
 def write_index(out: Path) -> Path:
     """The page over all studies that have a report in `out`."""
-    rows = []
+    parts = ["# Studies", "Each page is made from the files of its runs; every number on it leads to the notebook that "
+             "made it, where that is still there."]
     for path in sorted(out.glob("*/study.json")):
-        tables = read_tables(path.parent)
-        first = tables.metrics[0] if tables.metrics else None
-        told = escape(conclusion(tables, first)) if first else "No run has finished yet."
-        label = DEMONSTRATION if len(tables.seeds) == 1 else f"{len(tables.seeds)} seeds"
-        rows.append(f'<h2><a href="{escape(path.parent.name)}/index.html">{escape(tables.study["name"])}</a></h2>'
-                    f'<p class="question">{escape(tables.study["question"])}</p>'
-                    f'<p class="result{" demo" if len(tables.seeds) == 1 else ""}">{told}</p>'
-                    f'<p class="note">{_progress(tables)}; {label}.</p>')
-    body = ("<h1>Studies</h1><p>Each page is made from the files of its runs; every number on it leads to the notebook "
-            "that made it.</p>") + "\n".join(rows or ["<p>No study has a report here yet.</p>"])
-    with atomic_path(out / "index.html") as partial:
-        partial.write_text(document("Studies", body), encoding="utf-8")
+        tables = make_tables(read_results(path.parent))
+        parts += [f"## [{tables.study['name']}](<{path.parent.name}/index.html>)", f"**{tables.study['question']}**",
+                  conclusion(tables, tables.metrics[0]) if tables.metrics else "No run has finished yet.",
+                  _progress(tables)]
+    _write(out / "index.html", document("Studies", render("\n\n".join(parts), out)))
     return out / "index.html"
 
 
 def _progress(tables: Tables) -> str:
-    planned, done = len(tables.study["runs"]), tables.runs.run.nunique()
-    profile = tables.study.get("profile", "")
-    return f"{done} of {planned} runs finished{f', profile {escape(profile)}' if profile else ''}"
+    profile, seeds = tables.study.get("profile"), len(tables.seeds)
+    return (f"{tables.runs.run.nunique()} of {len(tables.study['runs'])} runs finished"
+            f"{f', profile {profile}' if profile else ''}; {DEMONSTRATION if seeds == 1 else f'{seeds} seeds'}.")
 
 
-def _linker(results: Results, out: Path) -> Callable[[Run], str]:
-    """From a run to the page of its notebook, made now; pages of runs that no longer count are removed."""
-    pages = {run.id: write_notebook_page(run, out / PAGES) for run in results.runs if run.notebook}
-    for old in set((out / PAGES).glob("*.html")) - set(pages.values()):
+def _notebooks(results: Results, out: Path) -> dict[str, str]:
+    """From the id of each run to the page of its notebook, made now; pages of runs that no longer count are removed."""
+    pages = {run.id: write_notebook_page(run, out) for run in (*results.shared, *results.runs) if run.notebook}
+    for old in set(out.glob("*.html")) - set(pages.values()):
         old.unlink()
-    return lambda run: f"{PAGES}/{pages[run.id].name}" if run.id in pages else ""
+    return {run: f"{out.name}/{page.name}" for run, page in pages.items()}
 
 
+def _figures(results: Results, tables: Tables, out: Path) -> list[str]:
+    """A figure for each metric, and how training went; of a kept report, whose histories are gone, the one it has."""
+    drawings = {metric: svg(draw_comparison(tables, metric)) for metric in tables.metrics}
+    kept = results.folder / "figures" / "training.svg"
+    if training := draw_training(results):
+        drawings["training"] = svg(training)
+    elif kept.is_file():
+        drawings["training"] = kept.read_bytes()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for name, drawing in drawings.items():
+        (out / f"{name}.svg").write_bytes(drawing)
+    return list(drawings)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A study's folder as it lies on disk: which run is which point, how it went, what it left."""
+"""A study's folder as it lies on disk: which run is which point of the grid, how it went, what it left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+
 from ...errors import LabError
+
+STUDY, NUMBERS = "study.json", "runs.csv"
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,10 @@ class Run:
         """Why there are no numbers; empty where there are."""
         if self.done:
             return ""
-        status = self.state.get("status")
-        return self.state.get("error", "failed without a word") if status == "failed" else (
-            "running, or interrupted" if status else "not run yet")
+        if self.state.get("status") == "failed":
+            return self.state.get("error", "failed without an error message")
+        return {"running": "running, or interrupted", "missing": "its numbers were not kept"}.get(
+            self.state.get("status"), "not run yet")
 
     @property
     def notebook(self) -> Path | None:
@@ -54,42 +59,32 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
+    folder: Path
     study: dict  # as it was run: the experiment file with its defaults filled in
     runs: tuple[Run, ...]
     shared: tuple[Run, ...]
 
     @property
-    def name(self) -> str:
-        return self.study["name"]
-
-    @property
     def done(self) -> list[Run]:
         return [run for run in self.runs if run.done]
 
-    @property
-    def variants(self) -> list[str]:
-        """In the order of the study, those of this profile."""
-        return list(dict.fromkeys(run.variant for run in sorted(self.runs, key=self._place)))
-
-    @property
-    def seeds(self) -> list[int]:
-        return sorted({run.seed for run in self.runs})
-
-    def _place(self, run: Run) -> int:
-        names = list(self.study["variants"])
-        return names.index(run.variant) if run.variant in names else len(names)
-
 
 def read_results(folder: Path) -> Results:
-    """The study in `folder` as its last command planned it; runs of earlier plans are left aside."""
-    study = _json(folder / "study.json")
+    """The study in `folder` as its last command planned it: from the folders of its runs, or from a report's table.
+
+    A report that is kept has the numbers of all its runs in one file, and no run folders. Runs of earlier plans are
+    left out.
+    """
+    study = _json(folder / STUDY)
     if not study:
-        raise LabError(f"{folder} holds no study (no study.json); run `d2vlm-lab ablate` first")
+        raise LabError(f"{folder} holds no study (no {STUDY}); run `d2vlm-lab ablate` first")
     try:
+        if (folder / NUMBERS).is_file():
+            return _kept(folder, study)
         runs, shared = ([_run(folder, entry) for entry in study[kind]] for kind in ("runs", "shared_runs"))
-        return Results(study, tuple(runs), tuple(shared))
+        return Results(folder, study, tuple(runs), tuple(shared))
     except KeyError as error:
-        raise LabError(f"{folder / 'study.json'}: {error} is missing") from None
+        raise LabError(f"{folder / STUDY}: {error} is missing") from None
 
 
 def _run(folder: Path, entry: dict) -> Run:
@@ -98,6 +93,21 @@ def _run(folder: Path, entry: dict) -> Run:
     metrics = _json(place / "metrics.json") if state.get("status") == "done" else {}
     numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
     return Run(entry["id"], entry["variant"], entry["seed"], place, state, numbers)
+
+
+def _kept(folder: Path, study: dict) -> Results:
+    try:
+        table = pd.read_csv(folder / NUMBERS, dtype={"run": str, "metric": str, "value": float},
+                            keep_default_na=False, na_values={"value": [""]})
+        metrics = {run: dict(zip(rows.metric, rows.value)) for run, rows in table.groupby("run")}
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise LabError(f"{folder / NUMBERS} is damaged ({error}); make it again with `d2vlm-lab report`") from None
+    runs = [Run(entry["id"], entry["variant"], entry["seed"], folder / "runs" / entry["id"],
+                {"status": "done" if entry["id"] in metrics else "missing"}, metrics.get(entry["id"], {}))
+            for entry in study["runs"]]
+    shared = [Run(entry["id"], entry["variant"], entry["seed"], folder / "runs" / entry["id"], {"status": "done"})
+              for entry in study["shared_runs"]]
+    return Results(folder, study, tuple(runs), tuple(shared))
 
 
 def _json(path: Path) -> dict:
@@ -110,6 +120,5 @@ def _json(path: Path) -> dict:
 
 
 def _lines(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines()]

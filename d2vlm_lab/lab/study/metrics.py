@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from ...judging.catalogue import CATALOGUE
 from ...settings import ConfigError, closest
 
 
-def check_metrics(metrics: Iterable[str], notebook: Path) -> None:
+def check_metrics(metrics: Iterable[str], sources: Sequence[str], notebook: str) -> None:
     """Each metric is in the catalogue, or in quotes in the code of the notebook, which then computes it itself."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     for metric in metrics:
-        if metric not in CATALOGUE and not re.search(rf"""(["']){re.escape(metric)}\1""", code):
+        quoted = re.compile(rf"""(["']){re.escape(metric)}\1""")
+        if metric not in CATALOGUE and not any(quoted.search(source) for source in sources):
             meant = closest(metric, CATALOGUE)
-            raise ConfigError(f"metrics: {metric!r} is neither in the catalogue, which `d2vlm-lab metrics` prints, nor "
-                              f"in quotes in {notebook.name}" + (f"; did you mean {meant!r}?" if meant else ""))
+            raise ConfigError(
+                f"metrics: {metric!r} is neither in the catalogue, which `d2vlm-lab metrics` prints, nor in quotes in "
+                f"{notebook}" + (f"; did you mean {meant!r}?" if meant else ""))

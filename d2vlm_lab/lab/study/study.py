@@ -131,11 +131,12 @@ def check(study: Study) -> None:
             known(variant, f"profiles.{name}.variants", study.variants)
         for work in profile.shared:
             known(work, f"profiles.{name}.shared", study.shared)
+    sources = ["".join(cell["source"]) for cell in notebook_cells(notebook_path(study)) if cell["cell_type"] == "code"]
+    check_metrics(study.metrics, sources, study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
         raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
                           f"{' and '.join(GIVEN)}")
-    check_metrics(study.metrics, notebook_path(study))
 
 
 def check_points(study: Study, profile: str) -> None:
@@ -233,13 +234,16 @@ def notebook_path(study: Study) -> Path:
     return path.resolve()
 
 
-def notebook_parameters(path: Path) -> dict[str, object]:
-    """Names that the notebook's `parameters` cell assigns, with their defaults (None for what is not a plain value)."""
+def notebook_cells(path: Path) -> list[dict]:
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"notebook: {path} is not a notebook ({error})") from None
-    for cell in cells:
+
+
+def notebook_parameters(path: Path) -> dict[str, object]:
+    """Names that the notebook's `parameters` cell assigns, with their defaults (None for what is not a plain value)."""
+    for cell in notebook_cells(path):
         if "parameters" in cell["metadata"].get("tags", ()):
             body = ast.parse("".join(cell["source"])).body
             return {target.id: getattr(node.value, "value", None) for node in body if isinstance(node, ast.Assign)

@@ -1,18 +1,37 @@
-"""Who may look at whom: an attention mask with the parts of the sequence named on both sides."""
+"""A text as the model reads it: its tokens, and which of them may look at which."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from .style import COLORS, in_style, new_figure
+from .style import COLORS, in_style, ink_on, new_figure
 
 
-def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None) -> Figure:
+def draw_tokens(tokens: Sequence[str], colors: Mapping[str, str] | None = None, width: float = 9.0) -> Figure:
+    """Tokens in reading order, as many lines as it takes; `colors` by token. A leading blank is drawn as `_`."""
+    places, x, line = [], 0.0, 0
+    for token in tokens:
+        shown = token.replace("Ġ", "_").replace(" ", "_").replace("\n", "\\n")
+        size = 0.075 * len(shown) + 0.11  # inches: of a monospaced letter at 9 points, and around all of them
+        if x > 0 and x + size > width:
+            x, line = 0.0, line + 1
+        places.append((x + size / 2, line, shown, (colors or {}).get(token, "#eeeeee")))
+        x += size + 0.055
+    with in_style():
+        figure, ax = new_figure(width, 0.3 * (line + 1) + 0.1)
+        for middle, row, shown, color in places:
+            ax.text(middle, row, shown, family="monospace", ha="center", va="center", color=ink_on(color),
+                    bbox={"boxstyle": "round,pad=0.25", "facecolor": color, "edgecolor": "#cccccc"})
+        ax.set(xlim=(-0.05, width + 0.05), ylim=(line + 0.55, -0.55))
+        ax.axis("off")
+    return figure
+
+
+def draw_mask(mask, segments: Sequence[tuple[str, int]]) -> Figure:
     """(Q, K) True where a query (row) may look at a key (column).
 
     `segments` are names and lengths along the keys; where there are fewer queries than keys, those are the last ones.
@@ -23,7 +42,7 @@ def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None)
         raise ValueError(f"segments are {edges[-1]} long together, but the mask has {mask.shape[1]} keys")
     skipped = mask.shape[1] - mask.shape[0]
     with in_style():
-        ax = ax or new_figure(5.4, 5.4 * max(0.4, mask.shape[0] / mask.shape[1]))[1]
+        figure, ax = new_figure(5.4, 5.4 * max(0.4, mask.shape[0] / mask.shape[1]))
         ax.imshow(mask, cmap=ListedColormap(["white", COLORS[4]]), vmin=0, vmax=1, aspect="auto",
                   extent=(0, mask.shape[1], mask.shape[0], 0), interpolation="nearest")
         for edge in edges[1:-1]:
@@ -38,4 +57,4 @@ def draw_mask(mask, segments: Sequence[tuple[str, int]], ax: Axes | None = None)
         ax.tick_params(length=0)
         ax.spines[["top", "right"]].set_visible(True)
         ax.set(xlabel="may look at", ylabel="token")
-    return ax.figure
+    return figure

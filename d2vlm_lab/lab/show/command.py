@@ -1,17 +1,12 @@
-"""`d2vlm-lab show PREDICTIONS`: one page that needs no other file, with answers from the worst to the best.
-
-Each with frames of its moment, truth and answer on one time line, the similarity curve of every event, and the text
-with its evidence in the colour of the bars.
-"""
+"""`d2vlm-lab show PREDICTIONS`: a page that needs no other file, with answers from the worst to the best."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -26,41 +21,35 @@ from ...judging.metrics.mvbench import is_right
 from ...judging.metrics.reading import read_intervals
 from ...judging.metrics.records import etbench_problem, read_files
 from ...judging.metrics.videomme import read_letter
-from .page import page
+from ..plots.style import TRUTH, event_color
+from .card import ASKED, Answered, Card, cards_html, picture
+from .document import document
 
 FRAMES, SIZE = 8, 112  # shown of each video; pixels of their short side
+FILTER = ("for (const a of document.querySelectorAll('.answer')) a.hidden = this.value && a.dataset.task != this.value")
+KEY = "display:inline-block;width:1.4rem;height:.7rem;border-radius:3px;margin:0 .3rem 0 .8rem;background:"
 
 
-@dataclass(frozen=True)
-class Card:
-    """One answer, as a page shows it."""
+def configure(parser) -> None:
+    parser.add_argument("predictions", type=Path, help="folder of `evaluate`, or a file or folder of predictions")
+    parser.add_argument("--out", type=Path, default=Path("answers.html"), help="the page")
+    parser.add_argument("--limit", type=int, default=60, metavar="N", help="at most this many answers")
+    parser.add_argument("--task", help="only answers to this task")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are (default: as evaluate noted)")
 
-    id: str
-    task: str
-    question: str
-    text: str
-    score: float  # 0 to 1
-    right: str = ""  # the right option, where there are options
-    asked: tuple[Interval, ...] = ()  # what the question points at
-    truth: tuple[Event, ...] = ()
-    grounded: tuple[Interval, ...] = ()  # before `</evi>`
-    answered: tuple[Interval, ...] = ()
-    curves: tuple[tuple[float, ...], ...] = ()  # of the grounded events, or of those in the answer
-    thresholds: tuple[float, ...] = ()
-    shown: Interval = (0.0, 1.0)  # first and last frame that the model saw
-    video: str = ""
-    error: str = ""
-    frames: tuple[tuple[float, str], ...] = ()  # second, picture as base64
 
-    @property
-    def end(self) -> float:
-        """Where the time line ends."""
-        return max(self.shown[1], *(end for _, end in self.intervals), 0.1)
-
-    @property
-    def intervals(self) -> list[Interval]:
-        """All there are."""
-        return [*self.asked, *(event.interval for event in self.truth), *self.grounded, *self.answered]
+def run(args) -> None:
+    cards, notes = read_cards(args.predictions, args.task)
+    videos = args.videos or (Path(notes["videos"]) if "videos" in notes else None)
+    if args.videos and not args.videos.is_dir():
+        raise LabError(f"--videos is {args.videos}; there is no such folder")
+    if videos is not None and not videos.is_dir():
+        print(f"{videos} is gone; the page has no frames (name their folder with --videos)")
+        videos = None
+    shown = [with_frames(card, videos) for card in cards[:args.limit]]
+    with atomic_path(args.out) as partial:
+        partial.write_text(page(shown, len(cards), notes, args.predictions.name), encoding="utf-8")
+    print(f"{args.out}: {len(shown)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")
 
 
 def read_cards(path: Path, task: str | None = None) -> tuple[list[Card], dict]:
@@ -101,8 +90,9 @@ def worst_first(cards: Sequence[Card]) -> list[Card]:
     seen: Counter = Counter()
     keys = []
     for card in cards:
-        keys.append((card.score, seen[card.task, card.score], card.task))
-        seen[card.task, card.score] += 1
+        score = card.answers[0].score
+        keys.append((score, seen[card.task, score], card.task))
+        seen[card.task, score] += 1
     return [card for _, card in sorted(zip(keys, cards), key=lambda pair: pair[0])]
 
 
@@ -120,50 +110,51 @@ def true_events(record: dict) -> tuple[Event, ...]:
 
 
 def moment(card: Card) -> Interval:
-    """The part of the video that frames are taken from: all intervals with some air, at least a fifth of the video."""
+    """The part of the video that frames are taken from: all intervals with a margin, at least a fifth of the video."""
     first, last = card.shown
     if not card.intervals:
         return card.shown
     starts, ends = zip(*card.intervals)
     low, high = (min(max(t, first), last) for t in (min(starts), max(ends)))
-    air = max(0.25 * (high - low), (0.2 * (last - first) - (high - low)) / 2)
-    return max(first, low - air), min(last, high + air)
+    margin = max(0.25 * (high - low), (0.2 * (last - first) - (high - low)) / 2)
+    return max(first, low - margin), min(last, high + margin)
 
 
 def with_frames(card: Card, videos: Path | None) -> Card:
-    """The card with its pictures; one whose video cannot be read says so instead."""
+    """The card with its pictures; where the video cannot be read, with the reason instead."""
     if videos is None or not card.video or unsafe_path(card.video):
         return card
     try:
         clip = read_frames_at(video_path(videos, card.video), np.linspace(*moment(card), FRAMES), SIZE)
     except VideoError as error:
-        return _changed(card, error=card.error or str(error))
-    return _changed(card, frames=tuple(zip(clip.timestamps.tolist(), map(_picture, clip.frames))))
+        return replace(card, note=card.note or str(error))
+    return replace(card, frames=tuple(zip(clip.timestamps.tolist(), map(picture, clip.frames))))
 
 
-def configure(parser) -> None:
-    parser.add_argument("predictions", type=Path, help="folder of `evaluate`, or a file or folder of predictions")
-    parser.add_argument("--out", type=Path, default=Path("answers.html"), help="the page")
-    parser.add_argument("--limit", type=int, default=60, metavar="N", help="at most so many answers")
-    parser.add_argument("--task", help="only answers to this task")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos lie (default: as evaluate noted)")
+def page(cards: Sequence[Card], total: int, notes: dict, name: str) -> str:
+    tasks = sorted({card.task for card in cards})
+    choice = "".join(f"<option>{escape(task)}</option>" for task in tasks)
+    pick = (f'<p><label>Task <select onchange="{escape(FILTER)}"><option value="">all</option>{choice}</select></label>'
+            "</p>" if len(tasks) > 1 else "")
+    mean = f"Their mean score is {np.mean([card.answers[0].score for card in cards]):.2f}." if cards else ""
+    events = "".join(f'<span style="{KEY}{event_color(k)}"></span>' for k in range(3))
+    return document(f"Answers: {name}", f"""<h1>Answers, worst first</h1>
+<p>{len(cards):,} of {total:,} answers in <b>{escape(name)}</b>, each scored by itself under the protocol clean, from 0
+to 1. {mean}</p>{_facts(notes)}
+<p class="note"><span style="{KEY}{TRUTH}"></span>truth <span style="{KEY}{ASKED}"></span>asked about {events}events of
+the answer, in the colour of their times in the text; the dashed line is the threshold of each curve</p>
+{pick}{cards_html(cards)}""")
 
 
-def run(args) -> None:
-    cards, notes = read_cards(args.predictions, args.task)
-    videos = args.videos or (Path(notes["videos"]) if "videos" in notes else None)
-    if args.videos and not args.videos.is_dir():
-        raise LabError(f"--videos is {args.videos}; there is no such folder")
-    if videos is not None and not videos.is_dir():
-        print(f"{videos} is gone; the page has no frames (name their folder with --videos)")
-        videos = None
-    shown = [with_frames(card, videos) for card in cards[:args.limit]]
-    with atomic_path(args.out) as partial:
-        partial.write_text(page(shown, len(cards), notes, args.predictions.name), encoding="utf-8")
-    print(f"{args.out}: {len(shown)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")
+def _facts(notes: dict) -> str:
+    known = [f"{key.replace('_', ' ')} {notes[key]}" for key in
+             ("benchmark", "checkpoint", "annotations", "annotations_sha256", "prompt_sha256", "fps", "library")
+             if key in notes]
+    known += [f"decoding {', '.join(f'{k} {v}' for k, v in notes['decoding'].items())}"] if "decoding" in notes else []
+    return f'<p class="note">{escape("; ".join(known))}</p>' if known else ""
 
 
-def _card(record: dict, score: float, threshold) -> Card:
+def _card(record: dict, score: float, threshold: Callable | None) -> Card:
     text = record.get("pred", record.get("a"))
     text = text if isinstance(text, str) else ""
     reading = read_intervals(text)
@@ -172,14 +163,13 @@ def _card(record: dict, score: float, threshold) -> Card:
     curves = tuple(tuple(e["curve"]) for e in evidence)
     duration = record.get("duration")
     end = duration if isinstance(duration, (int, float)) else 1.0
-    return Card(
-        id=str(record.get("sample", record.get("idx", record.get("question_id", "?")))),
-        task=str(record.get("task", record.get("task_type", ""))), question=record.get("q", record.get("question", "")),
-        text=text.strip(), score=score, right=_right(record), asked=_asked(record), truth=true_events(record),
-        grounded=reading.evidence, answered=reading.intervals, curves=curves,
-        thresholds=tuple(map(threshold, curves)) if threshold else (),
-        shown=tuple(record.get("shown", (0.0, float(end)))), video=record.get("video", ""),
-        error=record.get("error", ""))
+    answer = Answered(text.strip(), reading.intervals, reading.evidence, curves,
+                      tuple(map(threshold, curves)) if threshold else (), score)
+    return Card(record.get("q", record.get("question", "")), (answer,), true_events(record), _right(record),
+                _asked(record), tuple(record.get("shown", (0.0, float(end)))),
+                id=str(record.get("sample", record.get("idx", record.get("question_id", "?")))),
+                task=str(record.get("task", record.get("task_type", ""))), video=record.get("video", ""),
+                note=record.get("error", ""))
 
 
 def _right(record: dict) -> str:
@@ -198,22 +188,10 @@ def _asked(record: dict) -> tuple[Interval, ...]:
     return tuple(zip(source[::2], source[1::2]))
 
 
-def _threshold(method: dict):
+def _threshold(method: dict) -> Callable | None:
     """What a frame must reach to belong to an event, as far as there is such a number."""
     value = method.get("salience_value")
     if method.get("formulation", "sigmoid") == "boundary":
         return None
     return {"peak_share": lambda curve: max(curve) * (0.6 if value is None else value),
             "over_threshold": lambda curve: 0.5 if value is None else value}.get(method.get("salience", ""))
-
-
-def _picture(frame: np.ndarray) -> str:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(frame).save(out, "JPEG", quality=82)
-    return base64.b64encode(out.getvalue()).decode()
-
-
-def _changed(card: Card, **changes) -> Card:
-    return Card(**{**card.__dict__, **changes})

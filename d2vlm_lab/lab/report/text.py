@@ -1,0 +1,190 @@
+"""A study's report in Markdown: a code host shows it as README.md, and the study's page is made from the same text.
+
+`pages` leads from the id of a run to the page of its executed notebook, where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ...judging.catalogue import CATALOGUE
+from .read import Results
+from .tables import (
+    DEMONSTRATION,
+    INTERVAL,
+    Tables,
+    by_seed,
+    conclusion,
+    costs,
+    held_fixed,
+    label,
+    paired,
+    plain,
+    shared_work,
+    signed,
+    versus,
+)
+
+Pages = Mapping[str, str]
+
+
+def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pages | None = None) -> str:
+    """Question, conclusions, what is missing, all numbers and differences, figures."""
+    study, several = results.study, len(tables.seeds) > 1
+    parts = [f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
+             bullets(conclusion(tables, metric) for metric in tables.metrics[:3]) or "No run has finished yet."]
+    parts += missing(results, pages or {})
+    if tables.metrics:
+        note = f"Mean ± half of the {INTERVAL}: {', '.join(map(str, tables.seeds))}." if several else \
+            f"{DEMONSTRATION.capitalize()}. A difference between two of its numbers can be chance."
+        parts += ["## All numbers", numbers(tables, pages),
+                  f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
+    if not tables.differences.empty:
+        note = ("Mean of the differences on the same seed, with its interval; bold where the difference is clear, so "
+                "where the interval leaves out zero. Not corrected for the number of comparisons.") if several else \
+            f"{DEMONSTRATION.capitalize()}, so without intervals."
+        parts += [f"## Against {study['reference']}", against(tables, pages),
+                  f"{note} The same as [differences.csv](differences.csv)."]
+    return _join(parts + drawn(tables, figures))
+
+
+def background(results: Results, tables: Tables, pages: Pages | None = None) -> str:
+    """Costs, what varies and what is held fixed, what the metrics mean, and the runs."""
+    study = results.study
+    ran = [name for name in study["variants"] if name in {run.variant for run in results.runs}]
+    parts = spent(results) + ["## What varies, what is held fixed",
+                              bullets(f"`{name}`: {settings(study['variants'][name])}" for name in ran),
+                              f"Held fixed: {settings(held_fixed(study))}."]
+    if shared := shared_work(study):
+        parts += ["Shared work, made once for each seed:",
+                  bullets(f"`{name}`: {settings(values)}" for name, values in shared.items())]
+    known = [CATALOGUE[metric] for metric in tables.metrics if metric in CATALOGUE]
+    if known:
+        better = {True: " Higher is better.", False: " Lower is better.", None: ""}
+        parts += ["## What the metrics mean",
+                  bullets(f"{label(metric.name)}: {metric.meaning}{better[metric.higher_is_better]}"
+                          for metric in known)]
+    ids = {(run.variant, run.seed): linked(f"`{run.id}`", run.id, pages)
+           for run in (*results.shared, *results.runs) if run.done}
+    if ids:
+        rows, seeds = list(dict.fromkeys(variant for variant, _ in ids)), sorted({seed for _, seed in ids})
+        parts += ["## Runs", table(rows, seeds, lambda seed, variant: ids.get((variant, seed), ""), "seed {}".format)]
+    return _join(parts + made_with(results) + papers(study))
+
+
+def missing(results: Results, pages: Pages) -> list[str]:
+    """Points without numbers, and why."""
+    rows = [f"**{run.variant}**, seed {run.seed}: `{run.problem.replace('`', chr(39))}`"
+            + (f" ([its notebook, with the traceback]({pages[run.id]}))" if run.id in pages else "")
+            for run in (*results.shared, *results.runs) if run.problem]
+    return ["## Runs without numbers", bullets(rows)] if rows else []
+
+
+def numbers(tables: Tables, pages: Pages | None = None) -> str:
+    """Means with intervals; with `pages` also the numbers of the seeds, each leading to the notebook that made it."""
+    def cell(metric: str, variant: str) -> str:
+        runs, row = by_seed(tables.runs, metric, variant), tables.mean(metric, variant)
+        seeds = [linked(plain(value), run, pages) for value, run in zip(runs.value, runs.run)]
+        return _cell(seeds, f"{plain(row['mean'])} ± {plain(row['high'] - row['mean'])}" if row else "", pages)
+
+    return table(tables.variants, tables.metrics, cell)
+
+
+def against(tables: Tables, pages: Pages | None = None) -> str:
+    """Variant minus what it is compared with; with `pages` also on each seed."""
+    def cell(metric: str, variant: str) -> str:
+        runs, row = by_seed(tables.runs, metric, variant).run, tables.difference(metric, variant)
+        gains = paired(tables.runs, tables.study, metric, variant)
+        seeds = [linked(signed(gain), runs[seed], pages) for seed, gain in gains.items()]
+        text = f"{signed(row['mean'])}, {signed(row['low'])} to {signed(row['high'])}" if row else ""
+        return _cell(seeds, f"**{text}**" if row and (row["low"] > 0 or row["high"] < 0) else text, pages)
+
+    return table(tables.compared, tables.metrics, cell, name=lambda variant: versus(tables.study, variant))
+
+
+def _cell(seeds: Sequence[str], mean: str, pages: Pages | None) -> str:
+    """The mean, and in a page the numbers of its seeds below it; one seed is its own mean."""
+    return " ".join(seeds) if len(seeds) < 2 else mean if pages is None else f"{mean} *{' '.join(seeds)}*"
+
+
+def found_before(kept: Tables, tables: Tables, where: str) -> str:
+    """What is kept of the same study with more seeds, under a demonstration."""
+    shown = Tables(kept.study | {"metrics": [m for m in kept.metrics if m in tables.metrics] or kept.metrics},
+                   kept.runs, kept.means, kept.differences)
+    return _join([f"## Found before, with {len(kept.seeds)} seeds", conclusion(shown, shown.metrics[0]), numbers(shown),
+                  f"Not made by this command: [the report that is kept with the project](<{where}/README.md>)."])
+
+
+def drawn(tables: Tables, figures: Iterable[str]) -> list[str]:
+    """Every figure with what it says under it."""
+    parts = ["## Figures"] if figures else []
+    if {entry["metric"] for entry in tables.study["paper"]} & set(tables.metrics):
+        parts += ["Squares are the paper's numbers, for another model on other data and in other units: on an axis of "
+                  "their own, where only the order can be compared."]
+    for name in figures:
+        parts += [f"![{label(name)}](figures/{name}.svg)", conclusion(tables, name) if name in tables.metrics else
+                  "How training went: a line for each run. Names with @ are shared work that variants start from."]
+    return parts
+
+
+def spent(results: Results) -> list[str]:
+    costly = costs(results)
+    if costly.empty:
+        return []
+    hosts = sorted({run.environment["host"] for run in results.done if "host" in run.environment})
+    cells = costly.to_dict()
+    return ["## What it cost", table(list(costly.index), list(costly), lambda name, row: plain(cells[name][row]), str),
+            "Means over the finished runs of each variant. " + (f"Made on {', '.join(hosts)}. " if hosts else "")
+            + "Times on the clock depend on what else a machine was doing."]
+
+
+def made_with(results: Results) -> list[str]:
+    versions = {", ".join(f"{key} {run.environment[key]}" for key in ("python", "torch", "transformers", "commit")
+                          if run.environment.get(key)) for run in results.done}
+    return [f"Made with {text}." for text in sorted(versions) if text]
+
+
+def papers(study: Mapping) -> list[str]:
+    rows = [f"{entry['variant']}, {label(entry['metric'])}: {entry['value']:g} ({entry['source']})"
+            for entry in study["paper"]]
+    return ["Numbers of the paper:", bullets(rows)] if rows else []
+
+
+def variants_table(variants: Mapping[str, Mapping[str, object]]) -> str:
+    """What each variant changes, as a table in Markdown; settings that only studies have are explained under it."""
+    notes = {"@": "`@...` is a checkpoint that several variants start from.",
+             "notebook.learn=off": "With `notebook.learn=off` the checkpoint is asked as it is, without training."}
+    rows = [f"| {name} | {settings(changes)} |" for name, changes in variants.items()]
+    text = "\n".join(["| variant | settings |", "|:--|:--|", *rows])
+    return f"{text}\n\n{' '.join(note for sign, note in notes.items() if sign in text)}".rstrip()
+
+
+def table(rows: Sequence[str], columns: Sequence, cell: Callable, head: Callable = label,
+          name: Callable = str) -> str:
+    lines = [["", *(str(head(column)) for column in columns)], ["---"] * (len(columns) + 1)]
+    lines += [[name(row), *(cell(column, row) for column in columns)] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """`key=value` for each, as a command line takes them."""
+    def word(value: object) -> str:
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return value if isinstance(value, str) else json.dumps(value)
+
+    return ", ".join(f"`{key}={word(value)}`" for key, value in values.items()) or "as it is"
+
+
+def bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def linked(text: str, run: str, pages: Pages | None) -> str:
+    """The text as a link to the notebook of a run, where that has a page."""
+    return f"[{text}]({pages[run]})" if pages and run in pages else text
+
+
+def _join(parts: Iterable[str]) -> str:
+    return "\n\n".join(parts) + "\n"
