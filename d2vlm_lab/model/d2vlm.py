@@ -1,8 +1,8 @@
 """D2VLM: a frame encoder, a causal language model and two small heads; `forward` takes a batch to its losses.
 
-The formulas use these letters: V6 are the states of the frames after the semantic layer (layer 6 in the authors'
-model), [s, e] the frames of an event, m the mean of V6 over them, f = frame_head(state of a frame),
-g = evidence_head(state that predicts an `<evi>`), d the distance of a frame to [s, e], alpha = `target_base`.
+The letters of the formulas: [s, e] are the first and the last frame of an event. V6 are the states of the frames
+after the semantic layer, which is layer 6 in the authors' model, and m is their mean over [s, e]. Two heads make
+g = evidence_head(the state that predicts an `<evi>`) and f = frame_head(the state of a frame).
 
 Shapes: V videos, N texts, F frames, T tokens of a text, P tokens up to and including the frames, E evidence tokens,
 G of them in answers (grounded and referenced mentions), L answer tokens to predict, D the language model's width.
@@ -102,7 +102,7 @@ class D2VLM(nn.Module):
         embeddings = self.embed(batch, prefix)
 
         # 3. Let the language model read each text after the frames of its video.
-        states = self.run(batch, prefix, embeddings)
+        states = self.read_texts(batch, prefix, embeddings)
 
         # 4. What is said? Predict each token of the answers from the state before it.
         answer = self.predict(batch, states)
@@ -137,8 +137,8 @@ class D2VLM(nn.Module):
         mask = torch.cat([batch.before_mask, vision_mask], 1)
         attend = passes.causal(mask)
         if self.method.bidirectional_frames:
-            frame = passes.is_frame(mask, start.shape[1])
-            attend |= frame[:, :, None] & frame[:, None]
+            is_frame = torch.cat([torch.zeros_like(batch.before_mask), vision_mask], 1)
+            attend |= is_frame[:, :, None] & is_frame[:, None]
 
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
@@ -175,8 +175,8 @@ class D2VLM(nn.Module):
         given = interval_mean(intervals, video, prefix.projected, prefix.frame_mask)
         return torch.where(in_question[:, None], given, m)
 
-    def run(self, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
-        """The states of the texts, by one of three ways that give the same; see passes.py."""
+    def read_texts(self, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
+        """The states of the texts, in one of three ways that give the same; passes.py draws them."""
         if self.two_pass:
             return passes.two_passes(self.language, batch, prefix, embeddings)
         if (branches := passes.find_branches(batch)) is not None:
@@ -184,7 +184,7 @@ class D2VLM(nn.Module):
         return passes.one_pass(self.language, batch, prefix, embeddings)
 
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
-        """Logits of the answer tokens, each from the state of the token before it; computed nowhere else."""
+        """Each token of an answer, predicted from the state before it. Only there logits are computed."""
         row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
         logits = self.language.get_output_embeddings()(states.last[row, column])
         targets = batch.labels[row, column + 1]
@@ -210,7 +210,11 @@ class D2VLM(nn.Module):
         return -answer.log_p[supervised].mean() if supervised.any() else answer.logits.sum() * 0
 
     def grounding_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
-        """10 * BCE(g f^T / sqrt(D), alpha^(-d)): the mean over frames, over a text's mentions, and over texts."""
+        """10 * BCE(g f^T / sqrt(D), alpha^(-d)), where d is the distance of a frame to [s, e].
+
+        10 is `grounding_weight` and alpha is `target_base`. The mean is taken over the frames of a mention, then over
+        the mentions of a text, then over the texts that have any.
+        """
         supervised = batch.supervised[evidence.row]
         intervals = batch.interval[batch.in_answer][supervised].round()
         each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
@@ -218,7 +222,10 @@ class D2VLM(nn.Module):
         return self.method.grounding_weight * mean_by_sample(each, evidence.row[supervised])
 
     def consistency_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
-        """10 * |g of the first mention - g of the second|: the mean over D, over a text's events, and over texts."""
+        """10 * |g of the grounded mention - g of the referenced mention|, where 10 is `consistency_weight`.
+
+        The mean is taken over the D dimensions, then over the events of a text, then over the texts that have any.
+        """
         text = batch.row[batch.pairs[:, 0]]
         supervised = batch.supervised[text]
         in_answers = batch.in_answer.cumsum(0) - 1  # from an index among all evidence tokens to one among G

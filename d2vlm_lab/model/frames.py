@@ -24,29 +24,44 @@ from .towers.eva import EvaConfig, EvaViT
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-AT_ONCE = 64  # frames that a frozen tower sees at once: bounds the memory of a long video
+AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
+
+Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
 
 
 class FrameEncoder(nn.Module):
-    """Three attributes, `encode` and `project`; one projection after the other unless an encoder knows better."""
+    """A frozen tower and a trained projector. An encoder without a tower of this kind has its own `encode`."""
 
-    id: str  # differs whenever the features would: what cached ones are kept under
+    id: str  # cached features are kept under it: it differs whenever the features would
     size: int  # pixels a side
     tokens_per_frame: int
+    tower: nn.Module
+    projector: nn.Module
+    mean: Sequence[float] = CLIP_MEAN
+    std: Sequence[float] = CLIP_STD
 
+    @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, ...) features, without gradient."""
+        """(F, H, W, 3) uint8 -> (F, ..., C) features, a part of the video at a time."""
+        weight = next(self.tower.parameters())
+        return torch.cat([
+            self.encode_pixels(to_pixels(part.to(weight.device), self.size, self.mean, self.std, weight.dtype))
+            for part in frames.split(AT_ONCE)])
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(F, 3, S, S) normalized -> (F, ..., C) features."""
         raise NotImplementedError
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        """(F, ...) features -> (F * tokens_per_frame, D)."""
+        """(F, ..., C) features -> (F * tokens_per_frame, D)."""
         raise NotImplementedError
 
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
+        """The frames of V videos, each projected with the question that is asked about it."""
         return [self.project(each, question) for each, question in zip(features, questions)]
 
-    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
-        """Let training change the projector, or nothing; a Q-Former tells three ways apart."""
+    def open(self, what: Opened) -> None:
+        """Let training change the projector, or nothing. Only a Q-Former has more choices than these two."""
         self.requires_grad_(False)
         if what != "frozen":
             self.projector.requires_grad_(True)
@@ -77,29 +92,26 @@ class HFFrames(FrameEncoder):
             nn.LayerNorm(features), nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike, width: int, **options) -> HFFrames:
+    def from_pretrained(cls, path: str | os.PathLike, width: int,
+                        tokens_per_frame: int | Literal["pooled"] = 1) -> HFFrames:
         """A tower with the size, mean and deviation of its own image processor."""
         tower = AutoModel.from_pretrained(path, use_safetensors=True)
-        prepare, _ = ImageProcessingMixin.get_image_processor_dict(path)
-        own = {"mean": prepare.get("image_mean", CLIP_MEAN), "std": prepare.get("image_std", CLIP_STD)}
-        crop = prepare.get("crop_size" if prepare.get("do_center_crop") else "size") or {}
-        side = crop if isinstance(crop, int) else crop.get("height", crop.get("shortest_edge"))
-        return cls(tower, width, **{"size": side, **own, **options})
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(path)
+        size = settings.get("crop_size" if settings.get("do_center_crop") else "size") or {}
+        if not isinstance(size, int):
+            size = size.get("height", size.get("shortest_edge"))
+        return cls(tower, width, tokens_per_frame, size=size, mean=settings.get("image_mean", CLIP_MEAN),
+                   std=settings.get("image_std", CLIP_STD))
 
     @cached_property
     def id(self) -> str:
-        look = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
-        return f"{self.tower.config.model_type}-{look}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
+        summary = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
+        return f"{self.tower.config.model_type}-{summary}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
 
     def train(self, mode: bool = True) -> HFFrames:
         super().train(mode)
         self.tower.eval()  # frozen: its dropout stays off
         return self
-
-    @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, tokens_per_frame, C)."""
-        return torch.cat([self.encode_pixels(self._prepare(part)) for part in frames.split(AT_ONCE)])
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -116,10 +128,7 @@ class HFFrames(FrameEncoder):
         return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.projector(features.to(_dtype(self.projector))).flatten(0, 1)
-
-    def _prepare(self, frames: Tensor) -> Tensor:
-        return prepare(frames.to(self.tower.device), self.size, self.mean, self.std, self.tower.dtype)
+        return self.projector(features.to(next(self.projector.parameters()).dtype)).flatten(0, 1)
 
 
 class EvaQFormer(FrameEncoder):
@@ -140,18 +149,11 @@ class EvaQFormer(FrameEncoder):
         return f"eva-{fingerprint(self.tower, self.tower.config)}"
 
     @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, P, C) patches, without the class token."""
-        weight = self.tower.patch.weight
-        return torch.cat([self.encode_pixels(prepare(part.to(weight.device), self.size, dtype=weight.dtype))
-                          for part in frames.split(AT_ONCE)])
-
-    @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(F, 3, S, S) normalized -> (F, P, C)."""
+        """(F, 3, S, S) normalized -> (F, P, C) patches, without the class token."""
         return self.tower(pixels)[:, 1:]
 
-    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
+    def open(self, what: Opened) -> None:
         """projector: the pooling after the BERT; attention: also its queries and whatever attends; all: everything."""
         self.requires_grad_(False)
         for name, value in self.projector.named_parameters():
@@ -165,7 +167,7 @@ class EvaQFormer(FrameEncoder):
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
         """All frames of all videos at once, each beside the words of its own question."""
         lengths = [len(each) for each in features]
-        patches = torch.cat(list(features)).to(_dtype(self.projector))
+        patches = torch.cat(list(features)).to(self.projector.queries.dtype)
         video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
         ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
         return list(self.projector(patches, ids[video], mask[video]).split(lengths))
@@ -176,9 +178,9 @@ def check_frames(frames: Tensor) -> None:
         raise LabError(f"frames are {frames.dtype} of shape {tuple(frames.shape)}; they must be uint8 (F, H, W, 3)")
 
 
-def prepare(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
-            dtype: torch.dtype = torch.float32) -> Tensor:
-    """(F, H, W, 3) uint8 -> (F, 3, S, S): short side to S, the centre of it, normalized."""
+def to_pixels(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
+              dtype: torch.dtype = torch.float32) -> Tensor:
+    """(F, H, W, 3) uint8 -> (F, 3, S, S): the short side becomes S, the centre is cut out, values are normalized."""
     check_frames(frames)
     pixels = frames.permute(0, 3, 1, 2).float() / 255
     height, width = pixels.shape[-2:]
@@ -198,7 +200,3 @@ def fingerprint(module: nn.Module, *settings) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype

@@ -215,11 +215,6 @@ def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:
     return attend if before is None else torch.cat([before[:, None].expand(-1, size, -1), attend], -1)
 
 
-def is_frame(mask: Tensor, n_text: int) -> Tensor:
-    """(B, P) True on the frame tokens that exist; they follow `n_text` columns of text."""
-    return mask & (torch.arange(mask.shape[1], device=mask.device) >= n_text)
-
-
 def pool_frames(states: Tensor, n_text: int, n_frames: int) -> Tensor:
     """(B, P, D) -> (B, F, D): the mean over the tokens of each frame, which follow `n_text` columns of text."""
     return states[:, n_text:].unflatten(1, (n_frames, -1)).mean(2)

@@ -8,7 +8,7 @@ import torch
 import transformers as hf
 
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.model.frames import EvaQFormer, HFFrames, prepare
+from d2vlm_lab.model.frames import EvaQFormer, HFFrames, to_pixels
 from d2vlm_lab.model.reference import import_reference
 from d2vlm_lab.model.towers.eva import EvaConfig
 from d2vlm_lab.model.towers.qformer import QFormerConfig, read_questions, word_tokenizer
@@ -110,17 +110,17 @@ def test_frames_are_scaled_by_their_short_side_cropped_in_the_middle_and_normali
     frames = torch.zeros(1, 20, 60, 3, dtype=torch.uint8)
     frames[:, :, 20:40] = 255  # the middle square is white, what is cut off is black
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.4])
-    pixels = prepare(frames, 10, mean.tolist(), std.tolist())
+    pixels = to_pixels(frames, 10, mean.tolist(), std.tolist())
     assert pixels.shape == (1, 3, 10, 10)
     torch.testing.assert_close(pixels[0, :, 5, 5], (1 - mean) / std)
-    tall = prepare(frames.transpose(1, 2), 10, mean.tolist(), std.tolist())
+    tall = to_pixels(frames.transpose(1, 2), 10, mean.tolist(), std.tolist())
     torch.testing.assert_close(tall, pixels.transpose(2, 3))
 
 
 @pytest.mark.parametrize("frames", [torch.zeros(2, 3, 28, 28, dtype=torch.uint8), torch.zeros(2, 28, 28, 3)])
 def test_frames_of_another_form_are_an_error_that_says_which_is_right(frames):
     with pytest.raises(LabError, match=r"must be uint8 \(F, H, W, 3\)"):
-        prepare(frames, 28)
+        to_pixels(frames, 28)
 
 
 def test_a_number_of_tokens_that_is_no_square_is_an_error():
