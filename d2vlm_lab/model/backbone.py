@@ -2,8 +2,7 @@
 
 Most families attend to everything before a token. Some let some layers, or all, see no further back than a *sliding
 window*, and some scale or cap their logits. All of that is read from the config here. What cannot be read from a
-config is found by `check`: it runs a few tokens our way and the family's own way, and refuses a family by name when
-the two differ, before anything is trained.
+config is found by `families.check`, which refuses a family by name where we would compute something else.
 
 Shapes: B sequences, T tokens, K tokens that can be seen (those kept before, then the T), D hidden, V vocabulary.
 """
@@ -12,11 +11,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
 
 from ..errors import LabError
 
-TOKENS, WINDOW = 12, 4  # of the check: enough tokens for a window of this size to matter
+ATTENTION = ("sdpa", "eager")  # implementations of attention that take our masks
 
 
 def decoder_layers(decoder: nn.Module) -> nn.ModuleList:
@@ -24,13 +22,13 @@ def decoder_layers(decoder: nn.Module) -> nn.ModuleList:
     n = decoder.config.get_text_config().num_hidden_layers
     lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == n]
     if len(lists) != 1:
-        raise LabError(f"{_family(decoder)} language models keep their layers in a way that this library does not know")
+        raise LabError(f"{family(decoder)} language models keep their layers in a way that this library does not know")
     return lists[0]
 
 
 def window_size(language: nn.Module) -> int | None:
     """How far back the windowed layers see, in tokens; None where all layers see everything."""
-    return getattr(language.config.get_text_config(), "sliding_window", None)
+    return getattr(language.config.get_text_config(), "sliding_window", None) or None
 
 
 def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Tensor,
@@ -42,7 +40,7 @@ def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Ten
     """
     def as_taken(allowed: Tensor) -> Tensor:
         if language.config._attn_implementation == "sdpa":
-            return allowed[:, None]
+            return (allowed | ~allowed.any(-1, keepdim=True))[:, None]  # a row of padding must not be empty: NaN
         blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
         return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -69,5 +67,6 @@ def logits_of(language: nn.Module, states: Tensor) -> Tensor:
     return logits
 
 
-def _family(module: nn.Module) -> str:
+def family(module: nn.Module) -> str:
+    """What transformers calls this kind of model: llama, qwen3, ..."""
     return module.config.get_text_config().model_type
