@@ -36,7 +36,7 @@ def language(layers=4, width=32, **changes):
 class LinearFrames(nn.Module):
     """Features (F, C) -> tokens (F * tokens_per_frame, D)."""
 
-    id, size = "linear", 8
+    id, size, added_layers = "linear", 8, 0
 
     def __init__(self, width=32, features=6, tokens_per_frame=1):
         super().__init__()

@@ -35,6 +35,7 @@ class FrameEncoder(nn.Module):
     id: str  # the name of cached features: another one wherever the features would be others
     size: int  # pixels a side
     tokens_per_frame: int
+    added_layers: int = 0  # a token brings so many further vectors, which are added after the first decoder layers
     tower: nn.Module
     projector: nn.Module
     mean: Sequence[float] = CLIP_MEAN
