@@ -16,16 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from ..config import Method, resolve
+from ..config import Method, Parts, resolve
 from ..data.batch import PromptFormat
 from ..errors import LabError
 from ..settings import from_dict
 from .adapter import adapt
 from .d2vlm import D2VLM
 from .frames import FrameEncoder, HFFrames
+from .language import local_or_hub
 from .reading import read_json, read_tensors
 from .reference import import_reference
 from .towers.tiny import TinyFrames
+from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "d2vlm.json"
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
@@ -62,9 +64,18 @@ def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
     description = read_json(folder / DESCRIPTION)
     method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}.method")
     prompt = PromptFormat(**description["prompt"])
-    if description["base"]:
+    if description["base"] and is_video_language(description):
+        parts = Parts(frames=OWN, frame_tokens=description["frames"]["tokens_per_frame"])
+        model = load_video_language(local_or_hub(description["base"]), parts, method)
+        model.prompt = prompt
+    elif description["base"]:
         model = load(description["base"], method)
         model.prompt = prompt
+    elif description["frames"]["kind"] == OWN:
+        settings = description["frames"]
+        frames, language = build_parts(description["language"], settings["tokens_per_frame"], settings["mean"],
+                                       settings["std"])
+        model = D2VLM(frames, language, AutoTokenizer.from_pretrained(folder), method, prompt)
     else:
         language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]))
         model = D2VLM(build_frames(**description["frames"]), language, AutoTokenizer.from_pretrained(folder), method,
@@ -74,6 +85,11 @@ def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
     fill(model, folder / WEIGHTS, whole=not description["base"])
     model.can_ground = description["grounded"]
     return model.eval()
+
+
+def is_video_language(description: dict) -> bool:
+    """Whether the base of a checkpoint is a video-language model, and not a checkpoint that began with one."""
+    return description["frames"]["kind"] == OWN and not (resolve(description["base"]) / DESCRIPTION).exists()
 
 
 def fill(model: D2VLM, path: Path, whole: bool) -> None:
@@ -110,6 +126,9 @@ def describe_frames(frames: FrameEncoder, base: str) -> dict:
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
                 "size": frames.size, "mean": list(frames.mean), "std": list(frames.std)}
+    if isinstance(frames, VideoLanguageFrames):
+        return {"kind": OWN, "tokens_per_frame": frames.tokens_per_frame, "mean": list(frames.mean),
+                "std": list(frames.std)}
     if not base:
         raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
     return {"kind": type(frames).__name__}  # the base brings it along

@@ -124,7 +124,7 @@ class D2VLM(nn.Module):
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
-        # Every video becomes tokens of the language model's width, with text around its frames where the prompt has any.
+        # Every video becomes tokens of the language model's width, with text around its frames if the prompt has any.
         width, layers = self.frame_head[0].normalized_shape[0], 1 + self.frames.added_layers
         tokens = self.frames.project_batch(batch.features, batch.questions)  # V of (F_v * tokens per frame, D)
         if tokens[0].shape[-1] != width * layers:
