@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from d2vlm_lab.config import Method
 from d2vlm_lab.data.batch import Clip, PromptFormat, collate, encode_answer, encode_prompt
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.ideas.evidence import Event, compose
 from d2vlm_lab.model.d2vlm import D2VLM
 from d2vlm_lab.model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer
@@ -36,7 +37,7 @@ def language(layers=4, width=32, **changes):
 class LinearFrames(nn.Module):
     """Features (F, C) -> tokens (F * tokens_per_frame, D)."""
 
-    id, size = "linear", 8
+    id, preparation = "linear", Preparation(8)
 
     def __init__(self, width=32, features=6, tokens_per_frame=1):
         super().__init__()

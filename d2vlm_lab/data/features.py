@@ -19,19 +19,21 @@ import torch
 from torch import Tensor
 
 from ..files import atomic_path, locked
+from .preparation import Preparation
 from .video import VideoError, pictures, read_frames
 
 HEADER = 256  # bytes
+AS_THEY_ARE = Preparation()
 
 
 class FeatureCache:
     """Several processes may share it: an entry is made once and appears whole, and a damaged one is made again."""
 
-    def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None, size: int | None = None,
-                 max_frames: int | None = None):
-        self.sampling = {"fps": fps, "size": size, "max_frames": max_frames}
+    def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
+                 preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None):
+        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames}
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
-        self.folder = Path(folder) / name / "-".join(f"{key}={value}" for key, value in self.sampling.items())
+        self.folder = Path(folder) / name / f"fps={fps}-size={preparation.label}-max_frames={max_frames}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.hashes = HashIndex(Path(folder) / "hashes.txt")
 

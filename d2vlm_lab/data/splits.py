@@ -17,6 +17,7 @@ from .batch import Clip
 from .datasets.formats import ADAPTERS
 from .features import FeatureCache
 from .groups import Reader
+from .preparation import Preparation
 from .pruning import prune
 from .sample import UNKNOWN, Sample, SampleError
 from .world import load as load_world
@@ -30,7 +31,7 @@ class FrameEncoder(Protocol):
     """What reading needs of a frame encoder; every one of `model.frames` and `model.towers` has it."""
 
     id: str  # names its weights, so that features of another encoder are never taken for its own
-    size: int  # pixels of a frame's short side
+    preparation: Preparation  # how it expects its frames
 
     def encode(self, frames: Tensor) -> Tensor: ...
 
@@ -83,7 +84,7 @@ def evenly_spaced(items: Sequence, n: int) -> list:
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
     """From a sample to its video's features, through the cache on disk."""
     data = config.data
-    cache = FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.size, data.max_frames)
+    cache = FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames)
 
     def read(sample: Sample) -> Clip:
         features, timestamps = cache.get(videos / sample.video, encoder.encode)
