@@ -47,10 +47,13 @@ class Prediction:
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
             batch: int = 32) -> Iterator[Prediction]:
-    """Answers in batches of about `batch` texts; questions about the same video share it."""
-    videos: dict[str, list[Sample]] = defaultdict(list)
+    """Answers in batches of about `batch` texts; questions about the same video share it.
+
+    Where the frame encoder reads the question, only samples with the same question share their video.
+    """
+    videos: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        videos[sample.video].append(sample)
+        videos[sample.video, sample.question if model.frames.reads_question else ""].append(sample)
     pending: list[list[Sample]] = []
     for group in videos.values():
         for i in range(0, len(group), batch):

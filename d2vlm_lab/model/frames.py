@@ -34,6 +34,7 @@ class FrameEncoder(nn.Module):
     id: str  # the name of cached features: another one wherever the features would be others
     preparation: Preparation  # how frames are resized while they are read, and normalized before the tower sees them
     tokens_per_frame: int
+    reads_question: bool = False  # whether what it sees depends on the question
     tower: nn.Module
     projector: nn.Module
 
@@ -127,6 +128,7 @@ class EvaQFormer(FrameEncoder):
     """
 
     tokens_per_frame = 1
+    reads_question = True
 
     def __init__(self, width: int, words: BertTokenizer, eva: Blip2VisionConfig | None = None,
                  qformer: QFormerConfig | None = None):

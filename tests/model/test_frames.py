@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+from small import eva_qformer
 
 from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.frames import EvaQFormer, HFFrames
 from d2vlm_lab.model.reference import import_reference
-from d2vlm_lab.model.towers.qformer import QFormerConfig, read_questions, word_tokenizer
+from d2vlm_lab.model.towers.qformer import read_questions, word_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VOCABULARY = GOLDEN / "checkpoint" / "qformer_tokenizer" / "vocab.txt"
@@ -36,14 +37,6 @@ def tower(kind="clip", seed=0):
 
 def video(n=5, seed=0):
     return torch.randint(0, 256, (n, 28, 28, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def eva_qformer(width=24, seed=0):
-    torch.manual_seed(seed)
-    eva = hf.Blip2VisionConfig(**SIZES | {"hidden_size": 16, "patch_size": 14}, intermediate_size=40,
-                               initializer_range=0.2)
-    return EvaQFormer(width, word_tokenizer(VOCABULARY), eva,
-                      QFormerConfig(200, 24, 4, 2, 32, 300, 6))
 
 
 @pytest.mark.parametrize("kind", TOWERS)
