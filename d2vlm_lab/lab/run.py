@@ -24,6 +24,7 @@ from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.start import start
+from .features_command import disk_space
 
 QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames of a video only if they ask the same "
                  "question about it")
@@ -90,7 +91,9 @@ def dry_run(config: RunConfig) -> str:
     supervised = [token for token, label in zip(text.ids, text.labels) if label >= 0]
     intervals = ", ".join(f"[{first:.1f}, {last:.1f}]" for first, last in text.intervals)
     return "\n".join([
-        summary(model, config, groups), f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
+        summary(model, config, groups),
+        disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
+        f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
         model.prompt.before + "<frames>" + model.tokenizer.decode(text.ids),
         f"supervised: {model.tokenizer.decode(supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
 

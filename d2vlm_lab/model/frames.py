@@ -38,6 +38,13 @@ class FrameEncoder(nn.Module):
     tower: nn.Module
     projector: nn.Module
 
+    def train(self, mode: bool = True) -> FrameEncoder:
+        """The tower stays in evaluation mode: it is frozen, and its features must not depend on chance."""
+        super().train(mode)
+        if isinstance(getattr(self, "tower", None), nn.Module):
+            self.tower.eval()
+        return self
+
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """(F, H, W, 3) prepared uint8 frames -> (F, ..., C) features, a part of the video at a time."""
@@ -97,11 +104,6 @@ class HFFrames(FrameEncoder):
     def id(self) -> str:
         summary = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
         return f"{self.tower.config.model_type}-{summary}-{fingerprint(self.tower, self.preparation)}"
-
-    def train(self, mode: bool = True) -> HFFrames:
-        super().train(mode)
-        self.tower.eval()  # frozen: its dropout stays off
-        return self
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -166,6 +168,16 @@ class EvaQFormer(FrameEncoder):
         video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
         ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
         return list(self.projector(patches, ids[video], mask[video]).split(lengths))
+
+
+@torch.no_grad()
+def encoded(encoder: FrameEncoder, videos: Sequence[Tensor]) -> list[Tensor]:
+    """Features of V videos. Those that come as uint8 frames are encoded now, exactly as they would be for the cache."""
+    def encode(frames: Tensor) -> Tensor:
+        with torch.autocast(frames.device.type, enabled=False):
+            return encoder.encode(frames)
+
+    return [encode(video) if video.dtype == torch.uint8 else video for video in videos]
 
 
 def fingerprint(module: nn.Module, *settings) -> str:

@@ -81,8 +81,22 @@ def test_a_damaged_entry_is_computed_again(tmp_path, damage):
     good = np.array(cache.get(path, encode)[0])
     entry, = cache.folder.glob("*.features")
     entry.write_bytes(damage(entry.read_bytes()))
+    features.VERIFIED.clear()  # as in another process
     assert np.array_equal(cache.get(path, encode)[0], good) and encode.calls == 2
     assert np.array_equal(cache.get(path, encode)[0], good) and encode.calls == 2
+
+
+def test_each_process_verifies_an_entry_once(tmp_path, monkeypatch):
+    path, encode = film(tmp_path / "a.mp4"), Encoder()
+    FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
+    checked, crc32 = [], features.zlib.crc32
+    monkeypatch.setattr(features.zlib, "crc32", lambda *data: checked.append(1) or crc32(*data))
+    FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
+    assert not checked
+    features.VERIFIED.clear()  # as in another process
+    for _ in range(3):
+        FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
+    assert len(checked) == 1 and encode.calls == 1
 
 
 def test_changing_what_came_back_does_not_change_the_entry(tmp_path):
