@@ -5,9 +5,10 @@ of neighbouring patches into one token of the text model; and the text model its
 encoder, tower frozen and merger trained like any projector, and the rest becomes the language model. All three come
 from one folder, with the tokenizer and its chat template.
 
-Frames are squares, as large as the wanted number of tokens needs. Every frame is seen by itself, because every frame
-needs tokens of its own to be found by an `<evi>`. Qwen's towers take frames in pairs along the time; there each frame
-fills its pair alone, twice, which is also how these families see a single picture.
+Frames are squeezed into squares, as large as the wanted number of tokens needs. (SmolVLM2 does so itself. Qwen keeps
+the shape of a picture, but here all frames of all videos have the same number of tokens.) Every frame is seen by
+itself, because it needs tokens of its own to be found by an `<evi>`. Qwen's towers take frames in pairs along the time;
+there each frame fills its pair alone, twice, which is also how these families see a single picture.
 
 Shapes: F frames, S pixels a side, N tokens of a frame, M patches that become one token, C width of the tower, L 1 + the
 number of added layers, D width of the language model.
@@ -35,16 +36,19 @@ from transformers.utils import cached_file
 
 from ..config import Method, Parts
 from ..data.batch import PromptFormat
+from ..data.preparation import CLIP_MEAN, CLIP_STD, Preparation
 from ..errors import LabError
 from .backbone import window_size
 from .d2vlm import D2VLM
-from .frames import CLIP_MEAN, CLIP_STD, FrameEncoder, fingerprint
+from .frames import FrameEncoder, fingerprint
 
 OWN = "own"  # as `parts.frames`: the tower of the video-language model in `parts.language`
 
 
 class VideoLanguageFrames(FrameEncoder):
     """The tower and the merger of a video-language model. They are taken out of it."""
+
+    resample: int  # the filter with which frames are resized, by its number in PIL
 
     def __init__(self, tower: PreTrainedModel, projector: nn.Module, tokens_per_frame: int, pixels: int,
                  mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD):
@@ -56,16 +60,11 @@ class VideoLanguageFrames(FrameEncoder):
                            f"a frame of {family_of(tower)} has one token for each square of {pixels} x {pixels} pixels")
         self.tower, self.projector = tower.eval().requires_grad_(False), projector
         self.tokens_per_frame, self.size = tokens_per_frame, side * pixels
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.preparation = Preparation((self.size, self.size), resample=self.resample, mean=tuple(mean), std=tuple(std))
 
     @cached_property
     def id(self) -> str:
-        return f"{family_of(self.tower)}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
-
-    def train(self, mode: bool = True) -> VideoLanguageFrames:
-        super().train(mode)
-        self.tower.eval()  # frozen: its dropout stays off
-        return self
+        return f"{family_of(self.tower)}-{fingerprint(self.tower, self.preparation)}"
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
         return self.projector(features.to(next(self.projector.parameters()).dtype))
@@ -77,6 +76,8 @@ class QwenFrames(VideoLanguageFrames):
     DeepStack, of Qwen3-VL: further mergers read the states of some earlier layers of the tower, and their tokens are
     added to the states of the frames after the first layers of the language model.
     """
+
+    resample = 3  # bicubic
 
     def __init__(self, model: PreTrainedModel, tokens_per_frame: int, mean: tuple[float, ...], std: tuple[float, ...]):
         tower, config = model.visual, model.visual.config
@@ -134,6 +135,8 @@ class SideBySide(nn.Module):
 
 class SmolFrames(VideoLanguageFrames):
     """Of SmolVLM2. Features (F, N * M, C): the patches that its connector will join."""
+
+    resample = 1  # Lanczos
 
     def __init__(self, model: PreTrainedModel, tokens_per_frame: int, mean: tuple[float, ...], std: tuple[float, ...]):
         config = model.config.vision_config

@@ -19,7 +19,6 @@ from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.backbone import logits_of
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
-from d2vlm_lab.model.frames import to_pixels
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions, shift_after
 from d2vlm_lab.model.passes import decode, find_branches, positions
@@ -70,7 +69,7 @@ def family_logits(whole, model, batch, frames):
     layout = batch.layout[0] if batch.layout is not None else torch.full((len(frames),), -1)
     between = torch.cat([frame if token < 0 else token[None] for token in layout])
     ids = torch.cat([batch.before_ids[0], between, batch.ids[0][batch.mask[0]]])[None]
-    pixels = to_pixels(frames, model.frames.size, model.frames.mean, model.frames.std)
+    pixels = model.frames.preparation.pixels(frames)
     if c.model_type == "smolvlm":
         return whole(input_ids=ids, pixel_values=pixels[None]).logits[0]
     side = model.frames.size // c.vision_config.patch_size
