@@ -42,7 +42,8 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
         tensors = {name: value for name, value in tensors.items() if name in trained}
     language = model.language.config.to_dict()
     description = {
-        "base": base, "dtype": dtype_name(model.dtype), "method": asdict(model.method), "prompt": asdict(model.prompt), "grounded": model.can_ground,
+        "base": base, "dtype": dtype_name(model.dtype), "grounded": model.can_ground,
+        "method": asdict(model.method), "prompt": asdict(model.prompt),
         "frames": describe_frames(model.frames, base), "adapter": describe_adapter(model),
         "language": {key: value for key, value in language.items() if not key.startswith("_")}}
     with replaced(Path(folder)) as partial:
