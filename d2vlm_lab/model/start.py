@@ -14,7 +14,10 @@ def start(config: RunConfig) -> D2VLM:
     """The model of `config.parts` with the method of this run. Untrained heads begin from the run's seed."""
     parts = config.parts
     torch.manual_seed(config.seed)
-    model = load_language(parts, config.method) if parts.language else load(parts.start, config.method)
+    if parts.language:
+        model = load_language(parts, config.method)
+    else:
+        model = load(parts.start, config.method, getattr(torch, parts.dtype))
     if not model.can_ground:
         reset_heads(model, parts.equal_heads)
     return model

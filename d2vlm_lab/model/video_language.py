@@ -41,6 +41,7 @@ from ..errors import LabError
 from .backbone import window_size
 from .d2vlm import D2VLM
 from .frames import FrameEncoder, fingerprint
+from .precision import dtype_of, hold
 
 OWN = "own"  # as `parts.frames`: the tower of the video-language model in `parts.language`
 
@@ -67,7 +68,7 @@ class VideoLanguageFrames(FrameEncoder):
         return f"{family_of(self.tower)}-{fingerprint(self.tower, self.preparation)}"
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.projector(features.to(next(self.projector.parameters()).dtype))
+        return self.projector(features.to(dtype_of(self.projector)))
 
 
 class QwenFrames(VideoLanguageFrames):
@@ -178,13 +179,16 @@ FAMILIES = {
 
 def load_video_language(place: str, parts: Parts, method: Method) -> D2VLM:
     """A model whose parts all come from one folder or hub id."""
-    frames, language = read_parts(place, parts.frame_tokens)
+    dtype = getattr(torch, parts.dtype)
+    frames, language = read_parts(place, dtype, parts.frame_tokens)
     tokenizer = read_tokenizer(place)
     prompt = prompt_format(tokenizer, FAMILIES[language.config.model_type], parts)
-    return D2VLM(frames, language, tokenizer, method, prompt)
+    model = D2VLM(frames, language, tokenizer, method, prompt)
+    hold(model, dtype)
+    return model
 
 
-def read_parts(place: str, frame_tokens: int) -> tuple[VideoLanguageFrames, PreTrainedModel]:
+def read_parts(place: str, dtype: torch.dtype, frame_tokens: int) -> tuple[VideoLanguageFrames, PreTrainedModel]:
     """The frame encoder and the language model of a folder or hub id."""
     try:
         config = AutoConfig.from_pretrained(place)
@@ -192,7 +196,7 @@ def read_parts(place: str, frame_tokens: int) -> tuple[VideoLanguageFrames, PreT
             raise LabError(f"parts.frames=own: {place} is a {config.model_type} model; of video-language models, those "
                            f"of the families {', '.join(FAMILIES)} are known. For a language model without a tower, "
                            "name one in parts.frames")
-        model = AutoModelForImageTextToText.from_pretrained(place, use_safetensors=True)
+        model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, use_safetensors=True)
         settings, _ = ImageProcessingMixin.get_image_processor_dict(place)
     except LabError:
         raise
@@ -202,10 +206,10 @@ def read_parts(place: str, frame_tokens: int) -> tuple[VideoLanguageFrames, PreT
     return take_apart(model, frame_tokens, settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD))
 
 
-def build_parts(config: dict, frame_tokens: int, mean: tuple[float, ...],
+def build_parts(config: dict, dtype: torch.dtype, frame_tokens: int, mean: tuple[float, ...],
                 std: tuple[float, ...]) -> tuple[VideoLanguageFrames, PreTrainedModel]:
     """The same with new weights, from a config as a dict: for a checkpoint that brings all weights along."""
-    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**config))
+    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**config), dtype=dtype)
     return take_apart(model, frame_tokens, mean, std)
 
 

@@ -235,8 +235,9 @@ def test_rejected_answers_branch_off_with_the_same_numbers(tmp_path, monkeypatch
 def test_a_training_step_reaches_the_merger_and_the_adapter(tmp_path, kind, dtype):
     (tmp_path / "folder").mkdir()
     torch.manual_seed(2)
-    model = load_language(Parts(**PARTS, language=folder(tmp_path / "folder", kind, dtype), frame_times="text"),
-                          Method(semantic_layer=2))
+    place, name = folder(tmp_path / "folder", kind, dtype), str(dtype).removeprefix("torch.")
+    model = load_language(Parts(**PARTS, language=place, frame_times="text", dtype=name), Method(semantic_layer=2))
+    assert model.dtype == model.frames.tower.dtype == dtype
     prepare(model, override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": "evidence",
                                           "adapter.targets": "linear"})).train()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -339,7 +340,7 @@ def test_a_whole_run_trains_saves_and_loads_and_the_second_stage_goes_on(tmp_pat
              "training.texts": 2, "training.log_every": 1, "training.eval_every": 2, "training.save_every": 1,
              "evaluation.samples": 1, "evaluation.max_new_tokens": 4}
     preset = {"qwen3_vl": "qwen3vl", "smolvlm": "smolvlm2"}[kind]
-    place = folder(tmp_path / "folder", kind)
+    place = folder(tmp_path / "folder", kind, torch.bfloat16)
     config = override(read_config(preset), small | {"parts.language": place, "parts.frame_tokens": 4})
     metrics = train(config, tmp_path / "run", str)
     assert "validation" in metrics and [line for line in history(tmp_path / "run") if "loss_grounding" in line]
