@@ -68,6 +68,9 @@ class Parts:
     frames: str = ""  # with `language`: hub id or local folder of the vision tower that encodes the frames
     frame_tokens: int = 1  # with `language`: number of tokens that each frame becomes, a square number
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
+    # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
+    # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
     # similar states count as similar from the first step.
     equal_heads: bool = False
@@ -133,7 +136,9 @@ class Training:
     warmup: float = 0.03  # share of the steps, at the beginning, over which the learning rate rises from zero
     decay: float = 0.97  # share of the steps, at the end, over which the learning rate falls to zero as a cosine
     clip: float = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
-    bfloat16: bool = False  # compute in bfloat16 where that is safe (mixed precision), for GPUs
+    # Compute in bfloat16 where that is safe (mixed precision), for GPUs. It changes no weight: `parts.dtype` says how
+    # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
+    bfloat16: bool = False
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
     log_every: int = 20  # number of optimizer steps between two lines of training in history.jsonl
     eval_every: int = 250  # number of optimizer steps between two evaluations on the validation split
@@ -202,6 +207,9 @@ class RunConfig:
              "parts.start and parts.language: give exactly one, a checkpoint or a language model, and leave the other "
              "empty")
         need(not parts.language or bool(parts.frames), "parts.frames: a language model needs a vision tower beside it")
+        need(parts.dtype != "float16" or not training.bfloat16,
+             "training.bfloat16 computes in bfloat16, but parts.dtype is float16; set parts.dtype=bfloat16, or "
+             "training.bfloat16=false")
         need(method.target_base > 1, f"method.target_base is {method.target_base}; it must be above 1")
         need(method.style != "factorized" or method.end_marker,
              "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")

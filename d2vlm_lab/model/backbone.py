@@ -57,7 +57,8 @@ def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Ten
 def logits_of(language: nn.Module, states: Tensor) -> Tensor:
     """(..., D) last states -> (..., V) logits, scaled and capped as the family does it."""
     config = language.config.get_text_config()
-    logits = language.get_output_embeddings()(states)
+    table = language.get_output_embeddings()
+    logits = table(states.to(table.weight.dtype))  # trained rows are float32
     if (divisor := getattr(config, "logits_scaling", None)) is not None:
         logits = logits / divisor
     if (factor := getattr(config, "logit_scale", None)) is not None:

@@ -14,7 +14,10 @@ def start(config: RunConfig) -> D2VLM:
     """The model of `config.parts` with the method of this run. Untrained heads begin from the run's seed."""
     parts = config.parts
     torch.manual_seed(config.seed)
-    model = load_language(parts, config.method) if parts.language else load(parts.start, config.method)
+    if parts.language:
+        model = load_language(parts, config.method)
+    else:
+        model = load(parts.start, config.method, getattr(torch, parts.dtype))
     for line in model.added:
         print(f"{parts.start}: {line}")
     if not model.can_ground and not model.added:  # an imported checkpoint has its heads already, new or not
