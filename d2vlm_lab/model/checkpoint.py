@@ -24,7 +24,7 @@ from ..settings import from_dict
 from .adapter import adapt
 from .d2vlm import D2VLM
 from .frames import EvaQFormer, FrameEncoder, HFFrames
-from .precision import dtype_name, hold
+from .precision import dtype_name, hold, train_in_float32
 from .reading import read_json, read_tensors
 from .reference import VOCABULARY, import_reference
 from .towers.qformer import QFormerConfig, word_tokenizer, write_vocabulary
@@ -82,8 +82,12 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
                       method, prompt)
     if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
         model.language = adapt(model.language, LoraConfig(**description["adapter"]))
-    fill(model, folder / WEIGHTS, whole=not description["base"])
-    if not description["base"]:
+    names = fill(model, folder / WEIGHTS, whole=not description["base"])
+    if description["base"]:  # as it was when it was saved, so that it can be saved again
+        for name, value in model.named_parameters():
+            value.requires_grad_(name in names)
+        train_in_float32(model)
+    else:
         model.dtype = recorded
         if dtype is not None:
             hold(model, dtype)
@@ -98,8 +102,8 @@ def merge(model: D2VLM) -> D2VLM:
     return model
 
 
-def fill(model: D2VLM, path: Path, whole: bool) -> None:
-    """Give the model the tensors of a file, in the file's precision.
+def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
+    """Give the model the tensors of a file, in the file's precision; returns their names.
 
     All must have a place; if the file is `whole`, no place stays empty.
     """
@@ -113,6 +117,7 @@ def fill(model: D2VLM, path: Path, whole: bool) -> None:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
     if whole and missing:
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
+    return set(tensors)
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:

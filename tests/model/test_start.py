@@ -33,6 +33,25 @@ def test_a_model_trained_from_the_release_comes_back_beside_it(tmp_path):
     assert all(value.equal(model.state_dict()[name]) for name, value in again.state_dict().items())
 
 
+def test_a_model_trained_in_bfloat16_from_the_release_is_loaded_saved_and_continued(tmp_path):
+    """The Q-Former is trained in places, in float32, and the rest of it must not stay behind in bfloat16."""
+    model = prepare(load(RELEASE, dtype=torch.bfloat16), override(RunConfig(), {
+        "adapter.rank": 4, "adapter.frames": "attention", "adapter.embeddings": "all"}))
+    for value in (value for value in model.parameters() if value.requires_grad):
+        value.data += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    folder = save(model, tmp_path / "trained", base=str(RELEASE))
+    again = load(folder)
+    assert {name: value.dtype for name, value in again.named_parameters()} == {
+        name: value.dtype for name, value in model.named_parameters()}
+    frames = torch.randint(0, 255, (3, 40, 30, 3), dtype=torch.uint8)
+    assert again.frames.project(again.frames.encode(frames), "what is it?").isfinite().all()
+    copy = load(save(again, tmp_path / "copy", base=str(RELEASE)))
+    further = load(save(prepare(load(folder), override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": "all"})),
+                        tmp_path / "further", base=str(folder)))
+    for other in (copy, further):
+        assert all(value.equal(model.state_dict()[name]) for name, value in other.state_dict().items())
+
+
 def test_a_model_trained_from_the_release_can_be_merged_and_stand_alone(tmp_path):
     model = prepare(load(RELEASE), override(RunConfig(), {"adapter.rank": 4}))
     for value in (value for value in model.parameters() if value.requires_grad):

@@ -17,23 +17,21 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch import Tensor
 
 from ...config import ROOT, RunConfig
-from ...data.groups import batch_of
-from ...data.splits import reader, splits
+from ...data.splits import held_out_questions, reader, splits
 from ...data.world.world import World
 from ...errors import LabError
 from ...files import atomic_path
 from ...judging import evaluate as judging
 from ...judging.benchmarks import find
+from ...judging.scores import judge
 from ...model.checkpoint import load, merge, save
-from ...model.d2vlm import D2VLM
 from ...model.reading import read_tensors
 from ...settings import to_dict
 from .. import ask
 from ..run import dry_run, train
-from .precision import compare_precisions
+from .computing import compare_precisions, logits, on_device
 
 QUESTIONS, NEW_TOKENS = 4, 12  # of the benchmark; in an answer
 SAME, SAME_IN_16_BITS = 1e-4, 5e-2  # largest difference of logits, as a share of the largest one
@@ -98,38 +96,33 @@ def kill_and_resume(rehearsal: Rehearsal) -> str:
 
 
 def save_and_load(rehearsal: Rehearsal) -> str:
-    """A checkpoint that is loaded, saved and loaded again is the same model."""
-    model = load(rehearsal.trained)
+    """The checkpoint answers as the model did when its training ended, and does not change when it is saved again."""
+    config, model = rehearsal.config, on_device(load(rehearsal.trained))
     description = json.loads((rehearsal.trained / "d2vlm.json").read_text(encoding="utf-8"))
-    again = load(save(model, rehearsal.folder / "copy", base=description["base"]))
+    again = on_device(load(save(model, rehearsal.folder / "copy", base=description["base"])))
     first, second = (model.state_dict(), again.state_dict())
     if different := [name for name in first if not torch.equal(first[name], second[name])]:
         raise LabError(f"{len(different)} tensors change when they are saved and loaded, such as {different[0]}")
+    _, val_split = splits(config)
+    scores = judge(again, held_out_questions(val_split, config), reader(config, again.frames, val_split.videos), config)
+    live = json.loads((rehearsal.folder / "run" / "metrics.json").read_text(encoding="utf-8"))["validation"]
+    if changed := [name for name in live if abs(scores[name] - live[name]) > 1e-6]:
+        raise LabError(f"after loading, {changed[0]} is {scores[changed[0]]:.3g}; it was {live[changed[0]]:.3g}")
     size = sum(file.stat().st_size for file in rehearsal.trained.rglob("*") if file.is_file()) / 2**20
-    beside = "beside what it started from" if description["base"] else "whole"
-    return f"{size:,.1f} MB, {beside}"
+    return f"{size:,.1f} MB, {'beside what it started from' if description['base'] else 'whole'}"
 
 
 def merge_adapter(rehearsal: Rehearsal) -> str:
     """With the adapter merged into the weights, the model can be saved alone, and computes the same."""
     model = load(rehearsal.trained)
-    expected = logits(rehearsal, model)
+    expected = logits(model, rehearsal.config)
     alone = load(save(merge(model), rehearsal.folder / "merged"))
     if left := [name for name in alone.state_dict() if "lora_" in name]:
         raise LabError(f"{left[0]} is still there after merging")
-    difference = float((logits(rehearsal, alone) - expected).abs().max() / expected.abs().max())
+    difference = float((logits(alone, rehearsal.config) - expected).abs().max() / expected.abs().max())
     if difference > rehearsal.tolerance:
         raise LabError(f"the merged model's logits differ by {difference:.2g} of the largest one")
     return f"logits differ by {difference:.1g} of the largest"
-
-
-@torch.no_grad()
-def logits(rehearsal: Rehearsal, model: D2VLM) -> Tensor:
-    """Of the true answers to two questions."""
-    train_split, _ = splits(rehearsal.config)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    batch = batch_of(model, train_split.samples[:2], reader(rehearsal.config, model.frames, train_split.videos))
-    return model.eval()(batch).logits.float().cpu()
 
 
 def prefer(rehearsal: Rehearsal) -> str:
@@ -173,9 +166,14 @@ def ask_video(rehearsal: Rehearsal) -> str:
     return repr(answer.text.strip()[:40])
 
 
+def precision(rehearsal: Rehearsal) -> str:
+    """On a GPU: what bfloat16 changes, and the speed."""
+    return compare_precisions(rehearsal.trained, rehearsal.config)
+
+
 STAGES: dict[str, Stage] = {
     "dry run": look, "train": train_whole, "kill and resume": kill_and_resume, "save and load": save_and_load,
     "merge": merge_adapter, "preferences": prefer, "evaluate": evaluate, "score": score, "ask": ask_video}
 NEEDED = {"dry run", "train"}  # without these, the others cannot be tried
 if torch.cuda.is_available():
-    STAGES["precision"] = compare_precisions
+    STAGES["precision"] = precision
