@@ -173,7 +173,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     training = config.training
     quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
-    return TrainingArguments(
+    given = TrainingArguments(
         output_dir=str(folder / "checkpoints"), report_to="none", max_steps=training.steps,
         per_device_train_batch_size=training.videos, per_device_eval_batch_size=training.videos,
         gradient_accumulation_steps=training.accumulate, learning_rate=training.learning_rate,
@@ -186,6 +186,11 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         save_total_limit=2, seed=config.seed, data_seed=config.seed, remove_unused_columns=False,
         dataloader_num_workers=0, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
         ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
+    if given.n_gpu > 1:  # the Trainer would cut each batch into pieces for them, and our batches cannot be cut
+        print(f"{given.n_gpu} GPUs are visible; this process trains on {given.device} alone. To use all of them, start "
+              f"it as: torchrun --nproc_per_node={given.n_gpu} -m d2vlm_lab.cli train ...", file=sys.stderr)
+        given._n_gpu = 1
+    return given
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
