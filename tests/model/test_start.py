@@ -43,7 +43,7 @@ def test_a_model_trained_in_bfloat16_from_the_release_is_loaded_saved_and_contin
     again = load(folder)
     assert {name: value.dtype for name, value in again.named_parameters()} == {
         name: value.dtype for name, value in model.named_parameters()}
-    frames = torch.randint(0, 255, (3, 40, 30, 3), dtype=torch.uint8)
+    frames = torch.randint(0, 255, (3, 28, 28, 3), dtype=torch.uint8)
     assert again.frames.project(again.frames.encode(frames), "what is it?").isfinite().all()
     copy = load(save(again, tmp_path / "copy", base=str(RELEASE)))
     further = load(save(prepare(load(folder), override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": "all"})),
@@ -61,7 +61,7 @@ def test_a_model_trained_from_the_release_can_be_merged_and_stand_alone(tmp_path
     again = load(save(merge(model), tmp_path / "merged"))
     assert not any("lora_" in name for name in again.state_dict())
     torch.testing.assert_close(again.language(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
-    frames = torch.randint(0, 255, (3, 40, 30, 3), dtype=torch.uint8)
+    frames = torch.randint(0, 255, (3, 28, 28, 3), dtype=torch.uint8)
     assert torch.equal(again.frames.project(again.frames.encode(frames), "what is it?"),
                        model.frames.project(model.frames.encode(frames), "what is it?"))
 

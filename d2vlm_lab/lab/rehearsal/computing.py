@@ -16,13 +16,10 @@ from ...errors import LabError
 from ...model.adapter import prepare
 from ...model.checkpoint import load
 from ...model.d2vlm import D2VLM
+from ...model.device import on_device
 
 SAME_LOSS = 0.05  # largest difference of a loss in bfloat16, as a share of that in float32
 STEPS = 3  # that are timed
-
-
-def on_device(model: D2VLM) -> D2VLM:
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def true_answers(model: D2VLM, config: RunConfig, n: int = 2) -> Batch:

@@ -27,11 +27,12 @@ from ...judging import evaluate as judging
 from ...judging.benchmarks import find
 from ...judging.scores import judge
 from ...model.checkpoint import load, merge, save
+from ...model.device import on_device
 from ...model.reading import read_tensors
 from ...settings import to_dict
 from .. import ask
 from ..run import dry_run, train
-from .computing import compare_precisions, logits, on_device
+from .computing import compare_precisions, logits
 
 QUESTIONS, NEW_TOKENS = 4, 12  # of the benchmark; in an answer
 SAME, SAME_IN_16_BITS = 1e-4, 5e-2  # largest difference of logits, as a share of the largest one
