@@ -21,7 +21,10 @@ PRESETS = ROOT / "experiments" / "presets"
 
 @dataclass(frozen=True)
 class Method:
-    """The ideas of the method, one switch for each. The defaults are those of the authors' released code."""
+    """The ideas of the method, one switch for each.
+
+    The defaults are those of the authors' released code, except for `ties`.
+    """
 
     # How an answer is written. interleaved: first one `<evi>` token for each event, then the text with an `<evi>` where
     # an event is told. factorized: first the `<evi>` tokens, then text without any. coupled: only the `<evi>` tokens
@@ -49,6 +52,9 @@ class Method:
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
     # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5.
     salience_value: float | None = None
+    # Which of several runs of frames is taken if their mean similarities are exactly the same. logits: the one with the
+    # highest mean logit. span: all of them and everything between them, as in the authors' code.
+    ties: Literal["logits", "span"] = "logits"
 
     def __post_init__(self):
         check_types(self)

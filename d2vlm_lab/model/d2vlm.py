@@ -96,7 +96,7 @@ class D2VLM(nn.Module):
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
         self.formulation = FORMULATIONS[method.formulation]
-        self.salient = criterion(method.salience, method.salience_value)
+        self.salient = criterion(method.salience, method.salience_value, method.ties)
         self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
         self.can_ground = False  # whether the heads were ever trained
         self.added: list[str] = []  # what an imported checkpoint lacked and got new, in words

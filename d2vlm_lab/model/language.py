@@ -51,6 +51,8 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
     if is_gguf:  # the weights are plain floats now
         model.hf_quantizer = None
         del model.config.quantization_config
+    if (ends := model.generation_config.eos_token_id) is not None:
+        model.config.eos_token_id = ends  # a checkpoint keeps the config alone
     return model, tokenizer
 
 
