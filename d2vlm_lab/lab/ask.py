@@ -71,7 +71,7 @@ class Lab:
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 
     def wording(self, text: str) -> str:
-        """The text as this checkpoint can know it: the synthetic world writes all but (A), (B), ... in lower case."""
+        """The text as this checkpoint knows it: the synthetic world writes all but (A), (B), ... in lower case."""
         return re.sub(r"\([a-e]\)", lambda letter: letter[0].upper(), text.lower()) if self.world_only else text
 
     def unknown_words(self, text: str) -> list[str]:
@@ -115,7 +115,7 @@ class Watched:
         known = self.lab.wording(text)
         sample = self.sample(known, [self.lab.wording(option) for option in options], intervals)
         prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
-        notes = ["Asked in lower case, since this checkpoint knows no capital letters."] if known != text else []
+        notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
         return Answer(self, prediction, " ".join(notes + self.notes(sample.question, prediction.generated)))
 
     def notes(self, question: str, generated: Generated) -> list[str]:

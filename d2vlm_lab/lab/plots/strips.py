@@ -55,9 +55,9 @@ def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
     depth, ticks = 0.08, []
     for name, events in strip.rows.items():
         bars = _arrange(events, strip.timestamps, width)
-        chosen = np.broadcast_to(strip.colors.get(name, [colors[event.caption] for event in events]), len(events))
+        looks = np.broadcast_to(strip.colors.get(name, [colors[event.caption] for event in events]), len(events))
         for bar in bars:
-            _draw_bar(ax, bar, -depth - LANE * bar.lane, str(chosen[bar.event]))
+            _draw_bar(ax, bar, -depth - LANE * bar.lane, str(looks[bar.event]))
         ticks.append((-depth - LANE * _lanes(bars) / 2, name))
         depth += LANE * _lanes(bars)
     fits = int((width - 0.4) / (LETTER * 8 / 9))
