@@ -24,7 +24,7 @@ from ..ideas.evidence import END, Event, Interval, Reference, seconds
 from ..judging.predict import Prediction, predict
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
 from ..model.d2vlm import D2VLM
-from ..model.decoding import Decoding, Generated
+from ..model.decoding import Decoding
 from ..model.start import read_model
 from ..model.towers.tiny import TinyFrames
 from .show.card import Answered, Card, cards_html, picture
@@ -112,19 +112,15 @@ class Watched:
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
         """The model's answer; `options` make it a choice between (A), (B), ..."""
-        known = self.lab.wording(text)
-        sample = self.sample(known, [self.lab.wording(option) for option in options], intervals)
+        known, options = self.lab.wording(text), [self.lab.wording(option) for option in options]
+        sample = self.sample(known, options, intervals)
         prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
+        unknown = self.lab.unknown_words(sample.question)
         notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
-        return Answer(self, prediction, " ".join(notes + self.notes(sample.question, prediction.generated)))
-
-    def notes(self, question: str, generated: Generated) -> list[str]:
-        """What a reader of an answer should know."""
-        unknown = self.lab.unknown_words(question)
-        notes = [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
-        notes += ["Cut off at the limit of new tokens."] if not generated.finished else []
+        notes += [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
+        notes += ["Cut off at the limit of new tokens."] if not prediction.generated.finished else []
         notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.grounded else []
-        return notes
+        return Answer(self, prediction, " ".join(notes))
 
 
 @dataclass(frozen=True)
