@@ -308,9 +308,11 @@ def test_what_could_run_in_a_notebook_is_shown_as_text_and_its_tables_and_pictur
 
 
 def test_a_question_with_markdown_or_html_in_it_stays_text(tmp_path):
-    folder = study(tmp_path / "s", question="<img src=x onerror=alert(1)> [x](javascript:alert(2))?")
+    question = "<img src=x onerror=alert(1)> [x](javascript:alert(2)) ![elsewhere](../s/study.json)?"
+    folder = study(tmp_path / "s", question=question)
     text = write_report(folder, kept=tmp_path / "none").read_text()
     assert "&lt;img src=x onerror" in text and 'href="javascript' not in text and "<img src=x" not in text
+    assert " elsewhere?" in text and text.count("<img ") == text.count('src="data:image/svg+xml;base64,')
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -27,14 +27,17 @@ that, so they are not typical."""
 
 
 class Renderer(mistune.HTMLRenderer):
-    """HTML of a text in `folder`: tags that stand in the text are shown as text, pictures travel inside the page."""
+    """HTML of a text in `folder`: tags that stand in the text are shown as text, its figures travel inside the page."""
 
     def __init__(self, folder: Path):
         super().__init__(escape=True)
         self.folder = folder
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        data = base64.b64encode((self.folder / url).read_bytes()).decode()
+        figure = self.folder / "figures" / Path(url).name
+        if not figure.is_file():
+            return mistune.escape(text)
+        data = base64.b64encode(figure.read_bytes()).decode()
         return super().image(text, "", title).replace('src=""', f'src="data:image/svg+xml;base64,{data}"')
 
 
