@@ -1,4 +1,4 @@
-"""The command `d2vlm-lab`: a table of commands; each lives beside what it runs and is imported only when asked for."""
+"""The command `d2vlm-lab`: a table of commands. Each lives beside what it runs and is imported when it is called."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import importlib
 import os
 import sys
 
+from . import __version__
 from .errors import LabError
 
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
 COMMANDS = {
-    "demo": ("d2vlm_lab.lab.demo", "make the small world, read it back, score trivial answers, draw a gallery"),
-    "make-world": ("d2vlm_lab.data.world.command", "render the synthetic world: videos, questions, exact truth"),
+    "demo": ("d2vlm_lab.lab.demo", "make the small world, read it back, score trivial answers, and draw a gallery"),
+    "make-world": ("d2vlm_lab.data.world.command", "render the synthetic world: videos, questions and exact truth"),
     "gallery": ("d2vlm_lab.lab.gallery", "draw videos of a world over the time line of their events"),
-    "pretrain-base": ("d2vlm_lab.learning.pretrain", "make the base checkpoint that laptop ablations start from"),
-    "make-preferences": ("d2vlm_lab.lab.preferences.command",
-                         "put wrong answers beside right ones, one factor at a time"),
-    "train": ("d2vlm_lab.lab.run", "fine-tune a model: config in, trained and scored checkpoint out"),
+    "settings": ("d2vlm_lab.lab.settings_command", "explain the settings: meaning, default, presets that change them"),
+    "metrics": ("d2vlm_lab.lab.metrics_command", "explain the metrics that a study may compare"),
+    "train": ("d2vlm_lab.lab.run", "fine-tune a model: from a config to a trained and scored checkpoint"),
+    "ablate": ("d2vlm_lab.lab.study.command", "run every variant and seed of a study, and write its report"),
     "report": ("d2vlm_lab.lab.report", "make tables, figures and pages from the files of a study's runs"),
-    "data": ("d2vlm_lab.lab.data_command", "say where a benchmark can be had, and check a folder of it"),
-    "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score it"),
+    "data": ("d2vlm_lab.lab.data_command", "explain where to get a benchmark, and check a folder that holds it"),
+    "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score the answers"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
     "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
-    "ablate": ("d2vlm_lab.lab.study.command", "run a study: every variant and seed once, whatever fails, to a report"),
+    "make-preferences": ("d2vlm_lab.lab.preferences.command", "put rejected answers beside chosen ones"),
+    "pretrain-base": ("d2vlm_lab.learning.pretrain", "make the base checkpoint that laptop ablations start from"),
     "bench": ("d2vlm_lab.lab.bench", "measure speed and memory, as ratios within one run"),
 }
 
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "d2vlm-lab", description="Find when something happens, then say what: a workbench for D2VLM.",
         epilog="`d2vlm-lab COMMAND --help` explains one command.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, purpose) in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)

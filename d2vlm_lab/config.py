@@ -1,9 +1,15 @@
-"""The one description of a run. YAML in, strict; the flat view is what a notebook's parameter cell holds."""
+"""Everything that can be set about a run, with its meaning and its default.
+
+The meaning of a setting is the comment behind it, or above it where it is longer: `d2vlm-lab settings` prints these
+comments, and a test makes sure that every setting has one. A YAML file (a *preset*) gives values to some of them.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -15,118 +21,167 @@ PRESETS = ROOT / "experiments" / "presets"
 
 @dataclass(frozen=True)
 class Method:
-    """Every idea of the method has its switch here; the defaults are the authors' released code."""
+    """The ideas of the method, one switch for each. The defaults are those of the authors' released code."""
 
-    style: Literal["interleaved", "factorized", "coupled", "digits"] = "interleaved"  # how answers are written
-    end_marker: bool = True  # close the grounding stage with `</evi>`
-    semantics: Literal["layer", "projection", "off"] = "layer"  # what an evidence token carries of its frames
-    semantic_layer: int = 6  # the decoder layer whose output is that meaning; 0 is the embeddings
-    bidirectional_frames: bool = True
-    formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"  # what evidence asks the frames
+    # How an answer is written. interleaved: first one `<evi>` token for each event, then the text with an `<evi>` where
+    # an event is told. factorized: first the `<evi>` tokens, then text without any. coupled: only the `<evi>` tokens
+    # inside the text. digits: no `<evi>` tokens; times are numbers in the text.
+    style: Literal["interleaved", "factorized", "coupled", "digits"] = "interleaved"
+    end_marker: bool = True  # write `</evi>` between the `<evi>` tokens that open an answer and its text
+    # What is added to the embedding of an `<evi>` token: the mean state of the frames of its event. layer: their states
+    # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing.
+    semantics: Literal["layer", "projection", "off"] = "layer"
+    semantic_layer: int = 6  # number of the decoder layer that `semantics: layer` reads; 0 is the embeddings
+    bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
+    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?
+    formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"
+    # What the similarity of a frame is trained towards. soft: 1 inside the event, falling off with the distance outside
+    # it. hard: 1 inside, 0 outside.
     targets: Literal["soft", "hard"] = "soft"
-    target_base: float = 2.0  # soft targets fall off as base ** -distance
-    grounding_weight: float = 10.0
-    consistency_weight: float = 10.0
+    target_base: float = 2.0  # a frame at distance d outside the event has the soft target target_base ** -d
+    grounding_weight: float = 10.0  # weight of the grounding loss; the loss of the text has the weight 1
+    consistency_weight: float = 10.0  # weight of the loss that pulls the two mentions of an event together
+    # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share
+    # of the highest similarity. top_frames: the most similar frames, a fixed number. over_threshold: the frames with at
+    # least a fixed similarity. These three take the best of several runs of frames. best_segment: the segment whose
+    # similarities have the highest sum after a cost for each frame.
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
-    salience_value: float | None = None  # the criterion's one parameter; None is its own default
+    # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5.
+    salience_value: float | None = None
 
     def __post_init__(self):
         check_types(self)
 
+    @property
+    def base(self) -> float | None:
+        """The base of soft targets, which fall off as base ** -distance; None for hard ones, which are 0 or 1."""
+        return self.target_base if self.targets == "soft" else None
+
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the weights come from."""
+    """Where the weights come from: a checkpoint in `start`, or else a language model and a vision tower."""
 
-    start: str = "data/base/small"  # a checkpoint of this project, or a folder laid out as the authors' release
+    start: str = "data/base/small"  # folder of a checkpoint of this project, or one laid out as the authors' release
     language: str = ""  # instead of start: hub id, local folder or .gguf file of a causal language model
-    frames: str = ""  # with language: hub id or local folder of a vision tower
-    frame_tokens: int = 1  # tokens that each frame becomes
-    system: str = ""  # system message before the frames
-    equal_heads: bool = False  # untrained heads start with the same weights: like states are similar from the start
+    frames: str = ""  # with language: hub id or local folder of the vision tower that encodes the frames
+    frame_tokens: int = 1  # with language: number of tokens that each frame becomes, a square number
+    system: str = ""  # with language: system message that stands before the frames; empty means none
+    # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
+    # similar states count as similar from the first step.
+    equal_heads: bool = False
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What is trained besides the two heads."""
+    """What is trained besides the two heads, which always are."""
 
-    targets: Literal["attention", "linear", "all", "none"] = "attention"  # LoRA there; `all` trains every weight
-    rank: int = 128
-    alpha: float = 256
-    dropout: float = 0.05
-    variant: Literal["lora", "dora", "rslora"] = "lora"
-    embeddings: Literal["all", "evidence", "frozen"] = "all"  # of the token tables; `evidence`: only the new rows
-    frames: Literal["frozen", "projector", "attention", "all"] = "projector"  # what of the encoder: `open`
+    # Where the language model is trained. attention: LoRA in the linear layers of the attention. linear: LoRA in all
+    # linear layers. all: no LoRA; every weight is trained. none: nothing.
+    targets: Literal["attention", "linear", "all", "none"] = "attention"
+    rank: int = 128  # rank of the two matrices that LoRA adds to a layer
+    alpha: float = 256  # LoRA's change of a layer is scaled by alpha / rank (rslora: alpha / sqrt(rank))
+    dropout: float = 0.05  # share of LoRA's inputs that are set to zero in training
+    variant: Literal["lora", "dora", "rslora"] = "lora"  # which form of LoRA
+    # Which token embeddings, of input and output, are trained. all: all of them. evidence: only the rows of `<evi>` and
+    # `</evi>`. frozen: none.
+    embeddings: Literal["all", "evidence", "frozen"] = "all"
+    # Which part of the frame encoder is trained. frozen: none. projector: the projection into the language model.
+    # attention: of a Q-Former, also everything that attends. all: the whole Q-Former. Encoders without a Q-Former train
+    # their projection in all three cases.
+    frames: Literal["frozen", "projector", "attention", "all"] = "projector"
 
 
 @dataclass(frozen=True)
 class Data:
-    world: str = "data/world-small"  # a folder of make-world; if it is missing, made with the two settings below
-    world_preset: str = "small"
-    world_settings: tuple[str, ...] = ()  # `key=value`, as for make-world
-    train: str = ""  # instead of world: an annotation file in E.T. Instruct style ...
-    val: str = ""  # ... one like it for validation ...
-    videos: str = ""  # ... and the folder that holds their videos
-    tasks: tuple[str, ...] = ()  # empty: all
-    fps: float = 2.0
-    max_frames: int = 512
-    keep_frames: int | None = None  # of a video's features, so many go into the language model; None: all
-    pruning: Literal["even", "change"] = "even"  # which ones are kept
-    min_seconds: float = 0.0
-    max_seconds: float = 1e9
-    max_words: int = 200  # of the answer
-    limit: int | None = None  # use only the first so many training videos
-    bad_share: float = 0.01  # stop when more of the samples than this cannot be used
+    """What is learned from: a synthetic world, or annotation files with their videos."""
+
+    world: str = "data/world-small"  # folder of a world; made from world_preset and world_settings if it is missing
+    world_preset: str = "small"  # preset of make-world for a missing world: small, full or cuts
+    world_settings: tuple[str, ...] = ()  # settings on top of that preset, each `key=value` as for make-world
+    train: str = ""  # instead of world: annotation file to train on
+    val: str = ""  # with train: annotation file for validation; empty means none
+    videos: str = ""  # with train: folder that holds the videos of `train` and `val`
+    # The format of `train` and `val`: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
+    format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"
+    tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
+    fps: float = 2.0  # frames per second that are read from a video
+    max_frames: int = 512  # most frames that are read from a video, spread evenly over it
+    keep_frames: int | None = None  # most frames of a video that enter the language model; null means all
+    # Which frames are kept if there are more than keep_frames. even: at equal distances. change: those that differ most
+    # from their neighbours.
+    pruning: Literal["even", "change"] = "even"
+    min_seconds: float = 0.0  # leave out training videos that are shorter than this, in seconds
+    max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
+    max_words: int = 200  # leave out training samples whose answer has more words than this
+    limit: int | None = None  # train on the first so many videos only; null means on all
+    bad_share: float = 0.01  # stop the run if a larger share of the training samples than this cannot be used
 
 
 @dataclass(frozen=True)
 class Training:
-    steps: int = 1000
-    videos: int = 8  # per step and process
-    texts: int = 4  # questions that share a video in a step
-    accumulate: int = 1
-    learning_rate: float = 5e-5  # of the adapter
-    rest_learning_rate: float = 2e-5  # of heads, embeddings, projector
-    weight_decay: float = 0.0
-    warmup: float = 0.03  # share of the steps
-    decay: float = 0.97  # share of the steps, at the end, over which the rate falls to zero as a cosine
-    clip: float = 1.0  # gradient norm; 0 is no clipping
-    bfloat16: bool = False
-    gradient_checkpointing: bool = False
-    group_by_length: bool = False
-    log_every: int = 20
-    eval_every: int = 250
-    save_every: int = 250
+    """How long, how fast and on how much at a time."""
+
+    steps: int = 1000  # number of optimizer steps in the whole run
+    videos: int = 8  # videos in a batch, for each process
+    texts: int = 4  # most questions about the same video in a batch; they share its frames
+    accumulate: int = 1  # batches whose gradients are added up before an optimizer step
+    learning_rate: float = 5e-5  # highest learning rate of the LoRA weights (adapter.targets=all: of all weights)
+    rest_learning_rate: float = 2e-5  # highest learning rate of the heads, the embeddings and the projector
+    weight_decay: float = 0.0  # weight decay of AdamW
+    warmup: float = 0.03  # share of the steps, at the beginning, over which the learning rate rises from zero
+    decay: float = 0.97  # share of the steps, at the end, over which the learning rate falls to zero as a cosine
+    clip: float = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
+    bfloat16: bool = False  # compute in bfloat16 where that is safe (mixed precision), for GPUs
+    gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
+    log_every: int = 20  # optimizer steps between two lines in history.jsonl
+    eval_every: int = 250  # optimizer steps between two evaluations on the validation split
+    save_every: int = 250  # optimizer steps between two checkpoints, from which an interrupted run goes on
 
 
 @dataclass(frozen=True)
 class Preference:
-    """Chosen answers against rejected ones, beside the supervised losses on the chosen ones; starts where SFT ended."""
+    """The second stage: true answers (*chosen*) are compared with wrong ones (*rejected*), beside the other losses."""
 
-    form: Literal["off", "fpo", "dpo"] = "off"  # log-probabilities of text and grounding, or of the text alone
-    reference: bool = False  # count from the policy as it was at the start, as in the paper; not so in the release
-    beta: float = 0.1
-    text_weight: float = 1.0
-    grounding_weight: float = 1.0
-    average: bool = False  # over tokens and over frames; sums let long answers and long videos weigh more
-    weight: float = 1.0  # of the preference term
-    supervised: float = 1.0  # of the supervised losses
-    rejects: int = 1  # for each chosen answer
+    # What counts as the log-probability of an answer. fpo: that of its text and its grounding. dpo: that of its text
+    # alone. off: there is no preference loss.
+    form: Literal["off", "fpo", "dpo"] = "off"
+    # Measure how far the difference has moved from the model as it was when this stage began, as in the paper; the
+    # released code takes the difference alone.
+    reference: bool = False
+    beta: float = 0.1  # factor on the difference of the log-probabilities of chosen and rejected answer
+    text_weight: float = 1.0  # weight of the log-probability of the text
+    grounding_weight: float = 1.0  # weight of the log-probability of the grounding (form=fpo)
+    # Average log-probabilities over tokens and over frames. Otherwise they are sums, in which long answers and long
+    # videos weigh more.
+    average: bool = False
+    weight: float = 1.0  # weight of the preference loss
+    supervised: float = 1.0  # weight of all other losses, which are computed on the chosen answers
+    rejects: int = 1  # most rejected answers beside each chosen one
+    # What may be wrong with a rejected answer: when something happens, which events there are, what happens, how it is
+    # told.
     factors: tuple[Literal["when", "which", "what", "how"], ...] = ("when", "which", "what", "how")
-    file: str = ""  # of make-preferences, or the authors'; empty: the training samples, perturbed as they are read
-    recipe: tuple[str, ...] = ()  # `key=value`, as for make-preferences
+    # A preference file, made by make-preferences or by the authors. Empty: rejected answers are made from the training
+    # samples while they are read.
+    file: str = ""
+    recipe: tuple[str, ...] = ()  # how rejected answers are made: settings as for make-preferences, each `key=value`
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    samples: int = 100  # of each task, from the validation split, while training
-    tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")
-    batch: int = 32
-    max_new_tokens: int = 96
+    """The held-out questions that are answered during training and after it."""
+
+    samples: int = 100  # most questions of each task
+    tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
+    batch: int = 32  # questions that are answered at a time
+    max_new_tokens: int = 96  # most tokens of an answer
 
 
 @dataclass(frozen=True)
 class RunConfig:
+    """One run, section by section."""
+
     parts: Parts = field(default_factory=Parts)
     method: Method = field(default_factory=Method)
     adapter: Adapter = field(default_factory=Adapter)
@@ -134,41 +189,51 @@ class RunConfig:
     training: Training = field(default_factory=Training)
     preference: Preference = field(default_factory=Preference)
     evaluation: Evaluation = field(default_factory=Evaluation)
-    seed: int = 0
+    seed: int = 0  # seed of everything random: new weights, the order of the samples, dropout, rejected answers
 
     def __post_init__(self):
-        """Combinations that cannot hold together."""
+        """Refuses settings that contradict each other."""
         def need(condition: bool, message: str):
             if not condition:
                 raise ConfigError(message)
 
         parts, method, adapter, training = self.parts, self.method, self.adapter, self.training
         need(bool(parts.start) != bool(parts.language),
-             "parts.start and parts.language: give exactly one (the other empty), a checkpoint or a language model")
+             "parts.start and parts.language: give exactly one, a checkpoint or a language model, and leave the other "
+             "empty")
         need(not parts.language or bool(parts.frames), "parts.frames: a language model needs a vision tower beside it")
         need(method.target_base > 1, f"method.target_base is {method.target_base}; it must be above 1")
         need(method.style != "factorized" or method.end_marker,
-             "method.end_marker: the factorized style needs it, nothing else separates grounding from answer")
-        need(adapter.targets in ("all", "none") or adapter.rank > 0, "adapter.rank must be positive")
+             "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")
+        need(adapter.targets in ("all", "none") or adapter.rank > 0,
+             f"adapter.rank is {adapter.rank}; it must be positive")
         need(adapter.targets != "none" or adapter.embeddings != "evidence",
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
-        need(training.steps > 0 and training.videos > 0 and training.texts > 0 and training.accumulate > 0,
-             "training.steps, videos, texts and accumulate must be positive")
+        for name in ("steps", "videos", "texts", "accumulate"):
+            need(getattr(training, name) > 0, f"training.{name} is {getattr(training, name)}; it must be positive")
         need(min(training.warmup, training.decay) >= 0 and training.warmup + training.decay <= 1,
-             "training.warmup and training.decay are shares of the steps that add up to at most 1")
-        wish = self.preference
-        need(wish.form == "off" or wish.rejects > 0, "preference.rejects must be positive")
-        need(wish.form == "off" or bool(wish.factors), "preference.factors: name at least one")
-        need(wish.beta > 0, f"preference.beta is {wish.beta}; it must be positive")
-        need(min(wish.text_weight, wish.grounding_weight, wish.weight, wish.supervised) >= 0,
-             "the weights of preference cannot be negative")
-        need(wish.form == "off" or method.style != "digits" or wish.grounding_weight == 0 or wish.form == "dpo",
-             "preference.form=fpo needs evidence tokens to score; with method.style=digits use form=dpo")
-        need(wish.form != "fpo" or method.formulation == "sigmoid",
+             f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
+             "steps that add up to at most 1")
+        self._check_preference(need)
+        need(self.data.keep_frames is None or self.data.keep_frames > 1,
+             f"data.keep_frames is {self.data.keep_frames}; it must be at least 2")
+        need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
+
+    def _check_preference(self, need: Callable[[bool, str], None]) -> None:
+        preference, method = self.preference, self.method
+        need(preference.beta > 0, f"preference.beta is {preference.beta}; it must be positive")
+        for name in ("text_weight", "grounding_weight", "weight", "supervised"):
+            need(getattr(preference, name) >= 0,
+                 f"preference.{name} is {getattr(preference, name)}; it cannot be negative")
+        if preference.form == "off":
+            return
+        need(preference.rejects > 0, f"preference.rejects is {preference.rejects}; it must be positive")
+        need(bool(preference.factors), "preference.factors: name at least one")
+        need(method.style != "digits" or preference.grounding_weight == 0 or preference.form == "dpo",
+             "preference.form=fpo needs evidence tokens to score; with method.style=digits use preference.form=dpo")
+        need(preference.form == "dpo" or method.formulation == "sigmoid",
              f"preference.form=fpo scores intervals by the sigmoid of each frame; method.formulation is "
              f"{method.formulation}")
-        need(self.data.keep_frames is None or self.data.keep_frames > 1, "data.keep_frames must be at least 2")
-        need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
 
 
 def read_config(source: str | os.PathLike, changes: dict[str, object] | list[str] = ()) -> RunConfig:
@@ -177,33 +242,44 @@ def read_config(source: str | os.PathLike, changes: dict[str, object] | list[str
     if path.suffix not in (".yaml", ".yml"):
         path = PRESETS / f"{source}.yaml"
         if not path.exists():
-            known = sorted(preset.stem for preset in PRESETS.glob("*.yaml"))
-            raise ConfigError(f"no preset {str(source)!r}{suggest(str(source), known)}")
+            raise ConfigError(f"no preset {str(source)!r}{suggest(str(source), presets())}")
     tree = read_yaml(path)
     parent = tree.pop("preset", None)
     base = read_config(parent) if parent else RunConfig()
-    if unknown := [key for key in tree if key not in {k.split(".")[0] for k in flatten(base)}]:
-        raise ConfigError(f"{path}: {unknown[0]}: no such setting{suggest(unknown[0], ['preset', *_sections(base)])}")
+    sections = [section.name for section in fields(base)]
+    if unknown := [key for key in tree if key not in sections]:
+        raise ConfigError(f"{path}: {unknown[0]}: no such setting{suggest(unknown[0], ['preset', *sections])}")
+    return override(override(base, _flat(tree), str(path)), changes)
+
+
+def presets() -> list[str]:
+    """Names of the presets of a run. (The files named base-*.yaml are recipes of pretrain-base.)"""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml") if not path.stem.startswith("base-"))
+
+
+def from_flat(flat: dict[str, object]) -> RunConfig:
+    """The inverse of `settings.flatten`: what a notebook's parameter cell holds, as a run."""
+    return override(RunConfig(), flat)
+
+
+def recorded_config(path: Path) -> RunConfig:
+    """The `config.json` that a run left in its folder, without settings that have been removed since."""
+    recorded, known = _flat(json.loads(path.read_text(encoding="utf-8"))), flatten(RunConfig())
+    return from_flat({key: value for key, value in recorded.items() if key in known})
+
+
+def _flat(tree: dict) -> dict[str, object]:
+    """`{"training": {"steps": 3}}` -> `{"training.steps": 3}`."""
     flat = {}
     for section, values in tree.items():
         if isinstance(values, dict):
             flat |= {f"{section}.{key}": value for key, value in values.items()}
         else:
             flat[section] = values
-    return override(override(base, flat, str(path)), changes)
-
-
-def from_flat(flat: dict[str, object]) -> RunConfig:
-    """The inverse of `settings.flatten`: what a parameter cell holds, as a run."""
-    return override(RunConfig(), flat)
-
-
-def _sections(config: RunConfig) -> list[str]:
-    return sorted({key.split(".")[0] for key in flatten(config)})
+    return flat
 
 
 def resolve(path: str) -> Path:
     """A path from a config: absolute, or relative to the working folder, or else to the project."""
     here = Path(path)
     return here if here.is_absolute() or here.exists() else ROOT / path
-

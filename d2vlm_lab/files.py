@@ -1,16 +1,16 @@
-"""Files that are whole or not there, locks between processes, and the memory of this one."""
+"""Files that are complete or absent, locks between processes, and how much memory this process has used."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+
+from filelock import FileLock, Timeout
 
 
 def unsafe_path(path: str) -> bool:
@@ -39,48 +39,36 @@ class atomic_path:
 
 @contextmanager
 def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None, every: float = 0.1) -> Iterator[None]:
-    """Hold the lock `path` for a block; while another holds it, `waiting` is called again and again."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while (held := _take(path)) is None:
+    """Hold the lock file `path` for a block. While another process holds it, `waiting` is called every so many seconds.
+
+    The lock of a process that dies is free again, although its file stays.
+    """
+    def give_up() -> bool:
         waiting()
-        time.sleep(every)
+        return False
+
+    lock = FileLock(path)
+    lock.acquire(poll_interval=every, cancel_check=give_up)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(held)
+        Path(path).unlink(missing_ok=True)  # before the release: whoever takes it next makes a new file
+        lock.release()
 
 
 def is_locked(path: str | os.PathLike) -> bool:
     """Whether a living process holds it."""
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
         return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def _take(path: Path) -> int | None:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), os.stat(path)):
-            return handle
-    except (BlockingIOError, FileNotFoundError):  # FileNotFoundError: its last holder removed it in between
-        pass
-    os.close(handle)
-    return None
 
 
 def peak_megabytes() -> float:
-    """Linux's `ru_maxrss` starts from the peak of the process that started this one; `VmHWM` is this one's own."""
+    """The most memory that this process has held. Linux's `ru_maxrss` would begin with the peak of its parent."""
     if sys.platform == "linux":
         return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,13 +1,18 @@
-"""Strict settings: nested dataclasses read from YAML and `key=value` words, with errors that suggest the right word."""
+"""Strict settings: nested dataclasses read from YAML and from `key=value` words; errors suggest what was meant."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import difflib
+import inspect
+import io
 import os
+import tokenize
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -16,7 +21,7 @@ from .errors import LabError
 
 
 class ConfigError(LabError):
-    """A setting that does not exist, has the wrong type, or cannot hold together with another."""
+    """A setting that does not exist, has the wrong type, or contradicts another one."""
 
 
 def from_dict(cls: type, data: dict, where: str = ""):
@@ -37,7 +42,7 @@ def from_dict(cls: type, data: dict, where: str = ""):
 
 
 def check_types(settings) -> None:
-    """The same strictness for a dataclass that was made directly, in a notebook."""
+    """The same errors for a dataclass that was made directly, as in a notebook."""
     for name, hint in typing.get_type_hints(type(settings)).items():
         _convert(hint, getattr(settings, name), f"{type(settings).__name__}.{name}")
 
@@ -48,7 +53,7 @@ def to_dict(settings) -> dict:
 
 
 def flatten(settings) -> dict[str, object]:
-    """`{"training.steps": 100, ...}`: one entry per leaf, the view that a parameter cell holds."""
+    """`{"training.steps": 100, ...}`: one entry for each setting, as a notebook's parameter cell holds them."""
     flat = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -76,6 +81,22 @@ def override(settings, changes: dict[str, object] | Sequence[str], where: str = 
     return from_dict(type(settings), tree, where)
 
 
+def meanings(cls: type) -> dict[str, str]:
+    """What each field of a dataclass means: the comment behind it in the source, or the comment lines above it."""
+    source = inspect.getsource(cls)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {token.start[0]: token for token in tokens if token.type == tokenize.COMMENT}
+    found = {}
+    for node in ast.parse(source).body[0].body:
+        if isinstance(node, ast.AnnAssign):
+            first = node.lineno
+            while first - 1 in comments and comments[first - 1].line.lstrip().startswith("#"):
+                first -= 1
+            lines = [comments[n].string.lstrip("# ") for n in range(first, node.end_lineno + 1) if n in comments]
+            found[node.target.id] = " ".join(lines)
+    return found
+
+
 def read_yaml(path: str | os.PathLike) -> dict:
     """The mapping in a YAML file; anything else is an error that names the file."""
     try:
@@ -89,12 +110,20 @@ def read_yaml(path: str | os.PathLike) -> dict:
     return data
 
 
-def suggest(word: str, known) -> str:
-    """`; did you mean 'steps'?`, or the whole list where nothing is close."""
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like a word, as a whole or behind its last dot; None where none is close."""
+    known = list(known)
     last = {name.rsplit(".", 1)[-1]: name for name in known}
-    close = difflib.get_close_matches(word, list(known), 1) or [
-        last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], list(last), 1)]
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+    if whole := difflib.get_close_matches(word, known, 1):
+        return whole[0]
+    part = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(last), 1)
+    return last[part[0]] if part else None
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'steps'?`, or the whole list where no name is close."""
+    close = closest(word, known)
+    return f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known))}"
 
 
 def _split(word: str) -> tuple[str, object]:
@@ -118,7 +147,7 @@ def _plain(value):
 
 
 def _convert(hint, value, where: str):
-    """`value` as the annotated type: whole numbers pass as floats and `1e-3` (a string to YAML) as a number."""
+    """The value as the annotated type, or an error that says where it stands."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)
@@ -127,27 +156,42 @@ def _convert(hint, value, where: str):
             return None
         return _convert(next(arg for arg in args if arg is not type(None)), value, where)
     if origin is typing.Literal:
-        value = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value  # YAML 1.1 words
-        if value not in args:
-            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, args))}"
-                              + (suggest(value, args) if isinstance(value, str) else ""))
-        return value
+        return _choice(args, value, where)
     if origin is tuple:
-        if not isinstance(value, (list, tuple)) or (args[-1] is not Ellipsis and len(value) != len(args)):
-            raise ConfigError(f"{where}: expected a list of {len(args)} values, found {value!r}"
-                              if args[-1] is not Ellipsis else f"{where}: expected a list, found {value!r}")
-        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
-        return tuple(_convert(kind, leaf, f"{where}[{i}]") for i, (kind, leaf) in enumerate(zip(kinds, value)))
+        return _list(args, value, where)
     if origin is dict:
-        if not isinstance(value, dict) or not all(isinstance(key, args[0]) for key in value):
-            raise ConfigError(f"{where}: expected `name: value` lines whose names are text (quoted if YAML reads them "
-                              f"as something else), found {value!r}")
-        return {key: _convert(args[1], leaf, f"{where}.{key}") for key, leaf in value.items()}
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
+        return _mapping(args, value, where)
+    if hint is float and type(value) in (int, str):  # a whole number, or `1e-3`, which is text to YAML
+        with contextlib.suppress(ValueError):
             return float(value)
-        except ValueError:
-            pass
-    if hint in (int, float, str, bool) and (type(value) is not hint):
+    if hint in (int, float, str, bool) and type(value) is not hint:
         raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
     return value
+
+
+def _choice(choices: tuple, value, where: str):
+    if isinstance(value, bool):
+        value = "on" if value else "off"  # YAML reads these two words as true and false
+    if value not in choices:
+        meant = closest(value, choices) if isinstance(value, str) else None
+        raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, choices))}"
+                          + (f"; did you mean {meant!r}?" if meant else ""))
+    return value
+
+
+def _list(kinds: tuple, value, where: str) -> tuple:
+    """For `tuple[X, ...]` any number of values, for `tuple[X, Y]` one of each."""
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{where}: expected a list, found {value!r}")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise ConfigError(f"{where}: expected a list of {len(kinds)} values, found {value!r}")
+    return tuple(_convert(kind, leaf, f"{where}[{i}]") for i, (kind, leaf) in enumerate(zip(kinds, value)))
+
+
+def _mapping(kinds: tuple, value, where: str) -> dict:
+    if not isinstance(value, dict) or not all(isinstance(key, kinds[0]) for key in value):
+        raise ConfigError(f"{where}: expected `name: value` lines whose names are text (quoted if YAML reads them "
+                          f"as something else), found {value!r}")
+    return {key: _convert(kinds[1], leaf, f"{where}.{key}") for key, leaf in value.items()}

@@ -20,7 +20,7 @@ from d2vlm_lab.judging.exam import examine, write_exam
 from d2vlm_lab.lab.report import Tables
 from d2vlm_lab.lab.report.tables import differences, means
 from d2vlm_lab.lab.report.text import against, numbers, table
-from d2vlm_lab.lab.run import as_it_is, learned, trained_for
+from d2vlm_lab.lab.run import starting_model, trained_model, training_time
 from d2vlm_lab.lab.study.study import make_point, read_study
 from d2vlm_lab.settings import override
 
@@ -52,7 +52,7 @@ def main() -> None:
     rows, made = [], {}
     for seed in range(args.seeds):
         start = RUNS / f"sft-{seed}"
-        learned(read_config("tiny", [f"seed={seed}"]), start)
+        trained_model(read_config("tiny", [f"seed={seed}"]), start)
         made[seed] = mistakes(start / "training" / "model", seed, args.questions)
         for variant in VARIANTS:
             scores = exam(start / "training" / "model", variant, seed)
@@ -78,8 +78,8 @@ def exam(start: Path, variant: str, seed: int) -> dict[str, float]:
         **(VARIANTS[variant] or {})})
     if not (out / "metrics.json").exists():
         out.mkdir(parents=True, exist_ok=True)
-        model = as_it_is(config) if VARIANTS[variant] is None else learned(config, out)
-        write_exam(examine(model, config, 250), out, trained_for(out))
+        model = starting_model(config) if VARIANTS[variant] is None else trained_model(config, out)
+        write_exam(examine(model, config, 250), out, training_time(out))
     return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
 

@@ -14,7 +14,7 @@ from d2vlm_lab.lab.study.progress import Progress
 from d2vlm_lab.lab.study.runner import Grid, choose
 from d2vlm_lab.lab.study.study import read_study
 
-GIVEN = "settings = {}\nout = ''\n"
+GIVEN = "settings = {}\nout = ''\n# The metric of these studies is 'f1'.\n"
 WRITE = "import json, pathlib\npathlib.Path(out, 'metrics.json').write_text(json.dumps({'f1': settings['seed']}))"
 
 
@@ -50,10 +50,10 @@ def plan_of(path: Path, profile: str = "", seeds=()):
     return make_plan(study, profile, path.parent / "out", seeds)
 
 
-def run_study(path: Path, pool, machine, lines=None, retries: int = 1, **wanted) -> dict[str, dict]:
+def run_study(path: Path, place, lines=None, retries: int = 1, **wanted) -> dict[str, dict]:
     """Run what is to do; the states by title."""
-    grid = Grid(choose(plan_of(path), **wanted), pool, machine.execute, path.parent, retries)
-    return {job.title: state for job, state in grid.run(Progress(lambda grid: None, lines or io.StringIO()))}
+    grid = Grid(choose(plan_of(path), **wanted), place, path.parent, retries)
+    return {job.title: state for job, state in grid.run(Progress(lines or io.StringIO()))}
 
 
 def folder_of(path: Path, title: str) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).parents[1] / "d2vlm_lab"
-FLOORS = ("errors", "files", "settings", "config", "ideas", "data", "model", "learning", "judging", "lab", "cli")
+FLOORS = ("__init__", "errors", "files", "settings", "config",
+          "ideas", "data", "model", "learning", "judging", "lab", "cli")
 MODULES = {path.relative_to(LIBRARY).with_suffix("").parts: path for path in LIBRARY.rglob("*.py")}
 
 

@@ -40,6 +40,25 @@ def test_a_lock_is_free_when_its_holder_is_killed(tmp_path):
         pass
 
 
+def test_a_lock_is_free_when_its_holder_is_killed_though_a_process_that_it_forked_lives_on(tmp_path):
+    path, name = tmp_path / "lock", tmp_path / "child"
+    if not (pid := os.fork()):
+        with locked(path):
+            if child := os.fork():
+                (tmp_path / "partial").write_text(str(child))
+                (tmp_path / "partial").rename(name)
+            time.sleep(60)
+        os._exit(0)
+    while not name.exists():
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    child = int(name.read_text())
+    os.kill(child, 0)
+    assert path.exists() and not is_locked(path)
+    os.kill(child, signal.SIGKILL)
+
+
 def test_many_who_want_it_never_have_it_together(tmp_path):
     path, book = tmp_path / "lock", tmp_path / "book"
     pids = []

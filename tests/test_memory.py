@@ -11,6 +11,6 @@ def test_the_peak_of_a_process_does_not_count_what_the_process_that_started_it_o
     large = b"x" * int((before + 300) * 2**20)
     del large
     assert peak_megabytes() > before + 250
-    command = "from d2vlm_lab.memory import peak_megabytes; print(peak_megabytes())"
+    command = "from d2vlm_lab.files import peak_megabytes; print(peak_megabytes())"
     child = float(subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout)
     assert 5 < child < before + 200

@@ -1,4 +1,4 @@
-"""Our numbers are the authors' numbers, and the comparison notices when they are not."""
+"""The computed numbers are the authors' numbers, and the comparison notices when they are not."""
 
 import json
 import math
@@ -21,7 +21,7 @@ PROMPT = "generate/prompt2_src_one_time_rep_penalty_stop"
 
 
 @pytest.fixture(scope="module")
-def found():
+def compared():
     return parity(GOLDEN)
 
 
@@ -36,8 +36,8 @@ def keep_only(folder, *parts):
             shutil.rmtree(folder / part)
 
 
-def test_every_recorded_number_is_ours(found):
-    assert [row for row in found[0] if not row.ok] == []
+def test_every_recorded_number_is_computed_again(compared):
+    assert [row for row in compared[0] if not row.ok] == []
 
 
 @pytest.mark.parametrize("case, quantities", [
@@ -58,26 +58,26 @@ def test_every_recorded_number_is_ours(found):
     ("sft/preprocess_cases/4", {"before", "ids", "labels"}),
     ("training/projector_lora", {"trained on one side only", "lora", "learning_rates"}),
 ])
-def test_nothing_that_was_recorded_is_passed_over(found, case, quantities):
-    assert quantities <= {row.quantity for row in found[0] if row.case == case}
+def test_nothing_that_was_recorded_is_passed_over(compared, case, quantities):
+    assert quantities <= {row.quantity for row in compared[0] if row.case == case}
 
 
-def test_states_agree_far_below_the_tolerance(found):
+def test_states_agree_far_below_the_tolerance(compared):
     """The mean difference is held too: a silent mistake is one-sided, rounding is not."""
-    states = [row for row in found[0] if 2e-4 <= row.tolerance < 2e-3]
+    states = [row for row in compared[0] if 2e-4 <= row.tolerance < 2e-3]
     assert len(states) > 20 and max(row.mean_abs for row in states) < 5e-6
 
 
-def test_a_quirk_of_their_code_is_named(found):
-    assert {row.compat for row in found[0] if row.case == PROMPT and row.quantity == "step_logits"} \
+def test_a_quirk_of_the_authors_code_is_named(compared):
+    assert {row.compat for row in compared[0] if row.case == PROMPT and row.quantity == "step_logits"} \
         == {"a question event with one number is that frame"}
-    assert all(row.compat is None for row in found[0] if row.case == BATCH)
-    assert {row.compat for row in found[0] if row.case.startswith("sft/preprocess_cases/")} \
+    assert all(row.compat is None for row in compared[0] if row.case == BATCH)
+    assert {row.compat for row in compared[0] if row.case.startswith("sft/preprocess_cases/")} \
         == {None, "frames after the question", "no line break after the frames"}
 
 
-def test_what_is_not_compared_is_said(found):
-    assert any("several rounds" in left for left in found[1]) and any("fails on it" in left for left in found[1])
+def test_what_is_not_compared_is_said(compared):
+    assert any("several rounds" in left for left in compared[1]) and any("fails on it" in left for left in compared[1])
 
 
 def test_rounds_in_a_batch_are_said_too(folder):
@@ -105,7 +105,7 @@ def test_a_prompt_written_otherwise_is_noticed(folder, capsys):
     keep_only(folder, "sft")
     path = folder / "sft" / "preprocess_cases.json"
     cases = json.loads(path.read_text())
-    cases[2]["result"]["input_ids_part1"].pop(-2)  # the line break before their frames
+    cases[2]["result"]["input_ids_part1"].pop(-2)  # the line break before the frames
     cases[4]["result"]["labels_part2"][0] = cases[4]["result"]["input_ids_part2"][0]  # a question is not learned
     path.write_text(json.dumps(cases))
     assert main([str(folder), "--json"]) == 1
@@ -191,7 +191,7 @@ def test_differences_are_judged_element_by_element():
     assert not row.ok and row.tolerance == pytest.approx(0.011)
 
 
-@pytest.mark.parametrize("ours, theirs", [([1.0, 2.0], [1.0]), ([np.nan], [1.0]), ([1.0], [np.nan])])
-def test_another_shape_or_a_nan_is_infinitely_far(ours, theirs):
-    row = compare("c", "q", ours, theirs, atol=1e9)
+@pytest.mark.parametrize("computed, recorded", [([1.0, 2.0], [1.0]), ([np.nan], [1.0]), ([1.0], [np.nan])])
+def test_another_shape_or_a_nan_is_infinitely_far(computed, recorded):
+    row = compare("c", "q", computed, recorded, atol=1e9)
     assert not row.ok and row.max_abs == math.inf

@@ -1,16 +1,21 @@
-"""Strict settings: what is wrong is said, with the word that was meant."""
+"""Strict settings: errors name what is wrong and suggest what was meant; every setting has a meaning to print."""
+
+import json
+from dataclasses import dataclass
 
 import pytest
 
-from d2vlm_lab.config import PRESETS, RunConfig, from_flat, read_config
-from d2vlm_lab.settings import ConfigError, flatten, override, to_dict
+from d2vlm_lab.cli import main
+from d2vlm_lab.config import RunConfig, from_flat, presets, read_config, recorded_config
+from d2vlm_lab.lab.settings_command import all_settings
+from d2vlm_lab.settings import ConfigError, flatten, meanings, override, to_dict
 
 
 def test_every_preset_can_be_read_and_survives_its_flat_view():
-    for path in PRESETS.glob("*.yaml"):
-        if not path.stem.startswith("base-"):
-            config = read_config(path.stem)
-            assert from_flat(flatten(config)) == config
+    assert "tiny" in presets()
+    for name in presets():
+        config = read_config(name)
+        assert from_flat(flatten(config)) == config
 
 
 @pytest.mark.parametrize("change, message", [
@@ -72,3 +77,61 @@ def test_a_missing_file_and_an_unknown_preset_are_errors():
         read_config("nowhere.yaml")
     with pytest.raises(ConfigError, match="no preset 'tin'"):
         read_config("tin")
+
+
+def test_a_recorded_config_is_read_without_settings_that_have_been_removed(tmp_path):
+    config = read_config("tiny", ["training.steps=7"])
+    recorded = to_dict(config)
+    recorded["training"]["group_by_length"] = False
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    assert recorded_config(tmp_path / "config.json") == config
+    with pytest.raises(ConfigError, match="training.group_by_length: no such setting"):
+        from_flat(flatten(config) | {"training.group_by_length": False})
+
+
+@dataclass(frozen=True)
+class Explained:
+    a: int = 1  # behind it
+    b: str = "# no comment"
+    # above it,
+    # in two lines
+    c: int = 2
+    d: tuple[int, ...] = (1,
+                          2)  # behind its last line
+
+
+def test_the_meaning_of_a_setting_is_the_comment_behind_it_or_above_it():
+    expected = {"a": "behind it", "b": "", "c": "above it, in two lines", "d": "behind its last line"}
+    assert meanings(Explained) == expected
+
+
+def test_every_setting_has_a_meaning_and_none_is_left_out():
+    settings = {setting.name: setting for setting in all_settings()}
+    assert [name for name, setting in settings.items() if len(setting.meaning.split()) < 2] == []
+    assert set(flatten(RunConfig())) <= set(settings) and "world.jitter" in settings
+    assert settings["training.steps"].presets["tiny"] == read_config("tiny").training.steps
+    assert "smollm2" not in settings["training.warmup"].presets and settings["training.warmup"].default == 0.03
+
+
+def test_the_command_prints_a_setting_a_section_or_what_holds_a_part_of_the_name(capsys):
+    def names(*words):
+        assert main(["settings", *words, "--json"]) == 0
+        return [setting["name"] for setting in json.loads(capsys.readouterr().out)]
+
+    assert names("training.steps") == ["training.steps"]
+    assert "training.clip" in names("training") and not any("data." in name for name in names("training"))
+    assert names("weight_decay") == ["training.weight_decay"] and len(names()) > len(flatten(RunConfig()))
+    assert main(["settings", "method.style"]) == 0
+    page = capsys.readouterr().out
+    assert "method.style = interleaved" in page and "factorized: first" in page
+    assert "one of interleaved, factorized, coupled, digits" in page
+
+
+@pytest.mark.parametrize("name, hint", [("training.stepz", "did you mean 'training.steps'"),
+                                        ("learning_rat3", "did you mean 'training.learning_rate'"),
+                                        ("trianing", "did you mean 'training'"),
+                                        ("xyz", "`d2vlm-lab settings` prints all of them")])
+def test_a_misspelt_setting_is_an_error_that_suggests_what_was_meant(name, hint, capsys):
+    assert main(["settings", name]) == 2
+    error = capsys.readouterr().err
+    assert hint in error and error.count("\n") == 1

@@ -1,7 +1,7 @@
 """From samples to tensors: seconds become frame positions, answers become tokens, questions share their video.
 
-A batch has V videos and N texts; text n belongs to video `video[n]`. A text is what follows the frames: the rest
-of the prompt, the question, the answer.
+A batch has V videos and N texts; text n belongs to video `video[n]`. A text is everything that follows the frames: the
+rest of the prompt with the question, then the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..ideas.evidence import END, EVIDENCE, GroundedAnswer, Interval, write
 from .sample import SampleError
 
-IGNORE = -100  # a label that is not learned
+IGNORE = -100  # the label of a token that is not predicted
 QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
 
 
@@ -31,55 +31,55 @@ class Clip:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How a tokenizer's chat is written: what precedes the frames, what follows them, what ends an answer."""
+    """How a chat is written for a language model."""
 
-    before: str = ""
-    after: str = "\n{question}\n"
-    stop: str = ""
+    before: str = ""  # text before the frames
+    after: str = "\n{question}\n"  # text between the frames and the answer
+    stop: str = ""  # text that ends the answer
 
     @classmethod
     def of(cls, tokenizer, system: str | None = None) -> PromptFormat:
-        """Read off the tokenizer's own chat template; plain lines where it has none."""
+        """The format of a tokenizer's chat template; plain lines where it has none."""
         if not tokenizer.chat_template:
             return cls(stop=tokenizer.eos_token or "")
-        talk = [{"role": "system", "content": system}] if system else []
-        talk += [{"role": "user", "content": "\0frames\0\n\0question\0"}]
-        prompt = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*talk, {"role": "assistant", "content": "\0answer\0"}], tokenize=False)
+        messages = [{"role": "system", "content": system}] if system else []
+        messages += [{"role": "user", "content": "\0frames\0\n\0question\0"}]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        messages += [{"role": "assistant", "content": "\0answer\0"}]
+        stop = tokenizer.apply_chat_template(messages, tokenize=False).split("\0answer\0")[1].strip()
         before, after = prompt.split("\0frames\0")
         after = after.replace("{", "{{").replace("}", "}}").replace("\0question\0", "{question}")
-        ending = whole.split("\0answer\0")[1]
-        return cls(before, after, ending.strip() or tokenizer.eos_token or "")
+        return cls(before, after, stop or tokenizer.eos_token or "")
 
 
 @dataclass(frozen=True)
 class Text:
-    """Tokens after the frames, what of them is learned, and where their evidence tokens are."""
+    """The tokens of one text, and for each `<evi>` among them where it is, where it points and what it is for."""
 
     ids: list[int]
-    labels: list[int]
-    columns: list[int] = field(default_factory=list)  # of each `<evi>` in ids
+    labels: list[int]  # the ids of the answer, IGNORE before it
+    columns: list[int] = field(default_factory=list)  # place of each `<evi>` in ids
     intervals: list[Interval] = field(default_factory=list)  # frame positions, fractional
-    roles: list[int] = field(default_factory=list)
-    events: list[int] = field(default_factory=list)  # which event of the answer; -1 where none
+    roles: list[int] = field(default_factory=list)  # QUESTION, GROUNDED or REFERENCED
+    events: list[int] = field(default_factory=list)  # its event's number in the answer; -1 where it has none
 
 
 @dataclass
 class Batch:
-    """What the model reads. V videos, N texts of up to T tokens, E evidence tokens, all right- or left-padded."""
+    """What the model reads: V videos, P tokens before the frames, N texts of T tokens, E evidence tokens, K pairs."""
 
     features: list[Tensor]  # V of (F_v, ...)
     questions: list[str | None]  # V: for frame encoders that look with a question in mind
-    before_ids: Tensor  # (V, P) text before the frames
-    before_mask: Tensor  # (V, P)
-    video: Tensor  # (N,)
-    ids: Tensor  # (N, T)
-    mask: Tensor  # (N, T)
-    labels: Tensor  # (N, T)
+    before_ids: Tensor  # (V, P) tokens before the frames
+    before_mask: Tensor  # (V, P) True on tokens, False on padding
+    video: Tensor  # (N,) the video of each text
+    ids: Tensor  # (N, T) tokens, padded right or left
+    mask: Tensor  # (N, T) True on tokens, False on padding
+    labels: Tensor  # (N, T) the token where it is to be predicted, else IGNORE
     row: Tensor  # (E,) the text that an evidence token stands in
-    column: Tensor  # (E,) its column in ids
+    column: Tensor  # (E,) its place in that text
     interval: Tensor  # (E, 2) first and last frame, fractional
-    role: Tensor  # (E,)
+    role: Tensor  # (E,) QUESTION, GROUNDED or REFERENCED
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
@@ -88,14 +88,14 @@ class Batch:
 
     @property
     def in_answer(self) -> Tensor:
-        """(E,) True on the evidence tokens of answers; those of a question only point."""
+        """(E,) True on the evidence tokens of answers; those of a question are given, not predicted."""
         return self.role != QUESTION
 
     @property
     def supervised(self) -> Tensor:
-        """(N,) True on the texts to learn from; rejected answers are only compared."""
-        own = torch.arange(len(self.ids), device=self.ids.device)
-        return torch.ones_like(own, dtype=torch.bool) if self.preferred is None else self.preferred == own
+        """(N,) True on the texts that losses are computed on; rejected answers are only compared with them."""
+        text = torch.arange(len(self.ids), device=self.ids.device)
+        return torch.ones_like(text, dtype=torch.bool) if self.preferred is None else self.preferred == text
 
     def to(self, device, non_blocking: bool = False) -> Batch:
         def move(value):
@@ -107,7 +107,7 @@ class Batch:
 
 
 def to_frames(interval: Interval, timestamps: np.ndarray) -> Interval:
-    """Seconds -> fractional frame positions on the timestamps of the frames that were read."""
+    """Seconds -> fractional frame positions, by the `timestamps` (F,) of the frames that were read."""
     start, end = np.interp(interval, timestamps, np.arange(len(timestamps)))
     return float(start), float(end)
 
@@ -118,7 +118,7 @@ def to_seconds(interval: Sequence[int], timestamps: np.ndarray) -> Interval:
 
 
 def add_evidence_tokens(tokenizer, language) -> None:
-    """Teach a tokenizer and its model `<evi>` and `</evi>`: new rows start as the mean row, existing ones stay."""
+    """Add `<evi>` and `</evi>` to a tokenizer and its model: new rows start as the mean row, existing ones stay."""
     tokenizer.add_tokens([token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()],
                          special_tokens=True)
     tables = [language.get_input_embeddings(), language.get_output_embeddings()]
@@ -135,24 +135,23 @@ def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: C
                   form: PromptFormat) -> Text:
     """The prompt after the frames, up to where the answer begins."""
     ids = tokenizer.encode(form.after.format(question=question), add_special_tokens=False)
-    where = _find(ids, tokenizer)
-    if len(where) != len(question_intervals):
-        raise SampleError(f"question {question!r} holds {len(where)} {EVIDENCE}, "
+    columns = _evidence_columns(ids, tokenizer)
+    if len(columns) != len(question_intervals):
+        raise SampleError(f"question {question!r} holds {len(columns)} {EVIDENCE}, "
                           f"but {len(question_intervals)} intervals are given")
-    return Text(ids, [IGNORE] * len(ids), where, [to_frames(span, clip.timestamps) for span in question_intervals],
-                [QUESTION] * len(where), [-1] * len(where))
+    return Text(ids, [IGNORE] * len(ids), columns, [to_frames(span, clip.timestamps) for span in question_intervals],
+                [QUESTION] * len(columns), [-1] * len(columns))
 
 
 def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer, form: PromptFormat) -> Text:
     """The prompt followed by an answer to learn from."""
     ids = tokenizer.encode(write(answer) + form.stop, add_special_tokens=False)
-    where = _find(ids, tokenizer)
-    spans = answer.intervals
-    if len(where) != len(spans) or None in spans:
-        raise SampleError(f"answer {write(answer)!r} needs one interval for each of its {len(where)} {EVIDENCE}")
+    columns, spans = _evidence_columns(ids, tokenizer), answer.intervals
+    if len(columns) != len(spans) or None in spans:
+        raise SampleError(f"answer {write(answer)!r} needs one interval for each of its {len(columns)} {EVIDENCE}")
     events = [*range(len(answer.grounded)), *(-1 if ref.event is None else ref.event for ref in answer.references)]
     roles = [GROUNDED] * len(answer.grounded) + [REFERENCED] * len(answer.references)
-    return Text(prompt.ids + ids, prompt.labels + ids, prompt.columns + [len(prompt.ids) + i for i in where],
+    return Text(prompt.ids + ids, prompt.labels + ids, prompt.columns + [len(prompt.ids) + c for c in columns],
                 prompt.intervals + [to_frames(span, clip.timestamps) for span in spans],
                 prompt.roles + roles, prompt.events + events)
 
@@ -160,42 +159,48 @@ def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer, f
 def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, form: PromptFormat,
             questions: Sequence[str | None] | None = None, names: Sequence[str] = (),
             padding: str = "right") -> Batch:
-    """One batch from V videos and, for each, the texts that share it."""
+    """One batch from V videos and, for each of them, the texts that share it."""
     rows = [text for group in texts for text in group]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    before = [torch.tensor(tokenizer.encode(form.before), dtype=torch.long)] * len(clips)
 
-    def padded(values: list[Tensor], fill: int) -> Tensor:
-        return pad_sequence(values, batch_first=True, padding_value=fill, padding_side=padding)
+    def padded(values: Sequence[Sequence[int]], fill: int) -> Tensor:
+        return pad_sequence([torch.tensor(row, dtype=torch.long) for row in values], batch_first=True,
+                            padding_value=fill, padding_side=padding)
 
-    ids = [torch.tensor(text.ids) for text in rows]
-    width = max(len(text.ids) for text in rows)
-    shift = [width - len(text.ids) if padding == "left" else 0 for text in rows]
-    evidence = [(n, shift[n] + where, *span, role) for n, text in enumerate(rows)
-                for where, span, role in zip(text.columns, text.intervals, text.roles)]
-    table = torch.tensor(evidence, dtype=torch.float64).reshape(-1, 5)
+    def exists(values: Sequence[Sequence[int]]) -> Tensor:
+        return padded([[1] * len(row) for row in values], 0).bool()
+
+    before, ids = [tokenizer.encode(form.before)] * len(clips), [text.ids for text in rows]
+    width = max(map(len, ids))
+    shift = [width - len(row) if padding == "left" else 0 for row in ids]
     return Batch(
         features=[clip.features for clip in clips],
         questions=list(questions) if questions is not None else [None] * len(clips),
-        before_ids=padded(before, pad), before_mask=padded([torch.ones_like(b, dtype=torch.bool) for b in before], 0),
+        before_ids=padded(before, pad), before_mask=exists(before),
         video=torch.tensor([v for v, group in enumerate(texts) for _ in group]),
-        ids=padded(ids, pad), mask=padded([torch.ones_like(i, dtype=torch.bool) for i in ids], 0),
-        labels=padded([torch.tensor(text.labels) for text in rows], IGNORE),
-        row=table[:, 0].long(), column=table[:, 1].long(), interval=table[:, 2:4].float(), role=table[:, 4].long(),
-        pairs=_pairs(rows), names=list(names))
+        ids=padded(ids, pad), mask=exists(ids), labels=padded([text.labels for text in rows], IGNORE),
+        row=_integers([n for n, text in enumerate(rows) for _ in text.columns]),
+        column=_integers([shift[n] + column for n, text in enumerate(rows) for column in text.columns]),
+        interval=torch.tensor([span for text in rows for span in text.intervals], dtype=torch.float32).reshape(-1, 2),
+        role=_integers([role for text in rows for role in text.roles]),
+        pairs=_integers(_pairs(rows)).reshape(-1, 2), names=list(names))
 
 
-def _find(ids: Sequence[int], tokenizer) -> list[int]:
+def _evidence_columns(ids: Sequence[int], tokenizer) -> list[int]:
     evidence = tokenizer.convert_tokens_to_ids(EVIDENCE)
-    return [i for i, token in enumerate(ids) if token == evidence]
+    return [column for column, token in enumerate(ids) if token == evidence]
 
 
-def _pairs(rows: Sequence[Text]) -> Tensor:
-    """(K, 2) indices of the two mentions of each event that is both grounded and referenced."""
+def _pairs(rows: Sequence[Text]) -> list[tuple[int, int]]:
+    """Indices of the two mentions of each event that is both grounded and referenced."""
     pairs, offset = [], 0
     for text in rows:
-        first = {event: i for i, (event, role) in enumerate(zip(text.events, text.roles)) if role == GROUNDED}
-        pairs += [(offset + first[event], offset + i) for i, (event, role) in enumerate(zip(text.events, text.roles))
-                  if role == REFERENCED and event in first]
-        offset += len(text.events)
-    return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+        mentions = list(enumerate(zip(text.roles, text.events), offset))
+        grounded = {event: i for i, (role, event) in mentions if role == GROUNDED}
+        pairs += [(grounded[event], i) for i, (role, event) in mentions if role == REFERENCED and event in grounded]
+        offset += len(mentions)
+    return pairs
+
+
+def _integers(values: Sequence) -> Tensor:
+    return torch.tensor(values, dtype=torch.long)

@@ -1,7 +1,7 @@
 """Features of a frozen frame encoder, kept on disk so that no video is decoded twice.
 
-An entry is found by what is in the video file, how frames were sampled and which encoder saw them. It is one file:
-a line of JSON, the timestamps, the features; the arrays that come back are mapped from it, not copied.
+An entry is identified by the content of the video file, how its frames were sampled and which encoder saw them. It is
+one file with a line of JSON, the timestamps and the features; arrays are mapped from it rather than copied.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEADER = 256  # bytes
 
 
 class FeatureCache:
-    """Safe with several processes: entries are made once and appear whole; one that is damaged is made again."""
+    """Several processes may share it: an entry is made once and appears whole, and a damaged one is made again."""
 
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None, size: int | None = None,
                  max_frames: int | None = None):
@@ -36,21 +36,21 @@ class FeatureCache:
         self.hashes = HashIndex(Path(folder) / "hashes.txt")
 
     def get(self, path: str | os.PathLike, encode: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, np.ndarray]:
-        """Features (F, ...) and timestamps (F,); `encode` sees (F, H, W, 3) uint8, and only if they are not there."""
+        """Features (F, ...) and timestamps (F,); `encode` makes missing ones from (F, H, W, 3) uint8 frames."""
         entry = self.folder / f"{self.hashes.of(path)}.features"
-        if (found := read_entry(entry)) is None:
+        if (arrays := read_entry(entry)) is None:
             with locked(entry.with_name(f".{entry.stem}.lock")):
-                if (found := read_entry(entry)) is None:
-                    clip = read_frames(path, **self.sampling)
-                    features = encode(torch.from_numpy(clip.frames)).detach().cpu().numpy()
-                    write_entry(entry, features, clip.timestamps)
-                    found = read_entry(entry)
-                    assert found is not None, f"{entry} cannot be read back"
-        return found
+                if (arrays := read_entry(entry)) is None:  # another process may have made it meanwhile
+                    video = read_frames(path, **self.sampling)
+                    features = encode(torch.from_numpy(video.frames)).detach().cpu().numpy()
+                    write_entry(entry, features, video.timestamps)
+                    arrays = read_entry(entry)
+                    assert arrays is not None, f"{entry} cannot be read back"
+        return arrays
 
 
 class HashIndex:
-    """Which content a file has, remembered by path, size and time of change, so that it is read only once."""
+    """The hash of a file's content, remembered by path, size and time of change, so that a file is read only once."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -58,7 +58,7 @@ class HashIndex:
         self.known = dict(line.split(" ") for line in lines if re.fullmatch(r"[0-9a-f]{32} [0-9a-f]{32}", line))
 
     def of(self, file: str | os.PathLike) -> str:
-        if os.path.isdir(file):  # of pictures
+        if os.path.isdir(file):  # a folder of pictures
             return _short(" ".join(self.of(picture) for picture in pictures(Path(file))).encode())
         try:
             state = os.stat(file)
@@ -68,7 +68,7 @@ class HashIndex:
         if key not in self.known:
             with open(file, "rb") as content:
                 self.known[key] = hashlib.file_digest(content, "sha256").hexdigest()[:32]
-            with open(self.path, "a", encoding="utf-8") as out:  # one short write: whole, whoever else appends
+            with open(self.path, "a", encoding="utf-8") as out:  # short enough to stay whole when others write too
                 out.write(f"{key} {self.known[key]}\n")
         return self.known[key]
 
@@ -82,7 +82,7 @@ def write_entry(path: Path, features: np.ndarray, timestamps: np.ndarray) -> Non
 
 
 def read_entry(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Features and timestamps mapped from the file (changes to them stay in memory), None if missing or damaged."""
+    """Features and timestamps mapped from the file, None if missing or damaged. Changes to them stay in memory."""
     try:
         raw = np.memmap(path, np.uint8, "c")
         header = json.loads(raw[:HEADER].tobytes())

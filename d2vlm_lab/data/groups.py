@@ -1,4 +1,4 @@
-"""What a run learns from: samples grouped by video, features read through the cache, what cannot be used set aside."""
+"""What a run learns from: samples grouped by video, with their features, and a record of what cannot be used."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.utils.data import Dataset
 
 from ..config import Data, Method
 from ..errors import LabError
-from ..ideas.evidence import EVIDENCE, compose
+from ..ideas.evidence import EVIDENCE, compose, seconds
 from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
 from .sample import Sample, SampleError
 from .video import VideoError
 
 Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
-Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with wrong answers, and what is wrong
+Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with each wrong answer, and its wrong factor
 
 
 class SkippedSamples(LabError):
@@ -41,34 +41,31 @@ class Group:
 
 
 class Skips:
-    """Samples that cannot be used: counted by reason, named in a file, and too many of them stop the run."""
+    """Samples that cannot be used. They are counted by reason and named in a file; too many of them stop the run."""
 
     def __init__(self, path: Path | None, total: int, share: float):
         self.path, self.total, self.share = path, total, share
         self.reasons: Counter[str] = Counter()
         self.seen: set[str] = set()
-        if path is not None and path.exists():  # a resumed run has named some of them before
+        if path is not None and path.exists():  # a resumed run named some of them before it was interrupted
             self.seen = {json.loads(line)["sample"] for line in path.read_text(encoding="utf-8").splitlines()}
 
-    def add(self, sample: Sample, reason: str, message: str) -> None:
-        self.note(sample.id, sample.video, reason, message)
-
-    def note(self, name: str, video: str, reason: str, message: str) -> None:
+    def add(self, name: str, video: str, reason: str, message: str) -> None:
         if name in self.seen:
             return
         self.seen.add(name)
         self.reasons[reason] += 1
         if self.path is not None:
+            entry = {"sample": name, "video": video, "reason": reason, "message": message}
             with open(self.path, "a", encoding="utf-8") as out:
-                out.write(json.dumps({"sample": name, "video": video, "reason": reason,
-                                      "message": message}) + "\n")
+                out.write(json.dumps(entry) + "\n")
         if len(self.seen) > self.share * self.total:
             raise SkippedSamples(f"{len(self.seen)} of {self.total} samples cannot be used (data.bad_share is "
                                  f"{self.share:g}): {dict(self.reasons)}; the last: {message}")
 
 
 def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
-    """The samples that a run wants and can use; filters of the recipe are not counted as bad."""
+    """The samples that a run wants and can use. Those that its settings leave out do not count as skipped."""
     kept, videos = [], set()
     for sample in samples:
         words = sum(len(piece.split()) for piece in sample.answer if isinstance(piece, str))
@@ -79,7 +76,7 @@ def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
         if data.limit is not None and sample.video not in videos and len(videos) >= data.limit:
             continue
         if not sample.answer:
-            skips.add(sample, "no answer", f"sample {sample.id}: it has no answer to learn from")
+            skips.add(sample.id, sample.video, "no answer", f"sample {sample.id}: it has no answer to learn from")
             continue
         videos.add(sample.video)
         kept.append(sample)
@@ -94,31 +91,31 @@ def group_by_video(samples: Sequence[Sample], texts: int, seed: int) -> list[lis
     for sample in samples:
         videos[sample.video].append(sample)
     rng, groups = random.Random(seed), []
-    for video in sorted(videos):
-        mine = videos[video]
-        rng.shuffle(mine)
-        groups += [mine[i:i + texts] for i in range(0, len(mine), texts)]
+    for _, questions in sorted(videos.items()):
+        rng.shuffle(questions)
+        groups += [questions[i:i + texts] for i in range(0, len(questions), texts)]
     rng.shuffle(groups)
     return groups
 
 
 def encode_sample(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
-    """A sample as the method's answer style writes it; without evidence tokens, times in questions are digits too."""
+    """A sample's question and answer, in the method's answer style."""
     answer = compose(sample.events, sample.answer, method.style, method.end_marker)
     return encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
 
 
 def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+    """A sample's question; in the style without evidence tokens, its times are written as numbers."""
     if method.style != "digits":
         return encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
     question = sample.question
-    for start, end in sample.question_intervals:
-        question = question.replace(EVIDENCE, f"{start:.1f} - {end:.1f}", 1)
+    for interval in sample.question_intervals:
+        question = question.replace(EVIDENCE, seconds(interval), 1)
     return encode_prompt(question, (), clip, tokenizer, prompt)
 
 
 class Groups(Dataset):
-    """One item per group of questions; an unusable sample leaves its group, an unusable video its whole group."""
+    """One item per group of questions. A sample that cannot be used leaves its group, a video takes its group along."""
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
                  method: Method, skips: Skips, rejects: Rejects | None = None):
@@ -134,46 +131,46 @@ class Groups(Dataset):
             clip = self.read(samples[0])
         except VideoError as error:
             for sample in samples:
-                self.skips.add(sample, "video", str(error))
+                self.skips.add(sample.id, sample.video, "video", str(error))
             return None
         texts, names, preferred, factors = [], [], [], []
         for sample in samples:
             try:
-                wrong = self.rejects(sample) if self.rejects else ()
-                answers = [encode_sample(s, clip, self.tokenizer, self.prompt, self.method)
-                           for s in (sample, *(rejected for rejected, _ in wrong))]
+                answers = [(sample, ""), *(self.rejects(sample) if self.rejects else ())]
+                encoded = [encode_sample(s, clip, self.tokenizer, self.prompt, self.method) for s, _ in answers]
             except SampleError as error:
-                self.skips.add(sample, "text", f"sample {sample.id}: {error}")
+                self.skips.add(sample.id, sample.video, "text", f"sample {sample.id}: {error}")
                 continue
-            preferred += [len(texts)] * len(answers)
-            texts += answers
-            names += [sample.id, *(rejected.id for rejected, _ in wrong)]
-            factors += ["", *(factor for _, factor in wrong)]
+            preferred += [len(texts)] * len(encoded)
+            texts += encoded
+            names += [answer.id for answer, _ in answers]
+            factors += [factor for _, factor in answers]
         return Group(clip, tuple(texts), tuple(names), samples[0].question, tuple(preferred),
                      tuple(factors)) if texts else None
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Groups to what the model's forward takes; groups that could not be read are left out."""
+    """Makes of groups what the model's forward takes; groups that could not be read (None) are left out."""
 
     tokenizer: object
     prompt: PromptFormat
 
     def __call__(self, groups: Sequence[Group | None]) -> dict:
-        good = [group for group in groups if group is not None]
-        if not good:
+        groups = [group for group in groups if group is not None]
+        if not groups:
             raise LabError("no sample of this batch can be used; see skipped.jsonl")
-        batch = collate([group.clip for group in good], [group.texts for group in good], self.tokenizer, self.prompt,
-                        [group.question for group in good], [name for group in good for name in group.names])
-        first = itertools.accumulate((len(group.texts) for group in good), initial=0)
-        preferred = [start + k for start, group in zip(first, good) for k in group.preferred]
+        batch = collate([group.clip for group in groups], [group.texts for group in groups], self.tokenizer,
+                        self.prompt, [group.question for group in groups],
+                        [name for group in groups for name in group.names])
+        first = itertools.accumulate((len(group.texts) for group in groups), initial=0)
+        preferred = [start + k for start, group in zip(first, groups) for k in group.preferred]
         return {"batch": replace(batch, preferred=torch.tensor(preferred),
-                                 factors=[factor for group in good for factor in group.factors])}
+                                 factors=[factor for group in groups for factor in group.factors])}
 
 
 def batch_of(model, samples: Sequence[Sample], read: Reader) -> Batch:
-    """Samples with their true answers as training sees them, in their order; each brings its video along."""
+    """Samples with their true answers, in their order, as training sees them; each brings its own copy of its video."""
     clips = [read(sample) for sample in samples]
     texts = [[encode_sample(sample, clip, model.tokenizer, model.prompt, model.method)]
              for sample, clip in zip(samples, clips)]

@@ -1,4 +1,4 @@
-"""Fewer frames for the language model: which of a long video's frames it gets to see. Their times stay with them."""
+"""Fewer frames for the language model: which frames of a long video it sees. Each keeps its own time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .batch import Clip
 
 
 def prune(clip: Clip, most: int | None, rule: str = "even") -> Clip:
-    """At most `most` frames of a clip, in order; intervals then fall between frames where some are gone."""
+    """At most `most` frames of a clip, in order. An interval may then begin or end between two frames."""
     if most is None or len(clip.timestamps) <= most:
         return clip
     kept = RULES[rule](clip.features, most)
@@ -18,12 +18,12 @@ def prune(clip: Clip, most: int | None, rule: str = "even") -> Clip:
 
 
 def even(features: Tensor, n: int) -> Tensor:
-    """(F, ...) -> (n,) frames at equal distances, first and last among them."""
+    """(F, ...) -> (n,) frames at equal distances, the first and the last among them."""
     return torch.from_numpy(np.linspace(0, len(features) - 1, n).round().astype(int))
 
 
 def change(features: Tensor, n: int) -> Tensor:
-    """(F, ...) -> (n,) the frames that differ most from the one before or the one after: where something goes on."""
+    """(F, ...) -> (n,) the frames that differ most from the one before or after them: those where something happens."""
     flat = features.flatten(1).float()
     step = (flat[1:] - flat[:-1]).norm(dim=-1)
     most = torch.maximum(torch.cat([step[:1], step]), torch.cat([step, step[-1:]]))

@@ -1,4 +1,4 @@
-"""Where the samples of a run come from, a world or annotation files, and how their videos are read."""
+"""The samples of a run, from a world or from annotation files, and how their videos are read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import RunConfig, resolve
-from ..settings import from_dict, override
+from ..config import Data, RunConfig, resolve
+from ..settings import ConfigError
 from .batch import Clip
-from .datasets import et_instruct
+from .datasets.formats import ADAPTERS
 from .features import FeatureCache
 from .groups import Reader
 from .pruning import prune
-from .sample import Sample
+from .sample import UNKNOWN, Sample, SampleError
 from .world import load as load_world
-from .world.config import WorldConfig, preset
+from .world.config import from_preset
 from .world.make import make_world
 
 CACHE = "data/cache"
@@ -44,28 +44,40 @@ class Split:
 
 
 def splits(config: RunConfig) -> tuple[Split, Split]:
-    """Training and validation data: a world, made if it is missing, or annotation files."""
+    """Training and validation data: a world, which is made if it is missing, or annotation files."""
     data = config.data
     if data.train:
-        videos, half = resolve(data.videos), 0.5 / data.fps
-        train = et_instruct.read(resolve(data.train), max(half, 0.5))
-        val = et_instruct.read(resolve(data.val), max(half, 0.5)) if data.val else []
-        return Split(train, videos), Split(val, videos)
+        videos = resolve(data.videos)
+        return Split(annotated(data, data.train), videos), Split(annotated(data, data.val) if data.val else [], videos)
+    if data.format != Data.format:
+        raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
     folder = resolve(data.world)
     if not (folder / "world.json").exists():
-        make_world(folder, override(from_dict(WorldConfig, preset(data.world_preset)), data.world_settings))
+        make_world(folder, from_preset(data.world_preset, data.world_settings))
     world = load_world(folder)
     return Split(world.samples("train"), world.videos), Split(world.samples("val"), world.videos)
 
 
+def annotated(data: Data, path: str) -> list[Sample]:
+    """The samples of an annotation file in the format `data.format`."""
+    samples = ADAPTERS[data.format].read(resolve(path), max(0.5, 0.5 / data.fps))
+    if unknown := [sample for sample in samples if sample.duration == UNKNOWN]:
+        raise SampleError(f"{path}, sample {unknown[0].id}: its duration is not known, and training needs it; "
+                          "use a file that gives durations (Charades-STA: the JSON form)")
+    return samples
+
+
 def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
-    """The validation questions that a run is judged on: those about events, an even draw from each wanted task."""
-    picked = []
+    """The validation questions that a run is judged on: of each task, evenly spaced ones about events."""
+    questions = []
     for task in config.evaluation.tasks:
-        wanted = [s for s in val.samples if s.task == task and s.events]
-        n = min(config.evaluation.samples, len(wanted))
-        picked += [wanted[i] for i in np.linspace(0, len(wanted) - 1, n).round().astype(int)] if n else []
-    return picked
+        questions += evenly_spaced([s for s in val.samples if s.task == task and s.events], config.evaluation.samples)
+    return questions
+
+
+def evenly_spaced(items: Sequence, n: int) -> list:
+    """At most `n` of the items, from the first to the last."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)]
 
 
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:

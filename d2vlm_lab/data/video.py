@@ -1,10 +1,10 @@
 """Frames of a video at a rate, each with the second at which it is really shown.
 
-decord reads; where it is missing (macOS on arm has no wheel) or fails on a file, PyAV does. Both count seconds from
-the start of the video stream, go by the timestamps in the file (so a variable frame rate is no special case) and turn
-the picture as the file asks; what a cut without re-encoding left before 0 is dropped. In trials with hundreds of
-damaged files neither decoder hung or took the process with it, so they run in it. A folder of numbered pictures, as
-some benchmarks ship, is a video too.
+decord reads the file, and PyAV where decord is missing (macOS on arm has no wheel) or fails. Both count seconds from
+the start of the video stream, use the timestamps in the file, so that a variable frame rate needs no special care, and
+rotate pictures as the file asks. Frames before 0, which a cut without re-encoding leaves, are dropped. In trials with
+hundreds of damaged files neither decoder hung or crashed, so they run inside this process. A folder of numbered
+pictures, as some benchmarks ship, is a video too.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ try:
 except ImportError:
     decord = None
 
-AT_ONCE = 32  # native frames held before they are resized
-FAULTS = 1e-9  # share of frames that decord may replace by a neighbour without a word: none
-FOLDER_FPS = 3.0  # of folders of pictures: the rate of TVQA's, the only ones in use
+AT_ONCE = 32  # frames in their full size that are in memory before they are resized
+FAULTS = 1e-9  # share of damaged frames that decord may silently replace by a neighbour: none
+FOLDER_FPS = 3.0  # of a folder of pictures: the rate of those of TVQA, the only ones in use
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
 class VideoError(LabError):
-    """A file that holds no readable video; the message names it."""
+    """A file without a readable video; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class VideoFrames:
 
 def read_frames(path: str | os.PathLike, fps: float | None = None, size: int | None = None,
                 max_frames: int | None = None, reader: Literal["decord", "av"] | None = None) -> VideoFrames:
-    """The frames on screen every 1/fps seconds, at most `max_frames` spread evenly; the short side becomes `size`.
+    """The frames on screen every 1/fps seconds, or all of them without `fps`; at most `max_frames`, spread evenly.
 
-    A frame appears once, however slow the video is. Without fps, every frame; `reader` insists on one decoder.
+    Each frame appears once, however slow the video is. Its short side becomes `size`. `reader` allows one decoder only.
     """
     if (fps is not None and fps <= 0) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
@@ -60,26 +60,24 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, size: int | N
 
 
 def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], size: int | None = None) -> VideoFrames:
-    """The frames that are on screen at these times; fewer where several times show the same one."""
-    return _read(Path(path), lambda times: np.unique(
-        (np.searchsorted(times, np.asarray(seconds) + 1e-3, side="right") - 1).clip(0)), size)
+    """The frames that are on screen at these times, each of them once."""
+    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)), size)
 
 
 def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None,
           reader: str | None = None) -> VideoFrames:
-    promised = 0.0 if path.is_dir() else _check(path)
-    attempts = ["folder"] if path.is_dir() else [reader] if reader else ["decord", "av"] if decord else ["av"]
-    for attempt in attempts:
+    announced = 0.0 if path.is_dir() else _announced_seconds(path)
+    readers = ["folder"] if path.is_dir() else [reader] if reader else ["decord", "av"] if decord else ["av"]
+    for name in readers:
         try:
-            source = _READERS[attempt](path)
-            _check_times(path, source.times, promised)
-            chosen = pick(source.times)
-            frames = np.concatenate([_resize(part, size) for part in source.read(chosen)])
-            return VideoFrames(frames, source.times[chosen])
+            video = _READERS[name](path)
+            _check_times(path, video.times, announced)
+            index = pick(video.times)
+            frames = np.concatenate([_resize(part, size) for part in video.read(index)])
+            return VideoFrames(frames, video.times[index])
         except DECODING_ERRORS as error:
-            if attempt == attempts[-1]:
-                raise VideoError(f"{path}: damaged video, cannot be decoded ({_first_line(error)})") from None
-    raise AssertionError("unreachable")
+            reason = _first_line(error)
+    raise VideoError(f"{path}: damaged video, cannot be decoded ({reason})")
 
 
 def choose(times: np.ndarray, fps: float | None, max_frames: int | None) -> np.ndarray:
@@ -87,10 +85,15 @@ def choose(times: np.ndarray, fps: float | None, max_frames: int | None) -> np.n
     index = np.arange(len(times))
     if fps is not None:
         ticks = np.arange(int((times[-1] - times[0]) * fps + 1e-3) + 1) / fps + times[0]
-        index = np.unique(np.searchsorted(times, ticks + 1e-3, side="right") - 1)
+        index = _on_screen(times, ticks)
     if max_frames is not None and len(index) > max_frames:
         index = index[np.linspace(0, len(index) - 1, max_frames).round().astype(int)]
     return index
+
+
+def _on_screen(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Indices of the frames that are shown at these seconds, by the times at which frames appear."""
+    return np.unique((np.searchsorted(times, seconds + 1e-3, side="right") - 1).clip(0))
 
 
 class _Decord:
@@ -99,14 +102,14 @@ class _Decord:
             raise LabError("decord is not installed; use reader='av'")
         self.reader = decord.VideoReader(str(path), num_threads=1, fault_tol=FAULTS)
         times = np.array([self.reader.get_frame_timestamp(i)[0] for i in range(len(self.reader))], dtype=np.float64)
-        if (times < 0).any():  # the lead-in of a cut: decord counts frames that it then does not show
-            raise RuntimeError("frames before 0, of which decord loses count")
+        if (times < 0).any():  # decord counts these frames, but does not return them
+            raise RuntimeError("frames before 0, which decord miscounts")
         if (np.diff(times) <= 0).any():
             raise RuntimeError("timestamps that do not increase")
         self.times = times.round(6)  # they are float32 inside
 
-    def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
-        for part in np.split(chosen, range(AT_ONCE, len(chosen), AT_ONCE)):
+    def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
+        for part in np.split(index, range(AT_ONCE, len(index), AT_ONCE)):
             yield self.reader.get_batch(part).asnumpy()
 
 
@@ -116,15 +119,14 @@ class _Av:
         with _open(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
-            packets = [(p.pts, p.is_corrupt) for p in container.demux(stream) if p.pts is not None]
-            if any(corrupt for _, corrupt in packets):
+            packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+            if any(packet.is_corrupt for packet in packets):
                 raise RuntimeError("the file is cut short")
-            pts = {at for at, _ in packets}
-            self.pts = np.array(sorted(p for p in pts if p >= start), dtype=np.int64)
+            self.pts = np.array(sorted({packet.pts for packet in packets if packet.pts >= start}), dtype=np.int64)
             self.times = ((self.pts - start) * float(stream.time_base or 0)).round(6)
 
-    def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
-        wanted, held = set(self.pts[chosen].tolist()), []
+    def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
+        wanted, held = set(self.pts[index].tolist()), []
         with _open(self.path) as container:  # anew: not every format can seek back to its start
             for frame in container.decode(container.streams.video[0]):
                 if frame.pts in wanted:
@@ -135,7 +137,7 @@ class _Av:
                         held = []
                 if not wanted:
                     return
-        raise RuntimeError(f"{len(wanted)} of {len(chosen)} frames are missing")
+        raise RuntimeError(f"{len(wanted)} of {len(index)} frames are missing")
 
 
 class _Folder:
@@ -143,8 +145,8 @@ class _Folder:
         self.pictures = pictures(path)
         self.times = np.arange(len(self.pictures)) / FOLDER_FPS
 
-    def read(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
-        for i in chosen:
+    def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
+        for i in index:
             with _open(self.pictures[i]) as container:
                 yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
 
@@ -161,8 +163,8 @@ def _open(path: Path):
     return av.open(str(path), metadata_errors="replace")  # a title in another encoding is no reason to fail
 
 
-def _check(path: Path) -> float:
-    """The seconds that the file announces (0 where it does not); errors for what holds no video at all."""
+def _announced_seconds(path: Path) -> float:
+    """How long the file says that it is, 0 where it does not say; an error where it holds no video at all."""
     if not path.is_file():
         raise VideoError(f"{path}: no such video file")
     if path.stat().st_size == 0:
@@ -174,18 +176,18 @@ def _check(path: Path) -> float:
             stream = container.streams.video[0]
             if stream.duration is not None:
                 return float(stream.duration * stream.time_base)
-            alone = len(container.streams) == 1  # else the announced time may be another stream's
+            alone = len(container.streams) == 1  # otherwise that duration may be another stream's
             return container.duration / av.time_base if alone and container.duration else 0.0
     except av.error.FFmpegError as error:
         raise VideoError(f"{path}: not a video, or damaged from the start ({_first_line(error)})") from None
 
 
-def _check_times(path: Path, times: np.ndarray, promised: float) -> None:
+def _check_times(path: Path, times: np.ndarray, announced: float) -> None:
     if not len(times):
         raise VideoError(f"{path}: no frame can be decoded")
-    longest = np.diff(times).max(initial=0)  # for how long a frame may stay here
-    if promised - times[-1] > max(1.0, 0.1 * promised, 3 * longest):
-        raise VideoError(f"{path}: the frames end at {times[-1]:.1f} s, but the file announces {promised:.1f} s; "
+    longest = np.diff(times).max(initial=0)  # a frame may stay on screen for so long in this file
+    if announced - times[-1] > max(1.0, 0.1 * announced, 3 * longest):
+        raise VideoError(f"{path}: the frames end at {times[-1]:.1f} s, but the file announces {announced:.1f} s; "
                          "it is truncated")
 
 
@@ -196,7 +198,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _resize(frames: np.ndarray, size: int | None) -> np.ndarray:
-    """(F, H, W, 3) with the short side made `size`, by one filter for both readers."""
+    """(F, H, W, 3) with the short side made `size`, by the same filter for all readers."""
     height, width = frames.shape[1:3]
     short = min(height, width)
     if size is None or short == size:
@@ -212,9 +214,9 @@ def _resize(frames: np.ndarray, size: int | None) -> np.ndarray:
 
 def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarray], fps: float,
                  quality: int = 20) -> None:
-    """(F, H, W, 3) uint8 frames as H.264, the same file for the same frames.
+    """(F, H, W, 3) uint8 frames as H.264. The same frames always give the same file.
 
-    That takes one thread and no B-frames: with them x264 decides differently from run to run on small pictures.
+    This needs one thread and no B-frames, with which x264 decides differently from run to run on small pictures.
     """
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000),

@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def consistency_loss(grounded: Tensor, referenced: Tensor) -> Tensor:
-    """(K, D), (K, D) -> (K,) mean absolute difference of the two mentions; both receive the gradient."""
+    """(K, D), (K, D) -> (K,) `mean_D |g - g'|` of the two mentions of K events; both receive the gradient."""
     return (grounded - referenced).abs().mean(-1)
 
 
 def spread(states: Tensor) -> Tensor:
-    """(E, D) -> variance over the evidence tokens, mean over dimensions. Near zero: all events look the same."""
+    """(E, D) -> variance over evidence tokens, mean over D. It is near zero when all events look the same."""
     if len(states) < 2:
         return states.new_tensor(float("nan"))
     return states.var(0).mean()

@@ -1,4 +1,4 @@
-"""The language of grounded answers: first which events, `<evi><evi></evi>`, then a text that refers to them.
+"""The language of grounded answers: first one `<evi>` for each event, then `</evi>`, then a text that refers to them.
 
 The k-th `<evi>` before `</evi>` and the k-th after it are the two mentions of event k: *grounded* and *referenced*.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 EVIDENCE, END = "<evi>", "</evi>"
 STYLES = ("interleaved", "factorized", "coupled", "digits")
@@ -17,12 +18,12 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens from `start` to `end`, in seconds; `annotator` tells several opinions apart."""
+    """Something that happens from `start` to `end`, in seconds."""
 
     start: float
     end: float
     caption: str = ""
-    annotator: int = 0
+    annotator: int = 0  # who marked it, where several people did
 
     @property
     def interval(self) -> Interval:
@@ -31,9 +32,9 @@ class Event:
 
 @dataclass(frozen=True)
 class Reference:
-    """A mention of evidence inside a text: which grounded event (None: one never grounded) and where it points."""
+    """A mention inside a text."""
 
-    event: int | None
+    event: int | None  # the grounded event that it refers to; None where there is no such event
     interval: Interval | None = None
 
 
@@ -57,26 +58,26 @@ class GroundedAnswer:
 
 def compose(events: Sequence[Event], pieces: Sequence[str | int], style: str = "interleaved",
             end_marker: bool = True) -> GroundedAnswer:
-    """The answer that training shows for `events` and a text whose integers refer to them.
+    """The answer for `events` and a text whose integers refer to them, in one of four styles.
 
-    interleaved: ground, then refer. factorized: ground, then text without references. coupled: only the
-    references inside the text. digits: no evidence token at all, times written as numbers.
+    interleaved: first the grounding, then the text with its references. factorized: the same without references.
+    coupled: the text with its references alone. digits: no evidence tokens; the text says the times in numbers.
     """
     if style not in STYLES:
         raise ValueError(f"unknown answer style {style!r}: use one of {', '.join(STYLES)}")
     used = [piece for piece in pieces if not isinstance(piece, str)]
     if unknown := [index for index in used if not 0 <= index < len(events)]:
         raise ValueError(f"the answer refers to event {unknown[0]}, but there are {len(events)} events")
-    if style == "digits":
-        return GroundedAnswer(pieces=_merge([
-            piece if isinstance(piece, str) else seconds(events[piece].interval) for piece in pieces]))
-    body = [piece if isinstance(piece, str) else
-            Reference(None if style == "coupled" else piece, events[piece].interval) for piece in pieces]
-    if style == "coupled" or not events:
-        return GroundedAnswer(pieces=_merge(body))
-    if style == "factorized":
-        body = [piece for piece in body if isinstance(piece, str)]
-    return GroundedAnswer(tuple(event.interval for event in events), _merge(body), end_marker)
+
+    def mention(k: int) -> str | Reference:
+        if style == "digits":
+            return seconds(events[k].interval)
+        return "" if style == "factorized" else Reference(None if style == "coupled" else k, events[k].interval)
+
+    text = _merge([piece if isinstance(piece, str) else mention(piece) for piece in pieces])
+    if style in ("coupled", "digits") or not events:
+        return GroundedAnswer(pieces=text)
+    return GroundedAnswer(tuple(event.interval for event in events), text, end_marker)
 
 
 def seconds(interval: Interval) -> str:
@@ -85,9 +86,9 @@ def seconds(interval: Interval) -> str:
 
 
 def write(answer: GroundedAnswer) -> str:
-    """The answer as the string a tokenizer sees. Its intervals travel beside it, as `answer.intervals`.
+    """The answer as the string that is tokenized; its intervals are kept beside it, as `answer.intervals`.
 
-    A blank separates `</evi>` from the text that follows; `parse` takes it away again, and reads text without it too.
+    A blank follows the grounding; `parse` removes it again, and reads text without it too.
     """
     for piece in answer.pieces:
         if isinstance(piece, str) and (EVIDENCE in piece or END in piece):
@@ -98,29 +99,33 @@ def write(answer: GroundedAnswer) -> str:
 
 
 def parse(text: str, intervals: Sequence[Interval | None] = (), style: str = "interleaved") -> GroundedAnswer:
-    """Read back any generated text; the n-th `<evi>` gets the n-th interval, or None where there are too few.
+    """Read any generated text; the n-th `<evi>` gets the n-th interval, or None where there are too few.
 
-    Without `</evi>` only the `<evi>` that open the text side by side count as grounded, and in the coupled style not
-    even these. References beyond the grounded events are kept, with event None.
+    Without `</evi>`, only the `<evi>` with which the text opens count as grounded, and in the coupled style not even
+    those. References beyond the grounded events are kept, with event None.
     """
-    closed = END in text
-    head, tail = text.split(END, 1) if closed else ("", text) if style == "coupled" else _split_leading(text)
+    head, closed, tail = text.partition(END)
+    if not closed:
+        opening = None if style == "coupled" else re.match(rf"\s*(?:{EVIDENCE})+", text)
+        head, tail = (opening[0], text[opening.end():]) if opening else ("", text)
     n_grounded = head.count(EVIDENCE)
-    tail = tail.removeprefix(" ") if n_grounded or closed else tail
-    where = iter([*intervals, *[None] * (text.count(EVIDENCE))])
-    grounded = tuple(next(where) for _ in range(n_grounded))
+    if n_grounded or closed:
+        tail = tail.removeprefix(" ")
+    interval = chain(intervals, repeat(None))
+    grounded = tuple(next(interval) for _ in range(n_grounded))
     pieces: list[str | Reference] = []
+    n_references = 0
     for part in re.split(f"({EVIDENCE}|{END})", tail):
         if part == EVIDENCE:
-            k = sum(isinstance(piece, Reference) for piece in pieces)
-            pieces.append(Reference(k if k < n_grounded else None, next(where)))
+            pieces.append(Reference(n_references if n_references < n_grounded else None, next(interval)))
+            n_references += 1
         elif part and part != END:
             pieces.append(part)
-    return GroundedAnswer(grounded, tuple(pieces), closed)
+    return GroundedAnswer(grounded, tuple(pieces), bool(closed))
 
 
 def render(answer: GroundedAnswer) -> str:
-    """The answer for people and for scorers: every `<evi>` as its seconds, `</evi>` kept as the delimiter."""
+    """The answer for people and scorers: each `<evi>` as its seconds, `</evi>` kept between grounding and text."""
     def times(interval: Interval | None) -> str:
         return seconds(interval) if interval is not None else "? - ?"
 
@@ -129,13 +134,8 @@ def render(answer: GroundedAnswer) -> str:
     return f"{head} {text}".strip()
 
 
-def _split_leading(text: str) -> tuple[str, str]:
-    head = re.match(rf"\s*((?:{EVIDENCE})*)", text)
-    return (head.group(1), text[head.end():]) if head.group(1) else ("", text)
-
-
 def _merge(pieces: Sequence[str | Reference]) -> tuple[str | Reference, ...]:
-    """Neighbouring strings joined and empty ones dropped, so that equal answers compare equal."""
+    """Neighbouring texts joined and empty ones dropped, so that equal answers compare equal."""
     merged: list[str | Reference] = []
     for piece in pieces:
         if isinstance(piece, str) and merged and isinstance(merged[-1], str):

@@ -1,10 +1,10 @@
-"""Three ways to ask the frames when: each one by itself, all of them at once, or only where the two ends are.
+"""Three questions that an evidence token can ask the frames. `sigmoid` is the method's, the others are for comparison.
 
-All three are made of the same similarities and need no weights of their own, so that they differ in nothing else.
-`sigmoid` is the method's: "does this frame belong to the event?". `softmax`: "which frames, of all there are?".
-`boundary`: half of the state points at the first frame, half at the last, and the distance of each is what is learned.
+sigmoid: "does this frame belong to the event?", asked of each frame by itself. softmax: "which of all frames belong to
+it?". boundary: "where does it begin, and where does it end?": one half of the state points at the first frame and one
+at the last. All three use the same similarities and no further weights, so that they differ in nothing else.
 
-Shapes: E evidence tokens, F frames, D width. `logits` are (E, F), for `boundary` (E, 2, F). Intervals are frame
+Shapes: E evidence tokens, F frames, D hidden. `logits` are (E, F), for `boundary` (E, 2, F). Intervals are frame
 positions, both ends included; `mask` (E, F) is True on the frames that exist.
 """
 
@@ -28,7 +28,7 @@ class Formulation:
 
 
 def sigmoid_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
-    """Binary cross-entropy with the frame targets, mean over frames."""
+    """(E,) binary cross-entropy with the frame targets, mean over frames."""
     return grounding_loss(logits, frame_targets(intervals, logits.shape[-1], base), mask)
 
 
@@ -38,7 +38,7 @@ def sigmoid_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Te
 
 
 def softmax_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
-    """Cross-entropy with the frame targets, made to add up to one over the frames that exist."""
+    """(E,) cross-entropy `-sum_F t log softmax(logits)` with the frame targets, scaled so that they add up to one."""
     targets = frame_targets(intervals, logits.shape[-1], base).masked_fill(~mask, 0)
     targets = targets / targets.sum(-1, keepdim=True).clamp_min(1e-12)
     return -(targets * _log_softmax(logits, mask).masked_fill(~mask, 0)).sum(-1)
@@ -56,20 +56,20 @@ def ends_compare(evidence: Tensor, frames: Tensor) -> Tensor:
 
 
 def expected_ends(logits: Tensor, mask: Tensor) -> Tensor:
-    """(E, 2, F) -> (E, 2) frame positions, fractional: the mean of where each half points."""
+    """(E, 2, F) -> (E, 2) fractional positions `sum_F softmax(logits) frame`: where each half points on average."""
     frame = torch.arange(logits.shape[-1], device=logits.device, dtype=logits.dtype)
     return _log_softmax(logits, mask[:, None]).exp() @ frame
 
 
 def boundary_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
-    """Distance from the true ends as a share of the video, mean over both; `base` plays no part in it."""
+    """(E,) distance from the true ends as a share of the video, mean over both; `base` is not used."""
     length = mask.sum(-1, keepdim=True)
     ends = intervals.sort(-1).values.clamp_min(0).minimum(length - 1)
     return ((expected_ends(logits, mask) - ends).abs() / length).mean(-1)
 
 
 def boundary_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
-    """The curve is how likely each frame lies between the ends; the interval is read off the ends themselves."""
+    """The curve is how likely each frame lies between the ends; the interval is the ends, rounded. No criterion."""
     first, last = _log_softmax(logits, mask[:, None]).exp().unbind(-2)
     curve = first.cumsum(-1) * last.flip(-1).cumsum(-1).flip(-1)
     return curve.masked_fill(~mask, 0), expected_ends(logits, mask).round().long().sort(-1).values

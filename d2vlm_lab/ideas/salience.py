@@ -1,7 +1,7 @@
-"""Which frames are the evidence? Four rules that read an interval off a similarity curve.
+"""Which frames are the evidence? Four rules that read an interval off a curve of similarities.
 
-Shapes: E evidence tokens, F frames. Intervals are frame positions, both ends included. Where videos of different
-length share a tensor, `mask` (E, F) is True on the frames that exist.
+Shapes: E evidence tokens, F frames, R runs. Intervals are frame positions, both ends included. Where videos of
+different length share a tensor, `mask` (E, F) is True on the frames that exist.
 """
 
 from __future__ import annotations
@@ -13,32 +13,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Four ways to read an interval off a curve: (E, F) similarities and their mask -> (E, 2) first and last frame.
-Criterion = Callable[[Tensor, Tensor | None], Tensor]
+from .grounding import frame_overlap
+
+Criterion = Callable[[Tensor, Tensor | None], Tensor]  # (E, F) curve and its mask -> (E, 2) first and last frame
 
 
 def peak_share(curve: Tensor, mask: Tensor | None = None, share: float = 0.6) -> Tensor:
     """The paper's rule: of the runs of frames with at least `share` of the maximum, the one with the best mean.
 
-    Exact ties span from the first tied run to the last; where nothing qualifies, the whole video.
+    Exact ties span from the first tied run to the last; where no frame qualifies, the interval is the whole video.
     """
-    _need_frames(curve)
-    peak = curve.masked_fill(~mask, -torch.inf).amax(-1) if mask is not None else curve.amax(-1)
+    peak = _existing(curve, mask).amax(-1)
     return best_run(curve, curve >= (peak * share)[:, None], mask)
 
 
 def top_frames(curve: Tensor, mask: Tensor | None = None, k: int = 6) -> Tensor:
     """The best run among the `k` most similar frames."""
-    visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
-    kth = visible.topk(min(k, curve.shape[-1]), -1).values[:, -1:]
-    return best_run(curve, visible >= kth, mask)
+    existing = _existing(curve, mask)
+    kth = existing.topk(min(k, curve.shape[-1]), -1).values[:, -1:]
+    return best_run(curve, existing >= kth, mask)
 
 
 def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) -> Tensor:
-    """The segment that maximizes the sum of `curve / max - cost`: long runs of good frames win over one peak."""
-    _need_frames(curve)
-    visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
-    gain = visible / visible.amax(-1, keepdim=True).clamp_min(1e-12) - cost
+    """The segment with the largest sum of `curve / max - cost`: a long run of good frames wins over a single peak."""
+    existing = _existing(curve, mask)
+    gain = existing / existing.amax(-1, keepdim=True).clamp_min(1e-12) - cost
     gain = gain if mask is None else gain.masked_fill(~mask, -cost - 1)
     total = F.pad(gain.cumsum(-1), (1, 0))  # total[j] - total[i] is the sum of frames i .. j-1
     low, first = total[:, :-1].cummin(-1)
@@ -47,29 +46,29 @@ def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) 
 
 
 def over_threshold(curve: Tensor, mask: Tensor | None = None, threshold: float = 0.5) -> Tensor:
-    """The best run at or above a fixed `threshold` (see `fit_threshold`); where nothing reaches it, the peak alone."""
-    _need_frames(curve)
-    visible = curve if mask is None else curve.masked_fill(~mask, -torch.inf)
-    peak = visible.amax(-1, keepdim=True)
-    return best_run(curve, visible >= torch.minimum(peak, torch.full_like(peak, threshold)), mask)
+    """The best run at or above a fixed `threshold` (see `fit_threshold`); the peak alone where nothing reaches it."""
+    existing = _existing(curve, mask)
+    peak = existing.amax(-1, keepdim=True)
+    return best_run(curve, existing >= torch.minimum(peak, torch.full_like(peak, threshold)), mask)
 
 
 CRITERIA = {"peak_share": peak_share, "top_frames": top_frames, "best_segment": best_segment,
             "over_threshold": over_threshold}
+PARAMETER = {"peak_share": "share", "top_frames": "k", "best_segment": "cost", "over_threshold": "threshold"}
 
 
 def criterion(name: str, value: float | None = None) -> Criterion:
-    """A criterion by name, its one parameter set to `value` where one is given."""
+    """A criterion by name, with its one parameter set to `value` if that is given."""
     if name not in CRITERIA:
         raise ValueError(f"unknown salience criterion {name!r}: use one of {', '.join(CRITERIA)}")
-    parameter = {"peak_share": "share", "top_frames": "k", "best_segment": "cost", "over_threshold": "threshold"}
-    value = int(value) if name == "top_frames" and value is not None else value
-    return CRITERIA[name] if value is None else partial(CRITERIA[name], **{parameter[name]: value})
+    if value is None:
+        return CRITERIA[name]
+    return partial(CRITERIA[name], **{PARAMETER[name]: int(value) if name == "top_frames" else value})
 
 
 def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(E, F) values, (E, F) kept frames -> (E, 2): the run of kept frames with the highest mean value."""
-    _need_frames(curve)
+    """(E, F) values, (E, F) frames to keep -> (E, 2): the run of kept frames with the highest mean value."""
+    _existing(curve, mask)
     n_frames = curve.shape[-1]
     keep = keep if mask is None else keep & mask
     frame = torch.arange(n_frames, device=curve.device).expand_as(keep)
@@ -87,18 +86,14 @@ def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None) -> Tensor:
 def fit_threshold(curves: Tensor, intervals: Tensor, mask: Tensor | None = None) -> float:
     """The threshold of 0.02 .. 0.98 whose runs overlap the true `intervals` (E, 2) best on average."""
     grid = torch.linspace(0.02, 0.98, 49).tolist()
-    return max(grid, key=lambda t: float(frame_iou(over_threshold(curves, mask, t), intervals).mean()))
+    return max(grid, key=lambda t: float(frame_overlap(over_threshold(curves, mask, t), intervals).mean()))
 
 
-def frame_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(E, 2), (E, 2) -> (E,) overlap of intervals of whole frames, both ends included."""
-    overlap = (torch.minimum(a[:, 1], b[:, 1]) - torch.maximum(a[:, 0], b[:, 0]) + 1).clamp_min(0)
-    return overlap / (a[:, 1] - a[:, 0] + b[:, 1] - b[:, 0] + 2 - overlap)
-
-
-def _need_frames(curve: Tensor) -> None:
+def _existing(curve: Tensor, mask: Tensor | None) -> Tensor:
+    """The curve with -inf on frames that do not exist."""
     if curve.shape[-1] == 0:
         raise ValueError("a similarity curve without frames has no salient interval")
+    return curve if mask is None else curve.masked_fill(~mask, -torch.inf)
 
 
 def _run_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""The benchmarks: how each one's folder is laid out, where it comes from, and what its files become."""
+"""The benchmarks: how the folder of each is laid out, where to get it, and how its questions are read."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,66 +10,62 @@ import numpy as np
 
 from ..data.batch import Clip
 from ..data.datasets import charades_sta, et_bench, mvbench, video_mme, youcook2
-from ..data.datasets.et_instruct import load_list
+from ..data.datasets.formats import ADAPTERS
 from ..data.groups import Reader
 from ..data.sample import Sample
 from ..errors import LabError
+from ..ideas.evidence import Interval
 
 Question = tuple[Sample, dict]  # what is asked, and its prediction but for the answer
 
 
 @dataclass(frozen=True)
 class Benchmark:
+    format: str  # of its annotations, in `formats.ADAPTERS`
     scorer: str  # of `d2vlm-lab score`
-    annotations: tuple[str, ...]  # inside its folder: the first of these that is there
+    annotations: tuple[str, ...]  # in its folder; the first of these that exists is read
     videos: tuple[str, ...]  # likewise
-    read: Callable[[Path, float], list[Question]]  # of annotations; the float is half a frame, in seconds
-    page: str  # where it can be had
+    page: str  # where to get it
     steps: tuple[str, ...]  # what to put where
     prompt: str = ""  # as published; empty where the annotation holds whole prompts
-    answer: str = "a"  # the field of a prediction that holds it
+    answer: str = "a"  # the field of a prediction that holds the answer
     penalized: tuple[str, ...] = ()  # tasks that the authors decode with a repetition penalty
     fps: float = 1.0
 
-
-def etbench_questions(path: Path, half_frame: float) -> list[Question]:
-    return list(zip(et_bench.read(path, half_frame), load_list(path)))
-
-
-def converted(adapter) -> Callable[[Path, float], list[Question]]:
-    """Questions of an adapter that knows how a prediction is made of its samples."""
-    return lambda path, _: [(sample, adapter.to_prediction(sample)) for sample in adapter.read(path)]
+    def read(self, annotations: Path, half_frame: float = 0.5) -> list[Question]:
+        adapter = ADAPTERS[self.format]
+        samples = adapter.read(annotations, max(half_frame, 0.5))
+        return list(zip(samples, adapter.predictions(annotations, samples)))
 
 
 BENCHMARKS = {
     "world": Benchmark(
-        "etbench", ("etbench.json",), ("videos",), etbench_questions, "made here: d2vlm-lab make-world --out FOLDER",
+        "et_bench", "etbench", ("etbench.json",), ("videos",), "made here: d2vlm-lab make-world --out FOLDER",
         ("etbench.json and videos/ are written by make-world",), fps=2.0),
     "etbench": Benchmark(
-        "etbench", ("annotations/etbench_txt_v1.0.json", "annotations/etbench_vid_v1.0.json"),
-        ("videos_compressed", "videos"), etbench_questions, "https://huggingface.co/datasets/PolyU-ChenLab/ETBench",
+        "et_bench", "etbench", ("annotations/etbench_txt_v1.0.json", "annotations/etbench_vid_v1.0.json"),
+        ("videos_compressed", "videos"), "https://huggingface.co/datasets/PolyU-ChenLab/ETBench",
         ("annotations/etbench_txt_v1.0.json: 7,289 questions",
          "videos/: unpack every videos/*.tar.gz there; compress_videos.py of that page makes videos_compressed/, "
          "which is read first"), penalized=et_bench.CHOICE),
     "charades": Benchmark(
-        "charades", ("test.caption_coco_format.json", "charades_sta_test.txt"), ("videos",), converted(charades_sta),
+        "charades_sta", "charades", ("test.caption_coco_format.json", "charades_sta_test.txt"), ("videos",),
         "https://github.com/RenShuhuai-Andy/TimeChat (TimeIT annotations), https://github.com/jiyanggao/TALL "
         "(original annotations), https://prior.allenai.org/projects/charades (videos)",
         ("test.caption_coco_format.json of TimeIT's temporal_video_grounding/charades, or charades_sta_test.txt",
          "videos/: the files of Charades_v1_480.zip, such as videos/3MSZA.mp4"), charades_sta.PROMPT),
     "youcook2": Benchmark(
-        "youcook2", ("val.caption_coco_format.json",), ("videos",), converted(youcook2),
+        "youcook2", "youcook2", ("val.caption_coco_format.json",), ("videos",),
         "https://github.com/RenShuhuai-Andy/TimeChat (TimeIT annotations), http://youcook2.eecs.umich.edu (videos)",
         ("val.caption_coco_format.json of TimeIT's dense_video_captioning/youcook2",
          "videos/: each at its image_id, or by its file name alone"), youcook2.PROMPT),
     "mvbench": Benchmark(
-        "mvbench", ("json",), ("video",), converted(mvbench), "https://huggingface.co/datasets/OpenGVLab/MVBench",
+        "mvbench", "mvbench", ("json",), ("video",), "https://huggingface.co/datasets/OpenGVLab/MVBench",
         (f"json/: {len(mvbench.FILES)} files, action_sequence.json and so on",
          "video/: unpack every archive there: " + ", ".join(dict.fromkeys(folder for _, folder, _ in mvbench.TABLE))),
         mvbench.PROMPT, "pred"),
     "videomme": Benchmark(
-        "videomme", ("videomme/test-00000-of-00001.parquet", "test.json"), ("data", "videos"),
-        lambda path, _: list(zip(video_mme.read(path), video_mme.records(path))),
+        "video_mme", "videomme", ("videomme/test-00000-of-00001.parquet", "test.json"), ("data", "videos"),
         "https://video-mme.github.io, https://huggingface.co/datasets/lmms-lab/Video-MME",
         ("videomme/test-00000-of-00001.parquet: 2,700 questions; test.json with the same rows will do",
          "data/: unpack every videos_chunked_*.zip, such as data/fFjv93ACGo8.mp4"), video_mme.PROMPT),
@@ -78,27 +73,28 @@ BENCHMARKS = {
 
 
 def find(benchmark: str, folder: Path) -> tuple[Path, Path]:
-    """Where the annotations and the videos of a benchmark's folder are."""
+    """Where the annotations and the videos are in the folder of a benchmark."""
     layout = BENCHMARKS[benchmark]
-    found = []
-    for names in (layout.annotations, layout.videos):
-        there = [folder / name for name in names if (folder / name).exists()]
-        if not there:
-            raise LabError(f"{folder / names[0]} is missing; a {benchmark} folder holds "
-                           f"{' or '.join(layout.annotations)}, and {' or '.join(layout.videos)}/ "
-                           f"(`d2vlm-lab data {benchmark}` says where to get them)")
-        found.append(there[0])
-    return found[0], found[1]
+
+    def existing(names: tuple[str, ...]) -> Path:
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+        raise LabError(f"{folder / names[0]} is missing; a {benchmark} folder holds "
+                       f"{' or '.join(layout.annotations)}, and {' or '.join(layout.videos)}/ "
+                       f"(`d2vlm-lab data {benchmark}` says where to get them)")
+
+    return existing(layout.annotations), existing(layout.videos)
 
 
 def video_path(videos: Path, video: str) -> Path:
-    """The file of a sample's video, which may also lie in the folder by its name alone."""
+    """The file of a sample's video: at its path in the folder, or in the folder itself under its name."""
     path = videos / mvbench.split_part(video)[0]
     return videos / path.name if not path.exists() and (videos / path.name).exists() else path
 
 
 def clip_reader(read: Reader, videos: Path, parts: bool = True) -> Reader:
-    """`read`, for videos that are named with the part that counts; without `parts` all of each is shown."""
+    """`read` for samples about a part of a video: the clip is that part, or without `parts` the whole video."""
     def clip(sample: Sample) -> Clip:
         part = mvbench.split_part(sample.video)[1]
         whole = read(replace(sample, video=video_path(videos, sample.video).relative_to(videos).as_posix()))
@@ -107,8 +103,8 @@ def clip_reader(read: Reader, videos: Path, parts: bool = True) -> Reader:
     return clip
 
 
-def within(clip: Clip, part: tuple[float, float]) -> Clip:
-    """The frames on screen from its start to its end; at least the one that is there at the start."""
+def within(clip: Clip, part: Interval) -> Clip:
+    """The frames on screen from start to end of the part; at least the one that is on screen at its start."""
     times = clip.timestamps
     first = max(int(np.searchsorted(times, part[0] + 1e-3, side="right")) - 1, 0)
     last = max(int(np.searchsorted(times, part[1] + 1e-3, side="right")), first + 1)
@@ -116,9 +112,9 @@ def within(clip: Clip, part: tuple[float, float]) -> Clip:
 
 
 def fingerprint(path: Path) -> str:
-    """Of an annotation file, or of a folder of them: names and contents."""
-    files = [path] if path.is_file() else sorted(path.glob("*.json"))
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() * (path != file) + file.read_bytes())
-    return digest.hexdigest()[:16]
+    """A hash of an annotation file, or of the names and contents of the files in a folder."""
+    if path.is_file():
+        content = path.read_bytes()
+    else:
+        content = b"".join(file.name.encode() + file.read_bytes() for file in sorted(path.glob("*.json")))
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,14 +1,13 @@
-"""A model's answers to samples, and what a benchmark record makes of them."""
+"""A model's answers to samples: their text, their intervals, their words."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..data.batch import Clip
-from ..data.groups import encode_question
+from ..data.groups import Reader, encode_question
 from ..data.sample import Sample
 from ..ideas.evidence import Interval, render
 from ..model.d2vlm import D2VLM
@@ -28,18 +27,26 @@ class Prediction:
         return render(self.generated.answer)
 
     @property
+    def truth(self) -> list[Interval]:
+        """The intervals of the true events."""
+        return [event.interval for event in self.sample.events]
+
+    @property
+    def words(self) -> str:
+        """The answer's text without evidence tokens and times."""
+        pieces = [piece for piece in self.generated.answer.pieces if isinstance(piece, str)]
+        return NUMBERS.sub("", "".join(pieces)).strip()
+
+    @property
     def intervals(self) -> list[Interval]:
-        """What the answer says happened when: grounded events, else those it mentions, else times it spells."""
+        """What the answer points to: its grounded events, else those it refers to, else the times in its text."""
         answer = self.generated.answer
-        found = [span for span in answer.grounded or [ref.interval for ref in answer.references] if span]
-        if found:
-            return found
-        return [(min(pair), max(pair)) for pair in
-                ((float(a), float(b)) for a, b in NUMBERS.findall(self.generated.text))]
+        spans = [span for span in answer.grounded or [ref.interval for ref in answer.references] if span]
+        return spans or [tuple(sorted(map(float, pair))) for pair in NUMBERS.findall(self.generated.text)]
 
 
-def predict(model: D2VLM, samples: Sequence[Sample], read: Callable[[Sample], Clip],
-            decoding: Decoding | None = None, batch: int = 32) -> Iterator[Prediction]:
+def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
+            batch: int = 32) -> Iterator[Prediction]:
     """Answers in batches of about `batch` texts; questions about the same video share it."""
     videos: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -55,7 +62,8 @@ def predict(model: D2VLM, samples: Sequence[Sample], read: Callable[[Sample], Cl
         yield from _answer(model, pending, read, decoding)
 
 
-def _answer(model: D2VLM, groups: list[list[Sample]], read, decoding: Decoding | None) -> Iterator[Prediction]:
+def _answer(model: D2VLM, groups: list[list[Sample]], read: Reader,
+            decoding: Decoding | None) -> Iterator[Prediction]:
     training = model.training
     model.eval()
     clips = [read(group[0]) for group in groups]

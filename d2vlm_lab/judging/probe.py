@@ -1,4 +1,4 @@
-"""What does a vector know? A straight line is fitted on some and judged on others."""
+"""What does a state vector know? A linear probe is fitted on some vectors and judged on others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def linear_probe(x: Tensor, y: Tensor, ridge: float = 10.0) -> Tensor:
-    """(N, D) states, (N, Q) what is true of them -> (D + 1, Q) weights of the best line, the last its offset."""
+    """(N, D) states, (N, Q) true quantities -> (D + 1, Q) weights of ridge regression, the last row the offset."""
     x = _with_offset(x)
     penalty = ridge * torch.eye(x.shape[1], dtype=x.dtype)
     penalty[-1, -1] = 0
@@ -15,14 +15,14 @@ def linear_probe(x: Tensor, y: Tensor, ridge: float = 10.0) -> Tensor:
 
 
 def read_off(x: Tensor, weights: Tensor) -> Tensor:
-    """(N, D) states -> (N, Q) what the probe says of them."""
+    """(N, D) states -> (N, Q) quantities that the probe predicts from them."""
     return _with_offset(x) @ weights
 
 
-def explained(truth: Tensor, said: Tensor) -> Tensor:
-    """(N, Q), (N, Q) -> (Q,) share of the variance: 1 is written there, 0 no better than always guessing the mean."""
-    truth = truth.to(said)
-    return 1 - (truth - said).square().mean(0) / truth.var(0, correction=0)
+def explained(truth: Tensor, predicted: Tensor) -> Tensor:
+    """(N, Q), (N, Q) -> (Q,) share of the variance: 1 is a perfect prediction, 0 no better than guessing the mean."""
+    truth = truth.to(predicted)
+    return 1 - (truth - predicted).square().mean(0) / truth.var(0, correction=0)
 
 
 def _with_offset(x: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
-"""Where events overlap, whose interval is found? The asked one's, or that of a rival that happens meanwhile."""
+"""Where events overlap, whose interval does the model find: that of the asked event, or that of a rival?
+
+A rival is another event of the video that happens, at least in part, at the same time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data.world.scene import Scene
@@ -10,29 +13,31 @@ from ..ideas.evidence import Interval
 from .catalogue import ROLES
 from .metrics.temporal import temporal_iou
 from .predict import Prediction
+from .scores import rounded_mean
 
 
 @dataclass(frozen=True)
 class Duel:
-    """One question about one event: where the event stands among the others, and what was found."""
+    """One question about one event: how the event lies among its rivals, and what was found."""
 
     role: str  # inner: it lies within a rival, outer: a rival lies within it, crossing: they overlap in part
-    found: bool  # the asked interval, to at least a half
-    captured: bool  # what was found overlaps a rival more than the asked one
+    found: bool  # an interval of the answer overlaps the true one by at least a half
+    captured: bool  # an interval of the answer overlaps a rival more than any overlaps the asked event
 
 
-def duels(predictions: Sequence[Prediction], scenes: Sequence[Scene]) -> Iterator[Duel]:
-    """Of the questions with one true event; the scene knows of the others."""
+def duels(predictions: Sequence[Prediction], scenes: Sequence[Scene]) -> list[Duel]:
+    """Of the questions with one true event; the scene knows the other events of its video."""
     by_video = {scene.video: scene for scene in scenes}
-    for p in predictions:
-        scene = by_video.get(p.sample.video)
-        if scene is None or len(p.sample.events) != 1:
-            continue
-        asked = p.sample.events[0].interval
-        others = [span for span in (scene.interval(event) for event in scene.events) if span != asked]
-        rivals = [span for span in others if min(span[1], asked[1]) > max(span[0], asked[0])]
-        own = _best(p.intervals, [asked])
-        yield Duel(role(asked, rivals), own >= 0.5, _best(p.intervals, rivals) > own)
+    asked = [p for p in predictions if p.sample.video in by_video and len(p.sample.events) == 1]
+    return [_duel(p, by_video[p.sample.video]) for p in asked]
+
+
+def _duel(prediction: Prediction, scene: Scene) -> Duel:
+    start, end = asked = prediction.sample.events[0].interval
+    others = [span for span in map(scene.interval, scene.events) if span != asked]
+    rivals = [span for span in others if min(span[1], end) > max(span[0], start)]
+    overlap = _largest_overlap(prediction.intervals, [asked])
+    return Duel(role(asked, rivals), overlap >= 0.5, _largest_overlap(prediction.intervals, rivals) > overlap)
 
 
 def role(asked: Interval, rivals: Sequence[Interval]) -> str:
@@ -45,22 +50,17 @@ def role(asked: Interval, rivals: Sequence[Interval]) -> str:
 
 def rival_scores(predictions: Sequence[Prediction], scenes: Sequence[Scene]) -> dict[str, float]:
     """Share found and share captured by a rival, for each role; nothing where no events overlap."""
-    found = list(duels(predictions, scenes))
-    if all(duel.role == "alone" for duel in found):
+    all_duels = duels(predictions, scenes)
+    if all(duel.role == "alone" for duel in all_duels):
         return {}
     scores = {}
     for name in ROLES:
-        if mine := [duel for duel in found if duel.role == name]:
-            scores |= {f"{name}_found": _share([duel.found for duel in mine]), f"{name}_questions": len(mine)}
+        if group := [duel for duel in all_duels if duel.role == name]:
+            scores |= {f"{name}_found": rounded_mean([duel.found for duel in group]), f"{name}_questions": len(group)}
             if name != "alone":
-                scores[f"{name}_captured"] = _share([duel.captured for duel in mine])
+                scores[f"{name}_captured"] = rounded_mean([duel.captured for duel in group])
     return scores
 
 
-def _best(found: Sequence[Interval], spans: Sequence[Interval]) -> float:
-    overlap = temporal_iou(found, spans)
-    return float(overlap.max()) if overlap.size else 0.0
-
-
-def _share(flags: Sequence[bool]) -> float:
-    return round(sum(flags) / len(flags), 4)
+def _largest_overlap(predicted: Sequence[Interval], spans: Sequence[Interval]) -> float:
+    return float(temporal_iou(predicted, spans).max(initial=0))

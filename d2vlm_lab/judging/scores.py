@@ -1,7 +1,8 @@
-"""Scores of answers to held-out questions: grounding matched one to one, and the text."""
+"""Scores of a group of predictions: intervals matched one to one with the true ones, words, captions, mentions."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +13,12 @@ from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from .catalogue import NAMED
-from .metrics.temporal import interval_f1_miou
-from .predict import NUMBERS, Prediction, predict
+from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
+from .predict import Prediction, predict
 
 
 def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConfig) -> dict[str, float]:
-    """Greedy answers to held-out questions: grounding matched one to one, and the text."""
+    """Scores of greedy answers to held-out questions."""
     if not samples:
         return {}
     decoding = Decoding(config.evaluation.max_new_tokens)
@@ -25,7 +26,7 @@ def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConf
 
 
 def scores_by_task(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Of the questions that name an event, then of each task."""
+    """Of the questions that name one event, then of each task."""
     scores = grounding_scores([p for p in predictions if p.sample.task in NAMED], "named")
     for task in sorted({p.sample.task for p in predictions}):
         scores |= grounding_scores([p for p in predictions if p.sample.task == task], task)
@@ -36,19 +37,48 @@ def grounding_scores(predictions: Sequence[Prediction], group: str) -> dict[str,
     """Means over questions: matched F1 at 0.5 and mean IoU, exact text, and how many intervals too many were given."""
     if not predictions:
         return {}
-    found = interval_f1_miou([p.intervals for p in predictions],
-                             [[e.interval for e in p.sample.events] for p in predictions], (0.5,))
-    scores = {"F1@0.5": found["F1@0.5"], "mIoU": found["mIoU"],
-              "exact_text": float(np.mean([_words(p) == _truth(p.sample) for p in predictions])),
-              "surplus": float(np.mean([len(p.intervals) - len(p.sample.events) for p in predictions]))}
-    return {f"{group}_{name}": round(value, 4) for name, value in scores.items()}
+    f1_miou = interval_f1_miou([p.intervals for p in predictions], [p.truth for p in predictions], (0.5,))
+    scores = {"F1@0.5": f1_miou["F1@0.5"], "mIoU": f1_miou["mIoU"],
+              "exact_text": np.mean([p.words == _true_words(p.sample) for p in predictions]),
+              "surplus": np.mean([len(p.intervals) - len(p.truth) for p in predictions])}
+    return {f"{group}_{name}": round(float(value), 4) for name, value in scores.items()}
 
 
-def _words(prediction: Prediction) -> str:
-    """The answer's text, times and evidence aside."""
-    answer = prediction.generated.answer
-    return NUMBERS.sub("", "".join(piece for piece in answer.pieces if isinstance(piece, str))).strip()
+def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Dense captions by their words alone, and by words and interval together, matched one to one."""
+    words, joint = [], []
+    for p in predictions:
+        if p.sample.task != "dvc":
+            continue
+        predicted, true = captions(p), [event.caption.strip(" .,") for event in p.sample.events]
+        words.append(2 * sum((Counter(predicted) & Counter(true)).values()) / max(1, len(predicted) + len(true)))
+        overlap = temporal_iou(p.intervals, p.truth)
+        described = predicted[:len(p.intervals)] + [""] * (len(p.intervals) - len(predicted))
+        same = np.array([[a == b for b in true] for a in described]).reshape(overlap.shape)
+        joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
+    return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint)} if words else {}
 
 
-def _truth(sample: Sample) -> str:
+def captions(prediction: Prediction) -> list[str]:
+    """The answer's sentences without their times, one for each event, in any style of answer."""
+    return [caption for part in prediction.words.split(".") if (caption := part.strip(" ,\n"))]
+
+
+def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Of answers that ground first and refer later: F1 of the second mentions, and how well both mentions agree."""
+    predictions = [p for p in predictions if p.generated.answer.grounded and p.generated.answer.references]
+    if not predictions:
+        return {}
+    referenced = [[ref.interval for ref in p.generated.answer.references if ref.interval] for p in predictions]
+    f1 = interval_f1_miou(referenced, [p.truth for p in predictions], (0.5,))["F1@0.5"]
+    overlaps = [temporal_iou([first], [second]).item() for p, spans in zip(predictions, referenced)
+                for first, second in zip(p.generated.answer.grounded, spans) if first]
+    return {"second_F1@0.5": round(f1, 4), "mentions_agree": rounded_mean(overlaps)}
+
+
+def rounded_mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)
+
+
+def _true_words(sample: Sample) -> str:
     return "".join(piece for piece in sample.answer if isinstance(piece, str)).strip()

@@ -23,9 +23,9 @@ from ..errors import LabError
 from ..ideas.evidence import END, Event, Interval, Reference, seconds
 from ..judging.predict import Prediction, predict
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
+from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
-from ..model.start import read_model
 from ..model.towers.tiny import TinyFrames
 from .show.card import Answered, Card, cards_html, picture
 
@@ -51,7 +51,7 @@ class Lab:
     @property
     def expect(self) -> str:
         """What answers of this checkpoint are worth."""
-        if not self.model.grounded:
+        if not self.model.can_ground:
             return "Never taught to ground: the times in its answers mean nothing."
         if self.world_only:
             return ("Trained on the synthetic world alone: it knows those few words, in lower case, and those few "
@@ -119,7 +119,7 @@ class Watched:
         notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
         notes += [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
         notes += ["Cut off at the limit of new tokens."] if not prediction.generated.finished else []
-        notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.grounded else []
+        notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.can_ground else []
         return Answer(self, prediction, " ".join(notes))
 
 
@@ -192,11 +192,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     folder = resolve(str(checkpoint))
     if not folder.is_dir():
         raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
-    if not any((folder / name).exists() for name in (DESCRIPTION, "config.json")):
-        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
-        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
-                       f"authors' (no config.json){hint}")
-    model = read_model(str(folder)).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_model(folder).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
     rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)

@@ -1,9 +1,8 @@
-"""`d2vlm-lab bench NAME`: run one file of experiments/benchmarks, print a table or one JSON object."""
+"""`d2vlm-lab bench NAME`: run one file of experiments/benchmarks and print a table or one JSON object."""
 
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import os
 import platform
@@ -11,6 +10,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import accumulate
+
+import torch
 
 from ..config import ROOT
 from ..settings import ConfigError, suggest
@@ -44,44 +46,32 @@ def names() -> list[str]:
 
 def machine() -> dict:
     """What a figure was measured on."""
-    import torch
-
     return {"cpu": _cpu(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "torch": torch.__version__, "python": platform.python_version()}
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
-    """Median wall time of `repeats` calls after one to warm up."""
-    import torch
-
-    def once() -> float:
-        start = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    once()
-    return statistics.median(once() for _ in range(repeats))
+    """Median time of `repeats` calls on the clock, after one to warm up."""
+    return medians_in_turn({"work": work}, repeats)["work"]
 
 
 def medians_in_turn(works: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median wall time of each, one call of each in turn, so that what else the machine does falls on all alike."""
+    """Median time of each, called in turn, so that other work on the machine slows all of them alike."""
     seconds = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():
             start = time.perf_counter()
             work()
-            if turn:  # the first one warms up
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:  # the first turn warms up
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def peak_memory(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
     """Most MB of tensors that a call holds at once, beyond those that exist after `before`, which is not measured."""
-    import torch
-
     before()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -91,8 +81,8 @@ def peak_memory(work: Callable[[], object], before: Callable[[], object] = lambd
         return (torch.cuda.max_memory_allocated() - start) / 2**20
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         work()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
     return max(held, default=0) / 2**20
 
 

@@ -1,4 +1,4 @@
-"""`d2vlm-lab demo`: the world made and read back, what can be scored without looking, and a gallery to look at."""
+"""`d2vlm-lab demo`: the world made and read back, the scores of guesses without looking, and a gallery to look at."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from ..config import resolve
 from ..data.video import read_frames
 from ..data.world import World, load
 from ..data.world.baselines import table
-from ..data.world.config import WorldConfig, preset
-from ..data.world.make import make_world
+from ..data.world.config import from_preset
+from ..data.world.make import SPLITS, make_world
 from ..errors import LabError
-from ..files import atomic_path
-from ..settings import from_dict
-from .gallery import strips
-from .plots import draw_strips
+from .gallery import strips, write_gallery
 
 
 def configure(parser) -> None:
@@ -28,14 +25,12 @@ def run(args) -> None:
     folder = resolve(args.world)
     if not (folder / "world.json").exists():
         print(f"making the small world in {folder} (about a minute) ...", flush=True)
-        make_world(folder, from_dict(WorldConfig, preset("small")))
+        make_world(folder, from_preset("small"))
     world = load(folder)
-    print(f"{folder}: {', '.join(f'{len(world.truth(s))} videos to {s}' for s in ('train', 'val', 'test'))}")
+    print(f"{folder}: {', '.join(f'{len(world.truth(split))} videos to {split}' for split in SPLITS)}")
     print(f"read back: {read_back(world)} test videos have every frame where the truth says it is")
     print("\n" + table(world.baselines))
-    picture = Path(args.out) / "gallery.png"
-    with atomic_path(picture) as partial:
-        draw_strips(strips(world)).savefig(partial, format="png")
+    picture = write_gallery(Path(args.out) / "gallery.png", strips(world))
     print(f"\nlook at {picture.resolve()}\nthen train a model that does better: d2vlm-lab train tiny")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from ..data.sample import Sample
@@ -12,14 +11,14 @@ from ..data.world.make import SPLITS
 from ..data.world.scene import Scene
 from ..errors import LabError
 from ..files import atomic_path
-from ..ideas.evidence import EVIDENCE, Event, compose, seconds
+from ..ideas.evidence import EVIDENCE, Event, compose, seconds, write
 from .plots import Strip, draw_strips
 
-KINDS = (".png", ".pdf", ".svg")
-SHOW_FIRST = ("tvg", "gvq", "tem", "epm", "dvc")
+SUFFIXES = (".png", ".pdf", ".svg")
+TASKS = ("tvg", "gvq", "tem", "epm", "dvc")  # whose questions are shown; each video begins with another one
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser) -> None:
     parser.add_argument("world", help="folder of a world")
     parser.add_argument("--out", required=True, metavar="FILE", help="the figure: .png, .pdf or .svg")
     parser.add_argument("--split", default="train", choices=SPLITS, help="which videos")
@@ -27,16 +26,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--questions", type=int, default=2, help="how many questions under each video")
 
 
-def run(args: argparse.Namespace) -> None:
-    out = Path(args.out)
-    if out.suffix not in KINDS:
-        raise LabError(f"--out is {args.out!r}; a figure is written as {', '.join(KINDS)}")
+def run(args) -> None:
+    if Path(args.out).suffix not in SUFFIXES:
+        raise LabError(f"--out is {args.out!r}; a figure is written as {', '.join(SUFFIXES)}")
     if args.videos < 1:
         raise LabError(f"--videos is {args.videos}; draw at least one")
-    figure = draw_strips(strips(load(args.world), args.split, args.videos, args.questions))
+    print(write_gallery(args.out, strips(load(args.world), args.split, args.videos, args.questions)))
+
+
+def write_gallery(out: str | Path, drawn: list[Strip]) -> Path:
+    out = Path(out)
     with atomic_path(out) as partial:
-        figure.savefig(partial, format=out.suffix[1:])
-    print(out)
+        draw_strips(drawn).savefig(partial, format=out.suffix[1:])
+    return out
 
 
 def strips(world: World, split: str = "train", videos: int = 6, questions: int = 2) -> list[Strip]:
@@ -46,27 +48,22 @@ def strips(world: World, split: str = "train", videos: int = 6, questions: int =
             for k, scene in enumerate(world.truth(split)[:videos])]
 
 
-def strip(world: World, scene: Scene, samples: list[Sample], turn: int = 0, questions: int = 2) -> Strip:
+def strip(world: World, scene: Scene, samples: list[Sample], first: int = 0, questions: int = 2) -> Strip:
+    """A video with what happens in it and the first question of each task, from the task at place `first` on."""
     clip = read_frames(world.video_path(scene))
-    rows = {"truth": _events(scene, scene.events)}
-    if scene.annotated is not None:
-        rows["annotated"] = _events(scene, scene.annotated)
-    order = [*SHOW_FIRST[turn % len(SHOW_FIRST):], *SHOW_FIRST[:turn % len(SHOW_FIRST)]]
-    asked = sorted((s for s in samples if s.task in order and s.events), key=lambda s: order.index(s.task))
-    each = {s.task: s for s in reversed(asked)}
-    notes = [_line(each[task]) for task in order if task in each][:questions]
-    return Strip(clip.frames, clip.timestamps, rows, scene.video, notes)
-
-
-def _events(scene: Scene, events) -> list[Event]:
-    return [Event(*scene.interval(e), scene.caption(e)) for e in events]
+    rows = {"truth": scene.events} | ({} if scene.annotated is None else {"annotated": scene.annotated})
+    events = {name: [Event(*scene.interval(e), scene.caption(e)) for e in row] for name, row in rows.items()}
+    first %= len(TASKS)
+    asked = {task: next((s for s in samples if s.task == task and s.events), None)
+             for task in (*TASKS[first:], *TASKS[:first])}
+    notes = [_line(sample) for sample in asked.values() if sample][:questions]
+    return Strip(clip.frames, clip.timestamps, events, scene.video, notes)
 
 
 def _line(sample: Sample) -> str:
-    """Question and answer in one line, times as seconds."""
-    question = sample.question
-    for span in sample.question_intervals:
-        question = question.replace(EVIDENCE, f"{seconds(span)} s", 1)
-    answer = "".join(piece if isinstance(piece, str) else f"{seconds(piece.interval)} s"
-                     for piece in compose(sample.events, sample.answer or tuple(range(len(sample.events)))).pieces)
-    return f"{sample.task}   {question}   →   {answer}"
+    """Question and answer in one line, with every time in seconds."""
+    answer = compose(sample.events, sample.answer or tuple(range(len(sample.events))), "coupled")
+    line = f"{sample.task}   {sample.question}   →   {write(answer)}"
+    for span in (*sample.question_intervals, *answer.intervals):
+        line = line.replace(EVIDENCE, f"{seconds(span)} s", 1)
+    return line

@@ -1,8 +1,8 @@
 """The base that ablations start from: it has seen the world's look and words, and was never taught to ground.
 
-First the frame encoder learns to name what happens on a frame (its labels derive from the true events), then the
-language model learns to talk about short clips and whole videos, and how the world's questions are answered when the
-times are left out. No interval and no evidence token is ever shown.
+First the frame encoder learns to name what happens on a frame, which follows from the true events. Then the language
+model learns to talk about short cuts and whole videos, and to answer the world's questions without their times. No
+interval and no evidence token is ever shown.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import Method, resolve
 from ..data.batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
 from ..data.video import read_frames
 from ..data.world import World, load
-from ..data.world.labels import frame_labels
-from ..data.world.lessons import ALL, NOTHING, NOW, is_right, lessons, told_without_times
+from ..data.world.lessons import ALL, NOTHING, NOW, frame_labels, is_right, lessons, without_times
 from ..data.world.scene import Scene
 from ..files import atomic_path
 from ..ideas.evidence import GroundedAnswer
@@ -35,57 +34,59 @@ from ..settings import override, read_yaml
 
 RECIPE = "experiments/presets/base-small.yaml"
 WINDOW = 8  # neighbouring frames that the encoder is trained on together
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A video of the world, its truth, and what is asked about it, answered without times."""
+class Video:
+    """A video of the world as the language model sees it, its truth, and questions about it answered without times."""
 
     clip: Clip
     scene: Scene
-    told: Sequence[tuple[str, str]]
+    questions: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the base; the same recipe gives the same weights on the same machine."""
+    """All that decides what the base is; the same recipe gives the same weights on the same machine."""
 
     world: str = "data/world-small"
     out: str = "data/base/small"
-    width: int = 96
-    layers: int = 3
-    channels: int = 16
-    features: int = 96
-    vocabulary: int = 640
+    width: int = 96  # of the states of both networks
+    layers: int = 3  # of the language model
+    channels: int = 16  # of the encoder's convolutions
+    features: int = 96  # numbers that describe a frame
+    vocabulary: int = 640  # tokens
     semantic_layer: int = 1
     consistency_weight: float = 10.0
     frame_steps: int = 1600
     frame_videos: int = 16  # per step
-    frame_rate: float = 3e-3
+    frame_rate: float = 3e-3  # learning rate
     language_steps: int = 2500
-    language_videos: int = 8
-    language_texts: int = 4
-    language_rate: float = 2e-3
+    language_videos: int = 8  # per step
+    language_texts: int = 4  # per video and step
+    language_rate: float = 2e-3  # learning rate
     seed: int = 0
     threads: int = 1
 
 
-def pretrain(recipe: Recipe, say: Callable[[str], None] = print) -> Path:
-    """Both stages, then the scores of the result on validation videos beside it."""
+def pretrain(recipe: Recipe, log: Log = print) -> Path:
+    """Both stages; the base is saved with its recipe and its scores on validation videos."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     world = load(resolve(recipe.world))
     started = time.process_time()
-    frames, scores = train_frames(recipe, world, say)
+    frames = train_frames(recipe, world, log)
+    scores = frame_scores(frames, world)
     scores["frame_minutes"] = round((time.process_time() - started) / 60, 2)
     model = assemble(recipe, world, frames)
-    watched = {split: list(_watch(model, world, split)) for split in ("train", "val")}
-    say(f"features of {len(watched['train']) + len(watched['val'])} videos")
+    train, val = (list(read_videos(model, world, split)) for split in ("train", "val"))
+    log(f"features of {len(train) + len(val)} videos")
     started = time.process_time()
-    train_language(recipe, model, watched["train"], say)
+    train_language(recipe, model, train, log)
     scores["language_minutes"] = round((time.process_time() - started) / 60, 2)
-    scores |= exact_answers(model.eval(), watched["val"][:100], recipe.seed)
-    say(json.dumps(scores))
+    scores |= exact_answers(model.eval(), val[:100], recipe.seed)
+    log(json.dumps(scores))
     folder = save(model, resolve(recipe.out))
     with atomic_path(folder / "recipe.json") as partial:
         made = {"recipe": asdict(recipe), "scores": scores, "world": world.fingerprint}
@@ -93,31 +94,68 @@ def pretrain(recipe: Recipe, say: Callable[[str], None] = print) -> Path:
     return folder
 
 
-def train_frames(recipe: Recipe, world: World, say) -> tuple[TinyFrames, dict]:
-    """The encoder learns which words are active on each frame and, without which shapes come late, what is there."""
-    net = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels, world.config.size)
-    videos, labels, present = _pixels(world, "train")
-    things = nn.Conv2d(2 * recipe.channels, present.shape[-1], 1)  # only for training: a map of each kind of thing
-    rng = np.random.default_rng(recipe.seed)
-    optimizer = torch.optim.AdamW([*net.parameters(), *things.parameters()], lr=recipe.frame_rate, weight_decay=0.01)
-    for step in range(recipe.frame_steps):
-        _set_rate(optimizer, recipe.frame_rate, step, recipe.frame_steps)
-        pick = rng.integers(len(videos), size=recipe.frame_videos)
-        start = int(rng.integers(videos.shape[1] - WINDOW + 1))
-        logits, look = net.see(torch.from_numpy(videos[pick, start:start + WINDOW]))
-        loss = word_loss(logits, torch.from_numpy(labels[pick, start:start + WINDOW]))
-        there = torch.from_numpy(present[pick]).repeat_interleave(WINDOW, 0)
+def optimize(name: str, parameters: list[Tensor], rate: float, steps: int, next_loss: Callable[[], Tensor], log: Log,
+             clip: float | None = None) -> None:
+    """AdamW; the learning rate has a short warm-up, a plateau, and a linear fall over the last third."""
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+    for step in range(steps):
+        done = step / steps
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, done * 30 + 0.01, (1 - done) * 3)
+        loss = next_loss()
         optimizer.zero_grad()
-        (loss + word_loss(things(look).amax((-1, -2)), there)).backward()
+        loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
         if step % 250 == 249:
-            say(f"frames {step + 1}/{recipe.frame_steps}: loss {loss.item():.4f}")
-    return net.eval(), _frame_scores(net, world)
+            log(f"{name} {step + 1}/{steps}: loss {loss.item():.4f}")
+
+
+def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
+    """The encoder learns which words are active on each frame, and which things are there: else shapes come late."""
+    net = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels, world.config.size)
+    scenes = world.truth("train")
+    videos, labels = pixels(world, scenes)
+    kinds = [f"{color} {shape}" for color in world.config.colors for shape in world.config.shapes]
+    present = np.array([[kind in {thing.name for thing in scene.things} for kind in kinds] for scene in scenes],
+                       np.float32)
+    things = nn.Conv2d(2 * recipe.channels, len(kinds), 1)  # only for training: a map of each kind of thing
+    rng = np.random.default_rng(recipe.seed)
+
+    def next_loss() -> Tensor:
+        drawn = rng.integers(len(videos), size=recipe.frame_videos)
+        start = int(rng.integers(videos.shape[1] - WINDOW + 1))
+        logits, maps = net.see(torch.from_numpy(videos[drawn, start:start + WINDOW]))
+        loss = word_loss(logits, torch.from_numpy(labels[drawn, start:start + WINDOW]))
+        shown = torch.from_numpy(present[drawn]).repeat_interleave(WINDOW, 0)
+        return loss + word_loss(things(maps).amax((-1, -2)), shown)
+
+    optimize("frames", [*net.parameters(), *things.parameters()], recipe.frame_rate, recipe.frame_steps, next_loss, log)
+    return net.eval()
+
+
+def frame_scores(net: TinyFrames, world: World) -> dict[str, float]:
+    """On frames where something happens: how often the surest colour, shape and action is a right one."""
+    videos, labels = pixels(world, world.truth("val")[:100])
+    logits = torch.stack([net.encode(torch.from_numpy(video))[:, :len(world.words)] for video in videos])
+    truth, config = torch.from_numpy(labels), world.config
+    busy = truth.sum(-1) > 0
+    sizes = {"color": len(config.colors), "shape": len(config.shapes), "action": len(config.actions)}
+    parts = zip(sizes, truth[busy].split(list(sizes.values()), -1), logits[busy].split(list(sizes.values()), -1))
+    return {f"frame {name}": round(float(right.gather(-1, guess.argmax(-1, keepdim=True)).mean()), 3)
+            for name, right, guess in parts}
+
+
+def pixels(world: World, scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
+    """(V, F, H, W, 3) frames, and (V, F, words) which words are active on each."""
+    return (np.stack([read_frames(world.video_path(scene)).frames for scene in scenes]),
+            np.stack([frame_labels(scene, world.words) for scene in scenes]))
 
 
 def assemble(recipe: Recipe, world: World, frames: TinyFrames) -> D2VLM:
-    """A tokenizer of the world's words, a small language model, frames that enter as soft words."""
-    tokenizer = train_tokenizer(_texts(world), recipe.vocabulary)
+    """A tokenizer of the world's words, a small language model, and frames that enter it as soft words."""
+    tokenizer = train_tokenizer(world_texts(world), recipe.vocabulary)
     language = tiny_language(len(tokenizer), recipe.width, recipe.layers)
     method = Method(semantic_layer=recipe.semantic_layer, consistency_weight=recipe.consistency_weight)
     model = D2VLM(frames, language, tokenizer, method, PromptFormat("watch:", " question: {question} answer:", STOP))
@@ -125,8 +163,8 @@ def assemble(recipe: Recipe, world: World, frames: TinyFrames) -> D2VLM:
     return model
 
 
-def _texts(world: World) -> Iterator[str]:
-    """What will ever be asked and answered, so that each of its words becomes one token."""
+def world_texts(world: World) -> Iterator[str]:
+    """All that will ever be asked and answered, so that each word becomes one token."""
     yield from (" " + text for text in (NOW, ALL, NOTHING, "yes", "no", "what does it do, then it"))
     for sample in world.samples("train"):
         yield f" {sample.question} answer:"
@@ -134,97 +172,60 @@ def _texts(world: World) -> Iterator[str]:
         yield from (f" {event.caption}" for event in sample.events)
 
 
-def train_language(recipe: Recipe, model: D2VLM, watched: Sequence[Watched], say) -> None:
-    """Answers about clips and whole videos; everything but the frozen encoder and the two heads is trained."""
-    model.requires_grad_(False)
-    model.language.requires_grad_(True)
-    model.frames.open("projector")
-    trained = [value for value in model.parameters() if value.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=recipe.language_rate, weight_decay=0.01)
-    rng = np.random.default_rng(recipe.seed)
-    model.train()
-    for step in range(recipe.language_steps):
-        _set_rate(optimizer, recipe.language_rate, step, recipe.language_steps)
-        pick = rng.integers(len(watched), size=recipe.language_videos)
-        shown, texts = zip(*(_lesson(model, watched[i], recipe.language_texts, rng) for i in pick))
-        loss = model(collate(shown, texts, model.tokenizer, model.prompt)).parts["answer"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        if step % 250 == 249:
-            say(f"language {step + 1}/{recipe.language_steps}: loss {loss.item():.4f}")
-
-
-def exact_answers(model: D2VLM, watched: Sequence[Watched], seed: int) -> dict:
-    """Share of whole-video answers that are right, by kind of lesson."""
-    rng, right = np.random.default_rng(seed + 1), {}
-    for seen in watched:
-        asked = lessons(seen.scene, (0, seen.scene.n_frames - 1), seen.told, rng)
-        talk = [next(asked) for _ in range(8)]
-        prompts = [encode_prompt(question, (), seen.clip, model.tokenizer, model.prompt) for _, question, _ in talk]
-        for (kind, _, answer), said in zip(talk, generate(model, [seen.clip], [prompts], Decoding(64))):
-            right.setdefault(kind, []).append(is_right(kind, said.text, answer))
-    return {f"exact: {kind}": round(float(np.mean(hits)), 3) for kind, hits in sorted(right.items())}
-
-
-def _lesson(model: D2VLM, seen: Watched, n: int, rng: np.random.Generator) -> tuple[Clip, list[Text]]:
-    """Half of the time the whole video, else a cut of one to eight frames."""
-    first, last = 0, seen.scene.n_frames - 1
-    if rng.random() < 0.5:
-        first = int(rng.integers(seen.scene.n_frames))
-        last = min(first + int(rng.integers(8)), last)
-    cut = Clip(seen.clip.features[first:last + 1], seen.clip.timestamps[first:last + 1])
-    asked = lessons(seen.scene, (first, last), seen.told, rng)
-    return cut, [_encode(model, cut, *next(asked)[1:]) for _ in range(n)]
-
-
-def _encode(model: D2VLM, clip: Clip, question: str, answer: str) -> Text:
-    prompt = encode_prompt(question, (), clip, model.tokenizer, model.prompt)
-    return encode_answer(prompt, GroundedAnswer(pieces=(f" {answer}",)), clip, model.tokenizer, model.prompt)
-
-
-def _watch(model: D2VLM, world: World, split: str) -> Iterator[Watched]:
-    told = defaultdict(list)
+def read_videos(model: D2VLM, world: World, split: str) -> Iterator[Video]:
+    questions = defaultdict(list)
     for sample in world.samples(split):
-        if (without := told_without_times(sample)) is not None:
-            told[sample.video].append(without)
+        if (question := without_times(sample)) is not None:
+            questions[sample.video].append(question)
     for scene in world.truth(split):
         video = read_frames(world.video_path(scene))
         clip = Clip(model.frames.encode(torch.from_numpy(video.frames)), video.timestamps)
-        yield Watched(clip, scene, told[scene.video])
+        yield Video(clip, scene, questions[scene.video])
 
 
-def _pixels(world: World, split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(V, F, H, W, 3) frames, (V, F, words) what is active on each, (V, kinds) which things a video shows."""
-    scenes = world.truth(split)[:limit]
-    kinds = [f"{color} {shape}" for color in world.config.colors for shape in world.config.shapes]
-    videos = np.stack([read_frames(world.video_path(scene)).frames for scene in scenes])
-    present = np.array([[kind in {thing.name for thing in scene.things} for kind in kinds] for scene in scenes])
-    return videos, np.stack([frame_labels(scene, world.words) for scene in scenes]), present.astype(np.float32)
+def train_language(recipe: Recipe, model: D2VLM, videos: Sequence[Video], log: Log) -> None:
+    """Answers about cuts and whole videos; everything but the encoder and the two heads is trained."""
+    model.requires_grad_(False)
+    model.language.requires_grad_(True)
+    model.frames.open("projector")
+    rng = np.random.default_rng(recipe.seed)
+
+    def next_loss() -> Tensor:
+        drawn = [videos[i] for i in rng.integers(len(videos), size=recipe.language_videos)]
+        clips, texts = zip(*(lesson(model, video, recipe.language_texts, rng) for video in drawn))
+        return model(collate(clips, texts, model.tokenizer, model.prompt)).parts["answer"]
+
+    model.train()
+    trained = [value for value in model.parameters() if value.requires_grad]
+    optimize("language", trained, recipe.language_rate, recipe.language_steps, next_loss, log, clip=1.0)
 
 
-def _frame_scores(net: TinyFrames, world: World) -> dict:
-    """On frames where something happens: how often the surest colour, shape and action is the right one."""
-    videos, labels, _ = _pixels(world, "val", 100)
-    words = len(world.words)
-    logits = torch.stack([net.encode(torch.from_numpy(video))[:, :words] for video in videos])
-    truth, scores, start = torch.from_numpy(labels), {}, 0
-    busy = truth.sum(-1) > 0
-    config = world.config
-    for name, size in (("color", len(config.colors)), ("shape", len(config.shapes)), ("action", len(config.actions))):
-        part = slice(start, start + size)
-        hit = truth[busy][:, part].gather(-1, logits[busy][:, part].argmax(-1, keepdim=True))
-        scores[f"frame {name}"] = round(float(hit.mean()), 3)
-        start += size
-    return scores
+def lesson(model: D2VLM, video: Video, n: int, rng: np.random.Generator) -> tuple[Clip, list[Text]]:
+    """A video with `n` questions and answers: half of the time the whole of it, else a cut of one to eight frames."""
+    first, last = 0, video.scene.n_frames - 1
+    if rng.random() < 0.5:
+        first = int(rng.integers(video.scene.n_frames))
+        last = min(first + int(rng.integers(8)), last)
+    cut = Clip(video.clip.features[first:last + 1], video.clip.timestamps[first:last + 1])
+    texts, endless = [], lessons(video.scene, (first, last), video.questions, rng)
+    for _ in range(n):
+        _, question, answer = next(endless)
+        prompt = encode_prompt(question, (), cut, model.tokenizer, model.prompt)
+        answer = GroundedAnswer(pieces=(f" {answer}",))
+        texts.append(encode_answer(prompt, answer, cut, model.tokenizer, model.prompt))
+    return cut, texts
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    """A short warm-up, a plateau, a linear fall over the last third."""
-    done = step / steps
-    for group in optimizer.param_groups:
-        group["lr"] = rate * min(1.0, done * 30 + 0.01, (1 - done) * 3)
+def exact_answers(model: D2VLM, videos: Sequence[Video], seed: int) -> dict[str, float]:
+    """The share of answers about whole videos that are right, by kind of lesson."""
+    rng, right = np.random.default_rng(seed + 1), defaultdict(list)
+    for video in videos:
+        endless = lessons(video.scene, (0, video.scene.n_frames - 1), video.questions, rng)
+        asked = [next(endless) for _ in range(8)]
+        prompts = [encode_prompt(question, (), video.clip, model.tokenizer, model.prompt) for _, question, _ in asked]
+        for (kind, _, answer), generated in zip(asked, generate(model, [video.clip], [prompts], Decoding(64))):
+            right[kind].append(is_right(kind, generated.text, answer))
+    return {f"exact: {kind}": round(float(np.mean(hits)), 3) for kind, hits in sorted(right.items())}
 
 
 def configure(parser) -> None:
@@ -233,7 +234,10 @@ def configure(parser) -> None:
 
 
 def run(args) -> None:
-    path, changes = (RECIPE, [args.recipe, *args.changes]) if "=" in args.recipe else (args.recipe, args.changes)
-    path = resolve(path)
+    changes = list(args.changes)
+    if "=" in args.recipe:  # only changes are given
+        changes.insert(0, args.recipe)
+        args.recipe = RECIPE
+    path = resolve(args.recipe)
     recipe = override(override(Recipe(), read_yaml(path), str(path)), changes)
     print(pretrain(recipe, lambda line: print(line, flush=True)))

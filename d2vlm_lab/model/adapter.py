@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import warnings
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
 
-from ..config import RunConfig
+from ..config import Adapter, RunConfig
 from ..errors import LabError
 from ..ideas.evidence import END, EVIDENCE
 from .d2vlm import D2VLM
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "query_key_value", "dense")
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "query_key_value", "dense"}
 
 
 def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
-    """Freeze everything, then open what `config.adapter` names, the two heads always among it."""
+    """Freeze everything, then open what `config.adapter` names. The two heads are always trained."""
     adapter, language = config.adapter, model.language
     model.requires_grad_(False)
     model.frame_head.requires_grad_(True)
@@ -25,57 +25,57 @@ def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
     model.frames.open(adapter.frames)
     if adapter.targets == "all":
         language.requires_grad_(True)
-    elif isinstance(language, PeftModel):
-        go_on(language, config)
     elif adapter.targets != "none":
-        new_rows = [model.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, END)]
-        tables = _table_names(language)
-        model.language = adapt(language, LoraConfig(
-            r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout,
-            target_modules=target_modules(language, adapter.targets),
-            use_dora=adapter.variant == "dora", use_rslora=adapter.variant == "rslora",
-            trainable_token_indices=dict.fromkeys(tables, new_rows) if adapter.embeddings == "evidence" else None))
+        if isinstance(language, PeftModel):
+            check_same(language, adapter)
+            language.set_adapter("default")
+        else:
+            model.language = new_adapter(model, adapter)
     if adapter.embeddings == "all":
         for table in (model.language.get_input_embeddings(), model.language.get_output_embeddings()):
             table.weight.requires_grad_(True)
     return model
 
 
-def go_on(language: PeftModel, config: RunConfig) -> None:
-    """Train the adapter that a checkpoint brings along; one of another shape is an error, not a second adapter."""
-    theirs, mine = language.peft_config["default"], config.adapter
-    if mine.targets == "none":
-        return
-    given = {"rank": theirs.r, "alpha": theirs.lora_alpha, "dropout": theirs.lora_dropout,
-             "variant": "dora" if theirs.use_dora else "rslora" if theirs.use_rslora else "lora"}
-    for name, value in given.items():
-        if getattr(mine, name) != value:
-            raise LabError(f"adapter.{name} is {getattr(mine, name)}, but the adapter in parts.start has {value}; "
+def new_adapter(model: D2VLM, adapter: Adapter) -> PeftModel:
+    """The language model with LoRA in it, and with the rows of the evidence tokens if these alone are trained."""
+    language, new_rows = model.language, None
+    if adapter.embeddings == "evidence":
+        ids = [model.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, END)]
+        tables = (language.get_input_embeddings(), language.get_output_embeddings())
+        new_rows = {name: ids for name, module in language.named_modules() if module in tables}
+    return adapt(language, LoraConfig(
+        r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout,
+        target_modules=target_modules(language, adapter.targets), use_dora=adapter.variant == "dora",
+        use_rslora=adapter.variant == "rslora", trainable_token_indices=new_rows))
+
+
+def check_same(language: PeftModel, adapter: Adapter) -> None:
+    """Training goes on with the adapter that a checkpoint brings along; settings of another one are an error."""
+    lora = language.peft_config["default"]
+    targets = ", ".join(sorted(target_modules(language, adapter.targets)))
+    variant = "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora"
+    for setting, wanted, existing in (
+            ("rank", adapter.rank, lora.r), ("alpha", adapter.alpha, lora.lora_alpha),
+            ("dropout", adapter.dropout, lora.lora_dropout), ("variant", adapter.variant, variant),
+            (f"targets={adapter.targets}", targets, ", ".join(sorted(lora.target_modules)))):
+        if wanted != existing:
+            raise LabError(f"adapter.{setting} is {wanted}, but the adapter in parts.start has {existing}; "
                            "training goes on with that one")
-    targets = set(target_modules(language, mine.targets))
-    if targets != set(theirs.target_modules):
-        raise LabError(f"adapter.targets={mine.targets} is {', '.join(sorted(targets))}, but the adapter in "
-                       f"parts.start is on {', '.join(sorted(theirs.target_modules))}; training goes on with that one")
-    language.set_adapter("default")
 
 
 def adapt(language: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    with warnings.catch_warnings():  # peft asks by a name that transformers has replaced
+    with warnings.catch_warnings():  # peft asks for an attribute under a name that transformers has replaced
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         return get_peft_model(language, config)
 
 
-def target_modules(language: torch.nn.Module, targets: str) -> list[str]:
+def target_modules(language: nn.Module, targets: str) -> list[str]:
     """Names of the decoder's linear layers: those of its attention, or all of them. Adapted ones keep their name."""
     linear = {name.removesuffix(".base_layer").rsplit(".", 1)[-1]
               for name, module in language.get_decoder().named_modules()
-              if isinstance(module, torch.nn.Linear) and ".lora_" not in name}
-    chosen = sorted(linear if targets == "linear" else linear & set(ATTENTION))
-    if not chosen:
+              if isinstance(module, nn.Linear) and ".lora_" not in name}
+    names = sorted(linear if targets == "linear" else linear & ATTENTION)
+    if not names:
         raise LabError(f"adapter.targets={targets}: no such layers among {', '.join(sorted(linear))}")
-    return chosen
-
-
-def _table_names(language) -> list[str]:
-    tables = {id(language.get_input_embeddings()), id(language.get_output_embeddings())}
-    return [name for name, module in language.named_modules() if id(module) in tables]
+    return names

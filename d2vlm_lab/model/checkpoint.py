@@ -1,4 +1,4 @@
-"""Save and load a model: whole, or only what was trained beside a pointer to where it started. Safetensors only."""
+"""Save and load a model: whole, or only what was trained, with a pointer to where it started. Safetensors only."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
@@ -21,147 +22,127 @@ from ..errors import LabError
 from ..settings import from_dict
 from .adapter import adapt
 from .d2vlm import D2VLM
-from .frames import HFFrames
+from .frames import FrameEncoder, HFFrames
+from .reading import read_json, read_tensors
+from .reference import import_reference
 from .towers.tiny import TinyFrames
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "d2vlm.json"
+LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
+               "trainable_token_indices")
 
 
 def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     """The model in `folder`; with `base`, the checkpoint it started from, only the trained tensors are written."""
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    kept = trained(model) if base else set(model.state_dict())
-    tensors = {name: value.detach().cpu().contiguous() for name, value in _once(model).items() if name in kept}
-    description = {"method": asdict(model.method), "prompt": asdict(model.prompt), "base": base,
-                   "frames": describe_frames(model.frames), "language": _language_config(model),
-                   "adapter": _adapter(model), "grounded": model.grounded}
-    try:
-        save_file(tensors, partial / WEIGHTS)
+    tensors = untied(model)
+    if base:
+        trained = {name for name, value in model.named_parameters() if value.requires_grad}
+        tensors = {name: value for name, value in tensors.items() if name in trained}
+    language = model.language.config.to_dict()
+    description = {
+        "base": base, "method": asdict(model.method), "prompt": asdict(model.prompt), "grounded": model.can_ground,
+        "frames": describe_frames(model.frames, base), "adapter": describe_adapter(model),
+        "language": {key: value for key, value in language.items() if not key.startswith("_")}}
+    with replaced(Path(folder)) as partial:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial / WEIGHTS)
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         model.tokenizer.save_pretrained(partial)
-        _swap(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 
 def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
-    """A model saved by `save`, in evaluation mode; `method` replaces the switches it was saved with."""
+    """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches."""
     folder = resolve(str(folder))
-    description = read_description(folder)
+    if not (folder / DESCRIPTION).exists():
+        if (folder / "config.json").exists():
+            return import_reference(folder, method=method)
+        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
+        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
+                       f"authors' release (no config.json){hint}")
+    description = read_json(folder / DESCRIPTION)
     method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}.method")
     prompt = PromptFormat(**description["prompt"])
     if description["base"]:
         model = load(description["base"], method)
         model.prompt = prompt
     else:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        config = AutoConfig.for_model(**description["language"])
-        model = D2VLM(build_frames(**description["frames"]), AutoModelForCausalLM.from_config(config), tokenizer,
-                      method, prompt)
-    if description["adapter"] and not isinstance(model.language, PeftModel):  # the base may have brought it along
+        language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]))
+        model = D2VLM(build_frames(**description["frames"]), language, AutoTokenizer.from_pretrained(folder), method,
+                      prompt)
+    if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
         model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     fill(model, folder / WEIGHTS, whole=not description["base"])
-    model.grounded = description["grounded"]
+    model.can_ground = description["grounded"]
     return model.eval()
 
 
 def fill(model: D2VLM, path: Path, whole: bool) -> None:
-    """Put tensors in their places; one without a place, or a place without a tensor, is an error."""
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise LabError(f"{path}: no such file") from None
-    except SafetensorError as error:
-        raise LabError(f"{path}: damaged ({error})") from None
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    missing = set(missing) & set(_once(model))
+    """Give the model the tensors of a file. All must have a place; if the file is `whole`, no place stays empty."""
+    missing, unexpected = model.load_state_dict(read_tensors(path), strict=False)
+    missing = set(missing) & set(untied(model))
     if unexpected:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
     if whole and missing:
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
 
 
-def _once(model: D2VLM) -> dict[str, Tensor]:
-    """The model's tensors; of tied ones only the first name."""
-    places: dict[tuple, str] = {}
+def untied(model: D2VLM) -> dict[str, Tensor]:
+    """The model's tensors; where several names share one, only the first."""
+    first: dict[tuple, str] = {}
     state = model.state_dict()
     for name, value in state.items():
-        places.setdefault((value.data_ptr(), value.shape), name)
-    return {name: state[name] for name in places.values()}
-
-
-def read_description(folder: Path) -> dict:
-    try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LabError(f"{folder}: not a checkpoint of this project (no {DESCRIPTION})") from None
-    except json.JSONDecodeError as error:
-        raise LabError(f"{folder / DESCRIPTION}: damaged ({error})") from None
+        first.setdefault((value.data_ptr(), value.shape), name)
+    return {name: state[name] for name in first.values()}
 
 
 def checkpoint_id(folder: str | os.PathLike) -> str:
     """A short hash of the weights, for the protocol beside a score."""
-    return hashlib.sha256((resolve(str(folder)) / WEIGHTS).read_bytes()).hexdigest()[:12]
+    with open(resolve(str(folder)) / WEIGHTS, "rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()[:12]
 
 
-def trained(model: D2VLM) -> set[str]:
-    """Names of the tensors that training may have changed."""
-    return {name for name, value in model.named_parameters() if value.requires_grad}
-
-
-def merge(model: D2VLM) -> D2VLM:
-    """Fold the adapter into the language model, as the authors save theirs."""
-    if isinstance(model.language, PeftModel):
-        model.language = model.language.merge_and_unload()
-    return model
-
-
-def describe_frames(frames) -> dict:
-    """What `build_frames` needs to make the same encoder, weights aside."""
+def describe_frames(frames: FrameEncoder, base: str) -> dict:
+    """What `build_frames` needs to make the same encoder, apart from its weights."""
     if isinstance(frames, TinyFrames):
         return {"kind": "tiny", "words": list(frames.words), "width": frames.width, "features": frames.features,
                 "channels": frames.channels, "size": frames.size}
     if isinstance(frames, HFFrames):
-        tower = frames.tower.config.to_dict()
-        return {"kind": "hf", "tower": tower, "width": frames.width,
+        return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
                 "size": frames.size, "mean": list(frames.mean), "std": list(frames.std)}
-    raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
+    if not base:
+        raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
+    return {"kind": type(frames).__name__}  # the base brings it along
 
 
-def build_frames(kind: str, **settings):
+def build_frames(kind: str, **settings) -> FrameEncoder:
     if kind == "tiny":
         return TinyFrames(**settings)
     if kind == "hf":
-        tower = settings.pop("tower")
-        return HFFrames(AutoModel.from_config(AutoConfig.for_model(**tower)), **settings)
+        tower = AutoModel.from_config(AutoConfig.for_model(**settings.pop("tower")))
+        return HFFrames(tower, **settings)
     raise LabError(f"unknown frame encoder {kind!r}: tiny or hf")
 
 
-def _language_config(model: D2VLM) -> dict:
-    config = model.language.config.to_dict()
-    return {key: value for key, value in config.items() if not key.startswith("_")}
-
-
-def _adapter(model: D2VLM) -> dict | None:
+def describe_adapter(model: D2VLM) -> dict | None:
+    """What makes the same adapter again; None where the language model has none."""
     if not isinstance(model.language, PeftModel):
         return None
-    config = model.language.peft_config["default"]
-    keep = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
-            "trainable_token_indices")
-    return {key: sorted(value) if isinstance(value, set) else value
-            for key, value in ((key, getattr(config, key)) for key in keep)}
+    fields = {name: getattr(model.language.peft_config["default"], name) for name in LORA_FIELDS}
+    return {name: sorted(value) if isinstance(value, set) else value for name, value in fields.items()}
 
 
-def _swap(partial: Path, folder: Path) -> None:
-    """The finished folder under its final name; an older one there is replaced, never mixed with it."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A folder to write in. Once it is complete it takes the place of `folder`, and nothing of an older one is kept."""
+    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{ending}") for ending in ("partial", "old"))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,7 +1,11 @@
-"""D2VLM: a frame encoder, a causal language model and two small heads; one forward from a batch to its losses.
+"""D2VLM: a frame encoder, a causal language model and two small heads; `forward` takes a batch to its losses.
 
-Shapes: V videos, N texts, F frames, T tokens of text, P tokens up to and including the frames, E evidence tokens,
-D the language model's width.
+The letters of the formulas: [s, e] are the first and the last frame of an event. V6 are the states of the frames
+after the semantic layer, which is layer 6 in the authors' model, and m is their mean over [s, e]. Two heads make
+g = evidence_head(the state that predicts an `<evi>`) and f = frame_head(the state of a frame).
+
+Shapes: V videos, N texts, F frames, T tokens of a text, P tokens up to and including the frames, E evidence tokens,
+G of them in answers (grounded and referenced mentions), L answer tokens to predict, D the language model's width.
 """
 
 from __future__ import annotations
@@ -13,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import output_capturing
 
 from ..config import Method
 from ..data.batch import IGNORE, QUESTION, Batch, PromptFormat, add_evidence_tokens
@@ -22,35 +25,41 @@ from ..ideas.consistency import consistency_loss, mean_by_sample, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
-from .passes import Branches, branches, pick
-
-HEAD_LAYER = -2  # both heads read the input of the last decoder layer
+from . import passes
+from .passes import HEAD_LAYER, Prefix, States
 
 
 @dataclass
-class Prefix:
-    """What is known of V videos once their frames are read; nothing in it depends on the question that follows."""
+class AnswerTerms:
+    """The answers as tokens to predict."""
 
-    cache: DynamicCache | None  # keys and values of P tokens
-    mask: Tensor  # (V, P) which tokens exist
-    embeddings: Tensor  # (V, P, D)
-    frame_mask: Tensor  # (V, F) which frames exist
-    projected: Tensor  # (V, F, D) frame tokens as they enter the language model
-    meaning: Tensor  # (V, F, D) frame states of the semantic layer
-    frames: Tensor | None  # (V, F, D) frame tokens that evidence is compared with
+    row: Tensor  # (L,) the text each token belongs to
+    logits: Tensor  # (L, vocabulary)
+    targets: Tensor  # (L,) the token itself
+    log_p: Tensor  # (L,) its log-probability
+
+
+@dataclass
+class EvidenceTerms:
+    """The evidence tokens of the answers, compared with the frames of their videos."""
+
+    row: Tensor  # (G,) the text each token belongs to
+    states: Tensor  # (G, D) g
+    similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared
+    frame_mask: Tensor  # (G, F) which frames exist
 
 
 @dataclass
 class Output:
     loss: Tensor
     parts: dict[str, Tensor]  # answer, grounding, consistency: as they enter the loss
-    logits: Tensor  # (tokens to predict, vocabulary)
-    targets: Tensor  # (tokens to predict,)
-    log_p: Tensor  # (tokens to predict,) log-probability of each target
-    target_row: Tensor  # (tokens to predict,) the text each belongs to
-    similarity: Tensor  # (E', F) logits of the grounded and referenced evidence, in the batch's order
-    evidence: Tensor  # (E', D) their states
-    frame_mask: Tensor  # (E', F)
+    logits: Tensor  # (L, vocabulary)
+    targets: Tensor  # (L,)
+    log_p: Tensor  # (L,) log-probability of each target
+    target_row: Tensor  # (L,) the text each target belongs to
+    similarity: Tensor  # (G, F) logits of the grounded and referenced evidence, in the batch's order
+    evidence: Tensor  # (G, D) their states
+    frame_mask: Tensor  # (G, F) which frames exist
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
 
 
@@ -76,8 +85,8 @@ class D2VLM(nn.Module):
         self.frame_head, self.evidence_head = head(width), head(width)
         self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value)
-        self.grounded = False  # whether the heads were ever trained
-        self.two_pass = False  # gradient checkpointing cannot keep a cache, so it runs the frames twice
+        self.can_ground = False  # whether the heads were ever trained
+        self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 
     @property
@@ -85,202 +94,153 @@ class D2VLM(nn.Module):
         return self.frame_head[1].weight.device
 
     def forward(self, batch: Batch) -> Output:
+        """From a batch to its losses, in six stages."""
+        # 1. Read the frames. Whatever follows them cannot change their states.
         prefix = self.read(batch, keep=not self.two_pass)
-        embeddings = self.embed(batch, prefix)
-        run = self._two_pass if self.two_pass else self._one_pass
-        states, last, frames, frame_row = run(batch, prefix, embeddings)
-        answer, logits, targets, target_row, log_p = self._answer_loss(batch, last)
-        chosen = batch.in_answer
-        row, position = batch.row[chosen], batch.column[chosen]
-        evidence = self.evidence_head(states[row, position - 1])  # the state that predicts `<evi>`
-        owner = frame_row[row]
-        logit = self.compare(evidence, frames, owner)
-        frame_mask = prefix.frame_mask[batch.video[row]]
-        learned = batch.supervised[row]
-        grounding = self._grounding_loss(logit[learned], batch.interval[chosen][learned], frame_mask[learned],
-                                         row[learned])
-        consistency = self._consistency_loss(batch, evidence, chosen)
-        parts = {"answer": answer, "grounding": grounding, "consistency": consistency}
-        return Output(sum(parts.values()), parts, logits, targets, log_p, target_row, logit, evidence, frame_mask,
-                      spread(evidence.detach()))
 
-    # The frames: read once, whatever is asked of them.
+        # 2. Turn the texts into embeddings. Each `<evi>` also carries what is seen in its interval.
+        embeddings = self.embed(batch, prefix)
+
+        # 3. Let the language model read each text after the frames of its video.
+        states = self.read_texts(batch, prefix, embeddings)
+
+        # 4. What is said? Predict each token of the answers from the state before it.
+        answer = self.predict(batch, states)
+
+        # 5. When did it happen? Compare the state that predicts an `<evi>` with every frame.
+        evidence = self.ground(batch, prefix, states)
+
+        # 6. Add up the losses. Only supervised texts enter them: rejected answers are not to be learned.
+        parts = {"answer": self.answer_loss(batch, answer),
+                 "grounding": self.grounding_loss(batch, evidence),
+                 "consistency": self.consistency_loss(batch, evidence)}
+        return Output(loss=sum(parts.values()), parts=parts,
+                      logits=answer.logits, targets=answer.targets, log_p=answer.log_p, target_row=answer.row,
+                      similarity=evidence.similarity, evidence=evidence.states, frame_mask=evidence.frame_mask,
+                      spread=spread(evidence.states.detach()))
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
-        """Run the text before the frames and the frames; with `keep`, keys and values are kept for what follows."""
+        """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
+        # Every video becomes tokens of the language model's width, padded at the end.
         tokens = self.frames.project_batch(batch.features, batch.questions)  # V of (F_v * tokens per frame, D)
         if tokens[0].shape[-1] != self.frame_head[0].normalized_shape[0]:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
                            f"but the language model's is {self.frame_head[0].normalized_shape[0]}")
-        per_frame = self.frames.tokens_per_frame
         vision = pad_sequence(tokens, batch_first=True)
-        length = torch.tensor([len(t) for t in tokens], device=vision.device)
+        length = torch.tensor([len(each) for each in tokens], device=vision.device)
         vision_mask = torch.arange(vision.shape[1], device=vision.device) < length[:, None]
-        text = self._word_embeddings(batch.before_ids)
-        embeddings = torch.cat([text, vision.to(text.dtype)], 1)
+        frame_mask = vision_mask[:, ::self.frames.tokens_per_frame]
+
+        # They stand behind the start of the prompt. All frames of a video may look at each other.
+        start = self.embed_words(batch.before_ids)
+        embeddings = torch.cat([start, vision.to(start.dtype)], 1)
         mask = torch.cat([batch.before_mask, vision_mask], 1)
-        attend = causal(mask)
+        attend = passes.causal(mask)
         if self.method.bidirectional_frames:
-            attend |= is_frame(mask, text.shape[1])[:, :, None] & is_frame(mask, text.shape[1])[:, None]
-        states, cache = self._decode(embeddings, attend, positions(mask), DynamicCache() if keep else None,
-                                     until=None if keep or self.whole_first_pass else self.method.semantic_layer)
-        pool = lambda x: x[:, text.shape[1]:].unflatten(1, (-1, per_frame)).mean(2)  # noqa: E731
-        meaning = states[self.method.semantic_layer]
-        return Prefix(cache, mask, embeddings, vision_mask[:, ::per_frame], pool(embeddings), pool(meaning),
-                      self.frame_head(pool(states[HEAD_LAYER])) if keep else None)
+            is_frame = torch.cat([torch.zeros_like(batch.before_mask), vision_mask], 1)
+            attend |= is_frame[:, :, None] & is_frame[:, None]
+
+        # If nothing is kept, only the states up to the semantic layer are needed.
+        cache = DynamicCache() if keep else None
+        up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
+        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to)
+
+        def pool(states: Tensor) -> Tensor:
+            return passes.pool_frames(states, start.shape[1], frame_mask.shape[1])
+
+        return Prefix(cache=cache, mask=mask, attend=attend, embeddings=embeddings, frame_mask=frame_mask,
+                      projected=pool(embeddings), meaning=pool(layers[self.method.semantic_layer]),
+                      frame_states=pool(layers[HEAD_LAYER]) if keep else None)
 
     def embed(self, batch: Batch, prefix: Prefix) -> Tensor:
-        """(N, T, D) token embeddings; each evidence token carries the mean state of its frames besides its own."""
-        embeddings = self._word_embeddings(batch.ids)
+        """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m."""
+        embeddings = self.embed_words(batch.ids)
         if len(batch.row) == 0:
             return embeddings
         meaning = self.meaning(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
         return embeddings.index_put((batch.row, batch.column), meaning.to(embeddings.dtype), accumulate=True)
 
-    def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, asked: Tensor) -> Tensor:
-        """(E, 2) -> (E, D): what was seen there. Events given in a question (`asked`) use the projected frames."""
-        if self.method.semantics == "off":
-            return prefix.meaning.new_zeros(len(intervals), prefix.meaning.shape[-1])
-        if self.method.semantics == "projection":
-            seen = _interval_mean(intervals, video, prefix.projected.detach(), prefix.frame_mask)
-        else:
-            seen = _interval_mean(intervals, video, prefix.meaning, prefix.frame_mask)
-        return torch.where(asked[:, None], _interval_mean(intervals, video, prefix.projected, prefix.frame_mask), seen)
-
-    def compare(self, evidence: Tensor, frames: Tensor, owner: Tensor) -> Tensor:
-        """(E, D) against the frames of the video each belongs to -> (E, F) logits, or (E, 2, F) of both ends."""
-        every = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])  # (E, V, F)
-        return every[torch.arange(len(owner), device=owner.device), ..., owner, :]
-
-    # Two ways to the same states: (N, T, D) for the heads, (N, T, D) for the answer, frames, and whose they are.
-
-    def _one_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor):
-        if (shared := branches(batch)) is not None:
-            return self._branching_pass(batch, prefix, embeddings, shared)
-        share(prefix.cache, batch.video)
-        before = prefix.mask[batch.video]
-        states, _ = self._decode(embeddings, causal(batch.mask, before), follow(batch, before), prefix.cache)
-        return states[HEAD_LAYER], states[-1], prefix.frames, batch.video
-
-    def _branching_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor, shared: Branches):
-        """Questions once behind their frames, then the answers that branch off each of them."""
-        video = batch.video[shared.stem]
-        share(prefix.cache, video)
-        before, asked = prefix.mask[video], shared.question_mask
-        question, _ = self._decode(embeddings[shared.stem, :asked.shape[1]], causal(asked, before),
-                                   before.sum(-1, keepdim=True) + positions(asked), prefix.cache)
-        share(prefix.cache, shared.owner)
-        before, mask = torch.cat([before, asked], 1)[shared.owner], shared.answer_mask
-        answer, _ = self._decode(pick(embeddings, shared.columns), causal(mask, before),
-                                 before.sum(-1, keepdim=True) + positions(mask), prefix.cache)
-        whole = [pick(torch.cat([question[layer][shared.owner], answer[layer]], 1), shared.back)
-                 for layer in (HEAD_LAYER, -1)]
-        return *whole, prefix.frames, batch.video
-
-    def _two_pass(self, batch: Batch, prefix: Prefix, embeddings: Tensor):
-        before, size = prefix.mask[batch.video], prefix.mask.shape[1]
-        mask = torch.cat([before, batch.mask], 1)
-        attend = causal(mask)
-        if self.method.bidirectional_frames:
-            seen = is_frame(mask, batch.before_ids.shape[1]) & (torch.arange(mask.shape[1], device=mask.device) < size)
-            attend |= seen[:, :, None] & seen[:, None]
-        places = torch.cat([positions(before), follow(batch, before)], 1)
-        states, _ = self._decode(torch.cat([prefix.embeddings[batch.video], embeddings], 1), attend, places, None)
-        frames = states[HEAD_LAYER][:, batch.before_ids.shape[1]:size]
-        frames = self.frame_head(frames.unflatten(1, (-1, self.frames.tokens_per_frame)).mean(2))
-        return states[HEAD_LAYER][:, size:], states[-1][:, size:], frames, torch.arange(len(before), device=mask.device)
-
-    def _decode(self, embeddings: Tensor, attend: Tensor, places: Tensor, cache: DynamicCache | None,
-                until: int | None = None) -> tuple[tuple[Tensor, ...], DynamicCache | None]:
-        """Hidden states of every layer (0: embeddings; last: normalized), under our own mask and positions."""
-        decoder = self.language.get_decoder()
-        blocked = torch.zeros(attend.shape, dtype=embeddings.dtype, device=attend.device)
-        blocked = blocked.masked_fill(~attend, torch.finfo(embeddings.dtype).min)[:, None]
-        layers = decoder.layers
-        if until is not None:
-            report_states(decoder)
-            decoder.layers = layers[:until + 1]  # its last state is normalized, the one before it is what we need
-        try:
-            out = decoder(inputs_embeds=embeddings, attention_mask=blocked, position_ids=places,
-                          past_key_values=cache, use_cache=cache is not None, output_hidden_states=True)
-        finally:
-            decoder.layers = layers
-        return out.hidden_states, out.past_key_values
-
-    # The losses.
-
-    def _answer_loss(self, batch: Batch, last: Tensor) -> tuple[Tensor, ...]:
-        """Cross-entropy of the answer tokens, mean over the batch; logits only where something is predicted."""
-        row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
-        logits = self.language.get_output_embeddings()(last[row, column])
-        targets = batch.labels[row, column + 1]
-        log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
-        learned = batch.supervised[row]
-        loss = -log_p[learned].mean() if learned.any() else logits.sum() * 0
-        return loss, logits, targets, row, log_p
-
-    def _grounding_loss(self, logits: Tensor, intervals: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
-        base = self.method.target_base if self.method.targets == "soft" else None
-        each = self.formulation.loss(logits.float(), intervals.round(), mask, base)
-        return self.method.grounding_weight * mean_by_sample(each, sample)
-
-    def _consistency_loss(self, batch: Batch, evidence: Tensor, chosen: Tensor) -> Tensor:
-        index = chosen.cumsum(0) - 1  # from the batch's evidence tokens to those that were compared
-        owner = batch.row[batch.pairs[:, 0]]
-        learned = batch.supervised[owner]
-        first, second = index[batch.pairs[learned]].unbind(-1)
-        each = consistency_loss(evidence[first], evidence[second]).float()
-        return self.method.consistency_weight * mean_by_sample(each, owner[learned])
-
-    def _word_embeddings(self, ids: Tensor) -> Tensor:
+    def embed_words(self, ids: Tensor) -> Tensor:
         return self.language.get_input_embeddings()(ids)
 
+    def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
+        """(E, 2), (E,) -> (E, D) what is seen in an interval: m = mean of V6 over [s, e].
 
-def report_states(decoder: nn.Module) -> None:
-    """Have every layer report its states: transformers settles at the first call which do, maybe a shortened one."""
-    if output_capturing._CAN_RECORD_REGISTRY.get(decoder):
-        output_capturing.maybe_install_capturing_hooks(decoder)
+        An event that is given in a question is the mean of its projected frames instead, which no layer has read.
+        """
+        if self.method.semantics == "off":
+            return prefix.meaning.new_zeros(len(intervals), prefix.meaning.shape[-1])
+        seen = prefix.projected.detach() if self.method.semantics == "projection" else prefix.meaning
+        m = interval_mean(intervals, video, seen, prefix.frame_mask)
+        given = interval_mean(intervals, video, prefix.projected, prefix.frame_mask)
+        return torch.where(in_question[:, None], given, m)
+
+    def read_texts(self, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
+        """The states of the texts, in one of three ways that give the same; passes.py draws them."""
+        if self.two_pass:
+            return passes.two_passes(self.language, batch, prefix, embeddings)
+        if (branches := passes.find_branches(batch)) is not None:
+            return passes.branching_pass(self.language, batch, prefix, embeddings, branches)
+        return passes.one_pass(self.language, batch, prefix, embeddings)
+
+    def predict(self, batch: Batch, states: States) -> AnswerTerms:
+        """Each token of an answer, predicted from the state before it. Only there logits are computed."""
+        row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+        logits = self.language.get_output_embeddings()(states.last[row, column])
+        targets = batch.labels[row, column + 1]
+        log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
+        return AnswerTerms(row=row, logits=logits, targets=targets, log_p=log_p)
+
+    def ground(self, batch: Batch, prefix: Prefix, states: States) -> EvidenceTerms:
+        """g and f from the two heads, and their similarity g f^T / sqrt(D)."""
+        row, column = batch.row[batch.in_answer], batch.column[batch.in_answer]
+        g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
+        f = self.frame_head(states.frames)
+        return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
+                             frame_mask=prefix.frame_mask[batch.video[row]])
+
+    def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
+        """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
+        logits = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])
+        return logits[torch.arange(len(frames_row), device=frames_row.device), ..., frames_row, :]
+
+    def answer_loss(self, batch: Batch, answer: AnswerTerms) -> Tensor:
+        """The mean of -log p(token) over all supervised answer tokens of the batch."""
+        supervised = batch.supervised[answer.row]
+        return -answer.log_p[supervised].mean() if supervised.any() else answer.logits.sum() * 0
+
+    def grounding_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
+        """10 * BCE(g f^T / sqrt(D), alpha^(-d)), where d is the distance of a frame to [s, e].
+
+        10 is `grounding_weight` and alpha is `target_base`. The mean is taken over the frames of a mention, then over
+        the mentions of a text, then over the texts that have any.
+        """
+        supervised = batch.supervised[evidence.row]
+        intervals = batch.interval[batch.in_answer][supervised].round()
+        each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
+                                     evidence.frame_mask[supervised], self.method.base)
+        return self.method.grounding_weight * mean_by_sample(each, evidence.row[supervised])
+
+    def consistency_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
+        """10 * |g of the grounded mention - g of the referenced mention|, where 10 is `consistency_weight`.
+
+        The mean is taken over the D dimensions, then over the events of a text, then over the texts that have any.
+        """
+        text = batch.row[batch.pairs[:, 0]]
+        supervised = batch.supervised[text]
+        in_answers = batch.in_answer.cumsum(0) - 1  # from an index among all evidence tokens to one among G
+        grounded, referenced = in_answers[batch.pairs[supervised]].unbind(-1)
+        each = consistency_loss(evidence.states[grounded], evidence.states[referenced]).float()
+        return self.method.consistency_weight * mean_by_sample(each, text[supervised])
 
 
-def share(cache: DynamicCache, rows: Tensor) -> None:
-    """Keys and values of these rows, some of them several times; views where they can be, whose gradients are sums."""
-    size = len(cache.layers[0].keys)
-    if len(rows) == size and rows.tolist() == list(range(size)):  # lengths first: a GPU need not be waited for
-        return
-    for layer in cache.layers:
-        layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)
-                                    for state in (layer.keys, layer.values))
+def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
+    """(E, 2), (E,), (V, F, D) -> (E, D) mean state of the frames of each interval, both ends included.
 
-
-def positions(mask: Tensor) -> Tensor:
-    """(B, T) -> (B, T) place of each existing token, counted without padding."""
-    return (mask.cumsum(-1) - 1).clamp_min(0)
-
-
-def follow(batch: Batch, before: Tensor) -> Tensor:
-    """(N, T) places of texts that go on where the frames ended."""
-    if batch.position_ids is not None:
-        return batch.position_ids
-    return before.sum(-1, keepdim=True) + positions(batch.mask)
-
-
-def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:
-    """(B, T) existing tokens -> (B, T, [P +] T) True where a query may attend: earlier, itself, what came before."""
-    size = mask.shape[1]
-    earlier = torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
-    attend = earlier & mask[:, None]
-    return attend if before is None else torch.cat([before[:, None].expand(-1, size, -1), attend], -1)
-
-
-def is_frame(mask: Tensor, n_text: int) -> Tensor:
-    """(B, P) True on existing frame tokens, which follow `n_text` columns of text."""
-    return mask & (torch.arange(mask.shape[1], device=mask.device) >= n_text)
-
-
-def _interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
-    """(E, 2), (V, F, D) -> (E, D): mean state of the frames of each interval, ends included, clamped to its video."""
+    Intervals are clamped to the frames that exist.
+    """
     last = frame_mask.sum(-1)[video, None] - 1
     weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)
-    own = F.one_hot(video, len(states)).to(states.dtype)  # (E, V)
-    return torch.einsum("ev,ef,vfd->ed", own, weight, states)
+    belongs = F.one_hot(video, len(states)).to(states.dtype)  # (E, V)
+    return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)

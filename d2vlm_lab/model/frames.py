@@ -1,5 +1,5 @@
-"""What the model sees of a video. Every encoder has a frozen part, whose features are kept on disk, and a trained
-projector into the language model.
+"""What the model sees of a video. Every frame encoder has a frozen tower, whose features are kept on disk, and a
+projector from these features to the language model, which is trained.
 
 Shapes: F frames, H x W pixels, S side of a prepared frame, P patches, C width of the features, D of the language model.
 """
@@ -16,51 +16,65 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, BertTokenizer, PreTrainedModel
+from transformers import AutoModel, BertTokenizer, Blip2VisionConfig, Blip2VisionModel, PreTrainedModel
 from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_utils import OPENAI_CLIP_MEAN as CLIP_MEAN
+from transformers.image_utils import OPENAI_CLIP_STD as CLIP_STD
 
 from ..errors import LabError
-from .towers.eva import EvaConfig, EvaViT
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-AT_ONCE = 64  # frames that a frozen tower sees at once: bounds the memory of a long video
+AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
+
+Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
 
 
 class FrameEncoder(nn.Module):
-    """Three attributes, `encode` and `project`; one projection after the other unless an encoder knows better."""
+    """A frozen tower and a projector. `encode` is for a tower that sees one frame at a time; others have their own."""
 
-    id: str  # differs whenever the features would: what cached ones are kept under
+    id: str  # the name of cached features: another one wherever the features would be others
     size: int  # pixels a side
     tokens_per_frame: int
+    tower: nn.Module
+    projector: nn.Module
+    mean: Sequence[float] = CLIP_MEAN
+    std: Sequence[float] = CLIP_STD
 
+    @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, ...) features, without gradient."""
+        """(F, H, W, 3) uint8 -> (F, ..., C) features, a part of the video at a time."""
+        weight = next(self.tower.parameters())
+        return torch.cat([
+            self.encode_pixels(to_pixels(part.to(weight.device), self.size, self.mean, self.std, weight.dtype))
+            for part in frames.split(AT_ONCE)])
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(F, 3, S, S) normalized -> (F, ..., C) features."""
         raise NotImplementedError
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        """(F, ...) features -> (F * tokens_per_frame, D)."""
+        """(F, ..., C) features -> (F * tokens_per_frame, D)."""
         raise NotImplementedError
 
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
+        """The frames of V videos, each projected with the question that is asked about it."""
         return [self.project(each, question) for each, question in zip(features, questions)]
 
-    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
-        """Let training change the projector, or nothing; a Q-Former tells three ways apart."""
+    def open(self, what: Opened) -> None:
+        """Let training change the projector, or nothing. Only a Q-Former has more choices."""
         self.requires_grad_(False)
         if what != "frozen":
             self.projector.requires_grad_(True)
 
 
 class HFFrames(FrameEncoder):
-    """Any Hugging Face vision tower (CLIP, SigLIP, DINOv2, ViT, ...), frozen, and a trained projector.
+    """Any Hugging Face vision tower (CLIP, SigLIP, DINOv2, ViT, ...), frozen, and a linear projector.
 
     Patches are averaged over a square grid of `tokens_per_frame` cells; "pooled" is the tower's own summary instead.
     """
 
     def __init__(self, tower: PreTrainedModel, width: int, tokens_per_frame: int | Literal["pooled"] = 1,
-                 projector: Literal["linear", "mlp"] = "linear", size: int | None = None,
-                 mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD):
+                 size: int | None = None, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD):
         super().__init__()
         self.pooled = tokens_per_frame == "pooled"
         self.tokens_per_frame = 1 if self.pooled else tokens_per_frame
@@ -73,33 +87,29 @@ class HFFrames(FrameEncoder):
         self.mean, self.std = tuple(mean), tuple(std)
         config = self.tower.config
         features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
-        self.projector = nn.Linear(features, width) if projector == "linear" else nn.Sequential(
-            nn.LayerNorm(features), nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
+        self.projector = nn.Linear(features, width)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike, width: int, **options) -> HFFrames:
+    def from_pretrained(cls, path: str | os.PathLike, width: int,
+                        tokens_per_frame: int | Literal["pooled"] = 1) -> HFFrames:
         """A tower with the size, mean and deviation of its own image processor."""
         tower = AutoModel.from_pretrained(path, use_safetensors=True)
-        prepare, _ = ImageProcessingMixin.get_image_processor_dict(path)
-        own = {"mean": prepare.get("image_mean", CLIP_MEAN), "std": prepare.get("image_std", CLIP_STD)}
-        crop = prepare.get("crop_size" if prepare.get("do_center_crop") else "size") or {}
-        side = crop if isinstance(crop, int) else crop.get("height", crop.get("shortest_edge"))
-        return cls(tower, width, **{"size": side, **own, **options})
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(path)
+        size = settings.get("crop_size" if settings.get("do_center_crop") else "size") or {}
+        if not isinstance(size, int):
+            size = size.get("height", size.get("shortest_edge"))
+        return cls(tower, width, tokens_per_frame, size=size, mean=settings.get("image_mean", CLIP_MEAN),
+                   std=settings.get("image_std", CLIP_STD))
 
     @cached_property
     def id(self) -> str:
-        look = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
-        return f"{self.tower.config.model_type}-{look}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
+        summary = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
+        return f"{self.tower.config.model_type}-{summary}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
 
     def train(self, mode: bool = True) -> HFFrames:
         super().train(mode)
         self.tower.eval()  # frozen: its dropout stays off
         return self
-
-    @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, tokens_per_frame, C)."""
-        return torch.cat([self.encode_pixels(self._prepare(part)) for part in frames.split(AT_ONCE)])
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -116,43 +126,37 @@ class HFFrames(FrameEncoder):
         return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.projector(features.to(_dtype(self.projector))).flatten(0, 1)
-
-    def _prepare(self, frames: Tensor) -> Tensor:
-        return prepare(frames.to(self.tower.device), self.size, self.mean, self.std, self.tower.dtype)
+        return self.projector(features.to(self.projector.weight.dtype)).flatten(0, 1)
 
 
 class EvaQFormer(FrameEncoder):
-    """The authors' encoder: a frozen EVA-ViT, then a Q-Former that looks for what the question asks."""
+    """The authors' encoder: a frozen EVA-ViT, then a Q-Former that looks for what the question asks.
+
+    Their EVA-ViT is the vision tower of BLIP-2, but it has no norm after its last layer.
+    """
 
     tokens_per_frame = 1
 
-    def __init__(self, width: int, words: BertTokenizer, eva: EvaConfig | None = None,
+    def __init__(self, width: int, words: BertTokenizer, eva: Blip2VisionConfig | None = None,
                  qformer: QFormerConfig | None = None):
         super().__init__()
-        eva, qformer = eva or EvaConfig(), qformer or QFormerConfig()
-        self.size, self.words, self.config = eva.size, words, qformer
-        self.tower = EvaViT(eva)
-        self.projector = QFormerProjector(qformer, eva.width, width)
+        eva, qformer = eva or Blip2VisionConfig(), qformer or QFormerConfig()
+        self.size, self.words, self.config = eva.image_size, words, qformer
+        self.tower = Blip2VisionModel(eva).eval().requires_grad_(False)
+        self.tower.post_layernorm = nn.Identity()
+        self.projector = QFormerProjector(qformer, eva.hidden_size, width)
 
     @cached_property
     def id(self) -> str:
-        return f"eva-{fingerprint(self.tower, self.tower.config)}"
-
-    @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, P, C) patches, without the class token."""
-        weight = self.tower.patch.weight
-        return torch.cat([self.encode_pixels(prepare(part.to(weight.device), self.size, dtype=weight.dtype))
-                          for part in frames.split(AT_ONCE)])
+        return f"eva-{fingerprint(self.tower, self.tower.config.num_attention_heads)}"
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(F, 3, S, S) normalized -> (F, P, C)."""
-        return self.tower(pixels)[:, 1:]
+        """(F, 3, S, S) normalized -> (F, P, C) patches, without the class token."""
+        return self.tower(pixels).last_hidden_state[:, 1:]
 
-    def open(self, what: Literal["frozen", "projector", "attention", "all"]) -> None:
-        """projector: the pooling after the BERT; attention: also its queries and whatever attends; all: everything."""
+    def open(self, what: Opened) -> None:
+        """projector: what follows the BERT. attention: also the queries and every attention. all: everything."""
         self.requires_grad_(False)
         for name, value in self.projector.named_parameters():
             pools = name.startswith(("expand.", "query.", "key.", "out."))
@@ -165,7 +169,7 @@ class EvaQFormer(FrameEncoder):
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
         """All frames of all videos at once, each beside the words of its own question."""
         lengths = [len(each) for each in features]
-        patches = torch.cat(list(features)).to(_dtype(self.projector))
+        patches = torch.cat(list(features)).to(self.projector.queries.dtype)
         video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
         ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
         return list(self.projector(patches, ids[video], mask[video]).split(lengths))
@@ -176,9 +180,9 @@ def check_frames(frames: Tensor) -> None:
         raise LabError(f"frames are {frames.dtype} of shape {tuple(frames.shape)}; they must be uint8 (F, H, W, 3)")
 
 
-def prepare(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
-            dtype: torch.dtype = torch.float32) -> Tensor:
-    """(F, H, W, 3) uint8 -> (F, 3, S, S): short side to S, the centre of it, normalized."""
+def to_pixels(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
+              dtype: torch.dtype = torch.float32) -> Tensor:
+    """(F, H, W, 3) uint8 -> (F, 3, S, S): the short side becomes S, the centre is cut out, values are normalized."""
     check_frames(frames)
     pixels = frames.permute(0, 3, 1, 2).float() / 255
     height, width = pixels.shape[-2:]
@@ -198,7 +202,3 @@ def fingerprint(module: nn.Module, *settings) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype

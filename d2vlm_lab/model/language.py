@@ -1,4 +1,4 @@
-"""A pretrained backbone from wherever its weights are: hub id, local folder, or a GGUF file."""
+"""A pretrained language model from wherever its weights are: a hub id, a local folder, or a GGUF file."""
 
 from __future__ import annotations
 
@@ -21,28 +21,26 @@ def load_language(parts: Parts, method: Method) -> D2VLM:
         tokenizer.pad_token = tokenizer.eos_token
     width = language.config.get_text_config().hidden_size
     try:
-        frames = HFFrames.from_pretrained(_place(parts.frames), width, tokens_per_frame=parts.frame_tokens)
+        frames = HFFrames.from_pretrained(_local_or_hub(parts.frames), width, parts.frame_tokens)
     except OSError as error:
-        raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_short(error)})") from None
+        raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_first_line(error)})") from None
     return D2VLM(frames, language, tokenizer, method, PromptFormat.of(tokenizer, parts.system or None))
 
 
 def read_language(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """`package:NAME` names the GGUF file inside an installed package, which is found and never imported."""
+    """`package:NAME` stands for the GGUF file inside an installed package, which is not imported for this."""
     if source.startswith("package:"):
         source = str(gguf_in(source.removeprefix("package:")))
-    place, options = _place(source), {"use_safetensors": True}
-    if source.endswith(".gguf"):
-        file = resolve(source)
-        place, options = file.parent, {"gguf_file": file.name}
+    is_gguf = source.endswith(".gguf")
+    place = resolve(source).parent if is_gguf else _local_or_hub(source)
+    file = {"gguf_file": Path(source).name} if is_gguf else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, **options)
-        options.pop("use_safetensors", None)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        model = AutoModelForCausalLM.from_pretrained(place, **file or {"use_safetensors": True})
+        tokenizer = AutoTokenizer.from_pretrained(place, **file)
     except (OSError, ValueError) as error:
-        raise LabError(f"parts.language: {source} cannot be loaded ({_short(error)}); "
+        raise LabError(f"parts.language: {source} cannot be loaded ({_first_line(error)}); "
                        "give a hub id, a local folder with safetensors, or a .gguf file") from None
-    if source.endswith(".gguf"):  # its weights are plain floats now
+    if is_gguf:  # the weights are plain floats now
         model.hf_quantizer = None
         del model.config.quantization_config
     return model, tokenizer
@@ -50,17 +48,17 @@ def read_language(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
 
 def gguf_in(package: str) -> Path:
     spec = find_spec(package)
-    found = sorted(Path(spec.origin).parent.rglob("*.gguf")) if spec and spec.origin else []
-    if not found:
+    files = sorted(Path(spec.origin).parent.rglob("*.gguf")) if spec and spec.origin else []
+    if not files:
         raise LabError(f"package:{package}: no such package with a .gguf file is installed")
-    return found[0]
+    return files[0]
 
 
-def _place(source: str) -> str:
-    """A local folder as a path that holds from anywhere; else a hub id, left as it is."""
+def _local_or_hub(source: str) -> str:
+    """A local folder as a path that is right from anywhere; a hub id as it is."""
     folder = resolve(source)
     return str(folder) if folder.is_dir() else source
 
 
-def _short(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200]

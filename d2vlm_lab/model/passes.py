@@ -1,54 +1,225 @@
-"""Answers that branch off one question: where the question ends, and how to put both back side by side.
+"""How the language model reads a batch: three ways to the same states, and the masks and positions they need.
 
-N texts of T tokens, U questions, Q tokens of the longest question, A of the longest answer.
+**One pass.** Nothing that follows the frames can change their states. So the frames, and the start of the prompt before
+them, are read once. Their keys and values are kept, and every text about the video runs against them:
+
+    start, frames --+-- question 1, answer 1
+                    +-- question 2, answer 2
+
+**A branching pass.** Where several answers to one question are compared (a chosen one and rejected ones), the
+question is read once as well:
+
+    start, frames --+-- question 1 --+-- chosen answer
+                    |                +-- rejected answer
+                    +-- question 2 --+-- chosen answer
+                                     +-- rejected answer
+
+**Two passes.** Nothing is kept. The frames are read for their states, then everything is read again for each text.
+The authors train in this way. Gradient checkpointing needs it, because it cannot keep keys and values:
+
+    start, frames
+    start, frames, question 1, answer 1
+    start, frames, question 2, answer 2
+
+Shapes: V videos, N texts, F frames, T tokens of a text, P tokens up to and including the frames, D the language
+model's width. In a branching pass also U questions, Q tokens of the longest question, A of the longest answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.utils import output_capturing
 
 from ..data.batch import IGNORE, Batch
 
-WORTH = 64  # question tokens to be spared before a pass of their own pays, measured on two cores at width 512
+HEAD_LAYER = -2  # both heads read the input of the last decoder layer
+MIN_SPARED = 64  # tokens; a branching pass that spares fewer does not pay off (measured on two cores, at width 512)
 
+
+@dataclass
+class Prefix:
+    """What is known of V videos once their frames are read. Nothing in it depends on what follows."""
+
+    cache: DynamicCache | None  # keys and values of the P tokens; None if they are not kept
+    mask: Tensor  # (V, P) which tokens exist
+    attend: Tensor  # (V, P, P) which of them each token may look at
+    embeddings: Tensor  # (V, P, D)
+    frame_mask: Tensor  # (V, F) which frames exist
+    projected: Tensor  # (V, F, D) frames as they enter the language model
+    meaning: Tensor  # (V, F, D) states of the frames after the semantic layer
+    frame_states: Tensor | None  # (V, F, D) states of the frames that the frame head reads; None without a cache
+
+
+@dataclass
+class States:
+    """What every pass returns: the states of N texts, and those of the frames before them."""
+
+    head: Tensor  # (N, T, D) what the evidence head reads
+    last: Tensor  # (N, T, D) output of the decoder, from which the next token is predicted
+    frames: Tensor  # (V, F, D) what the frame head reads; after two passes (N, F, D)
+    frames_row: Tensor  # (N,) the row of `frames` that belongs to each text
+
+
+def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
+    """Every text against the kept keys and values of its video."""
+    repeat_rows(prefix.cache, batch.video)
+    before = prefix.mask[batch.video]
+    layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, before), prefix.cache)
+    return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
+
+
+def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor,
+                   branches: Branches) -> States:
+    """Every question against its video, then every answer against its question and its video."""
+    # Each question is read once, behind the frames of its video.
+    video, asked = batch.video[branches.text], branches.question_mask
+    repeat_rows(prefix.cache, video)
+    before = prefix.mask[video]
+    question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before),
+                      positions(asked, before), prefix.cache)
+
+    # Each answer goes on from its question.
+    repeat_rows(prefix.cache, branches.question)
+    before = torch.cat([before, asked], 1)[branches.question]
+    answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
+                    positions(branches.answer_mask, before), prefix.cache)
+
+    def joined(layer: int) -> Tensor:
+        """(N, T, D) questions and answers side by side, in the order in which the texts have their tokens."""
+        return select(torch.cat([question[layer][branches.question], answer[layer]], 1), branches.order)
+
+    return States(head=joined(HEAD_LAYER), last=joined(-1), frames=prefix.frame_states, frames_row=batch.video)
+
+
+def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
+    """The second of two passes: the start, the frames and the text of each of the N texts."""
+    before, size = prefix.mask[batch.video], prefix.mask.shape[1]
+    mask = torch.cat([before, batch.mask], 1)
+    attend = causal(mask)
+    attend[:, :size, :size] = prefix.attend[batch.video]
+    position_ids = torch.cat([positions(before), text_positions(batch, before)], 1)
+    layers = decode(language, torch.cat([prefix.embeddings[batch.video], embeddings], 1), attend, position_ids)
+    frames = pool_frames(layers[HEAD_LAYER][:, :size], batch.before_ids.shape[1], prefix.frame_mask.shape[1])
+    return States(head=layers[HEAD_LAYER][:, size:], last=layers[-1][:, size:], frames=frames,
+                  frames_row=torch.arange(len(before), device=mask.device))
+
+
+# Answers that branch off one question.
 
 @dataclass(frozen=True)
 class Branches:
-    stem: Tensor  # (U,) the text that stands for each question
-    owner: Tensor  # (N,) the question of each text
-    asked: Tensor  # (N,) its tokens
-    question_mask: Tensor  # (U, Q)
-    columns: Tensor  # (N, A) where the answers' tokens are
-    answer_mask: Tensor  # (N, A)
-    back: Tensor  # (N, T) from [question | answer] to the text's own order
+    text: Tensor  # (U,) the text from which each question is taken
+    question: Tensor  # (N,) the question of each text
+    asked: Tensor  # (N,) how many tokens it has
+    question_mask: Tensor  # (U, Q) which tokens of the questions exist
+    columns: Tensor  # (N, A) where the tokens of the answers are
+    answer_mask: Tensor  # (N, A) which of them exist
+    order: Tensor  # (N, T) where the tokens of a text are in [question | answer]
 
 
-def branches(batch: Batch) -> Branches | None:
-    """None unless all rejected answers are to the question and the video of the chosen one, and it saves enough."""
+def find_branches(batch: Batch) -> Branches | None:
+    """None unless all rejected answers share question and video with their chosen ones, and enough is spared."""
     if batch.preferred is None or bool(batch.supervised.all()) or batch.position_ids is not None:
         return None
-    n, size = batch.ids.shape
+    # Do all answers to a question really share it?
+    size = batch.ids.shape[1]
     column = torch.arange(size, device=batch.ids.device)
-    asked = (batch.labels != IGNORE).int().argmax(-1)
-    same = (batch.ids == batch.ids[batch.preferred]) | (column >= asked[:, None])
-    together = torch.equal(batch.video, batch.video[batch.preferred]) and torch.equal(asked, asked[batch.preferred])
-    if not (together and bool(same.all()) and bool((asked > 0).all()) and bool(batch.mask[:, 0].all())):
+    asked = (batch.labels != IGNORE).int().argmax(-1)  # an answer begins at the first label
+    same_video = torch.equal(batch.video, batch.video[batch.preferred])
+    same_length = torch.equal(asked, asked[batch.preferred])
+    same_words = (batch.ids == batch.ids[batch.preferred]) | (column >= asked[:, None])
+    from_the_left = (asked > 0).all() & batch.mask[:, 0].all()  # there is a question, without padding before it
+    if not (same_video and same_length and bool(same_words.all()) and bool(from_the_left)):
         return None
-    stem, owner = torch.unique(batch.preferred, return_inverse=True)
-    if asked.sum() - asked[stem].sum() < WORTH:
+
+    # Which texts stand for the questions, and are enough tokens spared?
+    text, question = torch.unique(batch.preferred, return_inverse=True)
+    if asked.sum() - asked[text].sum() < MIN_SPARED:
         return None
-    longest = int(asked.max())
-    columns = asked[:, None] + torch.arange(size - int(asked.min()), device=column.device)
-    exists = columns < size
+
+    # Where are the answers, and how do both parts become texts again?
+    longest, shortest = int(asked.max()), int(asked.min())
+    columns = asked[:, None] + torch.arange(size - shortest, device=column.device)
+    inside = columns < size
     columns = columns.clamp_max(size - 1)
-    back = torch.where(column < asked[:, None], column, longest + column - asked[:, None])
-    return Branches(stem, owner, asked, column[:longest] < asked[stem, None], columns,
-                    exists & batch.mask.gather(1, columns), back)
+    return Branches(
+        text=text, question=question, asked=asked, question_mask=column[:longest] < asked[text, None],
+        columns=columns, answer_mask=inside & batch.mask.gather(1, columns),
+        order=torch.where(column < asked[:, None], column, longest + column - asked[:, None]))
 
 
-def pick(states: Tensor, columns: Tensor) -> Tensor:
-    """(N, ., D), (N, A) -> (N, A, D)"""
+def select(states: Tensor, columns: Tensor) -> Tensor:
+    """(N, T, D), (N, A) -> (N, A, D): the states in these columns."""
     return states.gather(1, columns[..., None].expand(-1, -1, states.shape[-1]))
+
+
+# The decoder, its cache, its masks and its positions.
+
+def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, position_ids: Tensor,
+           cache: DynamicCache | None = None, up_to: int | None = None) -> tuple[Tensor, ...]:
+    """(B, T, D) -> the states of every layer: first the embeddings, last the normalized output of the decoder.
+
+    `attend` (B, T, T) is True where a token may look; with a cache of P tokens it is (B, T, P + T), and the cache
+    grows by T. `up_to` is the highest layer whose states are needed; the layers above it may be left out.
+    """
+    decoder = language.get_decoder()
+    blocked = torch.zeros(attend.shape, dtype=embeddings.dtype, device=attend.device)
+    blocked = blocked.masked_fill(~attend, torch.finfo(embeddings.dtype).min)[:, None]
+    with shortened(decoder, up_to):
+        return decoder(inputs_embeds=embeddings, attention_mask=blocked, position_ids=position_ids,
+                       past_key_values=cache, use_cache=cache is not None, output_hidden_states=True).hidden_states
+
+
+@contextmanager
+def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
+    """A decoder without the layers that the states of layer `up_to` do not need; the whole decoder for None."""
+    layers = decoder.layers
+    if up_to is not None:
+        # At its first call, transformers decides which layers report their states: all of them must be there.
+        if output_capturing._CAN_RECORD_REGISTRY.get(decoder):
+            output_capturing.maybe_install_capturing_hooks(decoder)
+        decoder.layers = layers[:up_to + 1]  # one layer more, because the last states are normalized
+    try:
+        yield
+    finally:
+        decoder.layers = layers
+
+
+def repeat_rows(cache: DynamicCache, rows: Tensor) -> None:
+    """Let the cache hold these of its rows, some of them several times; views where possible."""
+    size = len(cache.layers[0].keys)
+    if len(rows) == size and rows.tolist() == list(range(size)):  # lengths first: `tolist` waits for a GPU
+        return
+    for layer in cache.layers:
+        layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)
+                                    for state in (layer.keys, layer.values))
+
+
+def positions(mask: Tensor, before: Tensor | None = None) -> Tensor:
+    """(B, T) -> (B, T) position ids: the tokens that exist are counted, after those that exist `before` (B, P)."""
+    counted = (mask.cumsum(-1) - 1).clamp_min(0)
+    return counted if before is None else before.sum(-1, keepdim=True) + counted
+
+
+def text_positions(batch: Batch, before: Tensor) -> Tensor:
+    """(N, T) position ids of the texts: they go on where the frames ended, unless the batch has its own."""
+    return positions(batch.mask, before) if batch.position_ids is None else batch.position_ids
+
+
+def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:
+    """(B, T) -> (B, T, [P +] T) True where a token may look: at what came `before` (B, P), earlier tokens, itself."""
+    size = mask.shape[1]
+    earlier = torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
+    attend = earlier & mask[:, None]
+    return attend if before is None else torch.cat([before[:, None].expand(-1, size, -1), attend], -1)
+
+
+def pool_frames(states: Tensor, n_text: int, n_frames: int) -> Tensor:
+    """(B, P, D) -> (B, F, D): the mean over the tokens of each frame, which follow `n_text` columns of text."""
+    return states[:, n_text:].unflatten(1, (n_frames, -1)).mean(2)

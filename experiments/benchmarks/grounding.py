@@ -6,7 +6,8 @@ import torch
 
 from d2vlm_lab.config import Method
 from d2vlm_lab.lab.bench import machine, median_seconds
-from d2vlm_lab.model.d2vlm import D2VLM
+from d2vlm_lab.model.d2vlm import D2VLM, EvidenceTerms
+from d2vlm_lab.model.passes import decode
 
 from .parts import FRAMES, llama, model_and_batch
 
@@ -23,8 +24,8 @@ def run() -> dict:
         prefix = wide.read(wide_batch)
         embeddings = torch.cat([prefix.embeddings, wide.embed(wide_batch, prefix)], 1)
         attend = torch.ones(1, embeddings.shape[1], embeddings.shape[1], dtype=torch.bool).tril()
-        places = torch.arange(embeddings.shape[1])[None]
-        layer = median_seconds(lambda: wide._decode(embeddings, attend, places, None))
+        position_ids = torch.arange(embeddings.shape[1])[None]
+        layer = median_seconds(lambda: decode(wide.language, embeddings, attend, position_ids))
         wide_part = median_seconds(lambda: grounding_part(wide, wide_batch), 25)
     seconds = {"forward": forward, "grounding": part, "paper_width_layer": layer, "paper_width_grounding": wide_part}
     ratios = {"grounding_share": part / forward, "grounding_share_paper_width": wide_part / (layer * PAPER_LAYERS)}
@@ -33,14 +34,13 @@ def run() -> dict:
 
 def grounding_part(model: D2VLM, batch) -> torch.Tensor:
     """Exactly what a forward does besides the language model: heads on frames and evidence, similarity, losses."""
-    chosen = batch.in_answer
-    row = batch.row[chosen]
+    row = batch.row[batch.in_answer]
     width = model.frame_head[0].normalized_shape[0]
     states = torch.ones(1, FRAMES, width), torch.ones(len(row), width)
     frames, evidence = model.frame_head(states[0]), model.evidence_head(states[1])
-    logits = model.compare(evidence, frames, batch.video[row])
+    similarity = model.compare(evidence, frames, batch.video[row])
     mask = torch.ones(len(row), FRAMES, dtype=torch.bool)
-    return (model._grounding_loss(logits, batch.interval[chosen], mask, row)
-            + model._consistency_loss(batch, evidence, chosen))
+    terms = EvidenceTerms(row=row, states=evidence, similarity=similarity, frame_mask=mask)
+    return model.grounding_loss(batch, terms) + model.consistency_loss(batch, terms)
 
 

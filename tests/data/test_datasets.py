@@ -5,6 +5,7 @@ import json
 import pytest
 
 from d2vlm_lab.data.datasets import et_bench, et_instruct
+from d2vlm_lab.data.datasets.records import read_records
 from d2vlm_lab.data.datasets.times import mark_times
 from d2vlm_lab.data.sample import Sample, SampleError
 from d2vlm_lab.ideas.evidence import Event
@@ -82,6 +83,8 @@ def test_the_written_record_has_the_public_shape():
     ({"video": "../secret.mp4"}, "leaves the video folder"),
     ({"video": "/etc/passwd"}, "leaves the video folder"),
     ({"duration": -1}, "duration"),
+    ({"duration": "long"}, "duration is 'long'; it must be a number of seconds"),
+    ({"video": None}, "video is None; it must be text"),
     ({"tgt": [36, 44, 49]}, "3 numbers"),
     ({"tgt": [36, 44]}, "all three must agree"),
     ({"tgt": [36, 44, 57, 49]}, "event 2 starts at 57"),
@@ -108,13 +111,20 @@ def test_a_missing_field_is_named(tmp_path):
         et_instruct.read(tmp_path / "t.json")
 
 
-@pytest.mark.parametrize("content, message", [(b"[{", "not readable as JSON"), (b"\xff\xfe", "not readable"),
-                                              (b"[3]", "sample 0: expected an object")])
+@pytest.mark.parametrize("content, message", [
+    (b"[{", "not readable as JSON"), (b"\xff\xfe", "not readable"), (b"[3]", "sample 0: expected an object")])
 def test_a_file_that_is_no_annotation_is_named(tmp_path, content, message):
     (tmp_path / "t.json").write_bytes(content)
     with pytest.raises(SampleError, match=message) as error:
         et_instruct.read(tmp_path / "t.json")
     assert "t.json" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ['[{"id": 1}', '[{"id": 1},', '[{"id": 1}, {"id"', '{"id": 1}\n{"id": '])
+def test_a_file_that_ends_in_the_middle_is_an_error_wherever_it_was_cut(tmp_path, content):
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(SampleError, match="t.json, sample 1: not readable as JSON"):
+        list(read_records(tmp_path / "t.json"))
 
 
 def bench(task, **fields):
@@ -148,6 +158,7 @@ def test_what_a_benchmark_question_asks_about_becomes_evidence():
 
 
 @pytest.mark.parametrize("record, message", [
+    ({**bench("evs", tgt=[[1.0, 2.0]]), "video": 3}, "video is 3"),
     (bench("xyz"), "task is 'xyz'"), (bench("tvg"), "'tgt' is missing"), (bench("tvg", tgt=[[1.0, 2.0]]), "expected"),
     (bench("tal", tgt=[1.0, 2.0]), "expected"), (bench("dvc", tgt=[[1.0, 2.0]], g=[]), "one caption for each"),
     (bench("rar", p=9, o=["a", "b", "c", "d"]), "correct option is 9"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2vlm_lab.ideas import grounding as g
-from d2vlm_lab.ideas import salience as s
+from d2vlm_lab.ideas import salience
 from d2vlm_lab.ideas.consistency import consistency_loss, mean_by_sample, spread
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,29 +21,29 @@ DEGENERATE = [c for c in json.loads((GOLDEN / "interval" / "degenerate.json").re
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{c['kind']}" for i, c in enumerate(CASES)])
 def test_the_salient_interval_is_the_recorded_one_alone_and_among_padding(case):
     curve = torch.tensor([case["similarity"]])
-    assert s.peak_share(curve)[0].tolist() == case["interval"]
+    assert salience.peak_share(curve)[0].tolist() == case["interval"]
     padded = torch.nn.functional.pad(curve, (0, 4), value=0.99)
     mask = torch.arange(padded.shape[1])[None] < curve.shape[1]
-    assert s.peak_share(padded, mask)[0].tolist() == case["interval"]
+    assert salience.peak_share(padded, mask)[0].tolist() == case["interval"]
 
 
 @pytest.mark.parametrize("case", DEGENERATE, ids=[c["case"] for c in DEGENERATE])
 def test_degenerate_curves_give_the_recorded_interval(case):
-    assert s.peak_share(torch.tensor([[float(v) for v in case["similarity"]]])).tolist() == case["result"]
+    assert salience.peak_share(torch.tensor([[float(v) for v in case["similarity"]]])).tolist() == case["result"]
 
 
 def test_all_recorded_curves_at_once_equal_one_at_a_time():
     curves = [torch.tensor(c["similarity"]) for c in CASES]
     batch = torch.nn.utils.rnn.pad_sequence(curves, batch_first=True)
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(c, dtype=torch.bool) for c in curves], batch_first=True)
-    assert s.peak_share(batch, mask).tolist() == [c["interval"] for c in CASES]
+    assert salience.peak_share(batch, mask).tolist() == [c["interval"] for c in CASES]
 
 
-@pytest.mark.parametrize("name", s.CRITERIA)
+@pytest.mark.parametrize("name", salience.CRITERIA)
 @pytest.mark.parametrize("mask", [None, torch.zeros(1, 0, dtype=torch.bool)])
 def test_a_curve_without_frames_is_an_error(name, mask):
     with pytest.raises(ValueError, match="without frames"):
-        s.criterion(name)(torch.zeros(1, 0), mask)
+        salience.criterion(name)(torch.zeros(1, 0), mask)
 
 
 @pytest.mark.parametrize("path", sorted((GOLDEN / "grounding").glob("*.npz")), ids=lambda p: p.stem)
@@ -97,6 +97,13 @@ def test_padding_changes_neither_loss_nor_probability():
                                    g.interval_log_probability(logits, targets, average=average))
 
 
+def test_overlaps_by_hand():
+    assert g.overlap((0, 2), (1, 3)) == pytest.approx(1 / 3) and g.overlap((0, 1), (1, 2)) == 0
+    assert g.overlap((1, 1), (1, 1)) == 1 and g.overlap((1, 1), (2, 2)) == 0 and g.overlap((0, 4), (1, 2)) == 0.25
+    whole = g.frame_overlap(torch.tensor([[2, 4], [3, 3], [0, 1]]), torch.tensor([[4, 6], [3, 3], [2, 3]]))
+    torch.testing.assert_close(whole, torch.tensor([0.2, 1.0, 0.0]))
+
+
 def test_mean_by_sample_weighs_samples_alike_however_many_events_they_have():
     assert float(mean_by_sample(torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([2, 2, 2, 9]))) == 3.0
     assert float(mean_by_sample(torch.zeros(0), torch.zeros(0, dtype=torch.long))) == 0.0
@@ -110,9 +117,9 @@ def test_spread_shows_collapse():
 curves = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20)
 
 
-@given(curves, st.sampled_from(sorted(s.CRITERIA)))
+@given(curves, st.sampled_from(sorted(salience.CRITERIA)))
 def test_every_criterion_returns_an_interval_of_the_video(curve, name):
-    first, last = s.criterion(name)(torch.tensor([curve]), None)[0].tolist()
+    first, last = salience.criterion(name)(torch.tensor([curve]), None)[0].tolist()
     assert 0 <= first <= last < len(curve)
 
 
@@ -121,15 +128,15 @@ def test_the_best_segment_is_the_one_that_trying_all_would_find(curve):
     curve = torch.tensor(curve, dtype=torch.float64)
     gain = curve / curve.max().clamp_min(1e-12) - 0.72
     best = max(float(gain[i:j + 1].sum()) for i in range(len(curve)) for j in range(i, len(curve)))
-    first, last = s.best_segment(curve[None])[0].tolist()
+    first, last = salience.best_segment(curve[None])[0].tolist()
     assert float(gain[first:last + 1].sum()) == pytest.approx(best, abs=1e-9)
 
 
 def test_top_frames_and_over_threshold_by_hand():
     curve = torch.tensor([[0.1, 0.8, 0.9, 0.2, 0.85, 0.1]])
-    assert s.top_frames(curve, k=2).tolist() == [[2, 2]]
-    assert s.over_threshold(curve, threshold=0.15).tolist() == [[1, 4]]
-    assert s.over_threshold(curve, threshold=0.95).tolist() == [[2, 2]]
+    assert salience.top_frames(curve, k=2).tolist() == [[2, 2]]
+    assert salience.over_threshold(curve, threshold=0.15).tolist() == [[1, 4]]
+    assert salience.over_threshold(curve, threshold=0.95).tolist() == [[2, 2]]
 
 
 def test_a_fitted_threshold_finds_the_level_that_separates_inside_from_outside():
@@ -137,10 +144,10 @@ def test_a_fitted_threshold_finds_the_level_that_separates_inside_from_outside()
     frame = torch.arange(10)
     inside = (targets[:, :1] <= frame) & (frame <= targets[:, 1:])
     curve = torch.where(inside, 0.45, 0.3) + torch.linspace(0, 0.05, 10)
-    threshold = s.fit_threshold(curve, targets)
-    assert s.over_threshold(curve, threshold=threshold).tolist() == targets.tolist()
+    threshold = salience.fit_threshold(curve, targets)
+    assert salience.over_threshold(curve, threshold=threshold).tolist() == targets.tolist()
 
 
 def test_an_unknown_criterion_is_named():
     with pytest.raises(ValueError, match="peak_share"):
-        s.criterion("peak")
+        salience.criterion("peak")

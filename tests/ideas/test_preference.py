@@ -13,7 +13,7 @@ from d2vlm_lab.data.batch import collate
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas import preference as p
 from d2vlm_lab.learning.fpo import Preferences, log_probabilities
-from d2vlm_lab.model.passes import branches
+from d2vlm_lab.model.passes import find_branches
 from d2vlm_lab.settings import override
 
 RECORDED = Path(__file__).parents[1] / "golden" / "fpo" / "sample1_grounding_perturbed" / "outputs.json"
@@ -34,9 +34,7 @@ def log_p(net, batch, average=False):
 
 
 @pytest.mark.parametrize("loss", [
-    lambda c, r, a, b: p.fpo_loss(c, r, 0.3), lambda c, r, a, b: p.dpo_loss(c, r, a, b, 0.3),
-    lambda c, r, a, b: p.text_dpo_loss(p.LogProbability(torch.cat([c, r]), a), p.LogProbability(torch.cat([a, b]), b),
-                                       torch.tensor([0, 1]), torch.tensor([3, 4]), 0.3)])
+    lambda c, r, a, b: p.fpo_loss(c, r, 0.3), lambda c, r, a, b: p.dpo_loss(c, r, a, b, 0.3)])
 def test_losses_have_right_gradients_in_double_precision(loss):
     torch.manual_seed(0)
     inputs = [torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(4)]
@@ -90,29 +88,29 @@ def test_a_reference_equal_to_the_policy_leaves_no_margin_and_a_wrong_order_cost
 
 @pytest.fixture(autouse=True)
 def questions_always_branch(monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.model.passes.WORTH", 0)
+    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", 0)
 
 
 def test_a_question_is_read_once_only_where_that_saves_more_than_a_pass_costs(monkeypatch):
     net = model()
     batch = answers(net)
-    spared = 3 * int(branches(batch).asked[0])  # of four answers three need not repeat it
-    monkeypatch.setattr("d2vlm_lab.model.passes.WORTH", spared)
-    assert branches(batch) is not None
-    monkeypatch.setattr("d2vlm_lab.model.passes.WORTH", spared + 1)
-    assert branches(batch) is None
+    spared = 3 * int(find_branches(batch).asked[0])  # of four answers three need not repeat it
+    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", spared)
+    assert find_branches(batch) is not None
+    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", spared + 1)
+    assert find_branches(batch) is None
 
 
 def test_only_answers_to_one_question_about_one_video_branch_off_it():
     net = model()
-    shared = branches(answers(net))
-    assert shared.stem.tolist() == [0] and shared.owner.tolist() == [0] * 4
-    assert branches(answers(net, shared=False)) is None
+    shared = find_branches(answers(net))
+    assert shared.text.tolist() == [0] and shared.question.tolist() == [0] * 4
+    assert find_branches(answers(net, shared=False)) is None
     video = clip(12, 1)
     texts = [text(net, video, "what?"), text(net, video, "where?")]
     batch = collate([video], [texts], net.tokenizer, net.prompt)
-    assert branches(batch) is None
-    assert branches(replace(batch, preferred=torch.tensor([0, 0]))) is None
+    assert find_branches(batch) is None
+    assert find_branches(replace(batch, preferred=torch.tensor([0, 0]))) is None
 
 
 def test_questions_of_different_length_and_videos_branch_together():
@@ -123,7 +121,7 @@ def test_questions_of_different_length_and_videos_branch_together():
                text(net, clips[1], "what is there in <evi>?", ((2, 3),), asked=[(0.5, 1.5)])]]
     together = collate(clips, groups, net.tokenizer, net.prompt)
     branching = replace(together, preferred=torch.tensor([0, 0, 2, 2]))
-    assert branches(branching).stem.tolist() == [0, 2]
+    assert find_branches(branching).text.tolist() == [0, 2]
     ours, theirs = log_p(net, branching), log_p(net, together)
     torch.testing.assert_close(ours.text, theirs.text, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(ours.grounding, theirs.grounding, atol=1e-4, rtol=1e-5)

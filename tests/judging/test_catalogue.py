@@ -14,7 +14,7 @@ from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging.catalogue import CATALOGUE, ROLES, TASKS, metric
 from d2vlm_lab.judging.exam import examine, spending
-from d2vlm_lab.lab.run import as_it_is, trained_for
+from d2vlm_lab.lab.run import starting_model, training_time
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def scores(tmp_path_factory):
                                   f"evaluation.tasks={list(TASKS)}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("d2vlm_lab.data.splits.CACHE", str(folder / "cache"))
-        return examine(as_it_is(config), config, 3).scores
+        return examine(starting_model(config), config, 3).scores
 
 
 def test_what_an_exam_produces_is_in_the_catalogue(scores):
@@ -46,7 +46,7 @@ def test_what_the_notebooks_of_studies_add_is_in_the_catalogue(tmp_path):
     with spending() as spent:
         pass
     (tmp_path / "history.jsonl").write_text(json.dumps({"seconds": 1.0, "cpu_seconds": 2.0}) + "\n")
-    assert not (spent | trained_for(tmp_path)).keys() - CATALOGUE.keys()
+    assert not (spent | training_time(tmp_path)).keys() - CATALOGUE.keys()
     for notebook in {yaml.safe_load(file.read_text())["notebook"] for file in (ROOT / "experiments").glob("*.yaml")}:
         cells = json.loads((ROOT / notebook).read_text())["cells"]
         code = "\n".join("".join(c["source"]).replace("%", "#") for c in cells if c["cell_type"] == "code")

@@ -33,7 +33,7 @@ def place(tmp_path_factory):
 
 
 def answer(place, out, **more):
-    return e.evaluate(place.model, place.annotations, place.videos, out, QUICK, Data(fps=2.0), say=str, **more)
+    return e.evaluate(place.model, place.annotations, place.videos, out, QUICK, Data(fps=2.0), report=str, **more)
 
 
 def test_every_sample_is_answered_once_in_the_public_format(place, tmp_path):
@@ -52,7 +52,8 @@ def test_a_cut_off_evaluation_goes_on_and_ends_like_a_whole_one(place, tmp_path)
     assert answer(place, tmp_path / "whole") == whole
     assert file.read_text().splitlines(True)[:5] == lines[:5] and file.stat().st_size > before
     seen = []
-    e.evaluate(place.model, place.annotations, place.videos, tmp_path / "whole", QUICK, Data(fps=2.0), say=seen.append)
+    e.evaluate(place.model, place.annotations, place.videos, tmp_path / "whole", QUICK, Data(fps=2.0),
+               report=seen.append)
     assert seen == [f"{len(whole)} of {len(whole)} samples are answered"]
 
 
@@ -66,7 +67,7 @@ def test_shards_answer_everything_between_them(place, tmp_path):
 def test_answers_under_other_settings_are_never_mixed(place, tmp_path):
     answer(place, tmp_path, limit=2)
     with pytest.raises(LabError, match="another decoding"):
-        e.evaluate(place.model, place.annotations, place.videos, tmp_path, Decoding(7), Data(fps=2.0), say=str)
+        e.evaluate(place.model, place.annotations, place.videos, tmp_path, Decoding(7), Data(fps=2.0), report=str)
 
 
 def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
@@ -74,7 +75,7 @@ def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
     videos.mkdir()
     for file in place.videos.glob("test_*"):
         (videos / file.name).write_bytes(file.read_bytes() if file.name != "test_00000.mp4" else b"")
-    answered = e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), say=str)
+    answered = e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), report=str)
     bad = [r for r in answered if "error" in r]
     assert bad and all(r["video"] == "test_00000.mp4" and r["a"] == "" for r in bad) and len(bad) < len(answered)
 
@@ -143,7 +144,7 @@ def test_every_benchmark_is_answered_and_scored_from_its_own_files(name, count, 
     assert main(words) == 0
     page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
     assert page["samples"] == count and page["card"]["benchmark"] == name and "every video" in capsys.readouterr().out
-    answered = e.answered(tmp_path / "out")
+    answered = e.all_answers(tmp_path / "out")
     assert len(answered) == count and all(isinstance(r[BENCHMARKS[name].answer], str) for r in answered)
     predictions = tmp_path / "out" / ("predictions" if name == "mvbench" else "")
     assert main(["score", name, str(predictions), "--json"]) == 0
@@ -154,7 +155,7 @@ def test_every_benchmark_is_answered_and_scored_from_its_own_files(name, count, 
 def test_a_question_about_a_part_sees_that_part_and_with_whole_videos_all(place, tmp_path):
     folder = small_benchmark("mvbench", tmp_path / "mvbench", place.videos)
     shown = [[record["shown"] for record in e.evaluate(
-        place.model, folder / "json", folder / "video", tmp_path / str(parts), QUICK, Data(fps=1.0), say=str,
+        place.model, folder / "json", folder / "video", tmp_path / str(parts), QUICK, Data(fps=1.0), report=str,
         benchmark="mvbench", parts=parts)] for parts in (True, False)]
     assert shown == [[[2.0, 6.0], [9.0, 9.0], [0.0, 1.0]], [[0.0, 15.0], [0.0, 15.0], [0.0, 2.0]]]
 

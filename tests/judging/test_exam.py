@@ -13,19 +13,11 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, Reference, compose
-from d2vlm_lab.judging.exam import (
-    caption_scores,
-    captions,
-    examine,
-    held_out,
-    preferred,
-    second_mentions,
-    spending,
-    write_exam,
-)
+from d2vlm_lab.judging.exam import examine, prefers, spending, teacher_forced, write_exam
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
-from d2vlm_lab.lab.run import as_it_is
+from d2vlm_lab.judging.scores import caption_scores, captions, second_mentions
+from d2vlm_lab.lab.run import starting_model
 
 EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
 SAMPLE = Sample("s", "v.mp4", 16.0, "dvc", "world", "describe every event and when it happens.", EVENTS,
@@ -93,7 +85,7 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     for name, nested in (("plain", 0.0), ("nested", 1.0)):
         make_world(tmp_path / name, WorldConfig(videos=20, nested=nested, events=(2, 2)), workers=1)
     config = read_config("tiny", [f"data.world={tmp_path}/plain", "evaluation.max_new_tokens=12"])
-    model = as_it_is(config)
+    model = starting_model(config)
     here, there = examine(model, config, 3), examine(model, config, 3, str(tmp_path / "nested"))
     assert {"named_F1@0.5", "dvc_caption_F1", "held_out_grounding", "spread"} <= set(here.scores)
     assert "inner_found" in there.scores and "inner_found" not in here.scores
@@ -105,11 +97,11 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     assert json.loads((tmp_path / "metrics.json").read_text()) == here.scores | {"more": 1.0}
     assert spent["memory_mb"] > 10 and spent["seconds"] >= 0
     read = reader(config, model.frames, tmp_path / "plain" / "videos")
-    again = held_out(model, [p.sample for p in here.predictions], read)
+    again = teacher_forced(model, [p.sample for p in here.predictions], read)
     assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread", "read_at_0.5"}
     assert {f"prefers_{factor}" for factor in ("when", "which", "what", "how")} <= set(here.scores)
     true = [p.sample for p in here.predictions]
     jumbled = [replace(sample, id=f"{sample.id}!", answer=(" disc in no the happens left",) * 2) for sample in true]
-    likelier = preferred(model, true, read, lambda sample: [(jumbled[true.index(sample)], "what")])
-    other_way = preferred(model, jumbled, read, lambda sample: [(true[jumbled.index(sample)], "what")])
+    likelier = prefers(model, true, read, lambda sample: [(jumbled[true.index(sample)], "what")])
+    other_way = prefers(model, jumbled, read, lambda sample: [(true[jumbled.index(sample)], "what")])
     assert likelier == {"prefers_what": 1.0} and other_way == {"prefers_what": 0.0}

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2vlm_lab.ideas.evidence import seconds
-from d2vlm_lab.judging.metrics import parse, reading
-from d2vlm_lab.judging.metrics.choices import read_choice
+from d2vlm_lab.judging.metrics import published_reading, reading
+from d2vlm_lab.judging.metrics.reading import read_choice
 
 CASES = recorded("unit/etbench_parsers.json")["cases"]
 OPTIONS = ["the dog runs", "a cat sits", "two men", "nothing"]
@@ -24,7 +24,7 @@ def outcome(read, *args):
 
 def test_plain_intervals_equal_the_recorded_ones():
     for case in CASES:
-        ours, theirs = outcome(parse.plain_intervals, case["s"]), case["original.tvg_format"]
+        ours, theirs = outcome(published_reading.plain_intervals, case["s"]), case["original.tvg_format"]
         assert (ours if isinstance(ours, str) else pairs(ours.intervals)) == (
             theirs.get("error") or pairs(theirs["out"])), case["s"]
 
@@ -33,24 +33,24 @@ def test_plain_intervals_equal_the_recorded_ones():
 def test_split_intervals_equal_the_recorded_ones(name, delimiter):
     for case in CASES:
         if name in case:
-            ours, theirs = outcome(parse.split_intervals, case["s"], delimiter), case[name]
+            ours, theirs = outcome(published_reading.split_intervals, case["s"], delimiter), case[name]
             ours = ours if isinstance(ours, str) else [pairs(ours.intervals), pairs(ours.evidence)]
             assert ours == (theirs.get("error") or list(map(pairs, theirs["out"]))), case["s"]
 
 
 def test_plain_events_equal_the_recorded_ones():
     for case in CASES:
-        ours, (times, captions) = parse.plain_events(case["s"]), case["original.dvc_format"]["out"]
+        ours, (times, captions) = published_reading.plain_events(case["s"]), case["original.dvc_format"]["out"]
         assert (pairs(ours.intervals), list(ours.captions) or None) == (pairs(times), captions), case["s"]
 
 
 def test_split_events_equal_the_recorded_ones():
     for case in CASES:
-        ours, theirs = outcome(parse.split_events, case["s"]), case["new.dvc_format"]["out"]
+        ours, theirs = outcome(published_reading.split_events, case["s"]), case["new.dvc_format"]["out"]
         if len(theirs) == 2:  # where the official function returns too little, its caller stops
             assert ours == "ValueError", case["s"]
         elif theirs[0] is None:
-            assert ours == parse.Reading() or not ours.intervals
+            assert ours == reading.Reading() or not ours.intervals
         else:
             assert [pairs(ours.intervals), list(ours.captions), pairs(ours.evidence)] == [
                 pairs(theirs[0]), theirs[1], pairs(theirs[2])], case["s"]
@@ -63,7 +63,7 @@ def test_loose_times_equal_the_recorded_ones():
             theirs = (round(float(start), 2), round(float(end), 2))
         except (KeyError, IndexError, ValueError):  # several pieces, or none: the official caller goes on
             theirs = None
-        ours = outcome(parse.loose_time, case["s"])
+        ours = outcome(published_reading.loose_time, case["s"])
         assert (None if isinstance(ours, str) else ours) == theirs, case["s"]
 
 
@@ -99,12 +99,12 @@ def test_a_moment_is_the_middle_of_an_interval_or_a_number():
     lambda p: (min(p) / 10, max(p) / 10)), min_size=1, max_size=5))
 def test_times_as_this_project_writes_them_are_read_back(spans):
     text = " ".join(map(seconds, spans)) + " </evi> It happens in " + ", ".join(map(seconds, spans)) + "."
-    assert reading.read_intervals(text) == parse.Reading(tuple(spans), tuple(spans))
+    assert reading.read_intervals(text) == reading.Reading(tuple(spans), tuple(spans))
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_without_an_error(text):
-    for read in (reading.read_intervals, reading.read_events, reading.read_point, parse.plain_events):
+    for read in (reading.read_intervals, reading.read_events, reading.read_point, published_reading.plain_events):
         read(text)
     read_choice(text, OPTIONS)
 

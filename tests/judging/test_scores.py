@@ -1,11 +1,12 @@
 import random
 import re
 
+import numpy as np
 import pytest
 from golden_metrics import SCRIPTS, SHORT, TASKS, answers, differences, perfect, recorded
 
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.judging.metrics import captions, describing, score_etbench
+from d2vlm_lab.judging.metrics import captions, score_etbench
 from d2vlm_lab.judging.metrics.protocols import PROTOCOLS
 from d2vlm_lab.judging.metrics.sentences import find_sentence_model
 
@@ -152,8 +153,8 @@ def test_without_java_caption_columns_are_empty_and_say_why(monkeypatch):
 
 
 def test_unmatched_captions_meet_the_filler_and_others_every_reference_in_reach():
-    iou = describing.np.array([[0.6, 0.3], [0.0, 0.0]])
-    assert describing.pairs_at(iou, ["a", "b"], ["x", "y"], 0.3) == [("a", "x"), ("a", "y"), ("b", captions.FILLER)]
+    iou = np.array([[0.6, 0.3], [0.0, 0.0]])
+    assert captions.pairs_at(iou, ["a", "b"], ["x", "y"], 0.3) == [("a", "x"), ("a", "y"), ("b", captions.FILLER)]
 
 
 def test_an_unknown_protocol_is_an_error_that_lists_them():

@@ -141,7 +141,7 @@ def test_a_checkpoint_says_what_to_expect_of_it(watched):
     assert "Never taught to ground" in str(watched.lab)
     assert "mean nothing" in watched.ask("what happens here?").note
     model = lab.load(BASE).model
-    model.grounded = True
+    model.can_ground = True
     taught = lab.Lab(model, "x", 2.0, 8)
     assert "synthetic world alone" in str(taught) and "interleaved" in str(taught)
 

@@ -11,22 +11,23 @@ from small import tiny_model
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import Preference, RunConfig
 from d2vlm_lab.data.datasets import fpo_annotations
-from d2vlm_lab.data.datasets.stream import stream_objects
+from d2vlm_lab.data.datasets.records import read_records
 from d2vlm_lab.data.groups import Collator, Groups, Skips
 from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_line, what_is_wrong, write_preferences
-from d2vlm_lab.data.sample import Sample, SampleError, write_samples
+from d2vlm_lab.data.rejects import preference_data
+from d2vlm_lab.data.sample import Sample, SampleError, to_record
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import load as load_world
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, parse
-from d2vlm_lab.ideas.perturb import Recipe, Rejected, rejected_answers
+from d2vlm_lab.ideas.rejected import Recipe, Rejected, rejected_answers
 from d2vlm_lab.lab.plots import draw_preferences
 from d2vlm_lab.lab.preferences.mcq import multiple_choice
 from d2vlm_lab.lab.preferences.sampled import as_rejected, sampled_preferences
 from d2vlm_lab.lab.run import train
-from d2vlm_lab.learning.fpo import Preferences, log_probabilities, preference_data
+from d2vlm_lab.learning.fpo import Preferences, log_probabilities
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding
@@ -72,17 +73,18 @@ def changed(**rejected):
     (changed(factor="whose"), "factor 'whose'"), (changed(event=5), "touches event 6"),
     (changed(events=[{"start": 1, "end": 90}], answer=[0]), "after the video's end"),
     (changed(strenght=2), "unknown field 'strenght'"), (changed(answer=[7]), "refers to event 8"),
-    ({"chosen": {}}, "`chosen` and `rejected`"),
+    ({"chosen": {}}, "`chosen` and `rejected`"), (changed(events=None), "s1"), ("{", "line 2: not JSON"),
     (json.loads(to_line(PAIR)) | {"rejected": []}, "no rejected answer")])
 def test_a_bad_preference_is_an_error_that_names_file_and_line_or_is_left_out_and_told(record, message, tmp_path):
     path = tmp_path / "p.jsonl"
-    path.write_text(to_line(PAIR) + "\n" + json.dumps(record) + "\n" + to_line(PAIR) + "\n")
+    line = record if isinstance(record, str) else json.dumps(record)
+    path.write_text(to_line(PAIR) + "\n" + line + "\n" + to_line(PAIR) + "\n")
     with pytest.raises(SampleError, match="p.jsonl, line 2") as error:
         list(read_preferences(path))
     assert message in str(error.value)
-    told = []
-    assert list(read_preferences(path, lambda *what: told.append(what))) == [PAIR, PAIR]
-    assert len(told) == 1 and message in told[0][1]
+    reported = []
+    assert list(read_preferences(path, lambda *what: reported.append(what))) == [PAIR, PAIR]
+    assert len(reported) == 1 and message in reported[0][1]
 
 
 def test_a_chosen_answer_without_events_needs_intervals_or_options_to_be_about():
@@ -117,7 +119,7 @@ def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
     (["per_samples=3"], "did you mean"), (["kinds=[colour]"], "no such kind 'colour'"), (["--limit", "0"], "--limit"),
     (["--policy", "x"], "--videos")])
 def test_mistakes_are_one_line_and_leave_no_file(words, message, tmp_path, capsys):
-    write_samples(tmp_path / "s.jsonl", [SAMPLE])
+    (tmp_path / "s.jsonl").write_text(json.dumps(to_record(SAMPLE)))
     assert main(["make-preferences", str(tmp_path / "s.jsonl"), *words, "--out", str(tmp_path / "p.jsonl")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
@@ -135,7 +137,7 @@ def test_bad_samples_of_a_bulk_file_are_counted_and_skipped(tmp_path, capsys):
 
 
 def test_a_word_list_brings_facts_of_its_own(tmp_path):
-    write_samples(tmp_path / "s.jsonl", [SAMPLE])
+    (tmp_path / "s.jsonl").write_text(json.dumps(to_record(SAMPLE)))
     (tmp_path / "w.json").write_text('{"animal": ["dog", "cat", "hen"]}')
     assert main(["make-preferences", str(tmp_path / "s.jsonl"), "factors=[what]", "kinds=[animal]", "--words",
                  str(tmp_path / "w.json"), "--out", str(tmp_path / "p.jsonl")]) == 0
@@ -146,7 +148,7 @@ def test_a_word_list_brings_facts_of_its_own(tmp_path):
                  "--out", str(tmp_path / "q.jsonl")]) == 2
 
 
-def theirs(**answers):
+def annotation(**answers):
     """An annotation in the authors' preference format."""
     keyed = {"chosen": ("<evi></evi>It is in <evi>.", [2.0, 5.0]), **answers}
     return {"task": "tvg", "source": "x", "video": "v.mp4", "duration": 20.0,
@@ -156,16 +158,16 @@ def theirs(**answers):
 
 
 def test_the_authors_preference_annotations_are_read(tmp_path):
-    record = theirs(reject_0_shift=("<evi></evi>It is in <evi>.", [9.0, 12.0]),
+    record = annotation(reject_0_shift=("<evi></evi>It is in <evi>.", [9.0, 12.0]),
                     reject_1_f=("<evi></evi>It was in <evi>.", [2.0, 5.0]),
                     reject_2_more=("<evi><evi></evi>It is in <evi>, <evi>.", [2.0, 5.0, 9.0, 12.0]))
-    (tmp_path / "fpo.json").write_text(json.dumps([record, theirs(bad=("x", [])), record]))
-    told = []
-    first, second = fpo_annotations.read(tmp_path / "fpo.json", lambda *what: told.append(what))
+    (tmp_path / "fpo.json").write_text(json.dumps([record, annotation(bad=("x", [])), record]))
+    reported = []
+    first, second = fpo_annotations.read(tmp_path / "fpo.json", lambda *what: reported.append(what))
     assert [(wrong.kind, wrong.factor) for wrong in first.rejected] == [
         ("reject_0_shift", "when"), ("reject_1_f", "what"), ("reject_2_more", "which")]
     assert first.rejected[0].events == (Event(9, 12),) and first.chosen.events == (Event(2, 5),)
-    assert len(told) == 1
+    assert len(reported) == 1
     assert main(["make-preferences", str(tmp_path / "fpo.json"), "--out", str(tmp_path / "p.jsonl")]) == 0
     assert [pair.rejected for pair in read_preferences(tmp_path / "p.jsonl")] == [first.rejected] * 2
 
@@ -174,15 +176,15 @@ def test_the_authors_preference_annotations_are_read(tmp_path):
 def test_objects_are_read_one_at_a_time_wherever_chunks_end(text, n, tmp_path, monkeypatch):
     (tmp_path / "x").write_text(text)
     for chunk in (1, 3, 100):
-        monkeypatch.setattr("d2vlm_lab.data.datasets.stream.CHUNK", chunk)
-        assert len(list(stream_objects(tmp_path / "x"))) == n
+        monkeypatch.setattr("d2vlm_lab.data.datasets.records.CHUNK", chunk)
+        assert len(list(read_records(tmp_path / "x"))) == n
 
 
 def test_a_broken_file_is_an_error_that_says_where(tmp_path):
     for text, message in (('[{"a": 1}, {"a"', "sample 1: not readable"), ("[1]", "expected an object")):
         (tmp_path / "x").write_text(text)
         with pytest.raises(SampleError, match=message):
-            list(stream_objects(tmp_path / "x"))
+            list(read_records(tmp_path / "x"))
 
 
 def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path):
@@ -190,7 +192,7 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path):
     (tmp_path / "p.json").write_text("[" + ",\n".join([json.dumps(json.loads(line)["chosen"])] * 30_000) + "]")
     size = (tmp_path / "p.json").stat().st_size
     tracemalloc.start()
-    assert sum(1 for _ in stream_objects(tmp_path / "p.json")) == 30_000
+    assert sum(1 for _ in read_records(tmp_path / "p.json")) == 30_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert size > 8e6 and peak < 6e6
@@ -234,19 +236,19 @@ def test_sampled_answers_of_a_model_become_rejected_ones(place, config):
     world = load_world(place / "world")
     samples = [s for s in world.samples("train") if s.events][:6]
     read = reader(config, model.frames, world.videos)
-    found = list(sampled_preferences(model, samples, read, Recipe(per_sample=2),
+    pairs = list(sampled_preferences(model, samples, read, Recipe(per_sample=2),
                                      Decoding(12, temperature=0.3, seed=1), tries=2))
-    assert all(check(pair) and len(pair.rejected) <= 2 for pair in found)
-    assert all(wrong.kind.startswith("sampled") for pair in found for wrong in pair.rejected)
+    assert all(check(pair) and len(pair.rejected) <= 2 for pair in pairs)
+    assert all(wrong.kind.startswith("sampled") for pair in pairs for wrong in pair.rejected)
 
 
 def small_batch(config, model, rejects=2):
-    wished = override(config, {"preference.form": "fpo", "preference.rejects": rejects})
+    stage = override(config, {"preference.form": "fpo", "preference.rejects": rejects})
     world = load_world(config.data.world)
-    _, wrong, _, _ = preference_data(wished, world.samples("train"))
+    rejects = preference_data(stage, world.samples("train")).rejects
     groups = [[s for s in world.samples("train") if s.events][:2]]
     read = reader(config, model.frames, world.videos)
-    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, Skips(None, 2, 0.0), wrong)[0]
+    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, Skips(None, 2, 0.0), rejects)[0]
     return Collator(model.tokenizer, model.prompt)([group, group])["batch"]
 
 
@@ -263,7 +265,7 @@ def test_the_reference_is_the_policy_as_it_was_not_the_base_with_the_adapter_off
     for name, value in model.named_parameters():  # what SFT might have done
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.3, generator=torch.Generator().manual_seed(0))
-    model.grounded = True
+    model.can_ground = True
     save(model, tmp_path / "sft", base=str(place / "base"))
     policy = prepare(load(tmp_path / "sft"), override(config, {"parts.start": str(tmp_path / "sft")})).eval()
     batch = small_batch(config, policy)
@@ -287,10 +289,10 @@ def test_the_reference_is_the_policy_as_it_was_not_the_base_with_the_adapter_off
 
 
 def test_training_goes_on_on_the_adapter_of_a_checkpoint(config, place, tmp_path):
-    train(config, tmp_path / "sft", say=lambda _: None)
+    train(config, tmp_path / "sft", log=lambda _: None)
     stage = override(config, {"parts.start": str(tmp_path / "sft" / "model"), "preference.form": "fpo",
                               "preference.reference": True, "preference.rejects": 2})
-    train(stage, tmp_path / "fpo", say=lambda _: None)
+    train(stage, tmp_path / "fpo", log=lambda _: None)
     sft, fpo = load(tmp_path / "sft" / "model"), load(tmp_path / "fpo" / "model")
     names = [name for name, _ in fpo.named_parameters()]
     assert names == [name for name, _ in sft.named_parameters()]
@@ -317,9 +319,9 @@ def test_training_reads_a_preference_file_and_counts_what_it_cannot_use(config, 
     assert main(["make-preferences", str(place / "world"), "per_sample=2", "--limit", "60", "--multiple-choice",
                  "--out", str(out)]) == 0
     out.write_text(out.read_text() + '{"chosen": 1}\n')
-    wished = override(config, {"preference.form": "dpo", "preference.file": str(out), "preference.factors": ["when"],
+    stage = override(config, {"preference.form": "dpo", "preference.file": str(out), "preference.factors": ["when"],
                                "training.steps": 2, "data.bad_share": 0.5})
-    metrics = train(wished, tmp_path / "run", say=lambda _: None)
+    metrics = train(stage, tmp_path / "run", log=lambda _: None)
     assert metrics["skipped"] == {"preference": 1}
     with pytest.raises(LabError, match="bad_share"):
-        train(override(wished, {"data.bad_share": 0.0}), tmp_path / "strict", say=lambda _: None)
+        train(override(stage, {"data.bad_share": 0.0}), tmp_path / "strict", log=lambda _: None)

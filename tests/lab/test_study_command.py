@@ -66,7 +66,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path, world, capsys):
     (["--on", "tcp://127.0.0.1:9", "--limit", "1"], "no Dask scheduler answers at tcp://127.0.0.1:9")])
 @pytest.mark.filterwarnings("ignore")
 def test_a_wrong_command_is_one_line_and_exit_code_two(tmp_path, world, capsys, words, part, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.lab.study.executors.PATIENCE", 0.2)
+    monkeypatch.setattr("d2vlm_lab.lab.study.cluster.PATIENCE", 0.2)
     path = write_study(tmp_path, world=world, profiles={"full": {}})
     assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *words]) == 2
     assert part in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_fails_what_it_hits_and_the_same_command_completes_t
 @pytest.mark.timeout(600)
 def test_shared_work_is_made_once_even_when_two_commands_want_it_at_the_same_moment(tmp_path, world):
     cell = ("from d2vlm_lab.config import from_flat\nfrom d2vlm_lab.lab.run import start\n"
-            "assert start(from_flat(settings)).grounded, 'it starts where the shared training ended'")
+            "assert start(from_flat(settings)).can_ground, 'it starts where the shared training ended'")
     path = write_study(tmp_path, cell, BOOK, WRITE, world=world, base={"parts.start": "@sft"},
                        shared={"sft": {"overrides": {"training.steps": 2, "training.eval_every": 100,
                                                      "evaluation.samples": 1, "data.world": str(world)}}})

@@ -60,6 +60,8 @@ def test_variants_that_a_profile_makes_equal_are_an_error(tmp_path):
     ({"profiles": {"quick": {"variants": ["none"]}}}, "profiles.quick.variants: 'none'"),
     ({"shared": {"sft": {"overrides": {"parts.start": "@sft"}}}}, "cannot start from other shared work"),
     ({"metrics": []}, "name at least one of each"),
+    ({"metrics": ["f1", "named_mIou"]}, "metrics: 'named_mIou' is neither in the catalogue"),
+    ({"metrics": ["named_mIou"]}, "did you mean 'named_mIoU'"), ({"metrics": ["f"]}, "nor in quotes in"),
     ({"name": "shared"}, "plain folder name"),
     ({"preset": "tinny"}, "did you mean 'tiny'?"),
 ])

@@ -6,8 +6,10 @@ from studies import WRITE, plan_of, small_world, write_notebook, write_study
 
 from d2vlm_lab.files import locked
 from d2vlm_lab.lab.study import identity
+from d2vlm_lab.lab.study.plan import make_plan
 from d2vlm_lab.lab.study.point import POINT, STATE, write_json
-from d2vlm_lab.lab.study.runner import choose
+from d2vlm_lab.lab.study.runner import choose, in_order
+from d2vlm_lab.lab.study.study import read_study
 
 TRAINS = "from d2vlm_lab.lab.run import train\n" + WRITE
 
@@ -69,23 +71,22 @@ def test_an_edited_notebook_reruns_everything_and_its_outputs_do_not(study):
     assert reasons(study) == ["notebook changed"] * 2
 
 
-def test_an_edited_library_reruns_what_depends_on_it_and_names_the_file(study, own_library):
+def test_an_edited_library_reruns_everything_and_names_the_file(study, own_library):
     finish(plan_of(study))
-    for quiet in ("cli.py", "bench.py", "ablation/runner.py", "plots/__init__.py", "pretrain.py"):
+    for quiet in ("cli.py", "lab/bench.py", "lab/study/runner.py", "lab/plots/__init__.py", "lab/report/page.py"):
         (own_library / quiet).write_text((own_library / quiet).read_text() + "\n")
-    assert reasons(study) == ["done"] * 2, "none of these makes a number of this notebook"
-    for loud in ("model.py", "train.py"):
+    assert reasons(study) == ["done"] * 2, "none of these can change a number"
+    for loud in ("model/d2vlm.py", "judging/scores.py"):
         (own_library / loud).write_text((own_library / loud).read_text() + "\n")
-    assert reasons(study) == ["library changed: model.py, train.py"] * 2
+    assert reasons(study) == ["library changed: judging/scores.py, model/d2vlm.py"] * 2
 
 
-def test_a_run_depends_on_every_file_that_its_notebook_may_import():
-    files = identity.library(["d2vlm_lab.lab.run"])
-    assert {"__init__.py", "run.py", "train.py", "model.py", "grounding.py", "world/make.py"} <= set(files)
-    assert not {"cli.py", "bench.py", "ablation/plan.py"} & set(files)
-    assert "plots/__init__.py" not in identity.library(["d2vlm_lab.lab.plots"])
-    assert set(identity.library(["d2vlm_lab.errors"])) == {"__init__.py", "errors.py"}
-    assert set(files) <= set(identity.source())
+def test_a_run_depends_on_every_file_that_can_change_a_number():
+    files = set(identity.library())
+    assert {"__init__.py", "config.py", "settings.py", "lab/run.py", "ideas/grounding.py", "data/world/make.py",
+            "model/d2vlm.py", "learning/trainer.py", "judging/metrics/tasks.py"} <= files
+    assert not [name for name in files if name.startswith(("cli", "lab/study/", "lab/report/", "lab/show/"))]
+    assert all((identity.PACKAGE / name).exists() for name in identity.NO_EFFECT), "a name that was moved hides nothing"
 
 
 def test_other_data_under_the_same_name_is_another_run(study):
@@ -135,3 +136,41 @@ def test_what_needs_shared_work_brings_it_along(tmp_path):
                        variants={"full": {}, "late": {"parts.start": "@sft"}})
     assert [job.title for job in choose(plan_of(path), only=["late"])] == ["@sft, seed 0", "late, seed 0"]
     assert [job.title for job in choose(plan_of(path), only=["full"])] == ["full, seed 0"]
+
+
+def test_the_longest_chain_comes_first_and_points_seed_by_seed(tmp_path):
+    world = small_world(tmp_path)
+    path = write_study(tmp_path, world=world, shared={"sft": {"overrides": {"data.world": str(world)}}}, seeds=[0, 1],
+                       variants={"full": {}, "long": {"method.semantics": "off"}, "late": {"parts.start": "@sft"}})
+    plan = plan_of(path)
+    for job in plan:
+        job.seconds = {"@sft": 60.0, "full": 10.0, "long": 70.0, "late": 20.0}[job.point.variant]
+    assert [job.title for job in in_order(plan)] == [
+        "@sft, seed 0", "@sft, seed 1", "long, seed 0", "late, seed 0", "full, seed 0",
+        "long, seed 1", "late, seed 1", "full, seed 1"]
+    plan[0].seconds = plan[1].seconds = 40.0
+    assert [job.title for job in in_order(plan)][:3] == ["long, seed 0", "@sft, seed 0", "@sft, seed 1"]
+
+
+def test_what_two_studies_share_is_planned_once(tmp_path):
+    world = small_world(tmp_path)
+    paths = []
+    for name, work, other in (("first", "sft", "off"), ("second", "base", "projection")):
+        (tmp_path / name).mkdir()
+        paths.append(write_study(
+            tmp_path / name, world=world, name=name, shared={work: {"overrides": {"data.world": str(world)}}},
+            variants={"full": {}, "late": {"parts.start": f"@{work}"}, "other": {"method.semantics": other}}))
+    first = plan_of(paths[0])
+    study, _ = read_study(str(paths[1]))
+    second = make_plan(study, "", tmp_path / "first" / "out", others=first)
+    assert second[0] is first[0] and second[2].starts == {"@base": first[0]}
+    start = second[2].order(tmp_path)["parameters"]["settings"]["parts.start"]
+    assert start == f"first/out/shared/sft-{first[0].record['id']}/model"
+    twins = {job.title: job.twin and job.twin.title for job in second[1:]}
+    assert twins == {"full, seed 0": "full, seed 0", "late, seed 0": None, "other, seed 0": None}
+    assert second[1].why == "copied from first: full, seed 0, which is the same run"
+    assert second[1].folder == tmp_path / "first" / "out" / "second" / first[1].record["id"]
+    todo = choose([*first, *second[1:]], only=["full"])
+    assert todo == [first[1], second[1]]
+    first[1].done = second[1].done = True
+    assert choose([*first, *second[1:]], only=["full"], force=True) == [first[1], second[1]]

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load as load_world
 from d2vlm_lab.data.world.config import WorldConfig
-from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, told_without_times
+from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, without_times
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.learning.pretrain import Recipe, pretrain
@@ -56,7 +56,7 @@ def test_what_is_told_opens_with_what_the_question_names_in_any_order():
 
 def test_no_lesson_holds_a_time_or_an_evidence_token(base):
     folder, _ = base
-    told = [pair for pair in map(told_without_times, load_world(folder / "world").samples("train")) if pair]
+    told = [pair for pair in map(without_times, load_world(folder / "world").samples("train")) if pair]
     pairs = taught((0, 31), told, 2000)
     assert len({question for question, _ in pairs} & {question for question, _ in told}) > 20
     assert not {question for question, _ in taught((0, 30), told)} & {"describe every event and when it happens."}
@@ -77,7 +77,7 @@ def test_the_same_recipe_gives_the_same_weights(base):
     folder, recipe = base
     pretrain(Recipe(**vars(recipe) | {"out": str(folder / "b")}), str)
     a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
-    assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").grounded
+    assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").can_ground
 
 
 def test_each_word_of_the_world_is_one_token_and_frames_begin_as_words(base):

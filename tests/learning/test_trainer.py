@@ -43,7 +43,7 @@ def config(place):
 
 
 def words(config):
-    """The settings as a command line says them."""
+    """The settings as words of a command line."""
     return [f"{key}={getattr(getattr(config, key.split('.')[0]), key.split('.')[1])}"
             for key in [*SETTINGS, "parts.start", "data.world"]]
 
@@ -62,15 +62,15 @@ def losses(folder):
 
 
 def test_a_run_learns_logs_every_part_and_leaves_a_model_that_loads(config, tmp_path):
-    said = []
-    metrics = train(config, tmp_path / "run", said.append)
+    lines = []
+    metrics = train(config, tmp_path / "run", lines.append)
     logged = history(tmp_path / "run")
     assert {"loss_answer", "loss_grounding", "loss_consistency", "spread", "seconds"} <= set(logged[0])
     assert losses(tmp_path / "run")[8] < losses(tmp_path / "run")[1]
     assert any("eval_named_mIoU" in line for line in logged) and "named_mIoU" in metrics["validation"]
     assert list((tmp_path / "run" / "tensorboard").iterdir())
-    assert load(tmp_path / "run" / "model").grounded
-    assert train(config, tmp_path / "run", said.append) == metrics and "done before" in said[-1]
+    assert load(tmp_path / "run" / "model").can_ground
+    assert train(config, tmp_path / "run", lines.append) == metrics and "done before" in lines[-1]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tmp_path):
@@ -108,8 +108,8 @@ def test_two_processes_follow_the_loss_of_one_at_the_same_global_batch(config, t
     pair = command(override(config, {"training.videos": 2}), tmp_path / "two", *launcher)
     one = command(config, tmp_path / "one")
     for process in (one, pair):
-        said, _ = process.communicate(timeout=400)
-        assert process.returncode == 0, said
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert one.keys() == two.keys()
     difference = [(two[step] - one[step]) / one[step] for step in one]
@@ -131,10 +131,18 @@ def test_a_folder_of_another_run_is_refused(config, tmp_path):
         same_run(tmp_path, override(config, {"training.videos": 5}))
 
 
+def test_a_run_from_before_a_setting_was_removed_goes_on(config, tmp_path):
+    same_run(tmp_path, config)
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    recorded["training"]["group_by_length"] = False
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    same_run(tmp_path, config)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_part_and_samples(config, tmp_path, place):
     model = tiny_model()
     model.evidence_head[3].bias.data.fill_(float("nan"))
-    model.grounded = True
+    model.can_ground = True
     save(model, tmp_path / "broken")
     with pytest.raises(NotFinite, match=r"step 1: the grounding loss is nan; samples of the batch: train_0"):
         train(override(config, {"parts.start": str(tmp_path / "broken")}), tmp_path / "run", str)
@@ -159,8 +167,8 @@ def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(config, tmp_pat
 
 
 def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):
-    said = dry_run(config)
-    assert "parameters trained" in said and "8 steps of 4 videos" in said and "<evi>" in said and "frames" in said
+    plan = dry_run(config)
+    assert "parameters trained" in plan and "8 steps of 4 videos" in plan and "<evi>" in plan and "frames" in plan
 
 
 @pytest.mark.parametrize("settings, opened, closed", [

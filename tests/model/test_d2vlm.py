@@ -119,6 +119,10 @@ def test_an_unknown_switch_is_an_error_also_in_a_notebook(switch, message):
         Method(**switch)
 
 
+def test_soft_targets_have_a_base_and_hard_ones_have_none():
+    assert Method(target_base=3.0).base == 3.0 and Method(targets="hard").base is None
+
+
 def test_new_evidence_rows_start_as_the_mean_row_and_existing_ones_stay():
     lm, words = language(vocab_size=258), tokenizer()
     before = lm.get_input_embeddings().weight.detach().clone()

@@ -7,8 +7,8 @@ from small import clip, mixed, model
 
 from d2vlm_lab.data.batch import collate, encode_prompt
 from d2vlm_lab.ideas.evidence import EVIDENCE
-from d2vlm_lab.model.d2vlm import HEAD_LAYER, causal, positions
-from d2vlm_lab.model.decoding import Decoding, Evidence, _read, chooser, generate, steps
+from d2vlm_lab.model.decoding import Decoding, Evidence, chooser, generate, read_answer, steps
+from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, positions
 
 
 def prompts(net, clips):
@@ -51,10 +51,11 @@ def test_cached_decoding_equals_running_the_whole_sequence_again():
             mask = torch.ones(whole.shape[:2], dtype=torch.bool)
             attend = causal(mask)
             attend[:, n_text:n_prefix, n_text:n_prefix] = True
-            states, _ = net._decode(whole, attend, positions(mask), None)
+            states = decode(net.language, whole, attend, positions(mask))
             torch.testing.assert_close(net.language.get_output_embeddings()(states[-1][:, -1]), step.logits,
                                        atol=1e-4, rtol=1e-4)
-            curve = net.compare(net.evidence_head(states[HEAD_LAYER][:, -1]), prefix.frames, batch.video).sigmoid()
+            evidence, frames = net.evidence_head(states[HEAD_LAYER][:, -1]), net.frame_head(prefix.frame_states)
+            curve = net.compare(evidence, frames, batch.video).sigmoid()
             torch.testing.assert_close(curve, step.curves, atol=1e-5, rtol=1e-4)
             whole = torch.cat([whole, step.embeddings[:, None]], 1)
 
@@ -66,7 +67,7 @@ def test_evidence_enters_with_the_mean_state_of_its_frames():
     prefix = net.read(batch)
     first = next(steps(net, batch, evidence_now_and_then(net), 4))
     start, end = first.intervals[0].tolist()
-    expected = net._word_embeddings(first.tokens) + prefix.meaning[:, start:end + 1].mean(1)
+    expected = net.embed_words(first.tokens) + prefix.meaning[:, start:end + 1].mean(1)
     torch.testing.assert_close(first.embeddings, expected)
 
 
@@ -107,8 +108,37 @@ def test_a_repetition_penalty_stops_repetition(penalty):
     assert drawn == ([5, 5] if penalty == 1 else [5, 6])
 
 
+def test_the_penalty_counts_the_prompt_and_neither_padding_nor_evidence_tokens():
+    net = model()
+    clips = mixed(net)[0]
+    batch = collate(clips[:1], [prompts(net, clips)[0]], net.tokenizer, net.prompt)
+    assert not batch.mask[1].all()
+    choose = chooser(net, batch, Decoding(repetition_penalty=50.0))
+    evidence, pad = (net.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, "<pad>"))
+    rare = int(net.tokenizer.encode("Z")[0])
+    for token in (int(batch.before_ids[0, 0]), int(batch.ids[1, 0])):  # a letter before the frames, one of the question
+        logits = torch.zeros(1, net.language.get_output_embeddings().weight.shape[0])
+        logits[0, token], logits[0, rare] = 4.0, 3.0
+        assert choose(logits, torch.tensor([1]), 0) == rare
+        rare += 1
+    for token in (evidence, pad):
+        logits = torch.zeros(1, net.language.get_output_embeddings().weight.shape[0])
+        logits[0, token], logits[0, rare] = 4.0, 3.0
+        assert choose(logits, torch.tensor([1]), 0) == token
+    logits[0, evidence], logits[0, pad] = 4.0, 0.0
+    assert choose(logits, torch.tensor([1]), 0) == evidence
+
+
+def test_a_small_top_p_leaves_only_the_best_token():
+    net = model()
+    clips = mixed(net)[0]
+    greedy, drawn = (generate(net, clips, prompts(net, clips), Decoding(8, temperature=t, top_p=p, seed=3))
+                     for t, p in ((0.0, 1.0), (1.0, 1e-6)))
+    assert [g.ids for g in greedy] == [g.ids for g in drawn]
+
+
 def test_evidence_that_opens_the_answer_of_a_coupled_model_is_no_grounding_stage():
     ids = [*model().tokenizer.encode("<evi> it spins"), model().tokenizer.eos_token_id]
-    found = [Evidence((1.0, 2.0), (2, 4), np.ones(8), 1.0)]
-    assert _read(model(style="coupled"), ids, found).answer.grounded == ()
-    assert _read(model(), ids, found).answer.grounded == ((1.0, 2.0),)
+    evidence = [Evidence((1.0, 2.0), (2, 4), np.ones(8), 1.0)]
+    assert read_answer(model(style="coupled"), ids, evidence).answer.grounded == ()
+    assert read_answer(model(), ids, evidence).answer.grounded == ((1.0, 2.0),)

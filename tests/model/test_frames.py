@@ -8,9 +8,8 @@ import torch
 import transformers as hf
 
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.model.frames import EvaQFormer, HFFrames, prepare
+from d2vlm_lab.model.frames import EvaQFormer, HFFrames, to_pixels
 from d2vlm_lab.model.reference import import_reference
-from d2vlm_lab.model.towers.eva import EvaConfig
 from d2vlm_lab.model.towers.qformer import QFormerConfig, read_questions, word_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -40,7 +39,9 @@ def video(n=5, seed=0):
 
 def eva_qformer(width=24, seed=0):
     torch.manual_seed(seed)
-    return EvaQFormer(width, word_tokenizer(VOCABULARY), EvaConfig(28, 14, 16, 2, 2, 40),
+    eva = hf.Blip2VisionConfig(**SIZES | {"hidden_size": 16, "patch_size": 14}, intermediate_size=40,
+                               initializer_range=0.2)
+    return EvaQFormer(width, word_tokenizer(VOCABULARY), eva,
                       QFormerConfig(200, 24, 4, 2, 32, 300, 6))
 
 
@@ -68,7 +69,7 @@ def test_a_token_of_the_grid_is_the_mean_of_its_own_patches():
     torch.testing.assert_close(frames.encode_pixels(pixels)[:, 1], expected)
 
 
-@pytest.mark.parametrize("frames", [lambda: HFFrames(tower("vit"), 24, projector="mlp"), eva_qformer])
+@pytest.mark.parametrize("frames", [lambda: HFFrames(tower("vit"), 24), eva_qformer])
 def test_only_what_follows_the_features_is_trained(frames):
     frames = frames().train()
     features = frames.encode(video())
@@ -91,7 +92,7 @@ def test_features_of_different_encoders_are_kept_apart():
            HFFrames(tower(), 24, size=14).id, HFFrames(tower(), 24, mean=(0, 0, 0)).id, HFFrames(tower("vit"), 24).id,
            eva_qformer().id, eva_qformer(seed=1).id]
     assert len(set(ids)) == len(ids)
-    assert HFFrames(tower(), 24).id == HFFrames(tower(), 48, projector="mlp").id
+    assert HFFrames(tower(), 24).id == HFFrames(tower(), 48).id
 
 
 def test_a_saved_tower_comes_back_with_its_own_preparation(tmp_path):
@@ -110,17 +111,17 @@ def test_frames_are_scaled_by_their_short_side_cropped_in_the_middle_and_normali
     frames = torch.zeros(1, 20, 60, 3, dtype=torch.uint8)
     frames[:, :, 20:40] = 255  # the middle square is white, what is cut off is black
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.4])
-    pixels = prepare(frames, 10, mean.tolist(), std.tolist())
+    pixels = to_pixels(frames, 10, mean.tolist(), std.tolist())
     assert pixels.shape == (1, 3, 10, 10)
     torch.testing.assert_close(pixels[0, :, 5, 5], (1 - mean) / std)
-    tall = prepare(frames.transpose(1, 2), 10, mean.tolist(), std.tolist())
+    tall = to_pixels(frames.transpose(1, 2), 10, mean.tolist(), std.tolist())
     torch.testing.assert_close(tall, pixels.transpose(2, 3))
 
 
 @pytest.mark.parametrize("frames", [torch.zeros(2, 3, 28, 28, dtype=torch.uint8), torch.zeros(2, 28, 28, 3)])
 def test_frames_of_another_form_are_an_error_that_says_which_is_right(frames):
     with pytest.raises(LabError, match=r"must be uint8 \(F, H, W, 3\)"):
-        prepare(frames, 28)
+        to_pixels(frames, 28)
 
 
 def test_a_number_of_tokens_that_is_no_square_is_an_error():
@@ -169,8 +170,9 @@ def test_a_long_question_loses_its_beginning():
 def test_the_released_sizes_are_the_defaults():
     with torch.device("meta"):
         frames = EvaQFormer(3072, word_tokenizer(VOCABULARY))
-    assert frames.size == 224 and frames.tower.position.shape == (1, 257, 1408) and len(frames.tower.blocks) == 39
-    assert frames.tower.blocks[0].mlp[0].out_features == 6144 and frames.tower.blocks[0].heads == 16
+    assert frames.size == 224 and frames.tower.embeddings.position_embedding.shape == (1, 257, 1408)
+    layers = frames.tower.encoder.layers
+    assert len(layers) == 39 and layers[0].mlp.fc1.out_features == 6144 and layers[0].self_attn.num_heads == 16
     bert = frames.projector.bert
     assert bert.words.weight.shape == (30523, 768) and len(bert.layers) == 12
     assert [layer.cross_attention is not None for layer in bert.layers] == [True, False] * 6

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Blip2VisionConfig
 
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.frames import EvaQFormer
-from d2vlm_lab.model.reference import encoder_sizes, import_reference, reference_parts, their_name
-from d2vlm_lab.model.towers.eva import EvaConfig
+from d2vlm_lab.model.reference import encoder_sizes, import_reference, released_name
 from d2vlm_lab.model.towers.qformer import QFormerConfig, word_tokenizer
 
 CHECKPOINT = Path(__file__).parents[1] / "golden" / "checkpoint"
@@ -39,7 +39,7 @@ def configure(folder, **changes):
 
 def test_every_tensor_is_where_its_name_says():
     model, tensors = import_reference(CHECKPOINT), load_file(CHECKPOINT / "model.safetensors")
-    placed = {their_name(name): value for name, value in model.state_dict().items()}
+    placed = {released_name(name): value for name, value in model.state_dict().items()}
     joined = {name for name in placed if name.endswith("attn.qkv.bias")}
     assert len(joined) == 2 and set(placed) - joined < set(tensors)
     for name in set(placed) - joined:
@@ -96,9 +96,10 @@ def test_an_index_cannot_name_a_file_elsewhere_or_of_another_kind(folder, file):
 
 
 def test_sizes_come_from_the_tensors_except_the_number_of_heads(folder):
-    parts = reference_parts(folder)
-    eva, qformer = parts.frames.tower.config, parts.frames.config
-    assert (eva.size, eva.patch, eva.width, eva.heads, eva.blocks, eva.hidden) == (28, 14, 32, 2, 2, 139)
+    frames = import_reference(folder).frames
+    eva, qformer = frames.tower.config, frames.config
+    assert (eva.image_size, eva.patch_size, eva.hidden_size, eva.num_attention_heads) == (28, 14, 32, 2)
+    assert (eva.num_hidden_layers, eva.intermediate_size) == (2, 139)
     assert (qformer.width, qformer.layers, qformer.heads, qformer.look_every, qformer.queries) == (32, 4, 4, 2, 32)
     (folder / "tiny_dims.json").unlink()
     with pytest.raises(LabError, match="tiny_dims.json"):
@@ -108,13 +109,13 @@ def test_sizes_come_from_the_tensors_except_the_number_of_heads(folder):
 def test_released_sizes_are_recognized_by_their_tensors_alone(tmp_path):
     with torch.device("meta"):
         released = EvaQFormer(3072, word_tokenizer(CHECKPOINT / "qformer_tokenizer" / "vocab.txt"))
-    shapes = {their_name(f"frames.{name}"): value for name, value in released.state_dict().items()}
-    assert encoder_sizes(tmp_path, shapes) == (EvaConfig(), QFormerConfig())
+    shapes = {released_name(f"frames.{name}"): value for name, value in released.state_dict().items()}
+    assert encoder_sizes(tmp_path, shapes) == (Blip2VisionConfig(), QFormerConfig())
 
 
-def test_the_method_is_read_from_their_config(folder):
+def test_the_method_is_read_from_the_released_config(folder):
     configure(folder, alpha=1.5, bi_attention=False, consistency_loss=False)
-    method = reference_parts(folder).method
+    method = import_reference(folder).method
     assert (method.target_base, method.bidirectional_frames, method.consistency_weight) == (1.5, False, 0.0)
 
 

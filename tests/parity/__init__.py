@@ -1,8 +1,8 @@
 """Compare the library with numbers recorded from the authors' code: every quantity, its largest and mean difference.
 
 A folder of recorded numbers has `checkpoint/` and any of `interval/`, `grounding/`, `sft/`, `generate/`, `fpo/`,
-`training/`. All is computed by the functions that training and decoding use. Where the authors' code does something
-that this library would not, the row names it as `compat`.
+`training/`. Everything is computed by the functions that training and decoding use. Where the authors' code does
+something that this library does not do, the row names it as `compat`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def parity(folder: Path) -> Found:
         raise LabError(f"{folder}: no recorded numbers here; expected any of {', '.join(PARTS)}")
     rows, skipped = [], []
     for path, compute in _cases(folder):
-        found, left = _guarded(path, compute)
-        rows += found
+        compared, left = _guarded(path, compute)
+        rows += compared
         skipped += left
     return rows, skipped
 
 
 def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
-    """Every recorded case and what compares it; the checkpoint is read only where a case needs it."""
+    """Every recorded case and the function that compares it. The checkpoint is read only if a case needs it."""
     cases = [(folder / part, compute) for part, compute in (("interval", interval_rows), ("grounding", grounding_rows))]
     cases = [(path, compute) for path, compute in cases if path.is_dir()]
     runs = [path for part in PARTS[2:-1] for path in sorted((folder / part).glob("*"))]

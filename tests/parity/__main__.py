@@ -1,4 +1,4 @@
-"""`python -m tests.parity DIR`: every recorded quantity, and how far ours is from it."""
+"""`python -m tests.parity DIR`: every recorded quantity, and how far the computed one is from it."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""One recorded quantity against ours, and how closely they must agree."""
+"""One computed quantity against the recorded one, and how closely they must agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXACT: dict[str, float] = {}
 
 @dataclass(frozen=True)
 class Row:
-    """One recorded quantity against ours. `tolerance` is the bound where the difference is largest."""
+    """A computed quantity against the recorded one. `tolerance` is the bound where the difference is largest."""
 
     case: str
     quantity: str
@@ -36,10 +36,10 @@ class Row:
 Found = tuple[list[Row], list[str]]  # rows, and what was not compared
 
 
-def compare(case: str, quantity: str, ours, theirs, atol: float = 0.0, rtol: float = 0.0,
+def compare(case: str, quantity: str, computed, recorded, atol: float = 0.0, rtol: float = 0.0,
             compat: str | None = None) -> Row:
-    """|ours - theirs| <= atol + rtol |theirs|, element by element; another shape or a NaN is infinitely far."""
-    a, b = _array(ours), _array(theirs)
+    """|computed - recorded| <= atol + rtol |recorded|, element by element; another shape or a NaN is infinitely far."""
+    a, b = _array(computed), _array(recorded)
     if a.shape != b.shape:
         return Row(case, quantity, math.inf, math.inf, atol, False, compat)
     if a.size == 0:

@@ -1,4 +1,4 @@
-"""Recorded decodings, taken again step by step."""
+"""Recorded decodings, run again step by step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def decoding_case(model: D2VLM, folder: Path) -> Found:
             listen_to(model.frame_head) as keys:
         taken = list(steps(model, batch, forcing(model, batch, recorded), recorded["max_new_tokens"]))
     prefix, prompt, *rest = calls
-    ours = {
+    values = {
         "generated_ids": (torch.cat([step.tokens for step in taken]), EXACT),
         "step_logits": (torch.cat([step.logits for step in taken]), STATE),
         "step_similarity": (torch.cat([step.curves for step in taken]), STATE),
@@ -43,7 +43,8 @@ def decoding_case(model: D2VLM, folder: Path) -> Found:
         "cached_frame_hidden6": (prefix.states[model.method.semantic_layer][0, batch.before_ids.shape[1]:], STATE),
         "prefill_inputs_embeds": (torch.cat([prefix.embeddings, prompt.embeddings], 1), STATE),
         "step_inputs_embeds": (torch.cat([call.embeddings[:, 0] for call in rest]), STATE)}
-    rows += [add(name, value, arrays[name], **tolerance) for name, (value, tolerance) in ours.items() if name in arrays]
+    rows += [add(name, value, arrays[name], **tolerance)
+             for name, (value, tolerance) in values.items() if name in arrays]
     if "prefill_mask4d" in arrays:
         seen = torch.cat([F.pad(prefix.attend, (0, batch.ids.shape[1])), prompt.attend], 1)
         rows.append(add("prefill_mask4d", seen, arrays["prefill_mask4d"] == 0, **EXACT))

@@ -1,4 +1,4 @@
-"""What modules are given and return while our model runs; and the rows on frames that all recorded cases share."""
+"""What modules are given and what they return while the model runs; and the rows about frames that all cases share."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def frame_rows(model: D2VLM, case: str, images: list[Tensor], inputs: dict,
     """Vision tower, the question's word pieces, and projector; also the features of each video."""
     rows = []
     with torch.no_grad():
-        seen = [model.frames.tower(image) for image in images]
+        seen = [model.frames.tower(image).last_hidden_state for image in images]
         questions = [each[0] for each in inputs["query"]]
         tokens = model.frames.project_batch([each[:, 1:] for each in seen], questions)
     if "vision_features" in arrays:
@@ -66,10 +66,10 @@ def frame_rows(model: D2VLM, case: str, images: list[Tensor], inputs: dict,
     for n, text in enumerate(inputs.get("qformer_text", ())):
         ids, _ = read_questions(model.frames.words, questions[n:n + 1])
         rows.append(compare(case, f"qformer_ids_{n}", ids[0], text["input_ids"], **EXACT))
-    for n, own in enumerate(tokens):
+    for n, projected in enumerate(tokens):
         for name in (f"img_embed_{n}", "projector_frames"):
             if name in arrays:
-                rows.append(compare(case, name, own, arrays[name].reshape(own.shape), **STATE))
+                rows.append(compare(case, name, projected, arrays[name].reshape(projected.shape), **STATE))
     return rows, [model.frames.encode_pixels(image) for image in images]
 
 

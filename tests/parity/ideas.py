@@ -1,4 +1,4 @@
-"""The pure functions, from recorded curves and states."""
+"""The pure functions, applied to recorded curves and states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .compare import LOG_PROBABILITY, LOSS, STATE, TARGET, Row, compare, read_ar
 
 
 def interval_rows(folder: Path) -> tuple[list[Row], list[str]]:
-    """The salient interval of recorded curves, one row per kind of curve; and of curves that make no sense."""
+    """The salient interval of recorded curves, one row for each kind of curve, and of degenerate curves."""
     rows, kinds = [], {}
     if (folder / "cases.json").exists():
         for case in read_json(folder / "cases.json"):
@@ -25,8 +25,8 @@ def interval_rows(folder: Path) -> tuple[list[Row], list[str]]:
     for kind, cases in kinds.items():
         curves = [torch.tensor(curve, dtype=torch.float32) for curve, _ in cases]
         mask = pad_sequence([torch.ones_like(curve, dtype=torch.bool) for curve in curves], batch_first=True)
-        found = peak_share(pad_sequence(curves, batch_first=True), mask)
-        rows.append(compare(f"interval/{kind}", "interval", found, [interval for _, interval in cases]))
+        intervals = peak_share(pad_sequence(curves, batch_first=True), mask)
+        rows.append(compare(f"interval/{kind}", "interval", intervals, [interval for _, interval in cases]))
     if (folder / "degenerate.json").exists():
         rows += [_degenerate(case) for case in read_json(folder / "degenerate.json")]
     return rows, []
@@ -35,10 +35,10 @@ def interval_rows(folder: Path) -> tuple[list[Row], list[str]]:
 def _degenerate(case: dict) -> Row:
     row = partial(compare, f"interval/{case['case']}", "interval")
     try:
-        found = peak_share(torch.tensor([[float(value) for value in case["similarity"]]]))
+        interval = peak_share(torch.tensor([[float(value) for value in case["similarity"]]]))
     except (ValueError, IndexError):
-        return row(0, 0 if isinstance(case["result"], str) else 1)  # where theirs raises, ours does
-    return row(found, 0 if isinstance(case["result"], str) else case["result"])
+        return row(0, 0 if isinstance(case["result"], str) else 1)  # both raise, or neither
+    return row(interval, 0 if isinstance(case["result"], str) else case["result"])
 
 
 def grounding_rows(folder: Path) -> tuple[list[Row], list[str]]:
@@ -53,7 +53,7 @@ def grounding_rows(folder: Path) -> tuple[list[Row], list[str]]:
         intervals = tensor["intervals"].float().repeat(2, 1)
         targets, given = (frame_targets(i, logits.shape[-1], base) for i in (intervals.round(), intervals))
         bce, l1 = grounding_loss(logits, targets).mean(), consistency_loss(grounded, referenced).mean()
-        ours = {
+        computed = {
             "similarity_logits": (logits, STATE), "soft_targets": (targets, TARGET), "bce_mean": (bce, LOSS),
             "grounding_loss_times10": (weights.grounding_weight * bce, LOSS), "l1_mean": (l1, LOSS),
             "consistency_loss_times10": (weights.consistency_weight * l1, LOSS),
@@ -61,7 +61,7 @@ def grounding_rows(folder: Path) -> tuple[list[Row], list[str]]:
             "fpo_soft_targets_unrounded": (given, TARGET),
             "fpo_grounding_logprob": (interval_log_probability(logits, given).sum(), LOG_PROBABILITY)}
         rows += [compare(f"grounding/{path.stem}", name, value, data[name], **tolerance)
-                 for name, (value, tolerance) in ours.items() if name in data]
+                 for name, (value, tolerance) in computed.items() if name in data]
     return rows, []
 
 

@@ -1,7 +1,7 @@
 """How the authors put two answers into one sequence: ids, positions, and what the rejected one must not see.
 
-Our answers are texts of their own behind one prefix. What is shown here is that both say the same: packed as theirs,
-our texts give their arrays.
+In this library answers are separate texts behind one prefix. The two layouts are equivalent: packed in the authors'
+way, the separate texts give the recorded arrays.
 """
 
 from __future__ import annotations
@@ -48,38 +48,39 @@ def pack(chosen: list[int], rejected: list[int], endless: bool) -> Packed:
 
 
 def packing_rows(model: D2VLM, path: Path) -> list[Row]:
-    """Annotations packed as the authors' script packs them, from our own tokens."""
+    """Annotations, tokenized here and packed as the authors' script packs them."""
     rows = []
     for case in read_json(path):
-        note, theirs = case["annotation"], case["packed"]["processed_response"]
-        keys = ("chosen", theirs["class"])
-        endless = theirs["class"].split("_")[2:3] == ["qwen"]
+        note, recorded = case["annotation"], case["packed"]["processed_response"]
+        keys = ("chosen", recorded["class"])
+        endless = recorded["class"].split("_")[2:3] == ["qwen"]
         stop = "" if endless else model.prompt.stop
         answers = [model.tokenizer.encode(note["conversations"][key][1]["value"].strip() + stop,
                                           add_special_tokens=False) for key in keys]
         packed = pack(*answers, endless)
         rows += packed_rows(model, f"fpo/{path.stem}/{note['name']}", "", packed, {
-            "ids": theirs["full_token_ids"], "labels": theirs["label"], "pos_id": theirs["pos_id"],
-            "special_mask_list": theirs["special_mask_list"], "conflict_events": theirs["conflict_events"],
+            "ids": recorded["full_token_ids"], "labels": recorded["label"], "pos_id": recorded["pos_id"],
+            "special_mask_list": recorded["special_mask_list"], "conflict_events": recorded["conflict_events"],
             "tgt": [note.get("tgt", {}).get(key) for key in keys]})
     return rows
 
 
-def packed_rows(model: D2VLM, case: str, suffix: str, packed: Packed, theirs: dict) -> list[Row]:
+def packed_rows(model: D2VLM, case: str, suffix: str, packed: Packed, recorded: dict) -> list[Row]:
     """Every part of a packed pair that was recorded."""
-    hidden = [(i, first, last) for i, spans in theirs["special_mask_list"] for first, last in spans]
-    rows = [("positions", packed.positions, theirs["pos_id"]), ("hidden", packed.hidden, hidden)]
-    rows += [(name, getattr(packed, name), theirs[name]) for name in ("ids", "labels") if name in theirs]
+    hidden = [(i, first, last) for i, spans in recorded["special_mask_list"] for first, last in spans]
+    rows = [("positions", packed.positions, recorded["pos_id"]), ("hidden", packed.hidden, hidden)]
+    rows += [(name, getattr(packed, name), recorded[name]) for name in ("ids", "labels") if name in recorded]
     evidence = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
-    for branch, own, place, tgt in zip(("chosen", "reject"), packed.scored, packed.inputs, theirs["tgt"]):
-        recorded = theirs["conflict_events"][-1][branch]
-        rows += [(f"{branch}_scored", own, recorded["text"]["logit_token_id"]),
-                 (f"{branch}_inputs", place, recorded["text"]["input_index"])]
-        if "grounding" in recorded:
-            asked = [i for i, token in zip(place, own) if token == evidence]
-            rows += [(f"{branch}_evidence", asked, recorded["grounding"]["input_index"]),
-                     (f"{branch}_tgt", pairs(tgt) * 2, recorded["grounding"]["tgt"])]
-    return [compare(case, f"packed_{name}{suffix}", ours, given, **EXACT) for name, ours, given in rows]
+    for branch, scored, inputs, tgt in zip(("chosen", "reject"), packed.scored, packed.inputs, recorded["tgt"]):
+        events = recorded["conflict_events"][-1][branch]
+        rows += [(f"{branch}_scored", scored, events["text"]["logit_token_id"]),
+                 (f"{branch}_inputs", inputs, events["text"]["input_index"])]
+        if "grounding" in events:
+            predicting = [i for i, token in zip(inputs, scored) if token == evidence]
+            rows += [(f"{branch}_evidence", predicting, events["grounding"]["input_index"]),
+                     (f"{branch}_tgt", pairs(tgt) * 2, events["grounding"]["tgt"])]
+    return [compare(case, f"packed_{name}{suffix}", computed, expected, **EXACT)
+            for name, computed, expected in rows]
 
 
 def layout_rows(case: str, n: int, packed: Packed, start: int, frames: slice, arrays: dict,

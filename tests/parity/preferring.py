@@ -25,7 +25,7 @@ from .packing import layout_rows, pack, packed_rows, packing_rows
 from .training import gradient_rows
 
 BRANCHES = {"chosen": "tgt", "rejected": "tgt_re"}  # and where the events of each are
-THEIRS = {"chosen": "chosen", "rejected": "reject"}
+RECORDED_BRANCHES = {"chosen": "chosen", "rejected": "reject"}
 TERM = {"atol": 3e-4}
 ENDLESS = "the first token is not scored, an end neither trained nor scored"
 
@@ -62,12 +62,13 @@ def preference_case(model: D2VLM, folder: Path) -> Found:
 
 
 def sequence_rows(model: D2VLM, case: str, inputs: dict, arrays: dict, n: int, frames: int) -> list[Row]:
-    """Sample n as their one sequence."""
+    """Sample n as the one sequence that the authors make of it."""
     endless = _endless(inputs, n)
     shared = [next(i for i in inputs["labels_part2"][n] if i != IGNORE)] if endless else []
     packed = pack(*(shared + _scored(inputs, n, branch) for branch in BRANCHES), endless)
-    theirs = {name: inputs[name][n] for name in ("pos_id", "special_mask_list", "conflict_events")}
-    rows = packed_rows(model, case, f"_{n}", packed, theirs | {"tgt": [inputs[key][n] for key in BRANCHES.values()]})
+    recorded = {name: inputs[name][n] for name in ("pos_id", "special_mask_list", "conflict_events")}
+    recorded["tgt"] = [inputs[key][n] for key in BRANCHES.values()]
+    rows = packed_rows(model, case, f"_{n}", packed, recorded)
     text = sum(inputs["attention_mask1"][n]) - 1
     return rows + layout_rows(case, n, packed, inputs["relative_offset"][n], slice(text, text + frames), arrays,
                               endless)
@@ -78,7 +79,7 @@ def branch_text(model: D2VLM, inputs: dict, n: int, branch: str) -> Text:
     ids = [i for i, exists in zip(inputs["input_ids_part2"][n], inputs["attention_mask2"][n]) if exists]
     start = next(i for i, label in enumerate(inputs["labels_part2"][n]) if label != IGNORE)
     answer = _scored(inputs, n, branch)
-    if _endless(inputs, n):  # their first token stands before what is scored
+    if _endless(inputs, n):  # the first token stands before what is scored
         answer = [ids[start], *answer]
     whole = ids[:start] + answer
     evidence = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
@@ -99,12 +100,12 @@ def score_rows(case: str, batch: Batch, out: Output, inputs: dict, values: dict)
     for n, recorded in enumerate(values["fpo_per_sample"]):
         for i, branch in enumerate(BRANCHES):
             row = n * len(BRANCHES) + i
-            ours = {"text": words[out.target_row == row][-len(_scored(inputs, n, branch)):].sum(),
+            computed = {"text": words[out.target_row == row][-len(_scored(inputs, n, branch)):].sum(),
                     "grounding": intervals[batch.row[events] == row].sum()}
-            ours["total"] = ours["text"] + ours["grounding"]
-            rows += [compare(case, f"{branch}_{name}_{n}", ours[name], theirs, **LOG_PROBABILITY,
+            computed["total"] = computed["text"] + computed["grounding"]
+            rows += [compare(case, f"{branch}_{name}_{n}", computed[name], expected, **LOG_PROBABILITY,
                              compat=ENDLESS if _endless(inputs, n) else None)
-                     for name, theirs in recorded[branch].items()]
+                     for name, expected in recorded[branch].items()]
     return rows
 
 
@@ -115,17 +116,17 @@ def chosen_rows(case: str, batch: Batch, out: Output, base: float, arrays: dict,
     events = batch.in_answer
     owner, intervals = batch.row[events], batch.interval[events]
     for n, clip in enumerate(batch.features):
-        own = owner == n * len(BRANCHES)
-        ours = {"sim_logits": (out.similarity[own, :len(clip)], STATE),
-                "soft_targets": (frame_targets(intervals[own].round(), len(clip), base), TARGET)}
+        chosen = owner == n * len(BRANCHES)
+        computed = {"sim_logits": (out.similarity[chosen, :len(clip)], STATE),
+                    "soft_targets": (frame_targets(intervals[chosen].round(), len(clip), base), TARGET)}
         rows += [compare(case, f"{name}_{n}", value, arrays[f"{name}_{n}"], **tolerance)
-                 for name, (value, tolerance) in ours.items() if f"{name}_{n}" in arrays]
+                 for name, (value, tolerance) in computed.items() if f"{name}_{n}" in arrays]
     return rows
 
 
 def _scored(inputs: dict, n: int, branch: str) -> list[int]:
     """The tokens of an answer whose probability counts."""
-    return inputs["conflict_events"][n][-1][THEIRS[branch]]["text"]["logit_token_id"]
+    return inputs["conflict_events"][n][-1][RECORDED_BRANCHES[branch]]["text"]["logit_token_id"]
 
 
 def _endless(inputs: dict, n: int) -> bool:

@@ -1,4 +1,4 @@
-"""Recorded training batches, run through our model: states, prompts, losses, gradients."""
+"""Recorded training batches, run through the model here: states, prompts, losses, gradients."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.consistency import consistency_loss
 from d2vlm_lab.ideas.evidence import EVIDENCE
 from d2vlm_lab.ideas.grounding import frame_targets, grounding_loss
-from d2vlm_lab.model.d2vlm import D2VLM, HEAD_LAYER, Output
-from d2vlm_lab.model.reference import their_name
+from d2vlm_lab.model.d2vlm import D2VLM, Output
+from d2vlm_lab.model.passes import HEAD_LAYER
+from d2vlm_lab.model.reference import released_name
 
 from .compare import EXACT, LOSS, STATE, TARGET, Found, Row, compare, pairs, read_arrays, read_json
 from .heard import Call, frame_rows, images_of, listen
@@ -27,7 +28,7 @@ from .prompts import set_aside, text_rows
 
 GRADIENT = 1e-4  # of the largest element of the tensor
 NORM = {"rtol": 1e-4, "atol": 1e-6}
-# what the authors' code does and this library would not
+# what the authors' code does and this library does not do
 PADDING_INSIDE = "padding between frames and text takes positions"
 AS_GIVEN = "reversed and outside intervals are taken as they are"
 LONE_IGNORED = "a question event with one number adds nothing"
@@ -62,7 +63,7 @@ def training_case(model: D2VLM, folder: Path) -> Found:
 
 
 def recorded_batch(model: D2VLM, inputs: dict, features: list[Tensor]) -> tuple[Batch, list[int], str | None]:
-    """Recorded ids and intervals as a batch of ours; where each text starts in their layout; the quirk they show."""
+    """Recorded ids and intervals as a batch; where each text starts in the recorded layout; the quirk that it shows."""
     evidence = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     texts, before, compat = [], [], None
     for n, clip in enumerate(features):
@@ -93,35 +94,35 @@ def recorded_batch(model: D2VLM, inputs: dict, features: list[Tensor]) -> tuple[
 
 def state_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], calls: list[Call],
                arrays: dict[str, np.ndarray]) -> list[Row]:
-    """Embeddings, masks and states of frames and text, at the places where theirs are."""
+    """Embeddings, masks and states of frames and text, at the places where the recorded ones are."""
     prefix, text = calls
     layer, output = model.method.semantic_layer, model.language.get_output_embeddings()
     read = torch.cat([batch.before_mask, _exists(batch.features)], 1)
-    kept = [torch.cat([a, b]) for a, b in zip(read, batch.mask)]  # ours: prefix and text side by side, both padded
+    kept = [torch.cat([a, b]) for a, b in zip(read, batch.mask)]  # prefix and text side by side, both padded
     places = [np.r_[:int(a.sum()), start:start + int(b.sum())] for a, b, start in zip(read, batch.mask, starts)]
 
-    def row(name: str, ours: Tensor, **tolerance) -> Row:
-        """(N, prefix + text, ...) without our padding, against theirs without theirs."""
-        own = [values[where] for values, where in zip(ours, kept)]
-        theirs = [values[where] for values, where in zip(arrays[name], places)]
-        return add(name, torch.cat(own), np.concatenate(theirs), **tolerance)
+    def row(name: str, computed: Tensor, **tolerance) -> Row:
+        """(N, prefix + text, ...), both without their padding."""
+        existing = [values[where] for values, where in zip(computed, kept)]
+        recorded = [values[where] for values, where in zip(arrays[name], places)]
+        return add(name, torch.cat(existing), np.concatenate(recorded), **tolerance)
 
     def both(read_out: Callable[[Call], Tensor]) -> Tensor:
         return torch.cat([read_out(prefix), read_out(text)], 1)
 
-    ours = {"pass2_inputs_embeds": lambda call: call.embeddings,
+    read_outs = {"pass2_inputs_embeds": lambda call: call.embeddings,
             "pass2_hidden6": lambda call: call.states[layer],
             "pass2_hidden_minus2": lambda call: call.states[HEAD_LAYER],
             "pass2_hidden_last_normed": lambda call: call.states[-1],
             "logits": lambda call: output(call.states[-1]),
             "frm_head_out": lambda call: model.frame_head(call.states[HEAD_LAYER]),
             "evi_head_out": lambda call: model.evidence_head(call.states[HEAD_LAYER])}
-    rows = [row(name, both(read_out), **STATE) for name, read_out in ours.items() if name in arrays]
+    rows = [row(name, both(read_out), **STATE) for name, read_out in read_outs.items() if name in arrays]
     if "pass2_mask4d" in arrays:
         seen = torch.cat([F.pad(prefix.attend, (0, text.attend.shape[1])), text.attend], 1)
-        own = [values[kept[n]][:, kept[n]].flatten() for n, values in enumerate(seen)]
-        theirs = [(arrays["pass2_mask4d"][n][np.ix_(where, where)] == 0).ravel() for n, where in enumerate(places)]
-        rows.append(add("pass2_mask4d", torch.cat(own), np.concatenate(theirs), **EXACT))
+        computed = [values[kept[n]][:, kept[n]].flatten() for n, values in enumerate(seen)]
+        recorded = [(arrays["pass2_mask4d"][n][np.ix_(where, where)] == 0).ravel() for n, where in enumerate(places)]
+        rows.append(add("pass2_mask4d", torch.cat(computed), np.concatenate(recorded), **EXACT))
     for n, clip in enumerate(batch.features):
         frames = slice(batch.before_mask.shape[1], batch.before_mask.shape[1] + len(clip))
         states = {f"pass1_hidden6_frames_{n}": prefix.states[layer][n, frames],
@@ -138,19 +139,19 @@ def evidence_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], out: 
     rows, bce, l1 = [], [], []
     states = out.evidence.detach()
     for n, clip in enumerate(batch.features):
-        own = owner == n
-        first, second = states[own].chunk(2) if own.any() else (states[own], states[own])
-        logits = out.similarity.detach()[own, :len(clip)]
-        targets = frame_targets(intervals[own].round(), len(clip), model.method.target_base)
-        ours = {"evi_tokens": (states[own], STATE), "sim_logits": (logits, STATE),
+        here = owner == n
+        first, second = states[here].chunk(2) if here.any() else (states[here], states[here])
+        logits = out.similarity.detach()[here, :len(clip)]
+        targets = frame_targets(intervals[here].round(), len(clip), model.method.target_base)
+        computed = {"evi_tokens": (states[here], STATE), "sim_logits": (logits, STATE),
                 "soft_targets": (targets, TARGET), "consistency_first_half": (first, STATE),
                 "consistency_second_half": (second, STATE)}
         rows += [add(f"{name}_{n}", value, arrays[f"{name}_{n}"], **tolerance)
-                 for name, (value, tolerance) in ours.items() if f"{name}_{n}" in arrays]
+                 for name, (value, tolerance) in computed.items() if f"{name}_{n}" in arrays]
         if "evidence_predict_positions" in values:
-            rows.append(add(f"evidence_predict_positions_{n}", starts[n] + position[own] - 1,
+            rows.append(add(f"evidence_predict_positions_{n}", starts[n] + position[here] - 1,
                             values["evidence_predict_positions"][n], **EXACT))
-        if own.any():
+        if here.any():
             bce.append(float(grounding_loss(logits, targets).mean()))
             l1.append(float(consistency_loss(first, second).mean()))
     shares = {"bce_mean_per_sample": bce, "l1_mean_per_sample": l1}
@@ -159,19 +160,19 @@ def evidence_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], out: 
 
 def gradient_rows(model: D2VLM, add: Add, values: dict, folder: Path) -> list[Row]:
     """The norm of every gradient, the gradients that were kept whole, and who gets none."""
-    gradients = {their_name(name): p.grad for name, p in model.named_parameters()}
+    gradients = {released_name(name): p.grad for name, p in model.named_parameters()}
     rows = []
     if norms := values.get("grad_norms"):
-        ours = [float(gradients[name].norm()) if gradients[name] is not None else np.nan for name in norms]
-        rows.append(add("grad_norms", ours, list(norms.values()), **NORM))
+        computed = [float(gradients[name].norm()) if gradients[name] is not None else np.nan for name in norms]
+        rows.append(add("grad_norms", computed, list(norms.values()), **NORM))
     if "params_without_grad" in values:
         none = {name for name, gradient in gradients.items() if gradient is None}
-        theirs = {name.replace("q_bias", "qkv.bias").replace("v_bias", "qkv.bias")
+        recorded = {name.replace("q_bias", "qkv.bias").replace("v_bias", "qkv.bias")
                   for name in values["params_without_grad"]}
-        rows.append(add("params_without_grad", len(none ^ theirs), 0, **EXACT))
+        rows.append(add("params_without_grad", len(none ^ recorded), 0, **EXACT))
     if (folder / "grads.npz").exists():
-        rows += [add(f"grad {name}", gradients[name], theirs, atol=GRADIENT * float(np.abs(theirs).max()))
-                 for name, theirs in read_arrays(folder / "grads.npz").items()]
+        rows += [add(f"grad {name}", gradients[name], recorded, atol=GRADIENT * float(np.abs(recorded).max()))
+                 for name, recorded in read_arrays(folder / "grads.npz").items()]
     return rows
 
 

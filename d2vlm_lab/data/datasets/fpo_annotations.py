@@ -1,7 +1,7 @@
 """The authors' preference annotations: answers keyed `chosen` and `<any>_<any>_<class>...`, times keyed alike.
 
-A class `f`, `repeat` or `qwen` says what was changed (a fact, a repetition, the text alone); other names are free,
-and what is wrong is then read off the answers themselves.
+A class `f`, `repeat` or `qwen` says what was changed (a fact, a repetition, the text alone). Other names are free, and
+what is wrong is then read off the answers themselves.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ...ideas.perturb import Rejected
+from ...ideas.rejected import Rejected
 from ..pairs import OnBad, PreferencePair, check, what_is_wrong
 from ..sample import Sample, SampleError
 from . import et_instruct
-from .stream import stream_objects
+from .records import read_records, to_sample
 
 CHOSEN = "chosen"
-CLASSES = {"f": "what", "repeat": "how", "qwen": "what"}
+FACTORS = {"f": "what", "repeat": "how", "qwen": "what"}  # of the classes whose names say what was changed
 
 
-def read(path: str | os.PathLike, on_bad: OnBad | None = None, half_frame: float = 0.5) -> Iterator[PreferencePair]:
-    """One at a time; a bad one is an error, or is told to `on_bad` and left out."""
-    for index, record in enumerate(stream_objects(path)):
+def read(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
+    """One at a time; a bad one is an error, or is reported to `on_bad` and left out."""
+    for index, record in enumerate(read_records(path)):
         try:
-            yield from_record(record, index, str(path), half_frame)
+            yield from_record(record, index, str(path))
         except SampleError as error:
             if on_bad is None:
                 raise
@@ -35,36 +35,33 @@ def is_preference(record: dict) -> bool:
     return isinstance(record.get("conversations"), dict)
 
 
-def from_record(record: dict, index: int = 0, where: str = "", half_frame: float = 0.5) -> PreferencePair:
-    answers = record.get("conversations")
-    if not isinstance(answers, dict) or CHOSEN not in answers or len(answers) < 2:
-        raise SampleError(f"{where}, sample {record.get('id', index)}: conversations must hold `{CHOSEN}` and "
+def from_record(record: dict, index: int, path: str) -> PreferencePair:
+    if not is_preference(record) or CHOSEN not in record["conversations"] or len(record["conversations"]) < 2:
+        raise SampleError(f"{path}, sample {record.get('id', index)}: conversations must hold `{CHOSEN}` and "
                           "at least one rejected answer")
-    chosen = _variant(record, CHOSEN, index, where, half_frame)
-    rejected = tuple(_rejected(chosen, key, _variant(record, key, index, where, half_frame))
-                     for key in answers if key != CHOSEN)
-    return check(PreferencePair(chosen, rejected), where)
+    answers = {name: to_sample(_with_answer(record, name), index, et_instruct.from_record, path)
+               for name in record["conversations"]}
+    chosen = answers.pop(CHOSEN)
+    return check(PreferencePair(chosen, tuple(_rejected(chosen, *answer) for answer in answers.items())), path)
 
 
-def _variant(record: dict, key: str, index: int, where: str, half_frame: float) -> Sample:
-    """The annotation as an ordinary one with this answer."""
-    def own(field: str):
+def _with_answer(record: dict, name: str) -> dict:
+    """The annotation in the E.T. Instruct format, with the answer of this name."""
+    annotation = {"source": "", **record}
+    for field in ("conversations", "src", "tgt"):
         value = record.get(field)
-        return value.get(key) if isinstance(value, dict) else value
-
-    given = {"id": record.get("id", index), "source": record.get("source", ""), **record,
-             "conversations": own("conversations"), "src": own("src"), "tgt": own("tgt")}
-    if key != CHOSEN:
-        given.pop("captions", None)
-    return et_instruct.from_record(given, index, where, half_frame)
+        annotation[field] = value.get(name) if isinstance(value, dict) else value
+    if name != CHOSEN:
+        annotation.pop("captions", None)
+    return annotation
 
 
-def _rejected(chosen: Sample, key: str, wrong: Sample) -> Rejected:
-    tokens = key.split("_")
-    if len(tokens) < 3:
-        raise SampleError(f"sample {chosen.id}: the rejected answer {key!r} must be named in at least three parts, "
+def _rejected(chosen: Sample, name: str, wrong: Sample) -> Rejected:
+    parts = name.split("_")
+    if len(parts) < 3:
+        raise SampleError(f"sample {chosen.id}: the rejected answer {name!r} must be named in at least three parts, "
                           "name_number_class")
-    differs = what_is_wrong(chosen, wrong.events, wrong.answer)
-    factor = CLASSES.get(tokens[2]) or (differs[0] if differs else "when")
-    touched = next((k for k, (a, b) in enumerate(zip(chosen.events, wrong.events)) if a.interval != b.interval), 0)
-    return Rejected(wrong.events, wrong.answer, key, factor, 1.0, touched)
+    differences = what_is_wrong(chosen, wrong.events, wrong.answer)
+    factor = FACTORS.get(parts[2]) or (differences[0] if differences else "when")
+    event = next((k for k, (a, b) in enumerate(zip(chosen.events, wrong.events)) if a.interval != b.interval), 0)
+    return Rejected(wrong.events, wrong.answer, name, factor, 1.0, event)

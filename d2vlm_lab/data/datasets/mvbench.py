@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from string import ascii_uppercase as LETTERS
 
-from ..sample import UNKNOWN, Sample, SampleError, validate
-from .et_instruct import load_list
-from .fields import checked, number, text
+from ...ideas.evidence import Interval
+from ..sample import UNKNOWN, Sample, SampleError
+from .records import field, read_records, to_samples
 
-SOURCE = "mvbench"
 # name, folder of its videos, whether a question is about the part from `start` to `end`
 TABLE = (
     ("Action Sequence", "star/Charades_v1_480", True), ("Action Prediction", "star/Charades_v1_480", True),
@@ -35,55 +37,49 @@ PROMPT = ("Carefully watch the video and pay attention to the cause and sequence
 FRAGMENT = re.compile(r"#t=([\d.]+),([\d.]+)$")
 
 
-def read(folder: str | os.PathLike) -> list[Sample]:
-    """Every task whose file is there, in the order of the table; or one file of a task."""
-    folder = Path(folder)
-    files = [folder] if folder.is_file() else [folder / f"{stem}.json" for stem in FILES]
-    found = [file for file in files if file.is_file()]
-    if not found:
-        raise SampleError(f"{folder}: none of MVBench's files is here ({next(iter(FILES))}.json, ...)")
-    if found[0].stem not in FILES:
-        raise SampleError(f"{folder}: no task of MVBench has this name; it must be one of {', '.join(FILES)}")
-    return [checked(lambda r, i, where, stem=file.stem: from_record(r, i, where, stem), record, index, str(file))
-            for file in found for index, record in enumerate(load_list(file))]
+def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
+    """Every task whose file is in the folder, in the order of the table; or one file of a task."""
+    path = Path(path)
+    files = [path] if path.is_file() else [path / f"{stem}.json" for stem in FILES]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise SampleError(f"{path}: none of MVBench's files is here ({next(iter(FILES))}.json, ...)")
+    if files[0].stem not in FILES:
+        raise SampleError(f"{path}: no task of MVBench has this name; it must be one of {', '.join(FILES)}")
+    samples = []
+    for file in files:
+        samples += to_samples(read_records(file), partial(from_record, stem=file.stem), file, half_frame)
+    return samples
 
 
-def from_record(record: dict, index: int, where: str, stem: str) -> Sample:
-    _, folder, part = FILES[stem]
+def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
+    """What the scorer wants back, without the answer `pred`."""
+    return [{"task_type": FILES[sample.task][0], "A": f"({LETTERS[sample.correct]}) {sample.options[sample.correct]}",
+             "video": sample.video, "q": sample.question} for sample in samples]
+
+
+def from_record(record: dict, index: int, stem: str) -> Sample:
+    """A question of the task whose file is named `stem`."""
+    _, folder, has_part = FILES[stem]
     options, right = record["candidates"], record["answer"]
     if not isinstance(options, list) or not 2 <= len(options) <= 26 or not all(isinstance(o, str) for o in options):
         raise ValueError(f"candidates is {options!r}; it must be a list of at least two texts")
     if right not in options:
         raise ValueError(f"answer is {right!r}; it must be one of the candidates")
-    video = text(record, "video")
-    if part:
-        video = with_part(video, number(record, "start"), number(record, "end"))
+    video = f"{folder}/{field(record, 'video', str)}"
+    if has_part:
+        start, end = field(record, "start", float), field(record, "end", float)
+        if not 0 <= start < end:
+            raise ValueError(f"start is {start} and end is {end}; a part begins before it ends, and not before 0")
+        video += f"#t={start:g},{end:g}"
     correct = max(k for k, option in enumerate(options) if option == right)  # of two alike the last, as published
-    lines = "".join(f"({letter(k)}) {option}.\n" for k, option in enumerate(options))
-    sample = Sample(f"{stem}/{index}", video, UNKNOWN, stem, SOURCE,
-                    PROMPT.format(question=text(record, "question"), options=lines),
-                    options=tuple(options), correct=correct)
-    validate(sample, where)  # as the annotation has it: its path must not climb out of the task's folder either
-    return Sample(**{**sample.__dict__, "video": f"{folder}/{video}"})
+    lines = "".join(f"({letter}) {option}.\n" for letter, option in zip(LETTERS, options))
+    return Sample(f"{stem}/{index}", video, UNKNOWN, stem, "mvbench",
+                  PROMPT.format(question=field(record, "question", str), options=lines),
+                  options=tuple(options), correct=correct)
 
 
-def to_prediction(sample: Sample) -> dict:
-    """What the scorer wants back, without the answer `pred`."""
-    return {"task_type": FILES[sample.task][0], "A": f"({letter(sample.correct)}) {sample.options[sample.correct]}",
-            "video": sample.video, "q": sample.question}
-
-
-def with_part(video: str, start: float, end: float) -> str:
-    if not 0 <= start < end:
-        raise ValueError(f"start is {start} and end is {end}; a part begins before it ends, and not before 0")
-    return f"{video}#t={start:g},{end:g}"
-
-
-def split_part(video: str) -> tuple[str, tuple[float, float] | None]:
+def split_part(video: str) -> tuple[str, Interval | None]:
     """The path of a video, and the seconds that a question is about (None: all of it)."""
     match = FRAGMENT.search(video)
     return (video[:match.start()], (float(match[1]), float(match[2]))) if match else (video, None)
-
-
-def letter(k: int) -> str:
-    return chr(ord("A") + k)

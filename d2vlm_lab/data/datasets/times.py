@@ -1,4 +1,4 @@
-"""Times inside the text of public annotations, turned into `<evi>` and the intervals that these stand for."""
+"""Times in the text of public annotations become `<evi>` tokens and the intervals that these stand for."""
 
 from __future__ import annotations
 
@@ -12,35 +12,42 @@ TIME = rf"(?:<vid>|<evi>|{NUMBER})"
 SPAN = re.compile(rf"({TIME})(?:\s*(?:-|–|to|and)\s*({TIME}))?(\s*(?:seconds\b|s\b))?")
 
 
+def pieces_of(text: str) -> tuple[str | int, ...]:
+    """A text whose k-th `<evi>` stands for the k-th event, as the pieces of a `Sample.answer`."""
+    first, *parts = text.split(EVIDENCE)
+    pieces = [first, *(piece for k, part in enumerate(parts) for piece in (k, part))]
+    return tuple(piece for piece in pieces if piece != "")
+
+
 def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, ...]]:
     """`text` with its times as `<evi>`, and their intervals; `times` are those that the annotation lists, in order.
 
-    A time is a `<vid>` token, or a number that is the next one listed, as far as its decimals go; two joined by
-    `-`, `to` or `and` are one interval, one alone is an instant. An `<evi>` takes two of the list. Any other number
-    is text and stays.
+    A time in the text is a `<vid>` token, or a number that equals the next one listed, up to its own decimals. Two of
+    them joined by `-`, `to` or `and` are an interval, and one alone is an instant. An `<evi>` stands for two listed
+    times. Any other number stays text.
     """
     left, spans = list(times), []
 
-    def take(match: re.Match) -> str:
+    def replaced(match: re.Match) -> str:
         if match[1] == EVIDENCE:
             if len(left) < 2:
                 raise ValueError(f"{text.count(EVIDENCE)} {EVIDENCE} in {text[:60]!r} need two times each, "
                                  f"found {len(times)}")
             spans.append((left.pop(0), left.pop(0)))
             return match[0]
-        n = 1 + (match[2] is not None)
-        if len(left) < n or not all(_is(word, time) for word, time in zip(match.groups()[:n], left)):
+        words = [word for word in (match[1], match[2]) if word]
+        if len(left) < len(words) or not all(map(_is_time, words, left)):
             if "<vid>" in match[0]:
                 raise ValueError(f"{text.count('<vid>')} <vid> in {text[:60]!r}, but {len(times)} times")
             return match[0]
-        spans.append((left[0], left[n - 1]))
-        del left[:n]
+        spans.append((left[0], left[len(words) - 1]))
+        del left[:len(words)]
         return EVIDENCE
 
-    return SPAN.sub(take, text) if times or "<" in text else text, tuple(spans)
+    return SPAN.sub(replaced, text), tuple(spans)
 
 
-def _is(word: str, time: float) -> bool:
+def _is_time(word: str, time: float) -> bool:
     if word in ("<vid>", EVIDENCE):
         return word == "<vid>"
     decimals = len(word.partition(".")[2])

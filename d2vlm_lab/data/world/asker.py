@@ -1,4 +1,4 @@
-"""A scene as it is asked about, and how a question about it becomes a sample."""
+"""A scene as questions see it: its annotated events, random choices, and how words become a sample."""
 
 from __future__ import annotations
 
@@ -7,73 +7,78 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...ideas.evidence import EVIDENCE, Event
+from ...ideas.evidence import EVIDENCE, Event, Interval
+from ..datasets.times import pieces_of
 from ..sample import Sample
-from . import phrases as say
+from . import phrases
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
 
 
 class Asker:
-    """A scene as it is asked about: its annotated events in order of time, and the dice."""
+    """The annotated events of a scene in order of time, and the generator of every random choice about them."""
 
     def __init__(self, scene: Scene, config: WorldConfig, rng: np.random.Generator):
         self.scene, self.config, self.rng = scene, config, rng
         self.events = list(scene.events if scene.annotated is None else scene.annotated)
         self.names = [thing.name for thing in scene.things]
-        self.count = Counter((e.thing, e.action) for e in self.events)
+        self.all_colors = list(dict.fromkeys([*config.colors, "red", "green", "blue", "yellow"]))
+        self.all_names = [f"{color} {shape}" for color in self.all_colors for shape in config.shapes]
         self.per_thing = Counter(e.thing for e in self.events)
         self.per_action = Counter(e.action for e in self.events)
 
-    @property
-    def unique(self) -> list[SceneEvent]:
-        """Events that their caption alone tells from all others."""
-        return [e for e in self.events if self.count[e.thing, e.action] == 1]
+    def alike(self, event: SceneEvent) -> list[SceneEvent]:
+        """The events with the caption of this one, itself included."""
+        return [e for e in self.events if (e.thing, e.action) == (event.thing, event.action)]
 
-    def pick(self, values: Sequence):
-        return values[self.rng.integers(len(values))]
+    def of_thing(self, thing: int) -> list[SceneEvent]:
+        return [e for e in self.events if e.thing == thing]
 
-    def forms(self, event: SceneEvent) -> dict[str, str]:
-        return say.forms(self.names[event.thing], event.action)
-
-    def after(self, event: SceneEvent, step: int = 1) -> SceneEvent | None:
-        """The next event (or the one before), where the order is not in doubt."""
+    def neighbour(self, event: SceneEvent, step: int) -> SceneEvent | None:
+        """The next event (step 1) or the one before (step -1), unless another one begins on the same frame."""
         k = self.events.index(event) + step
         if not 0 <= k < len(self.events):
             return None
         rivals = [e for e in self.events if e is not self.events[k] and e.first == self.events[k].first]
         return None if rivals else self.events[k]
 
-    def sample(self, task: str, question: str, events: Sequence[SceneEvent] = (), answer: str = "",
-               asked: Sequence[tuple] = (), **fields) -> Sample:
-        """`{}` in the question stands for the intervals asked about, in the answer for the events, `{all}` for all."""
-        many = ", ".join(["{}"] * len(events))
-        return Sample(
-            id="", video=self.scene.video, duration=self.scene.duration, task=task, source="world",
-            question=question.replace("{}", EVIDENCE),
-            events=tuple(Event(*self.scene.interval(e), self.scene.caption(e)) for e in events),
-            answer=_pieces(answer.replace("{all}", many)), question_intervals=tuple(asked), **fields)
+    def pick(self, values: Sequence):
+        return values[self.rng.integers(len(values))]
 
-    def choice(self, task: str, question: str, options: list, right, events: Sequence[SceneEvent] = (),
-               answer: str = "", asked: Sequence[tuple] = (), words: Callable = str) -> Sample:
-        """Four options in random order, the right one among them."""
-        options = [options[k] for k in self.rng.permutation(len(options))]
-        correct = options.index(right)
-        listed = say.with_options(question, [words(option) for option in options])
-        return self.sample(task, listed, events, f"({'ABCDE'[correct]}) {answer}".strip(), asked,
-                           options=tuple(options), correct=correct)
+    def forms(self, event: SceneEvent) -> dict[str, str]:
+        return phrases.forms(self.names[event.thing], event.action)
 
-    def others(self, right: str, likely: Sequence[str], rest: Sequence[str], n: int = 3) -> list[str]:
-        """The right option and three wrong ones: likely ones first."""
+    def ask(self, task: str, templates: Sequence[tuple[str, str]], about: SceneEvent,
+            events: Sequence[SceneEvent] = (), asked: Sequence[Interval] = (), options: Sequence = (),
+            write: Callable[..., str] = str, captions: Sequence[str] = (), **words: str) -> Sample:
+        """A question in one of the templates with its answer, which refers to `events`.
+
+        Of the options, which `write` turns into text, the first is right; they come in random order.
+        """
+        question, answer = self.pick(templates)
+        words = {"all": ", ".join([EVIDENCE] * len(events)), **self.forms(about), **words}
+        question = question.format(EVIDENCE, **words)
+        answer = answer.format(*[EVIDENCE] * max(1, len(events)), **words)
+        correct = None
+        if options:
+            right, options = options[0], [options[k] for k in self.rng.permutation(len(options))]
+            correct = options.index(right)
+            question = phrases.with_options(question, [write(option) for option in options])
+            answer = f"({'ABCDE'[correct]}) {answer}".strip()
+        captions = captions or [self.scene.caption(event) for event in events]
+        return Sample("", self.scene.video, self.scene.duration, task, "world", question,
+                      tuple(Event(*self.scene.interval(e), caption) for e, caption in zip(events, captions)),
+                      pieces_of(answer), tuple(asked), tuple(options), correct)
+
+    def options(self, right: str, likely: Sequence[str], others: Sequence[str]) -> list[str]:
+        """The right option and three wrong ones: likely ones first, then others."""
         likely = sorted(set(likely) - {right})
-        rest = sorted(set(rest) - {right} - set(likely))
-        wrong = [group[k] for group in (likely, rest) for k in self.rng.permutation(len(group))]
-        return [right, *wrong[:n]]
+        others = sorted(set(others) - {right, *likely})
+        wrong = [group[k] for group in (likely, others) for k in self.rng.permutation(len(group))]
+        return [right, *wrong[:3]]
 
+    def action_options(self, event: SceneEvent) -> list[str]:
+        return self.options(event.action, self.config.actions, phrases.VERBS)
 
-def _pieces(answer: str) -> tuple[str | int, ...]:
-    """Text with `{}` for events, as text interleaved with their indices."""
-    pieces: list[str | int] = []
-    for k, text in enumerate(answer.split("{}")):
-        pieces += [k - 1, text] if k else [text]
-    return tuple(piece for piece in pieces if piece != "")
+    def thing_options(self, event: SceneEvent) -> list[str]:
+        return self.options(self.names[event.thing], self.names, self.all_names)

@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from dataclasses import fields
 
-from ...settings import from_dict, override
+from ...settings import override
 from . import load
 from .baselines import table
-from .config import PRESETS, WorldConfig, preset
+from .config import PRESETS, WorldConfig, from_preset
 from .make import SPLITS, make_world
 
 
@@ -18,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the new world")
     parser.add_argument("--preset", default="small", metavar="NAME", help=f"{', '.join(PRESETS)} (default: small)")
-    parser.add_argument("--seed", type=int, metavar="N", help="everything follows from it (default: 0)")
-    parser.add_argument("--videos", type=int, metavar="N", help="training videos; a tenth each to validate and test")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of every random choice (default: 0)")
+    parser.add_argument("--videos", type=int, metavar="N", help="training videos; val and test get a tenth of that")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that render (default: one for each core)")
     parser.add_argument("--overwrite", action="store_true", help="replace a world made with other settings")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="any knob, for example events=[2,5]")
     knobs = "\n".join(f"  {f.name}={_yaml(f.default)}" for f in fields(WorldConfig))
@@ -29,9 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
-    config = override(from_dict(WorldConfig, preset(args.preset)), args.settings)
     flags = {name: getattr(args, name) for name in ("seed", "videos") if getattr(args, name) is not None}
-    config = override(config, flags)
+    config = override(from_preset(args.preset, args.settings), flags)
     world = load(make_world(args.out, config, args.workers, args.overwrite))
     for split in SPLITS:
         samples = world.samples(split)

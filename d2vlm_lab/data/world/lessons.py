@@ -1,110 +1,127 @@
-"""What the base learns of a world: endless questions and answers in plain words, never an interval among them."""
+"""What the base learns of a world: the words of each frame, then endless questions with answers in plain words.
+
+No interval is ever among them.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from . import phrases as say
-from .phrases import VERBS
+from ..sample import Sample
+from .config import WorldConfig
+from .phrases import ORDINALS, VERBS
 from .scene import Scene, SceneEvent
 
 NOW, ALL, NOTHING = "what is happening here?", "what happens, in order?", "nothing."
-KINDS = ("all", "thing", "yes or no", "who", "next", "nth", "told")
-SHARES = (1, 1, 1, 1, 1, 1, 4)
-RELATIONS = {"after", "next", "before", *say.ORDINALS, "last", "longest", "every", "all", "anything", "everything"}
-
-Lesson = tuple[str, str, str]  # kind, question, answer
+SHARES = {"all": 1, "thing": 1, "yes or no": 1, "who": 1, "next": 1, "nth": 1, "told": 4}  # told: the world's questions
+RELATIONS = {"after", "next", "before", *ORDINALS, "last", "longest", "every", "all", "anything", "everything"}
 
 
-def lessons(scene: Scene, window: tuple[int, int], told: Sequence[tuple[str, str]],
+def frame_words(config: WorldConfig) -> tuple[str, ...]:
+    """A word for each colour, shape and action; the columns of `frame_labels`."""
+    return (*config.colors, *config.shapes, *(VERBS[action][2] for action in config.actions))
+
+
+def frame_labels(scene: Scene, words: tuple[str, ...]) -> np.ndarray:
+    """(F, words) float32: 1 where a thing of that colour or shape is doing something, or that is what it does."""
+    labels = np.zeros((scene.n_frames, len(words)), np.float32)
+    for event in scene.events:
+        thing = scene.things[event.thing]
+        active = [words.index(word) for word in (thing.color, thing.shape, VERBS[event.action][2])]
+        labels[event.first:event.last + 1, active] = 1
+    return labels
+
+
+class Lesson(NamedTuple):
+    kind: str  # of SHARES
+    question: str
+    answer: str
+
+
+def lessons(scene: Scene, window: tuple[int, int], questions: Sequence[tuple[str, str]],
             rng: np.random.Generator) -> Iterator[Lesson]:
-    """About the frames `window` of a scene, in random order of kind; `told` are its questions without their times."""
+    """About the first to the last frame of `window`, in random order; `questions` as `without_times` makes them."""
     first, last = window
     events = [event for event in scene.events if event.first <= last and event.last >= first]
-    shares = np.array(SHARES) / sum(SHARES)
+    kinds, shares = list(SHARES), np.array(list(SHARES.values())) / sum(SHARES.values())
     whole = (first, last) == (0, scene.n_frames - 1)
     while True:
-        kind = KINDS[rng.choice(len(KINDS), p=shares)]
+        kind = kinds[rng.choice(len(kinds), p=shares)]
         if kind == "all":
-            yield kind, (ALL if whole else NOW), _tell(scene, events)
+            happens = ", then ".join(scene.caption(event) for event in events)
+            yield Lesson(kind, ALL if whole else NOW, f"{happens}." if events else NOTHING)
         elif kind == "yes or no":
             thing, action = _ask_about(scene, events, rng)
             happened = any((event.thing, event.action) == (thing, action) for event in events)
-            yield kind, f"does the {scene.things[thing].name} {VERBS[action][0]}?", "yes" if happened else "no"
-        elif kind == "told" and whole and told:
-            question, answer = told[rng.integers(len(told))]
-            yield kind, question, " ".join([_key_words(scene, question, rng), answer]).strip()
-        elif kind in ("thing", "who", "next", "nth") and (lesson := _about_one(kind, scene, events, whole, rng)):
-            yield kind, *lesson
+            yield Lesson(kind, f"does the {scene.things[thing].name} {VERBS[action][0]}?", "yes" if happened else "no")
+        elif kind == "told":
+            if whole and questions:
+                question, answer = questions[rng.integers(len(questions))]
+                yield Lesson(kind, question, f"{_key_words(scene, question, rng)} {answer}".strip())
+        elif lesson := _about_one(kind, scene, events, whole, rng):
+            yield Lesson(kind, *lesson)
 
 
 def _about_one(kind: str, scene: Scene, events: Sequence[SceneEvent], whole: bool,
                rng: np.random.Generator) -> tuple[str, str] | None:
-    """What can only be answered by looking at one moment, which the question describes by what else is true of it."""
+    """A question about one moment, which it describes by what else is true of it; only looking there helps."""
     if kind == "thing":
         thing = int(rng.integers(len(scene.things)))
-        did = [event.action for event in events if event.thing == thing]
-        return f"what does the {scene.things[thing].name} do?", f"it {', then '.join(did)}." if did else NOTHING
+        actions = [event.action for event in events if event.thing == thing]
+        answer = f"it {', then '.join(actions)}." if actions else NOTHING
+        return f"what does the {scene.things[thing].name} do?", answer
     if not events or (kind != "who" and not whole):
         return None
     k = int(rng.integers(len(events)))
     event = events[k]
-    same = [e for e in events if (e.thing, e.action) == (event.thing, event.action)]
     if kind == "who":
-        doers = [e for e in events if e.action == event.action]
-        return (f"what {event.action}?", f"the {scene.things[event.thing].name}.") if len(doers) == 1 else None
+        alone = [e.action for e in events].count(event.action) == 1
+        return (f"what {event.action}?", f"the {scene.things[event.thing].name}.") if alone else None
     if kind == "next":
-        nth = f" for the {say.ORDINALS[same.index(event)]} time" if len(same) > 1 else ""
-        following = f"the {_name(scene, events[k + 1])}." if k + 1 < len(events) else NOTHING
-        return f"what happens after the {_name(scene, event)}{nth}?", following
-    mine = [e for e in events if e.thing == event.thing]
+        alike = [e for e in events if (e.thing, e.action) == (event.thing, event.action)]
+        nth = f" for the {ORDINALS[alike.index(event)]} time" if len(alike) > 1 else ""
+        following = f"{scene.caption(events[k + 1])}." if k + 1 < len(events) else NOTHING
+        return f"what happens after {scene.caption(event)}{nth}?", following
     if rng.random() < 0.5:
-        return f"what happens {say.ORDINALS[k]}?", f"the {_name(scene, event)}."
-    nth = say.ORDINALS[mine.index(event)]
+        return f"what happens {ORDINALS[k]}?", f"{scene.caption(event)}."
+    nth = ORDINALS[[e for e in events if e.thing == event.thing].index(event)]
     return f"what does the {scene.things[event.thing].name} do {nth}?", f"it {event.action}."
 
 
-def told_without_times(sample) -> tuple[str, str] | None:
-    """A question of the world and the words of its answer, the times left out; none where the question has times."""
+def without_times(sample: Sample) -> tuple[str, str] | None:
+    """A question of the world and its answer without the times; None where the question has times."""
     if sample.question_intervals:
         return None
     return sample.question, "".join(piece for piece in sample.answer if isinstance(piece, str)).strip()
 
 
-def is_right(kind: str, said: str, answer: str) -> bool:
-    """To the letter; the key words that open what is told may come in any order."""
+def is_right(kind: str, text: str, answer: str) -> bool:
+    """To the letter, but the key words before the answer to a question of the world may come in any order."""
     if kind == "told":
-        one, other = ([sorted(part.split()) for part in text.split(".")] for text in (said, answer))
-        return one == other
-    return said.strip() == answer
+        written, expected = ([sorted(part.split()) for part in each.split(".")] for each in (text, answer))
+        return written == expected
+    return text.strip() == answer
 
 
 def _key_words(scene: Scene, question: str, rng: np.random.Generator) -> str:
-    """What a question names, in any order: so its last state comes to hold all of it, not only a next word."""
+    """What a question names, in any order, so that its last state comes to hold all of it and not only a next word."""
     asked = question.split(" (A)")[0]
-    canonical = {form: forms[2] for action, forms in VERBS.items() for form in (action, *forms[:2])}
-    named = [word for form, word in canonical.items() if re.search(rf"\b{form}\b", asked)]
-    looks = {word for thing in scene.things for word in (thing.color, thing.shape)} | RELATIONS
-    named += [word for word in re.findall(r"\w+", asked) if word in looks]
+    word_of = {form: forms[2] for action, forms in VERBS.items() for form in (action, *forms[:2])}
+    named = [word for form, word in word_of.items() if re.search(rf"\b{form}\b", asked)]
+    nouns = {word for thing in scene.things for word in (thing.color, thing.shape)} | RELATIONS
+    named += [word for word in re.findall(r"\w+", asked) if word in nouns]
     rng.shuffle(named)
     return f"{' '.join(named)}." if named else ""
 
 
 def _ask_about(scene: Scene, events: Sequence[SceneEvent], rng: np.random.Generator) -> tuple[int, str]:
-    """Half of the time something that happens, else a mix of a thing and an action that are near."""
+    """Half of the time something that happens, else any thing of the scene with an action of the scene or another."""
     if events and rng.random() < 0.5:
         event = events[rng.integers(len(events))]
         return event.thing, event.action
     actions = sorted({event.action for event in scene.events} | {str(rng.choice(sorted(VERBS)[:7]))})
     return int(rng.integers(len(scene.things))), actions[rng.integers(len(actions))]
-
-
-def _name(scene: Scene, event: SceneEvent) -> str:
-    return f"{scene.things[event.thing].name} {event.action}"
-
-
-def _tell(scene: Scene, events: Sequence[SceneEvent]) -> str:
-    return ", then ".join(f"the {_name(scene, event)}" for event in events) + "." if events else NOTHING

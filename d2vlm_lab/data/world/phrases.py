@@ -1,10 +1,10 @@
-"""The words of the world. A question's phrasing fixes the phrasing of its answer, so every answer can be known."""
+"""The words of the world. The phrasing of a question fixes that of its answer, so there is one right answer to each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# what a thing does: "it ...", "does it ...?", "it is ...", and the one word that stands for it on a frame
+# What a thing does: "it ..." -> "does it ...?", "it is ...", and the one word that labels it on a frame.
 VERBS = {
     "moves left": ("move left", "moving left", "left"),
     "moves right": ("move right", "moving right", "right"),
@@ -18,7 +18,8 @@ VERBS = {
 }
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
-# (question, answer) with {name}, {does}, {do}, {doing}, {nth}, {caption}; each {} is an interval
+# Questions with their answers. {name}, {does}, {do} and {doing} are of the event that a question is about, {nth} says
+# which of several such events it is, {caption} is of the event that answers it; {} is an interval, {all} all of them.
 TVG = (
     ("when does the {name} {do}?", "It happens in {}."),
     ("find the moment when the {name} {does}.", "The moment is {}."),
@@ -51,9 +52,9 @@ EVS = (
     ("which parts of the video are worth keeping?", "Keep {all}."),
     ("sum up the video: when does anything happen?", "The parts are {all}."),
 )
-VHD_ONE = ("show the {name} in action.", "The highlight is {}.")
-VHD_LONGEST = ("where is the longest event?", "The longest one is {}.")
-DVC = (  # with the caption of each event
+VHD_ONE = (("show the {name} in action.", "The highlight is {}."),)
+VHD_LONGEST = (("where is the longest event?", "The longest one is {}."),)
+DVC = (  # with the caption of each event instead of the answer
     ("describe every event and when it happens.", "the {name} {does}"),
     ("what is happening, one event after another?", "a {name} is {doing}"),
 )
@@ -67,21 +68,23 @@ TEM_SAME = (
 )
 TEM_THING = (("when else is the object of {} in action?", "It is also in action in {all}."),)
 
-RAR = (
+# Questions with options: the answer is the letter of the right one, and what follows it.
+RAR = (  # with the form in which the options are written instead of the answer
     ("what does the {name} do in {}?", "does"),
     ("in {}, the {name} is doing what?", "doing"),
 )
-ECA = ("when does the {name} {do}?", "in which part is the {name} {doing}?")
-RVQ_OBJECT = ("which object is in action in {}?", "in {}, what is {doing}?")
-RVQ_COLOR = ("which color has the object that {does} in {}?",)
-GVQ_ACTION = ("what does the {name} do, and when?", "It happens in {}.")
+ECA = (("when does the {name} {do}?", ""), ("in which part is the {name} {doing}?", ""))
+RVQ_OBJECT = (("which object is in action in {}?", ""), ("in {}, what is {doing}?", ""))
+RVQ_COLOR = (("which color has the object that {does} in {}?", ""),)
+GVQ_ACTION = (("what does the {name} do, and when?", "It happens in {}."),)
 GVQ_OBJECT = (("what {does}, and when?", "It happens in {}."), ("which object is {doing}, and when?", "That is in {}."))
-GVQ_NEXT = ("what happens right after the {name} {does}, and when?", "It happens in {}.")
+GVQ_NEXT = (("what happens right after the {name} {does}, and when?", "It happens in {}."),)
 
 
 def forms(name: str, action: str) -> dict[str, str]:
+    """The words with which a question speaks of a thing and of what it does."""
     do, doing, _ = VERBS[action]
-    return {"name": name, "does": action, "do": do, "doing": doing, "caption": f"the {name} {action}"}
+    return {"name": name, "does": action, "do": do, "doing": doing}
 
 
 def with_options(question: str, options: list[str]) -> str:
@@ -89,7 +92,7 @@ def with_options(question: str, options: list[str]) -> str:
 
 
 def facts(colors: Sequence[str], shapes: Sequence[str], actions: Sequence[str]) -> dict[str, list[tuple[str, ...]]]:
-    """What can be told wrong about an event of a world: kind -> things, each in all its forms."""
+    """What a wrong answer can change about an event: kind of fact -> its values, each in all its forms."""
     return {"color": [(color,) for color in colors], "object": [(shape,) for shape in shapes],
             "action": [(action, *VERBS[action][:2]) for action in actions],
             "order": [(f"{word} time", f"{word} one") for word in ORDINALS],

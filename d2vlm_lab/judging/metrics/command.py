@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import LabError
 from .charades import SOURCE as CHARADES
 from .charades import score_charades
-from .etbench import COLUMNS, Scores, score_etbench
-from .mvbench import score_mvbench
+from .etbench import Scores, score_etbench
+from .mvbench import STAND_IN as MVBENCH_STAND_IN
+from .mvbench import mvbench_problem, score_mvbench
 from .protocols import PROTOCOLS
-from .records import check, etbench_problem, is_pair, load_etbench, load_json, read_files
-from .sentences import SentenceModel, find_sentence_model
-from .videomme import DURATIONS, score_videomme
+from .records import Checked, check, etbench_problem, is_pair, load_annotations, load_etbench, read_files
+from .sentences import find_sentence_model
+from .videomme import DURATIONS, score_videomme, videomme_problem
+from .videomme import STAND_IN as VIDEOMME_STAND_IN
+from .youcook2 import SOURCE as YOUCOOK2
 from .youcook2 import Recipe, read_truth, score_youcook2
 
 HEADLINES = ("Acc", "Exact", "mIoU", "F1", "F1_matched", "F1_evi", "mRec", "mRec_evi", "METEOR", "CIDEr", "SentSim")
@@ -44,6 +47,11 @@ def run(args) -> None:
 def score(args) -> tuple[dict, list[str]]:
     """Scores as one object with its protocol, and the lines to print."""
     check_protocol(args.benchmark, args.protocol)
+    unused = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
+              "videomme": ("subset", "truth")}.get(args.benchmark, ())
+    for option in unused:
+        if getattr(args, option) is not None:
+            raise LabError(f"{args.benchmark} has no use for --{option}")
     return BENCHMARKS[args.benchmark](args)
 
 
@@ -55,68 +63,59 @@ def check_protocol(benchmark: str, protocol: str) -> None:
 
 def etbench(args) -> tuple[dict, list[str]]:
     checked = load_etbench(args.predictions, args.truth, args.subset, args.tasks, args.lenient)
-    similar = _sentence_model(args.sentence_model)
+    similar = None if args.sentence_model == "none" else find_sentence_model(args.sentence_model)
     names = list(PROTOCOLS) if args.protocol == "all" else [args.protocol]
-    scores = {name: score_etbench(checked.records, name, similar) for name in names}
-    for one in scores.values():
-        one.notes = checked.notes + one.notes
+    all_scores = {name: score_etbench(checked.records, name, similar) for name in names}
+    for scores in all_scores.values():
+        scores.notes = checked.notes + scores.notes
     if args.protocol == "all":
-        return {name: one.to_json() for name, one in scores.items()}, comparison(scores)
-    return scores[args.protocol].to_json(), report(scores[args.protocol])
+        return {name: scores.to_json() for name, scores in all_scores.items()}, comparison(all_scores)
+    return all_scores[args.protocol].to_json(), report(all_scores[args.protocol])
 
 
 def charades(args) -> tuple[dict, list[str]]:
-    _refuse(args, "subset", "tasks")
-    checked = check(read_files(args.predictions), etbench_problem, args.lenient)
-    records = [r for r in checked.records if (r["task"], r["source"]) == CHARADES]
-    if not records:
-        raise LabError(f"{args.predictions}: no answers with task {CHARADES[0]!r} and source {CHARADES[1]!r}")
-    truth = {record["idx"]: record["tgt"] for record in records}
+    checked = _answers_to(args, CHARADES)
+    truth = {record["idx"]: record["tgt"] for record in checked.records}
     if args.truth:
-        truth = {record.get("id"): record.get("timestamp") for record in _annotations(args.truth)}
+        truth = {record.get("id"): record.get("timestamp") for record in load_annotations(args.truth)}
         if wrong := [idx for idx, interval in truth.items() if not is_pair(interval)]:
             raise LabError(f"{args.truth}: annotation {wrong[0]} needs an id and a timestamp [start, end]")
-    notes = checked.notes
     if args.protocol == "clean":
-        records = _known(records, lambda record: record["idx"] in truth, "idx", args, notes)
-    result = score_charades(records, truth, args.protocol) | {"notes": notes}
+        _leave_out(checked, lambda record: record["idx"] not in truth, args.lenient,
+                   lambda r: f"{args.predictions}: idx {r['idx']!r} is not in {args.truth} (another version?)",
+                   f"answers to what {args.truth} does not hold are left out")
+    result = score_charades(checked.records, truth, args.protocol) | {"notes": checked.notes}
     shown = result["eval"]["score_file"] if "eval" in result else [
         f"{name:8} {result[name]:.4f}" for name in ("R@0.3", "R@0.5", "R@0.7", "mIoU")]
-    return result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown, *_tail(result)]
+    return result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown, *_unparsed_and_notes(result)]
 
 
 def youcook2(args) -> tuple[dict, list[str]]:
-    _refuse(args, "subset", "tasks")
-    checked = check(read_files(args.predictions), etbench_problem, args.lenient)
-    records = [record for record in checked.records if (record["task"], record["source"]) == ("dvc", "youcook2")]
-    if not records:
-        raise LabError(f"{args.predictions}: no answers with task 'dvc' and source 'youcook2'")
+    checked = _answers_to(args, YOUCOOK2)
+    split, truth = "val", [Recipe(Path(r["video"]).name, r["tgt"], [text.rstrip(".") + "." for text in r["g"]])
+                           for r in checked.records]
     if args.truth:
-        truth = read_truth(_annotations(args.truth), args.truth.name)
-    else:
-        truth = [Recipe(Path(r["video"]).name, r["tgt"], [text.rstrip(".") + "." for text in r["g"]]) for r in records]
+        split, truth = args.truth.name.split(".")[0], read_truth(load_annotations(args.truth), args.truth.name)
     if args.protocol == "clean":
-        names, firsts = {recipe.video for recipe in truth}, {}
-        records = _known(records, lambda r: Path(r["video"]).name in names, "video", args, checked.notes)
-        if twice := [r for r in records if firsts.setdefault(Path(r["video"]).name, r) is not r]:
-            if not args.lenient:
-                raise LabError(f"{args.predictions}: idx {twice[0]['idx']} is a second answer about the video "
-                               f"{twice[0]['video']!r}; there must be one for each")
-            checked.notes.append(f"{len(twice)} second answers about a video are left out")
-            records = list(firsts.values())
-    split = args.truth.name.split(".")[0] if args.truth else "val"
-    result = score_youcook2(records, truth, args.protocol, split)
+        videos, first = {recipe.video for recipe in truth}, {}
+        _leave_out(checked, lambda record: Path(record["video"]).name not in videos, args.lenient,
+                   lambda r: f"{args.predictions}: video {r['video']!r} is not in {args.truth} (another version?)",
+                   f"answers to what {args.truth} does not hold are left out")
+        _leave_out(checked, lambda record: first.setdefault(Path(record["video"]).name, record) is not record,
+                   args.lenient, lambda r: f"{args.predictions}: idx {r['idx']} is a second answer about the video "
+                   f"{r['video']!r}; there must be one for each", "second answers about a video are left out")
+    result = score_youcook2(checked.records, truth, args.protocol, split)
     result["notes"] = checked.notes + result["notes"]
-    return result, [f"youcook2, protocol {args.protocol}, {len(truth)} videos", *result["stdout"], *_tail(result)]
+    return result, [f"youcook2, protocol {args.protocol}, {len(truth)} videos", *result["stdout"],
+                    *_unparsed_and_notes(result)]
 
 
 def mvbench(args) -> tuple[dict, list[str]]:
-    _refuse(args, "subset", "truth")
     files = [args.predictions] if args.predictions.is_file() else sorted(args.predictions.glob("*.json"))
     entries = [(where, {**record, "file": file.stem, "idx": i} if isinstance(record, dict) else record)
                for file in files for i, (where, record) in enumerate(read_files(file))]
-    checked = check(entries, _mvbench_problem, args.lenient, ("file", "idx"),
-                    lambda record, _: {**record, "pred": "?", "A": "(A) ."})
+    checked = check(entries, mvbench_problem, args.lenient, ("file", "idx"),
+                    lambda record, _: record | MVBENCH_STAND_IN)
     tasks: dict[str, list[dict]] = {}
     for record in checked.records:
         if not args.tasks or record["file"] in args.tasks:
@@ -124,129 +123,91 @@ def mvbench(args) -> tuple[dict, list[str]]:
     if not tasks:
         raise LabError(f"{args.predictions}: no answers" + (f" to {', '.join(args.tasks)}" if args.tasks else ""))
     result = score_mvbench(tasks, args.protocol) | {"notes": checked.notes}
-    return result, [f"mvbench, protocol {args.protocol}", *result["lines_sorted"], *_tail(result)]
+    return result, [f"mvbench, protocol {args.protocol}", *result["lines_sorted"], *_unparsed_and_notes(result)]
 
 
 def videomme(args) -> tuple[dict, list[str]]:
-    _refuse(args, "subset", "truth")
     if unknown := sorted(set(args.tasks or ()) - set(DURATIONS)):
         raise LabError(f"no duration {unknown[0]!r}: Video-MME has {', '.join(DURATIONS)}")
-    checked = check(read_files(args.predictions), _videomme_problem, args.lenient, ("question_id",),
-                    lambda record, _: {**_NO_QUESTION, **record, "a": "", "answer": "A"})
+    checked = check(read_files(args.predictions), videomme_problem, args.lenient, ("question_id",),
+                    lambda record, _: VIDEOMME_STAND_IN | record | {"a": "", "answer": "A"})
     result = score_videomme(checked.records, args.protocol, args.tasks or DURATIONS) | {"notes": checked.notes}
-    return result, [f"videomme, protocol {args.protocol}", *result["lines"], *_tail(result)]
+    return result, [f"videomme, protocol {args.protocol}", *result["lines"], *_unparsed_and_notes(result)]
 
 
 BENCHMARKS = {"etbench": etbench, "charades": charades, "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}
 
 
+def _answers_to(args, source: tuple[str, str]) -> Checked:
+    """Those of a benchmark whose predictions have the form of E.T. Bench."""
+    checked = check(read_files(args.predictions), etbench_problem, args.lenient)
+    checked.records = [record for record in checked.records if (record["task"], record["source"]) == source]
+    if not checked.records:
+        raise LabError(f"{args.predictions}: no answers with task {source[0]!r} and source {source[1]!r}")
+    return checked
+
+
+def _leave_out(checked: Checked, unfit: Callable[[dict], bool], lenient: bool, message: Callable[[dict], str],
+               note: str) -> None:
+    """Records that do not fit are an error, or, leniently, left out with a note."""
+    strange = [record for record in checked.records if unfit(record)]
+    if strange and not lenient:
+        raise LabError(message(strange[0]))
+    if strange:
+        checked.notes.append(f"{len(strange)} {note}")
+        checked.records = [record for record in checked.records if record not in strange]
+
+
 def report(scores: Scores) -> list[str]:
     """A row per task and source, then the averages in the official order."""
     columns = [name for name in HEADLINES if any(name in row.values for row in scores.rows)]
-    body = [[row.task, row.source, row.values["Total"], row.values["Failed"],
+    rows = [[row.task, row.source, row.values["Total"], row.values["Failed"],
              *(_percent(row.values[name]) if name in row.values else "" for name in columns)] for row in scores.rows]
-    averages = [list(scores.averages), [_percent(value) for value in scores.averages.values()]]
-    merged = [list(scores.merged), [_percent(value) for value in scores.merged.values()]]
+    averages, merged = ([[name, _percent(value)] for name, value in means.items()]
+                        for means in (scores.averages, scores.merged))
     return [f"E.T. Bench, protocol {scores.protocol}, x 100", "",
-            *table([["task", "source", "total", "failed", *columns], *body]), "",
-            "averages over sources", *table(list(map(list, zip(*averages)))), "",
-            "averages over tasks", *table(list(map(list, zip(*merged)))), *_tail(scores.to_json())]
+            *_table([["task", "source", "total", "failed", *columns], *rows]), "",
+            "averages over sources", *_table(averages), "",
+            "averages over tasks", *_table(merged), *_unparsed_and_notes(scores.to_json())]
 
 
-def comparison(scores: dict[str, Scores]) -> list[str]:
+def comparison(all_scores: dict[str, Scores]) -> list[str]:
     """The protocols side by side, with how far apart they are."""
-    body = []
-    for column, _, _ in COLUMNS:
-        values = [one.averages.get(column) for one in scores.values()]
-        if any(value is not None for value in values):
-            apart = max(v for v in values if v is not None) - min(v for v in values if v is not None)
-            body.append([column, *map(_percent, values), _percent(apart)])
-    failed = [sum(row.values["Failed"] for row in one.rows) for one in scores.values()]
-    notes = dict.fromkeys(note for one in scores.values() for note in one.notes)
-    return ["E.T. Bench, the same answers under each protocol, x 100", "", *table([["", *scores, "apart"], *body,
-            ["not understood", *failed, ""]]), *notes]
+    rows = [["", *all_scores, "apart"]]
+    for column in next(iter(all_scores.values())).averages:
+        values = [scores.averages[column] for scores in all_scores.values()]
+        known = [value for value in values if value is not None]
+        if known:
+            rows.append([column, *map(_percent, values), _percent(max(known) - min(known))])
+    failed = [sum(row.values["Failed"] for row in scores.rows) for scores in all_scores.values()]
+    notes = dict.fromkeys(note for scores in all_scores.values() for note in scores.notes)
+    return ["E.T. Bench, the same answers under each protocol, x 100", "",
+            *_table([*rows, ["not understood", *failed, ""]]), *notes]
 
 
-def table(rows: Sequence[Sequence]) -> list[str]:
+def _table(rows: Sequence[Sequence]) -> list[str]:
     """Text columns to the left, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    left = [not any(cell[:1].isdigit() for cell in column) for column in zip(*cells)]
-    padded = [[cell.ljust(width) if to_left else cell.rjust(width) for cell, width, to_left in zip(row, widths, left)]
-              for row in cells]
-    return ["  ".join(row).rstrip() for row in padded]
+    columns = []
+    for column in zip(*rows):
+        cells = [str(cell) for cell in column]
+        width, is_text = max(map(len, cells)), not any(cell[:1].isdigit() for cell in cells)
+        columns.append([cell.ljust(width) if is_text else cell.rjust(width) for cell in cells])
+    return ["  ".join(row).rstrip() for row in zip(*columns)]
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _tail(result: dict) -> list[str]:
-    """What could not be read, and why columns are empty."""
+def _unparsed_and_notes(result: dict) -> list[str]:
+    """Which answers could not be read, and why columns are empty."""
     unparsed = result["unparsed"]
-    lines = [""]
-    if isinstance(unparsed, list):
-        lines += [f"not understood ({len(unparsed)}): {_list(unparsed)}"] if unparsed else []
-    else:
-        for task, found in unparsed.items():
-            for source, ids in (found.items() if isinstance(found, dict) else [("", found)]):
-                lines.append(f"not understood, {task} {source} ({len(ids)}): {_list(ids)}")
-    return lines + result["notes"]
+    groups = {"": unparsed} if isinstance(unparsed, list) else {
+        f", {task} {source}": ids for task, found in unparsed.items()
+        for source, ids in (found if isinstance(found, dict) else {"": found}).items()}
+    return ["", *(f"not understood{where} ({len(ids)}): {_first_few(ids)}" for where, ids in groups.items() if ids),
+            *result["notes"]]
 
 
-def _list(ids: Sequence, limit: int = 20) -> str:
+def _first_few(ids: Sequence, limit: int = 20) -> str:
     return ", ".join(map(str, ids[:limit])) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")
-
-
-def _sentence_model(where: str | None) -> SentenceModel | None:
-    return None if where == "none" else find_sentence_model(where)
-
-
-def _annotations(file: Path) -> list[dict]:
-    content = load_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise LabError(f"{file}: expected an object with the list 'annotations'")
-    return content["annotations"]
-
-
-def _known(records: list[dict], known, field: str, args, notes: list[str]) -> list[dict]:
-    """Answers to what the truth holds; others are an error, or leniently left out."""
-    strange = [record for record in records if not known(record)]
-    if strange and not args.lenient:
-        raise LabError(f"{args.predictions}: {field} {strange[0][field]!r} is not in {args.truth} (another version?)")
-    notes += [f"{len(strange)} answers to what {args.truth} does not hold are left out"] if strange else []
-    return [record for record in records if known(record)]
-
-
-def _refuse(args, *options: str) -> None:
-    for option in options:
-        if getattr(args, option) is not None:
-            raise LabError(f"{args.benchmark} has no use for --{option}")
-
-
-def _mvbench_problem(record) -> str | None:
-    if not isinstance(record, dict):
-        return f"expected an object, found {type(record).__name__}"
-    if not isinstance(record.get("pred"), str):
-        return f"pred is {record.get('pred')!r}; it must be text"
-    truth = record.get("A")
-    if not isinstance(truth, str) or truth[:1] != "(" or not truth[1:2].isalpha() or not truth[3:].strip():
-        return f'A is {truth!r}; it must be the right option, as "(B) text"'
-    return None
-
-
-_NO_QUESTION = {"video_id": "?", "duration": "short", "domain": "Knowledge", "sub_category": "Law",
-                "task_type": "OCR Problems"}
-
-
-def _videomme_problem(record) -> str | None:
-    if not isinstance(record, dict):
-        return f"expected an object, found {type(record).__name__}"
-    for name in (*_NO_QUESTION, "question_id", "answer", "a"):
-        if not isinstance(record.get(name), str):
-            return f"{name} is {record.get(name)!r}; it must be text"
-    if record["duration"] not in DURATIONS:
-        return f"duration is {record['duration']!r}; it must be one of {', '.join(DURATIONS)}"
-    return None
-
-

@@ -1,4 +1,4 @@
-"""dvc and slc: the right events, described in the right words."""
+"""dvc and slc, the tasks of E.T. Bench with captions: the right events, described in the right words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import captions
-from .parse import Reading
 from .protocols import Protocol
+from .reading import Reading
 from .sentences import SentenceModel
 from .tasks import Row, row
-from .temporal import THRESHOLDS, assign, coverage, harmonic, matched_f1, temporal_iou
+from .temporal import THRESHOLDS, Array, assign, coverage, harmonic, matched_f1
 
 WORDS = (*captions.NAMES, "SentSim")
 EXACT_OVERLAP = 0.5
@@ -21,49 +21,43 @@ def describe(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None
     readings = [p.events(sample["a"]) for sample in samples]
     kept = p.described(samples, readings)
     overlaps = [p.event_iou(readings[i].intervals, samples[i]["tgt"]) for i in kept]
-    values, each = _detection("F1", overlaps, len(samples), p)
+    values, scores_of_kept = _detection("F1", overlaps, len(samples), p)
     if p.extras:
-        alone = [temporal_iou(reading.intervals, sample["tgt"]) for sample, reading in zip(samples, readings)]
-        matched = [float(np.mean([matched_f1(iou, t) for iou in alone])) for t in THRESHOLDS]
+        matched = np.mean([[matched_f1(iou, t) for t in THRESHOLDS] for iou in overlaps], 0).tolist()
         values |= {f"F1_matched@{t}": f1 for t, f1 in zip(THRESHOLDS, matched)}
-        values |= {"F1_matched": float(np.mean(matched)), "Exact": _exact(samples, readings, alone)}
+        values |= {"F1_matched": float(np.mean(matched)), "Exact": _exact(samples, readings, overlaps)}
     if p.evidence:
         evidence = [p.event_iou(readings[i].evidence, samples[i]["tgt"]) for i in kept]
         values |= _detection("F1_evi", evidence, len(samples), p)[0]
-    words, notes = _words(samples, readings, kept, overlaps, similar, with_captions)
-    scores = dict(zip(kept, each))
-    return row(samples, values | words, [scores.get(i, 0.0) for i in range(len(samples))],
-               [not reading.intervals for reading in readings], notes=notes)
-
-
-def pairs_at(iou: np.ndarray, said: Sequence[str], true: Sequence[str], threshold: float) -> list[captions.Pair]:
-    """Every caption with every reference whose time it overlaps enough, or with the filler where there is none."""
-    pairs = []
-    for caption, overlaps in zip(said, iou):
-        near = np.flatnonzero(overlaps >= threshold)
-        pairs += [(caption, true[j]) for j in near] or [(caption, captions.FILLER)]
-    return pairs
+    pairs = [captions.pairs_at(iou, [captions.ascii_only(text) for text in readings[i].captions],
+                               [captions.ascii_only(text) for text in samples[i]["g"]], t)
+             for t in THRESHOLDS for i, iou in zip(kept, overlaps)]
+    words, notes = word_scores(pairs, similar, with_captions)
+    scores = np.zeros(len(samples))
+    scores[kept] = scores_of_kept
+    return row(samples, values | words, scores, [not reading.intervals for reading in readings], notes=notes)
 
 
 def word_scores(groups: Sequence[Sequence[captions.Pair]], similar: SentenceModel | None,
-                with_captions: bool = True) -> tuple[dict[str, np.ndarray | None], list[str]]:
-    """Each metric of each group of pairs, as written; None, with a note that says why, where it cannot be had."""
+                with_captions: bool = True) -> tuple[dict[str, float | None], list[str]]:
+    """Means over groups of each metric; None, with a note that says why, where it cannot be computed."""
     reason = captions.unavailable() if with_captions else "caption metrics were not asked for"
     if reason:
         return dict.fromkeys(WORDS), [f"{', '.join(WORDS)} are empty: {reason}"]
     tokens = captions.tokenize([text for group in groups for pair in group for text in pair])
     groups = [[(tokens[a], tokens[b]) for a, b in group] for group in groups]
-    scores: dict[str, np.ndarray | None] = dict(captions.caption_scores(groups))
-    scores["SentSim"] = None
+    scores = captions.caption_scores(groups)
+    notes = []
     if similar is None:
-        return scores, ["SentSim is empty: no sentence model (name a folder or a hub id, or install "
-                        "'d2vlm_lab[captions]')"]
-    similar.embed([text for group in groups for pair in group for text in pair] or [""])
-    scores["SentSim"] = np.array([similar.similarity(*zip(*group)).mean() if group else 0.0 for group in groups])
-    return scores, []
+        notes = ["SentSim is empty: no sentence model (name a folder or a hub id, or install 'd2vlm_lab[captions]')"]
+    else:
+        similar.embed([text for group in groups for pair in group for text in pair] or [""])
+        scores["SentSim"] = np.array([similar.similarity(*zip(*group)).mean() if group else 0.0 for group in groups])
+    means = {name: float(values.mean()) if len(values) else 0.0 for name, values in scores.items()}
+    return dict.fromkeys(WORDS) | means, notes
 
 
-def _detection(name: str, overlaps: Sequence[np.ndarray], total: int, p: Protocol) -> tuple[dict, np.ndarray]:
+def _detection(name: str, overlaps: Sequence[Array], total: int, p: Protocol) -> tuple[dict[str, float], Array]:
     """Precision and recall are averaged over all samples first; F1 is made of the averages. Also F1 of each."""
     shares = np.array([[coverage(iou, t, p.event_hit) for t in THRESHOLDS] for iou in overlaps])
     shares = shares.reshape(-1, len(THRESHOLDS), 2)
@@ -72,22 +66,12 @@ def _detection(name: str, overlaps: Sequence[np.ndarray], total: int, p: Protoco
     return {f"{name}@{t}": value for t, value in zip(THRESHOLDS, f1)} | {name: float(np.mean(f1))}, each
 
 
-def _words(samples, readings, kept, overlaps, similar, with_captions) -> tuple[dict[str, float | None], list[str]]:
-    groups = [pairs_at(iou, list(map(captions.ascii_only, readings[i].captions)),
-                       list(map(captions.ascii_only, samples[i]["g"])), t)
-              for t in THRESHOLDS for i, iou in zip(kept, overlaps)]
-    scores, notes = word_scores(groups, similar, with_captions)
-    mean = {name: None if score is None else float(score.mean()) if len(score) else 0.0
-            for name, score in scores.items()}
-    return mean, notes
+def _exact(samples: Sequence[dict], readings: Sequence[Reading], overlaps: Sequence[Array]) -> float:
+    """The share of true events that a caption, matched in time one to one, describes in the very same words."""
+    right = [_plain(reading.captions[i]) == _plain(sample["g"][j]) for sample, reading, iou
+             in zip(samples, readings, overlaps) for i, j in assign(iou, EXACT_OVERLAP)]
+    return sum(right) / max(1, sum(len(sample["g"]) for sample in samples))
 
 
-def _exact(samples: Sequence[dict], readings: Sequence[Reading], overlaps: Sequence[np.ndarray]) -> float:
-    """The share of true events that some caption, matched in time one to one, tells in the very same words."""
-    found = [sum(_same(reading.captions[i], sample["g"][j]) for i, j in assign(iou, EXACT_OVERLAP))
-             for sample, reading, iou in zip(samples, readings, overlaps)]
-    return float(sum(found) / max(1, sum(len(sample["g"]) for sample in samples)))
-
-
-def _same(a: str, b: str) -> bool:
-    return [word.strip(".,;:!?") for word in a.casefold().split()] == [w.strip(".,;:!?") for w in b.casefold().split()]
+def _plain(text: str) -> list[str]:
+    return [word.strip(".,;:!?") for word in text.casefold().split()]

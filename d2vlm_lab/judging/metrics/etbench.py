@@ -22,10 +22,13 @@ COLUMNS = (("RAR (Acc)", "rar", "Acc"), ("EVC (Acc)", "eca", "Acc"), ("RVQ (Acc)
            ("EVS (F1)", "evs", "F1"), ("VHD (F1)", "vhd", "F1"), ("DVC (F1)", "dvc", "F1"),
            ("DVC (Sim)", "dvc", "SentSim"), ("SLC (F1)", "slc", "F1"), ("SLC (Sim)", "slc", "SentSim"),
            ("TEM (Rec)", "tem", "mRec"), ("GVQ (Rec)", "gvq", "mRec"))
-# groups of columns that are averaged into one
-MERGED = (("Acc", ("rar", "eca", "rvq"), "Acc"), ("F1", ("tvg", "epm", "tal", "evs", "vhd"), "F1"),
-          ("F1", ("dvc", "slc"), "F1"), ("SentSim", ("dvc", "slc"), "SentSim"), ("Rec", ("tem", "gvq"), "mRec"))
+# (name, tasks, score) of columns that are averaged into one
+MERGED = (("RAR ECA RVQ (Acc)", ("rar", "eca", "rvq"), "Acc"),
+          ("TVG EPM TAL EVS VHD (F1)", ("tvg", "epm", "tal", "evs", "vhd"), "F1"),
+          ("DVC SLC (F1)", ("dvc", "slc"), "F1"), ("DVC SLC (SentSim)", ("dvc", "slc"), "SentSim"),
+          ("TEM GVQ (Rec)", ("tem", "gvq"), "mRec"))
 TASKS = tuple(dict.fromkeys(task for _, task, _ in COLUMNS))
+Averages = dict[str, float | None]
 
 
 @dataclass
@@ -34,26 +37,19 @@ class Scores:
 
     protocol: str
     rows: list[Row]
-    averages: dict[str, float | None]
-    merged: dict[str, float | None]
+    averages: Averages
+    merged: Averages
     notes: list[str]
-    evidence_averages: list[float] | None = None
+    evidence_averages: list[float | None] | None = None
 
     @property
     def collected(self) -> dict[str, dict[str, dict]]:
-        found: dict[str, dict[str, dict]] = {}
-        for row in self.rows:
-            found.setdefault(row.task, {})[row.source] = row.values
-        return found
+        return _by_task_and_source(self.rows, "values")
 
     @property
     def unparsed(self) -> dict[str, dict[str, list]]:
         """Ids of the answers that could not be read, by task and source; tasks where all could are left out."""
-        found: dict[str, dict[str, list]] = {}
-        for row in self.rows:
-            if row.unparsed:
-                found.setdefault(row.task, {})[row.source] = row.unparsed
-        return found
+        return _by_task_and_source([row for row in self.rows if row.unparsed], "unparsed")
 
     def to_json(self) -> dict:
         """As the official scripts record it; NaN is written as a string."""
@@ -65,21 +61,20 @@ class Scores:
         return _spell_nan(result)
 
 
-def score_etbench(records: Sequence[dict], protocol: str = "clean", sentence_model: SentenceModel | str | None = None,
+def score_etbench(records: Sequence[dict], protocol: str = "clean", similar: SentenceModel | None = None,
                   captions: bool = True) -> Scores:
-    """Score answered annotations (`records.py` checks them). Without a sentence model its columns stay empty."""
+    """Scores of answered annotations (`records.py` checks them). Without a sentence model its columns stay empty."""
     if protocol not in PROTOCOLS:
         raise LabError(f"no protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
     p = PROTOCOLS[protocol]
-    similar = SentenceModel(sentence_model) if isinstance(sentence_model, str) else sentence_model
     groups: dict[tuple[str, str], list[dict]] = {}
     for record in records:
         groups.setdefault((record["task"], record["source"]), []).append(record)
     if captions and not caption_metrics.unavailable() and any(task in ("dvc", "slc") for task, _ in groups):
         caption_metrics.meteor()  # starts while the other tasks are scored
-    captions_last = sorted(groups, key=lambda key: key[0] in ("dvc", "slc"))
-    rows = {key: _score(groups[key], p, similar, captions) for key in captions_last}
-    return _assemble(p, [rows[key] for key in groups])
+    captions_last = sorted(groups, key=lambda group: group[0] in ("dvc", "slc"))
+    rows = {group: _score(groups[group], p, similar, captions) for group in captions_last}
+    return _assemble(p, [rows[group] for group in groups])
 
 
 def _score(samples: list[dict], p: Protocol, similar: SentenceModel | None, captions: bool) -> Row:
@@ -100,25 +95,29 @@ def _score(samples: list[dict], p: Protocol, similar: SentenceModel | None, capt
 def _assemble(p: Protocol, rows: list[Row]) -> Scores:
     for row in rows:
         row.values = {name: _rounded(value, p.digits) for name, value in row.values.items()}
-    scores = Scores(p.name, rows, {}, {}, list(dict.fromkeys(f"{row.task} {row.source}: {note}"
-                                                             for row in rows for note in row.notes)))
-    found = scores.collected
-    for column, task, name in COLUMNS:
-        if task in found:
-            scores.averages[column] = _mean([row[name] for row in found[task].values()], p.digits)
+    collected = _by_task_and_source(rows, "values")
+    averages = {column: _mean([values[name] for values in collected[task].values()], p.digits)
+                for column, task, name in COLUMNS if task in collected}
+    merged = {}
     for label, tasks, name in MERGED:
-        columns = [scores.averages[column] for column, task, score in COLUMNS
-                   if task in tasks and score == name and column in scores.averages]
+        columns = [column for column, task, score in COLUMNS if task in tasks and score == name and column in averages]
         if columns:
-            scores.merged[f"{' '.join(tasks).upper()} ({label})"] = _mean(columns, p.digits)
-    if p.matched_columns:
-        scores.evidence_averages = quirks.evidence_averages(found)
-    return scores
+            merged[label] = _mean([averages[column] for column in columns], p.digits)
+    notes = dict.fromkeys(f"{row.task} {row.source}: {note}" for row in rows for note in row.notes)
+    return Scores(p.name, rows, averages, merged, list(notes),
+                  quirks.evidence_averages(collected) if p.matched_columns else None)
+
+
+def _by_task_and_source(rows: Sequence[Row], name: str) -> dict[str, dict]:
+    nested: dict[str, dict] = {}
+    for row in rows:
+        nested.setdefault(row.task, {})[row.source] = getattr(row, name)
+    return nested
 
 
 def _mean(values: Sequence[float | None], digits: int | None) -> float | None:
     """One empty value makes the mean empty: an average over what happens to be there would mislead."""
-    return None if any(value is None for value in values) else _rounded(sum(values) / len(values), digits)
+    return None if None in values else _rounded(sum(values) / len(values), digits)
 
 
 def _rounded(value, digits: int | None):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...ideas.evidence import END
-from .choices import LETTERS, read_choice
+from .reading import LETTERS, read_choice
+from .records import first_problem, is_text
+
+STAND_IN = {"pred": "?", "A": "(A) ."}  # in the place of a malformed record: it fails
 
 
 def score_mvbench(tasks: dict[str, Sequence[dict]], protocol: str = "clean") -> dict:
-    right = is_right if protocol == "clean" else first_word_is_right
-    counts = {task: [sum(bool(right(record["pred"], record["A"])) for record in records), len(records)]
-              for task, records in tasks.items()}
+    clean = protocol == "clean"
+    right = {task: [(is_right if clean else first_word_is_right)(record["pred"], record["A"]) for record in records]
+             for task, records in tasks.items()}
+    counts = {task: [sum(map(bool, answers)), len(answers)] for task, answers in right.items()}
     correct, total = (sum(count[k] for count in counts.values()) for k in (0, 1))
     lines = [f"{task} Acc: {a / max(n, 1) * 100:.2f}%" for task, (a, n) in counts.items()]
-    unparsed = {task: [i for i, record in enumerate(records) if is_right(record["pred"], record["A"]) is None]
-                for task, records in tasks.items()} if protocol == "clean" else {}
+    unparsed = {task: [i for i, answer in enumerate(answers) if answer is None] for task, answers in right.items()}
     return {"protocol": protocol, "acc_dict": counts, "correct": correct, "total": total,
             "lines_sorted": sorted([*lines, f"Total Acc: {correct / max(total, 1) * 100:.2f}%"]),
-            "unparsed": {task: found for task, found in unparsed.items() if found}}
+            "unparsed": {task: indices for task, indices in unparsed.items() if indices}}
 
 
 def is_right(answer: str, truth: str) -> bool | None:
-    """The letter an answer names against that of "(B) text"; None where it names none."""
+    """The letter that an answer names against that of "(B) text"; None where it names none."""
     right = read_choice(truth, LETTERS).letters[0]
     options = [""] * len(LETTERS)
     options[right] = truth.split(")", 1)[-1].strip() or truth
@@ -32,6 +35,17 @@ def is_right(answer: str, truth: str) -> bool | None:
 
 def first_word_is_right(answer: str, truth: str) -> bool:
     """Published bugs: an empty answer is in every option, "(" too; a time before the letter is never right."""
-    said = answer.replace(END, "").lower().split(" ")[0]
+    word = answer.replace(END, "").lower().split(" ")[0]
     option = truth.lower().split(" ")[0]
-    return said.replace(".", "") in option or option in said
+    return word.replace(".", "") in option or option in word
+
+
+def mvbench_problem(record) -> str | None:
+    return first_problem(record, _requirements)
+
+
+def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
+    yield is_text(record, "pred")
+    truth = record.get("A")
+    yield (isinstance(truth, str) and truth[:1] == "(" and truth[1:2].isalpha() and truth[3:].strip() != "",
+           f'A is {truth!r}; it must be the right option, as "(B) text"')

@@ -7,31 +7,32 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import parse, quirks, reading
-from .choices import Choice, read_choice
-from .parse import Reading
-from .temporal import THRESHOLDS, coverage, harmonic, temporal_iou
+from . import published_reading as published
+from . import quirks, reading
+from .published_reading import malformed_numbers_fail
+from .reading import Choice, Reading
+from .temporal import THRESHOLDS, Array, coverage, harmonic, temporal_iou
 
 
-def own_letters(samples: Sequence[dict]) -> list[int]:
+def all_letters(samples: Sequence[dict]) -> list[int]:
     return [len(sample["o"]) for sample in samples]
 
 
-def choose(text: str, options: Sequence[str], n: int) -> Choice:
-    return read_choice(text, options)
+def read_choice(text: str, options: Sequence[str], n: int) -> Choice:
+    return reading.read_choice(text, options)
 
 
-def mean_f1(cases: Sequence[tuple | None]) -> tuple[list[float], list[float]]:
-    """(answer, evidence) overlaps per sample, None where it failed -> F1 at each threshold of both."""
-    f1 = [[[harmonic(*coverage(iou, t)) for t in THRESHOLDS] for iou in case] for case in filter(None, cases)]
-    return (np.array(f1).reshape(-1, 2, len(THRESHOLDS)).sum(0) / len(cases)).tolist()
+def mean_f1(cases: Sequence[tuple[Array, Array]]) -> tuple[list[float], list[float]]:
+    """(answer, evidence) overlaps of each sample -> mean F1 at each threshold, of answers and of evidence."""
+    f1 = [[[harmonic(*coverage(iou, t)) for t in THRESHOLDS] for iou in case] for case in cases]
+    return (np.array(f1).sum(0) / len(cases)).tolist()
 
 
 def answer_and_evidence(answer: Reading) -> tuple[Sequence, Sequence]:
     return answer.intervals, answer.evidence
 
 
-def every_sample(samples: Sequence[dict], readings: Sequence[Reading]) -> list[int]:
+def all_samples(samples: Sequence[dict], readings: Sequence[Reading]) -> list[int]:
     return list(range(len(samples)))
 
 
@@ -44,24 +45,24 @@ class Protocol:
     intervals: Callable[[str], Reading] = reading.read_intervals
     events: Callable[[str], Reading] = reading.read_events
     point: Callable[[str], tuple[float | None, float | None]] = reading.read_point
-    choice: Callable[[str, Sequence[str], int], Choice] = choose
-    timed_choice: Callable[[str, Sequence[str], int], Choice] = choose  # gvq
-    letters: Callable[[Sequence[dict]], list[int]] = own_letters  # how many letters are options of each sample
-    timed_letters: Callable[[Sequence[dict]], list[int]] = own_letters
+    choice: Callable[[str, Sequence[str], int], Choice] = read_choice
+    timed_choice: Callable[[str, Sequence[str], int], Choice] = read_choice  # gvq
+    letters: Callable[[Sequence[dict]], list[int]] = all_letters  # how many letters are options of each sample
+    timed_letters: Callable[[Sequence[dict]], list[int]] = all_letters
     second_chance: bool = False  # a wrong letter may still be right by similarity
     form_is_enough: bool = False  # a letter that is no option still counts as an answer that was understood
     # what is compared
     best_of_all: bool = False  # tvg, epm: the best interval of an answer, not its first
     evidence: bool = True  # columns for what is grounded before the answer
     answer_for_evidence: bool = False  # missing evidence is replaced by the answer
-    iou: Callable = temporal_iou
-    event_iou: Callable = temporal_iou  # dvc, slc
+    iou: Callable[[Sequence, Sequence], Array] = temporal_iou
+    event_iou: Callable[[Sequence, Sequence], Array] = temporal_iou  # dvc, slc
     event_hit: Callable = np.greater_equal
-    tal: Callable[[Sequence], tuple[list[float], list[float]]] = mean_f1
+    tal: Callable[[Sequence[tuple[Array, Array]]], tuple[list[float], list[float]]] = mean_f1
     summary: Callable[[Reading], tuple[Sequence, Sequence]] = answer_and_evidence  # evs
     summary_seconds: float = np.inf
     failed_summaries_count: bool = True
-    described: Callable[[Sequence[dict], Sequence[Reading]], list[int]] = every_sample  # dvc, slc: samples scored
+    described: Callable[[Sequence[dict], Sequence[Reading]], list[int]] = all_samples  # dvc, slc: samples scored
     # what is printed
     extras: bool = True  # matched F1, exact text
     matched_columns: bool = False  # how many choices were made by letter
@@ -76,15 +77,16 @@ _PUBLISHED = Protocol(
 
 ETBENCH = replace(
     _PUBLISHED, name="etbench", evidence=False, second_chance=True, form_is_enough=True,
-    intervals=quirks.malformed_numbers_fail(parse.plain_intervals), events=parse.plain_events,
-    point=parse.plain_point, choice=quirks.letter_in_brackets_anywhere, timed_choice=quirks.letter_at_the_start)
+    intervals=malformed_numbers_fail(published.plain_intervals), events=published.plain_events,
+    point=published.plain_point, choice=published.letter_in_brackets_anywhere,
+    timed_choice=published.letter_at_the_start)
 
 D2VLM = replace(
     _PUBLISHED, name="d2vlm", best_of_all=True, matched_columns=True, tal=quirks.evidence_sum_resets,
-    summary=quirks.evidence_joins_the_answer, intervals=quirks.malformed_numbers_fail(parse.split_intervals),
-    events=quirks.malformed_numbers_fail(parse.split_events),
-    point=quirks.malformed_numbers_fail(parse.split_point, (None, None)),
-    choice=quirks.letter_after_the_delimiter, timed_choice=quirks.letter_after_the_delimiter_with_case)
+    summary=quirks.evidence_joins_the_answer, intervals=malformed_numbers_fail(published.split_intervals),
+    events=malformed_numbers_fail(published.split_events),
+    point=malformed_numbers_fail(published.split_point, (None, None)),
+    choice=published.letter_after_the_delimiter, timed_choice=published.letter_after_the_delimiter_with_case)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (
     Protocol("clean"), ETBENCH, replace(ETBENCH, name="etbench-strict", second_chance=False),

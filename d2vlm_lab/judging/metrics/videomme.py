@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from ...data.datasets.video_mme import DURATIONS
 from ...errors import LabError
 from ...ideas.evidence import END
-from .choices import LETTERS, read_choice
+from .reading import LETTERS, read_choice
+from .records import first_problem, is_text
 
 VIDEOS = 300  # of each duration
 DOMAINS = ("Knowledge", "Film & Television", "Sports Competition", "Artistic Performance", "Life Record",
@@ -23,30 +25,35 @@ TASKS = ("Temporal Perception", "Spatial Perception", "Attribute Perception", "A
          "Action Reasoning", "Object Reasoning", "Information Synopsis")
 SECTIONS = (("Video Categories", "domain", DOMAINS), ("Video Sub Categories", "sub_category", SUB_CATEGORIES),
             ("Task Categories", "task_type", TASKS))
-# removed in this order wherever they stand; the fifth is two that a missing comma made one
+# Removed in this order wherever they stand; the fifth is two phrases that a missing comma made one.
 PHRASES = ("The best answer is", "The correct answer is", "The answer is", "The answer",
            "The best option is" + "The correct option is", "Best answer:", "Best option: ", "Answer:", "Option:",
            "The correct answer", "The correct option")
+# In the place of a malformed record: it fails.
+STAND_IN = {"video_id": "?", "duration": "short", "domain": "Knowledge", "sub_category": "Law",
+            "task_type": "OCR Problems", "a": "", "answer": "A"}
 
 
 def score_videomme(records: Sequence[dict], protocol: str = "clean", durations: Sequence[str] = DURATIONS) -> dict:
     clean = protocol == "clean"
-    read = read_letter if clean else first_capital
-    kept = [(record, read(record["a"], record.get("options", ()))) for record in records
-            if record["duration"] in durations]
     if not clean:
         _check_published(records, durations)
+    read = read_letter if clean else first_capital
+    answers = [(record, read(record["a"], record.get("options", ()))) for record in records
+               if record["duration"] in durations]
+    # Published bug: an answer without a letter leaves the denominator.
+    counted = answers if clean else [(record, letter) for record, letter in answers if letter]
     lines = []
     for duration in durations:
-        part = [pair for pair in kept if pair[0]["duration"] == duration]
+        part = [(record, letter) for record, letter in counted if record["duration"] == duration]
         lines += _section(f"Evaluation on video Type: {duration}", part, "Video Categories", clean) + [""]
-    lines += _section("Evaluation on the entire dataset", kept, "Video Domains", clean)
-    return {"protocol": protocol, "Overall": _accuracy(kept, clean), "Total": len(kept),
-            "unparsed": [record["question_id"] for record, letter in kept if not letter], "lines": lines}
+    lines += _section("Evaluation on the entire dataset", counted, "Video Domains", clean)
+    return {"protocol": protocol, "Overall": _accuracy(counted), "Total": len(answers),
+            "unparsed": [record["question_id"] for record, letter in answers if not letter], "lines": lines}
 
 
 def read_letter(text: str, options: Sequence[str]) -> str:
-    """The letter that an answer is about, by name or in the option's words; "" for none."""
+    """The letter that an answer names, or whose option it quotes; "" for none."""
     letters = read_choice(text, [re.sub(r"^[A-Z]\.\s*", "", option) for option in options] or "ABCD").letters
     return LETTERS[letters[0]].upper() if letters else ""
 
@@ -56,24 +63,24 @@ def first_capital(text: str, options: Sequence[str] = ()) -> str:
     text = text.strip()
     for phrase in (*PHRASES, END):
         text = text.replace(phrase, "")
-    found = re.search("[ABCD]", text.split(".")[0])
-    return found.group() if found else ""
+    capital = re.search("[ABCD]", text.split(".")[0])
+    return capital.group() if capital else ""
 
 
-def _accuracy(pairs: Sequence[tuple[dict, str]], clean: bool) -> float:
-    """Published bug: what has no letter leaves the denominator."""
-    counted = [record["answer"] == letter for record, letter in pairs if letter or clean]
-    return 100 * sum(counted) / len(counted) if counted else 0
+def _accuracy(answers: Sequence[tuple[dict, str]]) -> float:
+    return 100 * sum(record["answer"] == letter for record, letter in answers) / len(answers) if answers else 0
 
 
-def _section(title: str, pairs: Sequence[tuple[dict, str]], first: str, clean: bool) -> list[str]:
+def _section(title: str, answers: Sequence[tuple[dict, str]], first: str, clean: bool) -> list[str]:
+    """The published script prints a line for each value that there can be, `clean` for each that there is."""
     lines = ["=" * 37, title, "=" * 37]
     for heading, name, values in SECTIONS:
+        groups = defaultdict(list)
+        for record, letter in answers:
+            groups[record[name]].append((record, letter))
         lines += _heading(first if name == "domain" else heading)
-        groups: Callable = lambda value, name=name: [pair for pair in pairs if pair[0][name] == value]  # noqa: E731
-        lines += [f"{value}: {_accuracy(groups(value), clean):.1f}%" for value in values
-                  if groups(value) or not clean]
-    return lines + _heading("Overall Performance") + [f"Overall: {_accuracy(pairs, clean):.1f}%"]
+        lines += [f"{value}: {_accuracy(groups[value]):.1f}%" for value in values if groups[value] or not clean]
+    return lines + _heading("Overall Performance") + [f"Overall: {_accuracy(answers):.1f}%"]
 
 
 def _heading(text: str) -> list[str]:
@@ -82,13 +89,22 @@ def _heading(text: str) -> list[str]:
 
 def _check_published(records: Sequence[dict], durations: Sequence[str]) -> None:
     for duration in durations:
-        videos = {tuple(record[name] for name in ("video_id", "domain", "sub_category")) for record in records
-                  if record["duration"] == duration}
+        videos = {(r["video_id"], r["domain"], r["sub_category"]) for r in records if r["duration"] == duration}
         if len(videos) != VIDEOS:
             raise LabError(f"{len(videos)} {duration} videos: the published script scores exactly {VIDEOS} of each "
                            "duration (the protocol `clean` scores what is there)")
-    known = {"domain": DOMAINS, "sub_category": SUB_CATEGORIES, "task_type": TASKS}
     for record in records:
-        for name, values in known.items():
+        for _, name, values in SECTIONS:
             if record[name] not in values:
                 raise LabError(f"question {record['question_id']}: {name} {record[name]!r} is none of the benchmark's")
+
+
+def videomme_problem(record) -> str | None:
+    return first_problem(record, _requirements)
+
+
+def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
+    for name in ("video_id", "duration", "domain", "sub_category", "task_type", "question_id", "answer", "a"):
+        yield is_text(record, name)
+    yield (record["duration"] in DURATIONS,
+           f"duration is {record['duration']!r}; it must be one of {', '.join(DURATIONS)}")

@@ -11,13 +11,13 @@ import numpy as np
 
 from ...errors import LabError
 from . import captions, quirks
-from .describing import pairs_at
-from .parse import Reading, split_events
-from .reading import read_events
+from .published_reading import malformed_numbers_fail, split_events
+from .reading import Reading, read_events
 from .soda import soda
-from .temporal import as_intervals, coverage, harmonic, matched_f1, temporal_iou
+from .temporal import Array, as_intervals, coverage, harmonic, matched_f1, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
+SOURCE = ("dvc", "youcook2")  # task and source of its predictions
 SPLITS = {"train": 1, "val": 2, "test": 3}
 
 
@@ -35,34 +35,34 @@ def read_truth(annotations: Sequence[dict], file: str) -> list[Recipe]:
     for number, record in enumerate(annotations, 1):
         try:
             video, segments = PurePosixPath(record["image_id"]).name, record["segments"]
-            said = record["pure_cap"].split(". ")
+            sentences = record["pure_cap"].split(". ")
         except (KeyError, TypeError, AttributeError) as error:
             raise LabError(f"{file}, record {number}: needs image_id, segments and pure_cap ({error!r})") from error
-        if len(said) != len(segments):
-            raise LabError(f"{file}, record {number} ({video}): {len(said)} captions for {len(segments)} segments")
-        recipes.append(Recipe(video, segments, [caption + "." for caption in said]))
+        if len(sentences) != len(segments):
+            raise LabError(f"{file}, record {number} ({video}): {len(sentences)} captions for {len(segments)} segments")
+        recipes.append(Recipe(video, segments, [sentence + "." for sentence in sentences]))
     return recipes
 
 
 def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: str = "clean",
                    split: str = "val") -> dict:
-    """Per video and on the mean. `truth` decides which videos there are."""
+    """Per video and on the mean. `truth` decides which videos there are; answers to other data sets are left out."""
     clean = protocol == "clean"
-    read = read_events if clean else quirks.malformed_numbers_fail(split_events)
+    read = read_events if clean else malformed_numbers_fail(split_events)
     answers = {PurePosixPath(record["video"]).name: read(record["a"]) for record in records
-               if (record["task"], record["source"]) == ("dvc", "youcook2")}
+               if (record["task"], record["source"]) == SOURCE}
     readings = [answers.get(recipe.video, Reading()) for recipe in truth]
-    per_video = _per_video(truth, readings, clean)
     soda_name = "SODA_c" if clean else f"SODA_c_{SPLITS.get(split, 2)}"
-    per_video = {soda_name if name == "SODA_c" else name: values for name, values in per_video.items()}
-    if not clean:
-        per_video["SODA_c_1"] = [-1] * len(truth)  # announced by the published script, never filled
-    paragraphs, notes = _paragraphs(truth, readings if clean else _without_the_missing(truth, answers))
+    per_video = _per_video(truth, readings, clean, soda_name)
+    # Published bug: a video without a prediction leaves no gap, so later paragraphs meet the wrong reference.
+    given = readings if clean else [answers[recipe.video] for recipe in truth if recipe.video in answers]
+    paragraphs, notes = _paragraphs(truth, given)
     means = paragraphs | {name: None if values is None else float(np.mean(values)) * (1 if name == "n_preds" else 100)
                           for name, values in per_video.items()}
-    per_video["key"] = [recipe.video for recipe in truth]
-    shown = [f"{name} {'-' if value is None else round(value, 1)}" for name, value in means.items()]
-    result = {"protocol": protocol, "per_video": per_video, "means": means, "stdout": shown, "notes": notes,
+    result = {"protocol": protocol, "per_video": per_video | {"key": [recipe.video for recipe in truth]},
+              "means": means,
+              "stdout": [f"{name} {'-' if value is None else round(value, 1)}" for name, value in means.items()],
+              "notes": notes,
               "unparsed": [video for video, reading in answers.items() if not reading.intervals]}
     if not clean:
         result["converted"] = {video: [{"timestamp": list(span), "caption": caption} for span, caption
@@ -71,57 +71,55 @@ def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: s
     return result
 
 
-def _per_video(truth: Sequence[Recipe], readings: Sequence[Reading], clean: bool) -> dict[str, list | None]:
-    hit = np.greater_equal if clean else np.greater
-    overlap = temporal_iou if clean else _sorted_iou
+def _per_video(truth: Sequence[Recipe], readings: Sequence[Reading], clean: bool,
+               soda_name: str) -> dict[str, list | None]:
+    """The columns of the published table, each with a score for every video."""
+    overlap, hit = (temporal_iou, np.greater_equal) if clean else (_sorted_iou, np.greater)
     overlaps = [overlap(reading.intervals, recipe.segments) for reading, recipe in zip(readings, truth)]
     shares = np.array([[coverage(iou, t, hit) for t in THRESHOLDS] for iou in overlaps])  # (V, thresholds, 2)
-    table: dict[str, list | None] = _caption_columns(truth, readings, overlaps)
+    precision, recall = shares.mean(1).T
+    words = _caption_columns(truth, readings, overlaps)
+    table: dict[str, list | None] = {"CIDER": words["CIDER"], "METEOR": words["METEOR"]}
     for k, t in enumerate(THRESHOLDS):
         table |= {f"Precision@{t}": shares[:, k, 0].tolist(), f"Recall@{t}": shares[:, k, 1].tolist()}
-    precision, recall = shares.mean(1).T
     table |= {"Precision_Mean": precision.tolist(), "Recall_Mean": recall.tolist(),
               "F1_Score": [harmonic(p, r) for p, r in zip(precision, recall)]}
     if clean:
         table["F1_matched"] = [float(np.mean([matched_f1(iou, t) for t in THRESHOLDS])) for iou in overlaps]
-    table["SODA_c"] = table.pop("SODA_c")
-    return table | {"n_preds": [len(reading.captions) for reading in readings]}
+    table |= {soda_name: words["SODA_c"], "n_preds": [len(reading.captions) for reading in readings]}
+    # The published script announces SODA_c_1 and never computes it.
+    return table if clean else table | {"SODA_c_1": [-1] * len(truth)}
 
 
-def _caption_columns(truth, readings, overlaps) -> dict[str, list | None]:
+def _caption_columns(truth: Sequence[Recipe], readings: Sequence[Reading],
+                     overlaps: Sequence[Array]) -> dict[str, list | None]:
     if captions.unavailable():
         return {"CIDER": None, "METEOR": None, "SODA_c": None}
     tokens = captions.tokenize([text for part in (*truth, *readings) for text in part.captions] + [captions.FILLER])
-    said = [[tokens[text] for text in reading.captions] for reading in readings]
+    predicted = [[tokens[text] for text in reading.captions] for reading in readings]
     true = [[tokens[text] for text in recipe.captions] for recipe in truth]
-    groups = [pairs_at(iou, a, b, t) for iou, a, b in zip(overlaps, said, true) for t in THRESHOLDS]
-    scores = captions.caption_scores(groups)
-    per_video = {new: scores[old].reshape(-1, len(THRESHOLDS)).mean(1).tolist()
-                 for new, old in (("CIDER", "CIDEr"), ("METEOR", "METEOR"))}
-    # SODA's own scorer hands METEOR the true caption as the one to be judged; so all published figures do
-    everything = [[(b, a) for a in answer for b in reference] for answer, reference in zip(said, true)]
-    _, each = captions.meteor().score(everything)
-    similar = [np.array(values).reshape(iou.shape) for values, iou in zip(each, overlaps)]
-    return per_video | {"SODA_c": [soda(iou, words) for iou, words in zip(overlaps, similar)]}
+    scores = captions.caption_scores([captions.pairs_at(iou, a, b, t) for iou, a, b in zip(overlaps, predicted, true)
+                                      for t in THRESHOLDS])
+    means = {name: values.reshape(-1, len(THRESHOLDS)).mean(1).tolist() for name, values in scores.items()}
+    # SODA's own scorer hands METEOR the true caption as the one to be judged; so do all published numbers.
+    _, similarity = captions.meteor().score([[(b, a) for a in answer for b in reference]
+                                             for answer, reference in zip(predicted, true)])
+    return {"CIDER": means["CIDEr"], "METEOR": means["METEOR"],
+            "SODA_c": [soda(iou, np.reshape(values, iou.shape)) for values, iou in zip(similarity, overlaps)]}
 
 
 def _paragraphs(truth: Sequence[Recipe], readings: Sequence[Reading]) -> tuple[dict[str, float | None], list[str]]:
-    """All captions of a video as one text of letters only; scored as a corpus."""
+    """All captions of a video as one text of letters only; scored as a corpus. Notes say why a score is empty."""
     if reason := captions.unavailable():
-        empty = ("Para_CIDER", "Para_METEOR")
-        return dict.fromkeys(empty), [f"{', '.join(empty)}, CIDER, METEOR, SODA_c are empty: {reason}"]
+        return {"Para_CIDER": None, "Para_METEOR": None}, [
+            f"Para_CIDER, Para_METEOR, CIDER, METEOR, SODA_c are empty: {reason}"]
     pairs = [(_letters(". ".join(reading.captions)), _letters(" ".join(recipe.captions)))
              for reading, recipe in zip(readings, truth)]
     scores = captions.caption_scores([pairs])
     return {"Para_CIDER": float(scores["CIDEr"][0]) * 100, "Para_METEOR": float(scores["METEOR"][0]) * 100}, []
 
 
-def _without_the_missing(truth: Sequence[Recipe], answers: dict[str, Reading]) -> list[Reading]:
-    """Published bug: a video without prediction leaves no gap, so later paragraphs meet the wrong reference."""
-    return [answers[recipe.video] for recipe in truth if recipe.video in answers]
-
-
-def _sorted_iou(a: Sequence, b: Sequence) -> np.ndarray:
+def _sorted_iou(a: Sequence, b: Sequence) -> Array:
     return quirks.iou_with_epsilon(np.sort(as_intervals(a)), np.sort(as_intervals(b)))
 
 

@@ -1,35 +1,43 @@
-"""`d2vlm-lab ablate`: a study from its file to its report."""
+"""`d2vlm-lab ablate`: studies from their files to their reports."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import LabError
 from ...settings import suggest
-from .executors import place
-from .plan import Job, make_plan, relabel, write_index
+from .cluster import place
+from .job import Job
+from .plan import history, make_plan, records, relabel, write_index
 from .point import one_line
 from .progress import Progress, duration
-from .runner import Grid, choose, clear, time_left
+from .runner import Grid, choose, clear
 from .shared import make_worlds, missing_worlds
-from .study import points_of, read_study
+from .study import Study, points_of, read_study, variants_of
+from .timing import timing
 
 HELP = """
-Every point of the study (a variant with a seed) is one run of the study's notebook, in a process and a folder of its
+Every point of a study (a variant with a seed) is one run of the study's notebook, in a process and a folder of its
 own: OUT/STUDY/RUN. A run's name is a hash of the notebook, the settings, the library's source and the data, so what is
 done is never done again, and what has changed is. Whatever fails or is killed, the others finish; the same command
 completes the rest. The exit code is 0 when every wanted point is done, 1 when one failed, 2 when the study is wrong.
 
+Several studies are run as one grid: what they share is made once, and no core is idle while work is left.
+
 where runs are made:
-  (nothing)             here: one run for each GPU, or one for each core that has 2 GB of memory; --jobs N for another
-                        number. The cores are shared out evenly.
-  --on tcp://host:8786  on a Dask cluster whose machines see this folder under the same path. On one of them
+  (nothing)             On this machine: one run at a time for each GPU, or for each core that has 2 GB of memory;
+                        --jobs N for another number. The cores are shared out evenly.
+  --on tcp://host:8786  On a Dask cluster whose machines see this folder under the same path. On one of them, start
                           dask scheduler
                         and on each, once for each GPU (CUDA_VISIBLE_DEVICES=0, 1, ...) or share of the cores,
                           dask worker tcp://host:8786 --nthreads 1 --nworkers 1
-  --on slurm --jobs 8   through dask-jobqueue (pip install 'd2vlm_lab[slurm]'): eight jobs, each a worker. What a job
-                        asks for stands in ~/.config/dask/jobqueue.yaml:
+                        After Ctrl-C, workers there complete the runs that they have begun, and these count.
+  --on slurm --jobs 8   Through dask-jobqueue (pip install 'd2vlm_lab[slurm]'): eight jobs, each of them a worker. What
+                        a job asks for is written in ~/.config/dask/jobqueue.yaml:
                           jobqueue:
                             slurm:
                               queue: gpu
@@ -39,15 +47,15 @@ where runs are made:
                               walltime: "08:00:00"
                               worker-extra-args: ["--nthreads", "1"]
                               job-extra-directives: ["--gres=gpu:1"]
-                        A job that reaches its time limit is lost work: its runs are given to the others.
+                        When a job reaches its time limit, its runs are lost and are given to the other jobs.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
-    parser.add_argument("study", metavar="FILE", help="a study by file or by name (experiments/NAME.yaml)")
-    parser.add_argument("--profile", metavar="NAME", help="size of the study (default: quick, if it has one)")
+    parser.add_argument("studies", metavar="STUDY", nargs="+", help="a file, or a name (experiments/NAME.yaml)")
+    parser.add_argument("--profile", metavar="NAME", help="size of the studies (default: quick, where there is one)")
     parser.add_argument("--only", metavar="VARIANT", action="append", default=[], help="this variant (repeatable)")
     parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are to do")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", default=[], help="instead of the profile's")
@@ -56,55 +64,104 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", metavar="WHERE", default="", help="tcp://host:port or slurm (default: this machine)")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time here; jobs to ask Slurm for")
     parser.add_argument("--retries", type=int, metavar="N", default=1, help="of a run that was killed (default: 1)")
+    parser.add_argument("--timing", action="store_true", help="print at the end how long each slot worked and waited")
     parser.add_argument("--out", metavar="DIR", default="runs/ablations", help="default: runs/ablations")
 
 
+@dataclass
+class Chosen:
+    """A study with the profile that it is run in, and its plan."""
+
+    study: Study
+    source: Path
+    profile: str
+    plan: Sequence[Job] = ()
+
+
 def run(args: argparse.Namespace) -> int:
-    study, source = read_study(args.study)
-    profile = args.profile if args.profile is not None else "quick" if "quick" in study.profiles else ""
-    if profile and profile not in study.profiles:
-        raise LabError(f"{source}: no profile {profile!r}{suggest(profile, study.profiles)}")
-    for name in args.only:
-        if name not in study.variants:
-            raise LabError(f"--only {name}: no such variant{suggest(name, study.variants)}")
     if min([n for n in (args.limit, args.jobs) if n is not None], default=1) < 1 or args.retries < 0:
         raise LabError("--limit and --jobs are at least 1, --retries at least 0")
-    out, cwd = Path(args.out).absolute(), Path.cwd()
-    if not args.dry_run:
-        make_worlds(missing_worlds(study, points_of(study, profile, tuple(args.seeds))))
-    plan = make_plan(study, profile, out, args.seeds)
-    todo = choose(plan, args.only, args.limit, args.force)
-    print(describe(f"{study.name}{f', {profile}' if profile else ''}", plan, todo))
+    chosen = [with_profile(name, args.profile) for name in args.studies]
+    check_only(chosen, args.only)
+    out, jobs = Path(args.out).absolute(), []
+    for part in chosen:
+        if not args.dry_run:
+            make_worlds(missing_worlds(part.study, points_of(part.study, part.profile, tuple(args.seeds))))
+        part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
+        jobs += [job for job in part.plan if job not in jobs]
+    todo = choose(jobs, args.only, args.limit, args.force)
+    printed: set[Job] = set()
+    for part in chosen:
+        print(describe(part, [job for job in part.plan if job not in printed], todo))
+        printed |= set(part.plan)
     if args.dry_run:
         return 0
-    for job in plan:
+    for job in jobs:
         if job.done and not job.shared:
             relabel(job)
-    clear([job for job in todo if args.force])
-    write_index(study, profile, out, plan, source)
-    ended = execute(todo, args, cwd) if todo else []
-    failed = [(job, state) for job, state in ended if state["status"] != "done"]
+    if args.force:
+        clear(todo)
+    for part in chosen:
+        write_index(part.study, part.profile, out, part.plan, part.source)
+    failed = [(job, state) for job, state in execute(todo, args, out) if state["status"] != "done"]
     for job, state in failed:
         print(f"failed: {job.title}: {state['error']}\n        {job.folder}")
-    report(out / study.name)
+    for part in chosen:
+        report(out / part.study.name)
     return 1 if failed else 0
 
 
-def execute(todo: list[Job], args: argparse.Namespace, cwd: Path) -> list[tuple[Job, dict]]:
+def with_profile(name: str, profile: str | None) -> Chosen:
+    study, source = read_study(name)
+    if profile is None:
+        profile = "quick" if "quick" in study.profiles else ""
+    if profile and profile not in study.profiles:
+        raise LabError(f"{source}: no profile {profile!r}{suggest(profile, study.profiles)}")
+    return Chosen(study, source, profile)
+
+
+def check_only(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
+    """Each variant that is asked for is one that some study has, in the profile that is run."""
+    names = [part.study.name for part in chosen]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise LabError(f"the study {twice[0]} is given twice")
+    for name in only:
+        having = [part for part in chosen if name in part.study.variants]
+        if not having:
+            raise LabError(f"--only {name}: no such variant"
+                           f"{suggest(name, [v for part in chosen for v in part.study.variants])}")
+        if not any(name in variants_of(part.study, part.profile) for part in having):
+            part = having[0]
+            others = [profile for profile in part.study.profiles if name in variants_of(part.study, profile)]
+            remedy = f"; choose --profile {' or '.join(others)}" if others else "; no profile has it"
+            raise LabError(f"--only {name}: the profile {part.profile} of the study {part.study.name} leaves this "
+                           f"variant out{remedy}")
+
+
+def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[Job, dict]]:
+    if not todo:
+        return []
+    begin = time.time()
     with place(args.on, args.jobs) as where:
-        grid = Grid(todo, where.executor, where.work, cwd, args.retries)
-        return grid.run(Progress(lambda grid: time_left(grid, where.slots())))
+        grid = Grid(todo, where, Path.cwd(), args.retries, history(records(out)))
+        ended = grid.run(Progress())
+        if args.timing:
+            print(timing(ended, where.slots(), begin, time.time()))
+    return ended
 
 
-def describe(title: str, plan: list[Job], todo: list[Job]) -> str:
+def describe(part: Chosen, plan: list[Job], todo: list[Job]) -> str:
     """The plan, one run a line."""
-    now = {id(job) for job in todo}
-    known = [job.seconds for job in todo if job.seconds]
-    took = f", {duration(sum(known))} of work{' or more' if len(known) < len(todo) else ''}" if known else ""
-    lines = [f"{title}: {sum(job.done for job in plan)} done, {len(todo)} to do now{took}"]
+    now = [job for job in plan if job in todo]
+    known = [job.seconds for job in now if job.seconds and not job.twin]
+    runs = [job for job in now if not job.twin]
+    took = f", {duration(sum(known))} of work{' or more' if len(known) < len(runs) else ''}" if known else ""
+    title = f"{part.study.name}, {part.profile}" if part.profile else part.study.name
+    lines = [f"{title}: {sum(job.done for job in plan)} done, {len(now)} to do now{took}"]
     for job in plan:
-        status = "done" if job.done else "to do" if id(job) in now else "later"
-        lines.append(f"  {status:6} {job.title:32} {job.record['id']}  {duration(job.seconds):12}  {job.why}".rstrip())
+        status = "done" if job.done else "to do" if job in now else "later"
+        time_needed = "" if job.twin else duration(job.seconds)
+        lines.append(f"  {status:6} {job.title:32} {job.record['id']}  {time_needed:12}  {job.why}".rstrip())
     return "\n".join(lines)
 
 

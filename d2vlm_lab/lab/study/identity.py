@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from functools import cache
@@ -10,12 +9,12 @@ from pathlib import Path
 
 from ...config import RunConfig, resolve
 from ...settings import flatten
-from .study import Point, code_cells
+from .study import Point
 
 PACKAGE = Path(__file__).resolve().parents[2]
-# Files that show or steer, so that a change in them makes no number another one.
-NO_EFFECT = ("cli", "lab.study", "lab.report", "lab.plots", "lab.bench", "lab.show", "lab.ask", "lab.demo",
-             "lab.gallery")
+# Code that displays or orchestrates: editing it cannot change a number of a run. Everything else can.
+NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/bench.py", "lab/ask.py", "lab/demo.py",
+             "lab/gallery.py", "lab/data_command.py")
 
 
 def digest(value) -> str:
@@ -23,16 +22,17 @@ def digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def code_of(notebook: Path | None) -> dict:
-    """Hashes of a notebook and of the library that it uses; None is plain training."""
-    modules = imports(code_cells(notebook)) if notebook else ["d2vlm_lab.lab.run"]
-    return {"notebook": notebook_hash(notebook) if notebook else "", "library": library(modules)}
+def library() -> dict[str, str]:
+    """File -> hash, for the files of this package that can change a number of a run."""
+    files = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return {name: _file_hash(path) for name, path in files.items()
+            if not any(name == quiet or name.startswith(f"{quiet}/") for quiet in NO_EFFECT)}
 
 
-def hashes_of(point: Point, code: dict, shared: dict[str, str]) -> dict:
-    """Hashes by what they are of; `shared` are the ids of the shared work that the run starts from."""
-    return code | {"settings": digest([flatten(point.config), point.extras]), "data": fingerprint(point),
-                   "shared": shared}
+def hashes_of(point: Point, notebook: str, shared: dict[str, str]) -> dict:
+    """Hashes by what they are of: `notebook` is that of the notebook, `shared` the ids of the work it starts from."""
+    return {"notebook": notebook, "library": library(), "settings": digest([flatten(point.config), point.extras]),
+            "data": fingerprint(point), "shared": shared}
 
 
 def run_id(hashes: dict) -> str:
@@ -40,41 +40,9 @@ def run_id(hashes: dict) -> str:
 
 
 def notebook_hash(path: Path) -> str:
-    """Of what its cells say; outputs and metadata other than tags do not count."""
+    """Of its cells' text and tags; outputs and other metadata do not count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return digest([[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in cells])
-
-
-def imports(sources: list[str]) -> list[str]:
-    """Modules that pieces of code import, as dotted names; names imported from a module may be modules too."""
-    found = []
-    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
-
-
-def library(modules: list[str]) -> dict[str, str]:
-    """File -> hash, for the files of this package that importing `modules` may run, one importing the other."""
-    found: dict[str, str] = {}
-    waiting = [name for name in modules if name.split(".")[0] == PACKAGE.name]
-    while waiting:
-        name = waiting.pop()
-        path = _file(name)
-        if path is None or (key := path.relative_to(PACKAGE).as_posix()) in found or _shows(key):
-            continue
-        found[key] = _file_hash(path)
-        parent = name.rpartition(".")[0]
-        waiting += [parent, *_imported(path, found[key], name if path.name == "__init__.py" else parent)]
-    return dict(sorted(found.items()))
-
-
-def source() -> dict[str, str]:
-    """File -> hash of everything that `library` can find."""
-    files = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
-    return {key: _file_hash(path) for key, path in files.items() if not _shows(key)}
 
 
 def fingerprint(point: Point) -> dict[str, str]:
@@ -136,27 +104,3 @@ def _file_hash(path: Path) -> str:
 def _hash(path: Path, size: int, changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _shows(key: str) -> bool:
-    name = key.removesuffix(".py").replace("/", ".")
-    return any(name == quiet or name.startswith(f"{quiet}.") for quiet in NO_EFFECT)
-
-
-def _file(name: str) -> Path | None:
-    path = PACKAGE.joinpath(*name.split(".")[1:])
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
-
-
-@cache
-def _imported(path: Path, content: str, package: str) -> list[str]:
-    """Dotted names that a module of `package`, a file with this content, imports from this library."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[:len(package.split(".")) - node.level + 1] if node.level else []
-            module = ".".join([*parents, *([node.module] if node.module else [])])
-            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return [name for name in found if name.split(".")[0] == PACKAGE.name]

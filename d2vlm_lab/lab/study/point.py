@@ -1,4 +1,4 @@
-"""One run, in a process of its own: a notebook through papermill, or the training behind shared work."""
+"""One run: a notebook through papermill in a fresh kernel, and in the run's folder everything that came of it."""
 
 from __future__ import annotations
 
@@ -10,97 +10,136 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
-from ...config import ROOT, from_flat
+from ...config import ROOT
 from ...errors import LabError
 from ...files import atomic_path, locked
+from . import identity
 
 POINT, STATE, METRICS, NOTEBOOK, ENVIRONMENT, LOG, LOCK = (
     "point.json", "state.json", "metrics.json", "notebook.ipynb", "environment.json", "log.txt", ".lock")
 UNFINISHED = ".unfinished.ipynb"  # the notebook while it runs
 PATIENCE = 600  # seconds for a kernel to answer: a machine may be very busy, and one that died is noticed anyway
+ALWAYS = {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+SHARED_WORK = """\
+from pathlib import Path
+from d2vlm_lab.config import from_flat
+from d2vlm_lab.lab.run import train
+train(from_flat(settings), Path(out))"""
 
 
 class Killed(LabError):
     """The kernel is gone without having said why; worth another try."""
 
 
-def run_point(job: dict) -> bool:
-    """Run what is not done yet, and leave how it went in `state.json`. One process at a time has the folder."""
-    folder, parent = Path(job["folder"]), os.getppid()
-    with locked(folder / LOCK, waiting=lambda: _stop_without(parent)):
+def run_point(order: dict, variables: Mapping[str, str]) -> dict:
+    """Run what is not done yet; the final state, as in `state.json`. One process at a time has the folder.
+
+    `variables` are added to the environment of the run's kernel.
+    """
+    folder = Path(order["folder"])
+    if identity.library() != order["record"]["hashes"]["library"]:
+        return {"status": "failed", "error": "the library on this machine is not the one that the run was planned "
+                                             "with; run the same command again"}
+    with locked(folder / LOCK):
         before = read_state(folder)
         if before.get("status") == "done":
-            return True
+            return before
         state = {"status": "running", "attempts": before.get("attempts", 0) + 1, "host": socket.gethostname(),
                  "process": os.getpid(), "started": time.time()}
-        (folder / METRICS).unlink(missing_ok=True)
-        write_json(folder / POINT, job["record"])
-        write_json(folder / STATE, state)
-        print(f"--- {job['record']['study']}, {job['record']['variant']}, seed {job['record']['seed']}, attempt "
-              f"{state['attempts']} on {state['host']}", flush=True)
-        with recorded(folder, state):
-            write_json(folder / ENVIRONMENT, environment())
-            (train if job["record"]["kind"] == "shared" else execute)(job, lambda: _watch(parent))
+        try:
+            (folder / METRICS).unlink(missing_ok=True)
+            write_json(folder / POINT, order["record"])
+            write_json(folder / STATE, state)
+            write_json(folder / ENVIRONMENT, environment(variables))
+            execute(order, folder, ALWAYS | {"MKL_NUM_THREADS": variables["OMP_NUM_THREADS"]} | variables)
             check_metrics(folder / METRICS)
-        return state["status"] == "done"
+            state["status"] = "done"
+        except Exception as error:
+            state |= {"status": "failed", "error": one_line(error), "killed": isinstance(error, Killed)}
+        state["seconds"] = round(time.time() - state["started"], 2)
+        return finish(folder, state)
 
 
-@contextlib.contextmanager
-def recorded(folder: Path, state: dict) -> Iterator[None]:
-    """Whatever happens in the block ends as one line in the state."""
-    try:
-        yield
-        state["status"] = "done"
-    except BaseException as error:
-        state |= {"status": "failed", "error": one_line(error), "killed": isinstance(error, Killed)}
-        with contextlib.suppress(OSError):
-            print(state["error"], file=sys.stderr, flush=True)
-    state["seconds"] = round(time.time() - state["started"], 2)
-    write_json(folder / STATE, state)
-
-
-def execute(job: dict, ready: Callable[[], object]) -> None:
+def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
     """The notebook with its parameters; what it shows is kept whether it ends well or not."""
-    from .kernel import ForkedKernel, forked_manager
-
-    kernel = ForkedKernel(int(os.environ["OMP_NUM_THREADS"]))  # before this process has threads or sockets
-    ready()
     import papermill
 
-    unfinished, final = Path(job["folder"]) / UNFINISHED, Path(job["folder"]) / NOTEBOOK
-    try:
-        with tempfile.TemporaryDirectory(prefix="kernel-") as place:
+    kernels: list[subprocess.Popen] = []
+    record = order["record"]
+    with tempfile.TemporaryDirectory(prefix="kernel-") as place, open(folder / LOG, "a", encoding="utf-8") as log:
+        print(f"--- {record['study']}, {record['variant']}, seed {record['seed']}, on {socket.gethostname()}",
+              file=log, flush=True)
+        try:
             papermill.execute_notebook(
-                job["notebook"], str(unfinished), parameters=job["parameters"], kernel_name="python3",
-                progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, start_timeout=PATIENCE,
-                iopub_timeout=PATIENCE, kernel_manager_class=forked_manager(kernel, place))
-    except papermill.PapermillExecutionError as error:
-        raise LabError(f"cell {error.exec_count}: {error.ename}: {error.evalue}") from None
-    except RuntimeError:
-        if not kernel.poll():
-            raise
-        raise Killed(f"the notebook's kernel died ({describe(kernel.returncode)})") from None
-    finally:
-        if unfinished.exists():
-            os.replace(unfinished, final)
+                order["notebook"] if record["kind"] == "point" else shared_notebook(), str(folder / UNFINISHED),
+                parameters=order["parameters"], kernel_name="python3", progress_bar=False, stdout_file=log,
+                stderr_file=log, start_timeout=PATIENCE, iopub_timeout=PATIENCE,
+                extra_arguments=["--ext=d2vlm_lab.lab.study.kernel", "--HistoryManager.enabled=False",
+                                 f"--IPKernelApp.ipython_dir={place}"],  # without anybody's own startup files
+                kernel_manager_class=kernel_manager(kernels, place, cwd=order["cwd"], stdout=log, stderr=log,
+                                                    env={**os.environ, **variables}))
+        except papermill.PapermillExecutionError as error:
+            raise LabError(f"cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+        except RuntimeError:
+            if not kernels or kernels[0].poll() is None:
+                raise
+            raise Killed(f"the notebook's kernel died ({describe(kernels[0].returncode)})") from None
+        finally:
+            for kernel in kernels:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(kernel.pid, signal.SIGKILL)  # what it may have left behind
+            if (folder / UNFINISHED).exists():
+                os.replace(folder / UNFINISHED, folder / NOTEBOOK)
 
 
-def train(job: dict, ready: Callable[[], object]) -> None:
-    """Shared work: a training run in this folder."""
-    import torch
+def kernel_manager(kernels: list[subprocess.Popen], place: str, **launch):
+    """A kernel manager class, as nbclient takes one, that starts a kernel with `launch` and adds it to `kernels`."""
+    from jupyter_client import AsyncKernelManager
 
-    from ..run import train
+    class Manager(AsyncKernelManager):
+        async def start_kernel(self, **arguments):
+            self.transport = "ipc"  # sockets on disk: no port that another run on this machine could take first
+            self.connection_file = os.path.join(place, "k.json")
+            await super().start_kernel(**arguments | launch)
+            kernels.append(self.provisioner.process)
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    ready()
-    train(from_flat(job["parameters"]["settings"]), Path(job["folder"]))
+    return Manager
+
+
+def shared_notebook():
+    """Shared work as a notebook: a training run in its folder."""
+    import nbformat.v4 as form
+
+    cells = [form.new_code_cell("settings = {}\nout = ''", metadata={"tags": ["parameters"]}),
+             form.new_code_cell(SHARED_WORK, metadata={"tags": []})]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return form.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def finish(folder: Path, state: dict) -> dict:
+    """Write down how a run ended; a disk that is full must not hide it."""
+    try:
+        write_json(folder / STATE, state)
+    except OSError as problem:
+        state |= {"status": "failed", "error": f"{state.get('error', '')}; its state could not be written "
+                                               f"({problem.strerror})".removeprefix("; ")}
+    return state
+
+
+def lost(folder: Path) -> dict:
+    """The state of a run whose worker died, and as its notebook whatever it had shown by then."""
+    state = read_state(folder) | {"status": "failed", "killed": True, "error":
+                                  "the process that ran it was lost (out of memory, or killed by hand)"}
+    with contextlib.suppress(OSError, json.JSONDecodeError):
+        json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
+        os.replace(folder / UNFINISHED, folder / NOTEBOOK)
+    return finish(folder, state)
 
 
 def check_metrics(path: Path) -> None:
@@ -128,21 +167,16 @@ def write_json(path: Path, value) -> None:
         partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def environment() -> dict:
+def environment(variables: Mapping[str, str]) -> dict:
     """What the run was made on."""
-    import torch
-    import transformers
-
-    return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
+    gpu = variables.get("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return {"python": platform.python_version(), "torch": version("torch"), "transformers": version("transformers"),
             "platform": platform.platform(), "host": socket.gethostname(), "cores": os.cpu_count(),
-            "threads": int(os.environ["OMP_NUM_THREADS"]), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            "commit": _commit()}
+            "threads": int(variables["OMP_NUM_THREADS"]), "gpu": gpu, "commit": _commit()}
 
 
-def describe(code: int | None) -> str:
+def describe(code: int) -> str:
     """An exit status in words."""
-    if code is None:
-        return "its machine or its warm process was lost"
     if code < 0:
         name = signal.Signals(-code).name
         return f"{name}; out of memory, or killed by hand" if name == "SIGKILL" else name
@@ -154,30 +188,8 @@ def one_line(error: BaseException) -> str:
     return words if isinstance(error, LabError) else f"{type(error).__name__}: {words}"
 
 
-def keep_notebook(folder: Path) -> None:
-    """What a killed run had shown so far becomes its notebook."""
-    with contextlib.suppress(OSError, json.JSONDecodeError):
-        json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
-        os.replace(folder / UNFINISHED, folder / NOTEBOOK)
-
-
 def _commit() -> str | None:
     if not shutil.which("git"):
         return None
-    found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
-    return found.stdout.strip() or None
-
-
-def _watch(parent: int) -> None:
-    """This run and all that it started end with the process that asked for it."""
-    def watch():
-        while True:
-            _stop_without(parent)
-            time.sleep(0.5)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _stop_without(parent: int) -> None:
-    if os.getppid() != parent:
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+    printed = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    return printed.stdout.strip() or None

@@ -1,65 +1,90 @@
-"""Execute a plan on anything that speaks `concurrent.futures`: each job once, failed ones aside, killed ones again."""
+"""Execute a plan wherever there is room: each job once, failed ones aside, killed ones again."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
 from statistics import median
 
 from ...errors import LabError
 from ...files import is_locked
-from .plan import Job
-from .point import LOCK, one_line, read_state
+from .cluster import Place
+from .estimate import History, time_left
+from .job import Job
+from .point import LOCK, POINT, lost, one_line, read_state, write_json
 from .progress import Progress
 
 
 class Grid:
-    """Jobs under way: submitted when what they need is there, collected when they end."""
+    """Jobs under way: submitted when what they need is there and a slot is free, collected when they end."""
 
-    def __init__(self, jobs: Sequence[Job], executor: Executor, work: Callable[[dict], dict], cwd: Path,
-                 retries: int = 1):
-        self.executor, self.work, self.cwd = executor, work, cwd
+    def __init__(self, jobs: Sequence[Job], place: Place, cwd: Path, retries: int = 1, earlier: History | None = None):
+        self.place, self.cwd = place, cwd
         self.waiting = list(jobs)
-        self.tries = {id(job): 1 + retries for job in jobs}
+        self.tries = dict.fromkeys(jobs, 1 + retries)
         self.flying: dict[Future, Job] = {}
         self.ended: list[tuple[Job, dict]] = []
+        self.history, self.earlier = History(), earlier or History()
 
     def run(self, progress: Progress) -> list[tuple[Job, dict]]:
-        """All jobs with their final states; returns when none is left."""
+        """All jobs with their final states, in the order in which they ended; returns when none is left."""
+        printed = 0
         while True:
             self._submit()
-            for job, state in self.ended[progress.told:]:
-                progress.tell(job, state)
-            progress.refresh(self)
+            for job, state in self.ended[printed:]:
+                progress.print_end(job, state)
+            printed = len(self.ended)
             if not self.flying and not self.waiting:
-                progress.close(self)
+                progress.close(self.counts())
                 return self.ended
+            progress.refresh(self.counts, self.time_left)
             if self.flying:
                 over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
                 for future in [future for future in self.flying if future in over]:  # in the order of submission
                     self._collect(future)
 
-    def running(self) -> list[Job]:
-        """Jobs that some machine works on at this moment, as their folders say."""
-        return [job for job in self.flying.values() if read_state(job.folder).get("status") == "running"]
+    def counts(self) -> dict[str, int]:
+        done = sum(state["status"] == "done" for _, state in self.ended)
+        running = len(self._running())
+        return {"running": running, "done": done, "failed": len(self.ended) - done,
+                "waiting": len(self.waiting) + len(self.flying) - running}
+
+    def time_left(self) -> float | None:
+        """Seconds, or None where nothing is known yet."""
+        now = time.time()
+        running = {job: now - state["started"] for job, state in self._running()}
+        return time_left(running, [*self.flying.values(), *self.waiting], self.place.slots(), self.history,
+                         self.earlier)
+
+    def _running(self) -> list[tuple[Job, dict]]:
+        """Jobs that a worker has begun, as their folders say, with their states."""
+        states = [(job, read_state(job.folder)) for job in self.flying.values()]
+        return [(job, state) for job, state in states if state.get("status") == "running"]
 
     def _submit(self) -> None:
-        lost = {id(job): job for job, state in self.ended if state["status"] != "done"}
+        failed = {job for job, state in self.ended if state["status"] != "done"}
+        slots = max(1, self.place.slots())  # more would wait at a worker, and be lost together with the run it has
         for job in list(self.waiting):
-            if broken := [need for need in job.needs if id(need) in lost]:
-                self._end(job, {"status": "failed", "error": f"{broken[0].title}, which it starts from, failed"})
-                self.waiting.remove(job)
-            elif all(need.done for need in job.needs):
-                self.waiting.remove(job)
+            if broken := [need for need in job.needs if need in failed]:
+                relation = "which is the same run" if job.twin else "which it starts from"
+                self._end(job, {"status": "failed", "error": f"{broken[0].title}, {relation}, failed"})
+            elif not all(need.done for need in job.needs):
+                continue
+            elif job.twin:
+                self._end(job, copy_run(job.twin.folder, job))
+            elif len(self.flying) < slots:
                 self._start(job)
+            else:
+                continue
+            self.waiting.remove(job)
 
     def _start(self, job: Job) -> None:
-        self.tries[id(job)] -= 1
+        self.tries[job] -= 1
         try:
-            self.flying[self.executor.submit(self.work, job.order(self.cwd))] = job
+            self.flying[self.place.submit(job.order(self.cwd))] = job
         except Exception as error:  # a cluster that is gone
             self._end(job, {"status": "failed", "error": f"could not be submitted: {one_line(error)}"})
 
@@ -69,9 +94,10 @@ class Grid:
             state = future.result()
         except CancelledError:
             state = {"status": "failed", "error": "the cluster was lost"}
-        except Exception as error:  # for example a worker lost once too often
-            state = {"status": "failed", "error": one_line(error)}
-        if state["status"] != "done" and state.get("killed") and self.tries[id(job)] > 0:
+        except Exception as error:
+            died = type(error).__name__ == "KilledWorker"
+            state = lost(job.folder) if died else {"status": "failed", "error": one_line(error)}
+        if state["status"] != "done" and state.get("killed") and self.tries[job] > 0:
             self._start(job)
         else:
             self._end(job, state)
@@ -80,17 +106,44 @@ class Grid:
         job.done = state["status"] == "done"
         job.seconds = state.get("seconds", job.seconds)
         self.ended.append((job, state))
+        if not job.twin:
+            self.history.add(job.record, state)
 
 
 def choose(plan: Sequence[Job], only: Sequence[str] = (), limit: int | None = None, force: bool = False) -> list[Job]:
-    """The jobs to run now: points that are asked for and not done, and the shared work that they still need."""
+    """The jobs to run now, in the order to begin them: points that are wanted and not done, and what they need."""
     points = [job for job in plan if not job.shared and (not only or job.point.variant in only)]
     if force:
-        for job in points:
+        for job in [*points, *(job.twin for job in points if job.twin)]:
             job.why, job.done = ("forced" if job.done else job.why), False
     wanted = [job for job in points if not job.done][:limit]
-    needed = [need for job in wanted for need in job.needs if not need.done]
-    return [*{id(need): need for need in needed}.values(), *wanted]
+    return in_order(with_needs(wanted))
+
+
+def with_needs(wanted: Sequence[Job]) -> list[Job]:
+    """Jobs after everything that has to be made before them."""
+    jobs: dict[Job, None] = {}
+
+    def add(job: Job) -> None:
+        for need in job.needs:
+            if not need.done:
+                add(need)
+        jobs[job] = None
+
+    for job in wanted:
+        add(job)
+    return list(jobs)
+
+
+def in_order(jobs: Sequence[Job]) -> list[Job]:
+    """The longest chain first, of each seed; a chain is a job with the longest of what waits for it."""
+    known = [job.seconds for job in jobs if job.seconds]
+    usual = median(known) if known else 1.0
+    chain: dict[Job, float] = {}
+    for job in reversed(jobs):
+        seconds = 0.0 if job.twin else job.seconds or usual
+        chain[job] = seconds + max((chain[other] for other in jobs if job in other.needs), default=0.0)
+    return sorted(jobs, key=lambda job: (job.round, -chain[job]))
 
 
 def clear(jobs: Sequence[Job]) -> None:
@@ -102,17 +155,15 @@ def clear(jobs: Sequence[Job]) -> None:
             shutil.rmtree(job.folder, ignore_errors=True)
 
 
-def time_left(grid: Grid, slots: int) -> float | None:
-    """Seconds, from what jobs of the kind took, what was expected being one of them; None where nothing is known."""
-    now = time.time()
-    took: dict[bool, list[float]] = {True: [], False: []}
-    for job, state in grid.ended:
-        took[job.shared] += [state["seconds"]] if state.get("seconds") else []
-    left = 0.0
-    for job in (*grid.waiting, *grid.flying.values()):
-        if not (like := [*took[job.shared], *([job.seconds] if job.seconds else [])]):
-            return None
-        state = read_state(job.folder)
-        spent = now - state["started"] if state.get("status") == "running" else 0
-        left += max(median(like) - spent, 0)
-    return left / max(1, min(slots, len(grid.waiting) + len(grid.flying)))
+def copy_run(source: Path, job: Job) -> dict:
+    """A finished run becomes a point of another study as well; returns its state."""
+    partial = job.folder.with_name(f".{job.folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(source, partial)
+        write_json(partial / POINT, job.record)
+        shutil.rmtree(job.folder, ignore_errors=True)
+        partial.rename(job.folder)
+    except OSError as error:
+        return {"status": "failed", "error": f"could not be copied from {source}: {one_line(error)}"}
+    return read_state(job.folder)

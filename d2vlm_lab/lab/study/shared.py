@@ -1,4 +1,4 @@
-"""What several runs want is made once: worlds before the grid, training runs as part of it, features by their cache."""
+"""What several runs need is made once: worlds before the grid, shared training runs as part of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...config import resolve
-from ...data.world.config import WorldConfig, preset
-from ...settings import from_dict, override
+from ...data.world.config import WorldConfig, from_preset
 from .study import Point, Study, World
 
 
@@ -20,20 +19,20 @@ def worlds_of(study: Study, points: Sequence[Point]) -> dict[str, World]:
 
 def missing_worlds(study: Study, points: Sequence[Point]) -> dict[str, WorldConfig]:
     """Those that are still to be made, with their settings read, so that a wrong one is an error at once."""
-    configs = {folder: override(from_dict(WorldConfig, preset(world.preset)), world.settings)
+    configs = {folder: from_preset(world.preset, world.settings)
                for folder, world in worlds_of(study, points).items()}
     return {folder: config for folder, config in configs.items() if not (resolve(folder) / "world.json").is_file()}
 
 
-def make_worlds(missing: dict[str, WorldConfig], say=print) -> None:
-    """In this process; another one that wants the same world waits for it."""
+def make_worlds(missing: dict[str, WorldConfig]) -> None:
+    """In this process; another process that needs the same world waits for it."""
     from ...data.world.make import make_world
 
     for folder, config in missing.items():
-        say(f"making the world {folder} ({config.videos} videos) ...")
+        print(f"making the world {folder} ({config.videos} videos) ...")
         make_world(resolve(folder), config)
 
 
 def shared_folder(out: Path, name: str, run_id: str) -> Path:
-    """Where the training run behind `@name` lives; all studies of `out` have it in common."""
-    return out / "shared" / f"{name}-{run_id}"
+    """Where the training run behind `@name` is; all studies of `out` have it in common, whatever they call it."""
+    return next(out.glob(f"shared/*-{run_id}"), out / "shared" / f"{name}-{run_id}")

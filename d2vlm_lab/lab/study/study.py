@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...config import ROOT, RunConfig, read_config, resolve
 from ...errors import LabError
-from ...ideas.perturb import Recipe
+from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
+from .metrics import check_metrics
 
 EXPERIMENTS = ROOT / "experiments"
 EXTRA = "notebook."  # settings with this prefix are parameters of the notebook, not of the run
@@ -130,6 +131,8 @@ def check(study: Study) -> None:
             known(variant, f"profiles.{name}.variants", study.variants)
         for work in profile.shared:
             known(work, f"profiles.{name}.shared", study.shared)
+    sources = ["".join(cell["source"]) for cell in notebook_cells(notebook_path(study)) if cell["cell_type"] == "code"]
+    check_metrics(study.metrics, sources, study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
         raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
@@ -231,24 +234,21 @@ def notebook_path(study: Study) -> Path:
     return path.resolve()
 
 
-def notebook_parameters(path: Path) -> list[str]:
-    """Names that the notebook's `parameters` cell assigns."""
-    for source in code_cells(path, "parameters"):
-        body = ast.parse(source).body
-        return [target.id for node in body if isinstance(node, ast.Assign) for target in node.targets
-                if isinstance(target, ast.Name)]
-    raise ConfigError(f"notebook: {path} has no cell with the tag `parameters`")
-
-
-def code_cells(path: Path, tag: str = "") -> list[str]:
-    """Sources of its code cells, all of them or those with a tag; lines for IPython alone are left out."""
+def notebook_cells(path: Path) -> list[dict]:
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"notebook: {path} is not a notebook ({error})") from None
-    sources = ["".join(cell["source"]).splitlines(True) for cell in cells
-               if cell["cell_type"] == "code" and (not tag or tag in cell["metadata"].get("tags", ()))]
-    return ["".join(line for line in lines if line.lstrip()[:1] not in ("%", "!")) for lines in sources]
+
+
+def notebook_parameters(path: Path) -> dict[str, object]:
+    """Names that the notebook's `parameters` cell assigns, with their defaults (None for what is not a plain value)."""
+    for cell in notebook_cells(path):
+        if "parameters" in cell["metadata"].get("tags", ()):
+            body = ast.parse("".join(cell["source"])).body
+            return {target.id: getattr(node.value, "value", None) for node in body if isinstance(node, ast.Assign)
+                    for target in node.targets if isinstance(target, ast.Name)}
+    raise ConfigError(f"notebook: {path} has no cell with the tag `parameters`")
 
 
 def _known_setting(config: RunConfig, key: str, where: str) -> None:

@@ -1,5 +1,7 @@
-"""One token per frame, looked up with the question in mind: 32 queries beside the question's words in a BERT whose
-queries also see the frame's patches; what each query finds there is averaged.
+"""The Q-Former: one token per frame, which depends on the question.
+
+A BERT reads 32 learned queries in front of the words of the question. In every second layer the queries also attend to
+the patches of the frame. Each query then collects what it asks for from the patches, and the mean is the frame token.
 
 Shapes: F frames, P patches, C their width, Q queries, T word pieces, W width of the BERT, D of the language model.
 """
@@ -23,7 +25,7 @@ MAX_WORDS = 256  # word pieces of a question, [CLS] and [SEP] included
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """The defaults are the released model's: BERT-base with a row to spare in its vocabulary."""
+    """The defaults are those of the released model: BERT-base, with one row more in its vocabulary."""
 
     vocabulary: int = 30523
     width: int = 768
@@ -32,7 +34,7 @@ class QFormerConfig:
     hidden: int = 3072
     positions: int = 512
     queries: int = 32
-    look_every: int = 2  # queries see the patches in layers 0, 2, 4, ...
+    look_every: int = 2  # queries attend to the patches in layers 0, 2, 4, ...
     dropout: float = 0.1
 
 
@@ -50,14 +52,14 @@ class QFormerProjector(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(patch_width), nn.Linear(patch_width, width))
 
     def forward(self, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        queries = self.queries.expand(len(patches), -1, -1)
-        asked = self.expand(self.bert(queries, ids, mask, self.patch_norm(patches)))  # (F, Q, C)
-        found = F.scaled_dot_product_attention(self.query(asked), self.key(patches), patches)
-        return self.out((found + asked).mean(1))
+        learned = self.queries.expand(len(patches), -1, -1)
+        queries = self.expand(self.bert(learned, ids, mask, self.patch_norm(patches)))  # (F, Q, C)
+        collected = F.scaled_dot_product_attention(self.query(queries), self.key(patches), patches)
+        return self.out((collected + queries).mean(1))
 
 
 class QueryBert(nn.Module):
-    """A BERT that reads Q queries in front of T words; only the queries look at the patches, and only they return."""
+    """A BERT that reads Q queries in front of T words. Only the queries see the patches, and only they are returned."""
 
     def __init__(self, config: QFormerConfig, patch_width: int):
         super().__init__()
@@ -108,8 +110,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor, visible: Tensor | None = None) -> Tensor:
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
                    for part in (self.query(x), self.key(context), self.value(context)))
-        seen = F.scaled_dot_product_attention(q, k, v, visible, dropout_p=self.dropout if self.training else 0.0)
-        return self.norm(x + F.dropout(self.out(seen.transpose(1, 2).flatten(2)), self.dropout, self.training))
+        values = F.scaled_dot_product_attention(q, k, v, visible, dropout_p=self.dropout if self.training else 0.0)
+        return self.norm(x + F.dropout(self.out(values.transpose(1, 2).flatten(2)), self.dropout, self.training))
 
 
 class FeedForward(nn.Module):
@@ -127,14 +129,14 @@ class FeedForward(nn.Module):
 
 
 def word_tokenizer(vocabulary: str | os.PathLike) -> BertTokenizer:
-    """The lower-casing BERT tokenizer of a `vocab.txt`; long questions lose their beginning."""
+    """The lower-casing BERT tokenizer of a `vocab.txt`. It cuts off the beginning of a question that is too long."""
     if not Path(vocabulary).is_file():
-        raise LabError(f"{vocabulary}: no such file; the question reader needs the vocab.txt of its BERT")
+        raise LabError(f"{vocabulary}: no such file; the Q-Former needs the vocab.txt of its BERT")
     return BertTokenizer(str(vocabulary), truncation_side="left")
 
 
 def read_questions(words: BertTokenizer, questions: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-    """V questions -> ids and mask (V, T). An `<evi>` in a question is text like any other here."""
+    """V questions -> ids and mask (V, T). Here, an `<evi>` in a question is ordinary text."""
     texts = [(question or "").replace("<image>", "").strip() for question in questions]
     tokens = words(texts, padding="longest", truncation=True, max_length=MAX_WORDS, return_tensors="pt")
     return tokens.input_ids, tokens.attention_mask

@@ -1,4 +1,4 @@
-"""The laptop preset's parts: a frame encoder that sees motion, a tokenizer, a language model. All trained here."""
+"""The parts of the laptop preset: a frame encoder that sees motion, a tokenizer, a language model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ..frames import FrameEncoder, check_frames, fingerprint
 
 STOP, PAD = "<end>", "<pad>"
-PLACES = 3  # at which an encoder looks in each frame
+PLACES = 3  # where the encoder looks in each frame
 
 
 class TinyFrames(FrameEncoder):
-    """Each frame as words: how sure the encoder is of every colour, shape and action, and what else it saw.
+    """Describes each frame by the probabilities of its words (colours, shapes, actions) and by a learned summary.
 
-    One stream looks at the frame, one at how it differs from its neighbours. The second says where to look in the
-    first, so that a motion is bound to the colour and the shape of what moves.
+    One stream looks at the frame, the other at how it differs from its neighbours. The second one decides where to
+    look in the first, so that a motion is linked to the colour and the shape of the thing that moves.
     """
 
     tokens_per_frame = 1
@@ -40,12 +40,12 @@ class TinyFrames(FrameEncoder):
 
     @cached_property
     def id(self) -> str:
-        """Changes with the frozen weights, so that cached features are never another encoder's."""
+        """Changes with the frozen weights, so that cached features of another encoder are never used."""
         frozen = nn.ModuleList([self.look, self.motion, self.where, self.summary, self.probe])
         return f"tiny-{fingerprint(frozen, self.words)}"
 
     def see(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, F, H, W, 3) -> logits of the words (B, F, words), what is where (B F, 2 channels, h, w)."""
+        """uint8 (B, F, H, W, 3) -> logits of the words (B, F, words) and maps of the frames (B F, 2 channels, h, w)."""
         summary, look = self._summarize(frames)
         return self.probe(summary), look
 
@@ -74,7 +74,7 @@ class TinyFrames(FrameEncoder):
         return list(self.projector(torch.cat(list(features))).split([len(f) for f in features]))
 
     def start_from_words(self, tokenizer, embeddings: Tensor) -> None:
-        """Begin the projector as soft words: a frame token is the sum of the embeddings of what the frame shows."""
+        """Start the projector so that a frame token is the sum of the embeddings of the words that fit the frame."""
         with torch.no_grad():
             self.projector.weight.mul_(0.1)
             for column, word in enumerate(self.words):
@@ -83,7 +83,7 @@ class TinyFrames(FrameEncoder):
 
 
 def train_tokenizer(texts: Iterable[str], size: int = 1024) -> PreTrainedTokenizerFast:
-    """Byte-level pieces: the world's words whole, digits one by one, anything else still spelt."""
+    """Byte-level pieces: words of the world are whole, digits are separate, and anything else can be spelt."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -95,7 +95,7 @@ def train_tokenizer(texts: Iterable[str], size: int = 1024) -> PreTrainedTokeniz
 
 
 def tiny_language(vocabulary: int, width: int = 96, layers: int = 3, heads: int = 4) -> LlamaForCausalLM:
-    """A Llama small enough for a laptop. At this width weights must start larger than usual to learn at all."""
+    """A Llama small enough for a laptop. At this width it learns only if its weights start larger than usual."""
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=4096, initializer_range=0.1,
@@ -112,5 +112,5 @@ def _block(inputs: int, channels: int, stride: int = 1) -> nn.Sequential:
 
 
 def word_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy of the words of each frame; (B, F, words) both."""
+    """(B, F, words) x 2 -> binary cross-entropy of the words of each frame."""
     return F.binary_cross_entropy_with_logits(logits, labels)

@@ -1,15 +1,16 @@
-"""Times and captions out of an answer's text, exactly as the published scorers read them.
+"""How the published scorers read an answer, slips included; how it should be read is in `reading.py`.
 
-Two families: *plain* reads the whole text, *split* takes evidence from before a delimiter and the answer from after
-it. Their slips are kept; `reading.py` is how answers should be read.
+There are two families: *plain* reads the whole text; *split* takes the evidence from before a delimiter and the answer
+from after it. A function raises ValueError where the published script stops with an error.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from ...ideas.evidence import END, Interval
+from .reading import IN_BRACKETS, LETTERS, Choice, Reading
 
 NUMBER = r"\d+\.*\d*"
 RANGE = re.compile(rf"({NUMBER})\s*-\s*({NUMBER})")
@@ -20,26 +21,24 @@ SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 START_TIME = re.compile(rf"start(?:ing)? time: ({NUMBER})")
 END_TIME = re.compile(rf"end(?:ing)? time: ({NUMBER})")
 SENTENCE_TIMES = re.compile(rf"start time {NUMBER}, end time {NUMBER}")
-RADIUS = 20  # seconds around an event of which only one time is told
+RADIUS = 20  # seconds around an event of which only one time is given
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What an answer says: when, of what kind, and on what evidence. No intervals: it could not be read."""
+def malformed_numbers_fail(read: Callable[[str], object], nothing: object = Reading()) -> Callable[[str], object]:
+    """The same reader, but where the script stops, as at "3..5 - 9", the answer reads as nothing."""
+    def reading(text: str):
+        try:
+            return read(text)
+        except ValueError:
+            return nothing
+    return reading
 
-    intervals: tuple[Interval, ...] = ()
-    evidence: tuple[Interval, ...] = ()
-    captions: tuple[str, ...] = ()
 
+# Intervals
 
 def plain_intervals(text: str) -> Reading:
-    """"a - b", else "a to b", else the first numbers of the pieces that speak of start and end, two by two.
-
-    A malformed number such as "3..5" raises ValueError.
-    """
-    text = text.lower()
-    found = _floats(RANGE.findall(text)) or _floats(TO.findall(text)) or _beside_keywords(text)
-    return Reading(_ordered(found))
+    """"a - b", else "a to b", else the first numbers of the pieces that speak of start and end, two by two."""
+    return Reading(_ordered(_times(text.lower())))
 
 
 def split_intervals(text: str, delimiter: str = END, forgiven: str = ".") -> Reading:
@@ -47,20 +46,17 @@ def split_intervals(text: str, delimiter: str = END, forgiven: str = ".") -> Rea
     parts = text.lower().split(delimiter.lower())
     if len(parts) < 2:
         return Reading()
-    evidence = _floats(RANGE.findall(parts[0]))
-    stripped = [(a.rstrip(forgiven), b.rstrip(forgiven)) for a, b in RANGE.findall(parts[-1])]
-    found = _floats(stripped) or _floats(TO.findall(parts[-1])) or _beside_keywords(parts[-1])
-    return Reading(_ordered(found), tuple(evidence))
+    return Reading(_ordered(_times(parts[-1], forgiven)), tuple(_floats(RANGE.findall(parts[0]))))
 
 
 def plain_point(text: str) -> tuple[float | None, float | None]:
-    """The first number, signed, decimal or not."""
+    """The first number, signed, decimal or not; there is no evidence."""
     match = SIGNED.search(text)
     return (float(match.group()) if match else None), None
 
 
 def split_point(text: str, delimiter: str = END) -> tuple[float | None, float | None]:
-    """The middle of the first interval of the last part, and of the first part."""
+    """The middle of the first interval of the last part, and that of the first part."""
     parts = text.split(delimiter)
     if len(parts) < 2:
         return None, None
@@ -68,8 +64,10 @@ def split_point(text: str, delimiter: str = END) -> tuple[float | None, float | 
     return _middle(answer), _middle(evidence)
 
 
+# Events with captions
+
 def plain_events(text: str) -> Reading:
-    """Captions are what lies between the times, paired from the front; else one event told in some other way."""
+    """Captions are what lies between the times, paired from the front; else one event in some other form."""
     try:
         times, captions = _paragraph(text.lower())
     except ValueError:
@@ -106,6 +104,44 @@ def loose_time(text: str) -> Interval:
     return round(float(start), 2), round(float(end), 2)
 
 
+# Choices: text, the options, and how many letters count as options
+
+def letter_in_brackets_anywhere(text: str, options: Sequence[str], n: int) -> Choice:
+    """The first "(x)" of the whole answer, evidence included; then a letter at its start."""
+    bracket = IN_BRACKETS.search(text)
+    opening = letter_at_the_start(text.lower(), options, n)
+    letters = (_index(bracket[1], n), *opening.letters) if bracket else opening.letters
+    return Choice(letters, opening.rest, bool(bracket) or opening.formed)
+
+
+def letter_after_the_delimiter(text: str, options: Sequence[str], n: int) -> Choice:
+    """A blank after the delimiter hides "Best Option:", and "(x)" further on is never seen."""
+    return letter_at_the_start(text.split(END)[-1].lower(), options, n)
+
+
+def letter_after_the_delimiter_with_case(text: str, options: Sequence[str], n: int) -> Choice:
+    return letter_at_the_start(text.split(END)[-1], options, n)
+
+
+def letter_at_the_start(text: str, options: Sequence[str], n: int) -> Choice:
+    """"A man walks" is option A."""
+    if text.lower().startswith("best option:"):
+        text = text[len("best option:"):]
+    text = text.lstrip().lstrip("(").lstrip()
+    formed = len(text) == 1 or text[1:2] in tuple("., )")
+    return Choice((_index(text[0], n),) if formed else (), text, formed)
+
+
+def _index(letter: str, n: int) -> int | None:
+    index = LETTERS.find(letter.lower())
+    return index if 0 <= index < n else None
+
+
+def _times(text: str, forgiven: str = "") -> list[Interval]:
+    ranges = [(start.rstrip(forgiven), end.rstrip(forgiven)) for start, end in RANGE.findall(text)]
+    return _floats(ranges) or _floats(TO.findall(text)) or _beside_keywords(text)
+
+
 def _floats(pairs: list[tuple[str, str]]) -> list[Interval]:
     return [(float(start), float(end)) for start, end in pairs]
 
@@ -125,7 +161,7 @@ def _beside_keywords(text: str) -> list[Interval]:
 
 
 def _paragraph(text: str) -> tuple[list[Interval], list[str]]:
-    """ValueError where the published scripts fail: on malformed numbers and on "start time 3, end time 9"."""
+    """ValueError where the scripts fail: on malformed numbers and on "start time 3, end time 9"."""
     times, pieces = _floats(RANGE.findall(text)), []
     if times:
         rest = text
@@ -136,17 +172,18 @@ def _paragraph(text: str) -> tuple[list[Interval], list[str]]:
         times = _floats(list(zip(starts, ends)))
         pieces = re.findall(r"description: (.*)", text) or re.findall(r"\*\s*(.*)", text)
     elif SENTENCE_TIMES.search(text):
-        raise ValueError("times told as a sentence are not read")
+        raise ValueError("times that are written as a sentence are not read")
     captions = [piece.strip().strip(", ").rstrip() for piece in pieces if len(piece) > 5]
     return times[:len(captions)], captions[:len(times)]
 
 
 def _one_event(text: str) -> tuple[list[Interval], list[str]]:
     """The first line, or sentence, that holds a time before the word "seconds"; the caption follows that word."""
-    pieces = text.split("\n") if "\n" in text else text.split(".")
+    by_line = "\n" in text
+    pieces = text.split("\n") if by_line else [sentence + "." for sentence in text.split(".")]
     for piece in pieces:
-        if len(piece) > 7:
-            parts = [part.strip(",") for part in (piece if "\n" in text else piece + ".").split("seconds")]
+        if len(piece) > (7 if by_line else 8):  # the added dot does not count
+            parts = [part.strip(",") for part in piece.split("seconds")]
             try:
                 return [loose_time(parts[0])], [parts[-1].strip()]
             except (ValueError, IndexError):

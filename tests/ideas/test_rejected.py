@@ -10,7 +10,8 @@ from d2vlm_lab.data.world.phrases import facts
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.clauses import cut, join
 from d2vlm_lab.ideas.evidence import Event, compose, parse, write
-from d2vlm_lab.ideas.perturb import FACTORS, KINDS, Recipe, Words, overlap, perturb, rejected_answers, wanted_kinds
+from d2vlm_lab.ideas.grounding import overlap
+from d2vlm_lab.ideas.rejected import FACTORS, KINDS, Recipe, Words, perturb, rejected_answers, wanted_kinds
 from d2vlm_lab.judging.metrics.temporal import match_one_to_one, temporal_iou
 
 WORDS = Words(facts(["red", "blue", "green"], ["disc", "square"], ["spins", "moves left", "blinks"]))
@@ -75,6 +76,10 @@ def test_deletions_by_hand():
     assert woven == {"then in <0> sits down.", "In <0> a person opens the door."}
 
 
+def test_deleting_one_of_two_events_that_stand_side_by_side_keeps_the_mention_of_the_other():
+    assert {text(one("delete", ((SPINS, BLINKS), ("See ", 0, 1, ".")), seed=n)) for n in range(12)} == {"See <0>."}
+
+
 def test_merging_spans_both_neighbours_and_tells_one_of_them():
     wrong = one("merge")
     assert len(wrong.events) == 2
@@ -112,6 +117,12 @@ def test_a_callable_may_distort_and_must_keep_the_place_of_the_event():
     assert perturb(*ONE, 16.0, "object", Recipe(), shout).answer == ("THE MOMENT IS ", 0, ".")
     with pytest.raises(LabError, match="keep the place"):
         perturb(*ONE, 16.0, "object", Recipe(), lambda *_: "gone")
+
+
+def test_an_overlap_is_the_one_that_scorers_use():
+    spans = [event.interval for event in (*DENSE[0], Event(2, 6), Event(3, 3))]
+    for a in spans:
+        assert [overlap(a, b) for b in spans] == pytest.approx(temporal_iou([a], spans)[0].tolist())
 
 
 spans = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda pair: (pair[0] / 2, (pair[0] + pair[1]) / 2))

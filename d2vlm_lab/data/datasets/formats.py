@@ -1,0 +1,15 @@
+"""The annotation formats and their adapters. To add a format, write its module and name it here.
+
+`read(path, half_frame)` of an adapter returns the samples of a file, whose times may pass the ends of the video by half
+a frame. The adapter of a benchmark also has `predictions(path, samples)`: what its scorer wants back for each sample,
+without the answer.
+"""
+
+from __future__ import annotations
+
+from . import charades_sta, et_bench, et_instruct, mvbench, samples, video_mme, youcook2
+
+ADAPTERS = {"et_instruct": et_instruct, "samples": samples, "charades_sta": charades_sta, "youcook2": youcook2,
+            "et_bench": et_bench, "mvbench": mvbench, "video_mme": video_mme}
+# The choices of `data.format`: their samples have answers, and the data sets have files for training.
+TRAINING = ("et_instruct", "samples", "charades_sta", "youcook2")

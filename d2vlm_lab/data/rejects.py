@@ -1,0 +1,75 @@
+"""Where a run's rejected answers come from: a preference file, or its own samples, made wrong while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from ..config import RunConfig, resolve
+from ..ideas.rejected import Recipe, Rejected, Words, rejected_answers
+from ..settings import override
+from .datasets import fpo_annotations
+from .datasets.records import read_records
+from .groups import Rejects
+from .pairs import PreferencePair, read_preferences, with_answer
+from .sample import Sample
+from .world import load as load_world
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """What a run trains on; without preferences, the samples alone."""
+
+    samples: Sequence[Sample]
+    rejects: Rejects | None = None  # rejected answers of these samples
+    held_out_rejects: Rejects | None = None  # rejected answers of validation samples
+    bad: tuple[tuple[str, str], ...] = ()  # places of a preference file that cannot be used, and why
+
+
+def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceData:
+    """The training samples with rejected answers, or those of a preference file instead."""
+    settings = config.preference
+    if settings.form == "off":
+        return PreferenceData(samples)
+    fresh = synthesized(config)
+    if not settings.file:
+        return PreferenceData(samples, fresh, fresh)
+    bad: list[tuple[str, str]] = []
+    pairs = {f"{pair.chosen.id}#{n}": pair  # numbered, since a file may hold several pairs of a sample
+             for n, pair in enumerate(read_file(settings.file, lambda where, why: bad.append((where, why))))}
+
+    def recorded(sample: Sample) -> list[tuple[Sample, str]]:
+        rejected = [r for r in pairs[sample.id].rejected if r.factor in settings.factors]
+        drawn = Random(f"{config.seed} {sample.id}").sample(rejected, min(settings.rejects, len(rejected)))
+        return _as_samples(sample, drawn)
+
+    return PreferenceData([replace(pair.chosen, id=name) for name, pair in pairs.items()], recorded, fresh, tuple(bad))
+
+
+def synthesized(config: RunConfig) -> Rejects:
+    """Rejected answers that are made when they are asked for, always the same ones for a sample."""
+    settings = config.preference
+    recipe = Recipe(per_sample=settings.rejects, factors=settings.factors, seed=config.seed, grid=1 / config.data.fps)
+    recipe = override(recipe, settings.recipe, "preference.recipe")
+    distort = None if config.data.train else Words(load_world(resolve(config.data.world)).facts)
+
+    def rejects(sample: Sample) -> list[tuple[Sample, str]]:
+        if not sample.events:
+            return []
+        return _as_samples(sample, rejected_answers(sample.events, sample.answer, sample.duration, recipe, distort,
+                                                    sample.id))
+
+    return rejects
+
+
+def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:
+    """The pairs of a preference file, of this project or of the authors."""
+    file = resolve(path)
+    first = next(read_records(file), {})
+    read = fpo_annotations.read if fpo_annotations.is_preference(first) else read_preferences
+    return list(read(file, on_bad))
+
+
+def _as_samples(sample: Sample, rejected: Sequence[Rejected]) -> list[tuple[Sample, str]]:
+    return [(with_answer(sample, wrong), wrong.factor) for wrong in rejected]

@@ -1,0 +1,95 @@
+"""A world on disk: its questions, its videos, and the truth about them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import LabError
+from ...settings import from_dict
+from ..datasets import et_bench, et_instruct
+from ..sample import Sample
+from .config import WorldConfig
+from .lessons import frame_labels, frame_words
+from .phrases import facts
+from .scene import Scene, from_truth
+
+FILES = {"train": "train.json", "val": "val.json", "test": "etbench.json"}
+
+
+@dataclass(frozen=True)
+class World:
+    folder: Path
+    config: WorldConfig
+    fingerprint: str  # of annotations and videos
+
+    @property
+    def videos(self) -> Path:
+        return self.folder / "videos"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The columns of `frame_labels`."""
+        return frame_words(self.config)
+
+    @property
+    def facts(self) -> dict[str, list[tuple[str, ...]]]:
+        """What a wrong answer can change about an event, as `ideas.perturb.Words` takes it."""
+        return facts(self.config.colors, self.config.shapes, self.config.actions)
+
+    @property
+    def baselines(self) -> dict:
+        """The scores of guesses made without looking."""
+        return json.loads((self.folder / "baselines.json").read_text(encoding="utf-8"))
+
+    def samples(self, split: str) -> list[Sample]:
+        """Questions of `train`, `val` or `test`; those of `test` have no answer text, only what scoring needs."""
+        return list(_samples(self._file(split), self.fingerprint))
+
+    def truth(self, split: str) -> list[Scene]:
+        """What really happens in each video of a split, even where the annotation is wrong."""
+        self._file(split)
+        return [scene for scene in _scenes(self.folder / "truth.jsonl", self.fingerprint) if scene.split == split]
+
+    def frame_labels(self, split: str) -> dict[str, np.ndarray]:
+        """By video, (F, words) float32: which words are active on each frame."""
+        return {scene.video: frame_labels(scene, self.words) for scene in self.truth(split)}
+
+    def video_path(self, sample: Sample | Scene) -> Path:
+        return self.videos / sample.video
+
+    def _file(self, split: str) -> Path:
+        if split not in FILES:
+            raise LabError(f"a world has no split {split!r}; it has {', '.join(FILES)}")
+        return self.folder / FILES[split]
+
+
+def load(folder: str | os.PathLike) -> World:
+    """A world that `d2vlm-lab make-world` has made."""
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / "world.json").read_text(encoding="utf-8"))
+        return World(folder, from_dict(WorldConfig, card["config"]), card["annotations"][:16] + card["videos"][:16])
+    except FileNotFoundError:
+        raise LabError(f"{folder} is not a world (no world.json); make one with "
+                       f"`d2vlm-lab make-world --out {folder}`") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise LabError(f"{folder}/world.json is damaged ({error}); make the world again") from None
+
+
+@cache
+def _samples(path: Path, fingerprint: str) -> tuple[Sample, ...]:
+    """Read once, until a world with another fingerprint lies there."""
+    adapter = et_bench if path.name == FILES["test"] else et_instruct
+    return tuple(adapter.read(path))
+
+
+@cache
+def _scenes(path: Path, fingerprint: str) -> tuple[Scene, ...]:
+    with open(path, encoding="utf-8") as lines:
+        return tuple(from_truth(json.loads(line)) for line in lines)

@@ -1,0 +1,120 @@
+"""`d2vlm-lab settings [NAME]`: every setting with its meaning, its default, and the presets that change it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+
+from ..config import RunConfig, presets, read_config
+from ..data.world.config import PRESETS as WORLD_PRESETS
+from ..data.world.config import WorldConfig, from_preset
+from ..settings import ConfigError, closest, flatten, meanings
+
+WORLD = "world"  # the section under which the settings of make-world are printed
+Named = typing.TypeVar("Named")  # anything with a `name`
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str  # with its section: training.steps
+    meaning: str
+    values: str  # its type, or its choices
+    default: object
+    presets: dict[str, object]  # what the presets that change it set it to
+
+
+def all_settings() -> list[Setting]:
+    """The settings of a run in the order of config.py, then those of a world."""
+    runs = {name: flatten(read_config(name)) for name in presets()}
+    worlds = {name: flatten(from_preset(name)) for name in WORLD_PRESETS}
+    return [*describe(RunConfig, "", runs), *describe(WorldConfig, f"{WORLD}.", worlds)]
+
+
+def describe(cls: type, prefix: str, presets: dict[str, dict[str, object]]) -> list[Setting]:
+    """The settings of a dataclass and of the dataclasses in it; `presets` are flat views of whole configs."""
+    settings, meaning = [], meanings(cls)
+    defaults = flatten(cls())
+    for name, hint in typing.get_type_hints(cls).items():
+        if is_dataclass(hint):
+            section = {preset: {key.removeprefix(f"{name}."): value for key, value in flat.items()
+                                if key.startswith(f"{name}.")} for preset, flat in presets.items()}
+            settings += describe(hint, f"{name}.", section)
+        else:
+            changed = {preset: flat[name] for preset, flat in presets.items() if flat[name] != defaults[name]}
+            settings.append(Setting(prefix + name, meaning[name], values(hint), defaults[name], changed))
+    return settings
+
+
+def values(hint) -> str:
+    """A type in words: `whole number or null`, `one of soft, hard`."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return f"one of {', '.join(args)}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(values(arg) for arg in args)
+    if origin is tuple:
+        return f"list of {'' if args[-1] is Ellipsis else f'{len(args)} '}values, each {values(args[0])}"
+    return {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "null"}[hint]
+
+
+def select(entries: Sequence[Named], name: str, kind: str) -> list[Named]:
+    """The entry of that name, or a section, or all entries whose names hold `name`; an error if there is none."""
+    exact = [entry for entry in entries if entry.name == name]
+    section = [entry for entry in entries if entry.name.startswith(f"{name}.")]
+    part = [entry for entry in entries if name in entry.name]
+    if selected := exact or section or part:
+        return selected
+    sections = {entry.name.split(".")[0] for entry in entries if "." in entry.name}
+    meant = closest(name, [*(entry.name for entry in entries), *sections])
+    raise ConfigError(f"no {kind} has {name!r} in its name" + (
+        f"; did you mean {meant!r}?" if meant else f"; `d2vlm-lab {kind}s` prints all of them"))
+
+
+def page(settings: Sequence[Setting]) -> str:
+    """For people: a paragraph for each setting, a heading for each section."""
+    about = {name: hint.__doc__ for name, hint in typing.get_type_hints(RunConfig).items() if is_dataclass(hint)}
+    about[WORLD] = ("The synthetic world. These are settings of make-world and of data.world_settings, where they are "
+                    "written without `world.`")
+    lines, current = [], None
+    for setting in settings:
+        section = setting.name.rpartition(".")[0]
+        if section and section != current:
+            lines += [section.upper(), *textwrap.wrap(about[section], 100), ""]
+        current = section
+        meaning = setting.meaning[0].upper() + setting.meaning[1:].removesuffix(".") + "."
+        lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning), *indented(setting.values)]
+        if setting.presets:
+            changes = ", ".join(f"{preset} ({as_yaml(value)})" for preset, value in setting.presets.items())
+            lines += indented(f"changed by the presets {changes}")
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def as_yaml(value) -> str:
+    """A value as a YAML file or a command line would write it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    plain = isinstance(value, str) and value and " " not in value
+    return value if plain else json.dumps(value)
+
+
+def indented(text: str) -> list[str]:
+    """The lines of a paragraph."""
+    return textwrap.wrap(text, 100, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def configure(parser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME",
+                        help="a setting (training.steps), a section (training) or a part of a name (rate)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of objects instead of text")
+
+
+def run(args) -> None:
+    settings = all_settings()
+    if args.name is not None:
+        settings = select(settings, args.name, "setting")
+    print(json.dumps([asdict(setting) for setting in settings], indent=1) if args.json else page(settings))

@@ -1,0 +1,125 @@
+"""Where runs are made: Dask workers on this machine, on a cluster that is there, or in jobs of Slurm."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from ...errors import LabError
+from .point import run_point
+
+PATIENCE = 10  # seconds for a scheduler to answer
+
+
+@dataclass(frozen=True)
+class Place:
+    submit: Callable[[dict], Future]  # a job's order; the result is the final state of its run
+    slots: Callable[[], int]  # runs at a time, as far as is known now
+
+
+@contextmanager
+def place(on: str = "", jobs: int | None = None) -> Iterator[Place]:
+    """`on` is empty, `tcp://host:port` or `slurm`."""
+    if not on:
+        yield from _local(jobs)
+    elif on == "slurm":
+        with _slurm(jobs or 1) as cluster:
+            yield from _connected(cluster, run_on_worker)
+    elif on.startswith(("tcp://", "tls://")):
+        yield from _connected(on, run_on_worker)
+    else:
+        raise LabError(f"--on {on}: give tcp://host:port of a Dask scheduler, or slurm")
+
+
+def run_on_worker(order: dict, shares: Sequence[dict[str, str]] = ()) -> dict:
+    """A run in the Dask worker that calls this; `shares` are what each worker, by its number, has of the machine."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    elsewhere = {"OMP_NUM_THREADS": str(max(1, len(_usable_cores()) // worker.state.nthreads))}
+    return run_point(order, shares[worker.name] if shares else elsewhere)
+
+
+def _local(jobs: int | None) -> Iterator[Place]:
+    """Worker processes with one run at a time each; nothing listens beyond this machine."""
+    from distributed import LocalCluster
+
+    shares = slots(jobs)
+    # A worker that dies fails the run it had: whether it is run again is decided here, by --retries.
+    cluster = LocalCluster(n_workers=len(shares), threads_per_worker=1, host="127.0.0.1",
+                           dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=logging.CRITICAL,
+                           scheduler_kwargs={"allowed_failures": 0, "dashboard": False})
+    try:
+        yield from _connected(cluster, partial(run_on_worker, shares=shares), len(shares))
+    finally:
+        for nanny in cluster.workers.values():  # at once, with the runs that they still have after an interrupt
+            nanny.auto_restart = False
+            with suppress(ProcessLookupError, TypeError):
+                os.kill(nanny.pid, signal.SIGKILL)
+        cluster.close()
+
+
+def _connected(scheduler, work: Callable[[dict], dict], n: int | None = None) -> Iterator[Place]:
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise LabError(f"no Dask scheduler answers at {scheduler} ({error})") from None
+    with client:
+        executor = client.get_executor(pure=False)
+        try:
+            yield Place(partial(executor.submit, work), lambda: n or sum(client.nthreads().values()))
+        finally:
+            executor.shutdown(wait=False)
+
+
+def _slurm(jobs: int):
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise LabError("--on slurm needs dask-jobqueue: pip install 'd2vlm_lab[slurm]'") from None
+    try:
+        cluster = SLURMCluster()
+    except (ValueError, TypeError) as error:
+        raise LabError(f"jobqueue.slurm in ~/.config/dask/jobqueue.yaml: {error}") from None
+    cluster.scale(jobs=jobs)
+    return cluster
+
+
+def slots(n: int | None = None, cores: int | None = None) -> list[dict[str, str]]:
+    """The environment of each run at a time: one for each GPU, or shares of the cores; `n` asks for so many."""
+    gpus, cores = visible_gpus(), cores or len(_usable_cores())
+    n = n or len(gpus) or _that_fit(cores)
+    share = {"OMP_NUM_THREADS": str(max(1, cores // n))}
+    return [share | ({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}) for i in range(n)]
+
+
+def visible_gpus() -> list[str]:
+    """Names that CUDA_VISIBLE_DEVICES takes, found without touching a GPU."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in named.split(",") if name and name != "-1"]
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+def _usable_cores():
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+
+
+def _that_fit(cores: int) -> int:
+    """Runs of small models side by side: one for each core, as long as each has 2 GB."""
+    import psutil
+
+    return max(1, min(cores, psutil.virtual_memory().available // 2**31))

@@ -1,0 +1,93 @@
+"""The samples of a run: a world, or annotation files in any format that can be learned from."""
+
+import json
+from dataclasses import fields
+from typing import get_args, get_type_hints
+
+import pytest
+from benchmark_files import CHARADES, RECIPE, coco, save
+from small import tiny_model
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.config import Data, RunConfig
+from d2vlm_lab.data.datasets import et_instruct
+from d2vlm_lab.data.datasets.formats import ADAPTERS, TRAINING
+from d2vlm_lab.data.sample import Sample, SampleError, to_record
+from d2vlm_lab.data.splits import evenly_spaced, splits
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.ideas.evidence import Event, compose, render
+from d2vlm_lab.model.checkpoint import save as save_model
+from d2vlm_lab.settings import from_dict, override
+
+VIDEO = "train_00000.mp4"
+SAMPLE = Sample("s", VIDEO, 16.0, "tvg", "x", "when does it spin?", (Event(2.0, 5.0),), ("It spins in ", 0, "."))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The videos of a small world, a random model, and an annotation file in each format."""
+    folder = tmp_path_factory.mktemp("formats")
+    make_world(folder / "world", from_dict(WorldConfig, {"videos": 2, "seed": 3}), workers=1)
+    save_model(tiny_model(), folder / "base")
+    et_instruct.write_file(folder / "et_instruct.json", [SAMPLE])
+    save(folder / "samples.json", json.dumps(to_record(SAMPLE)) + "\n")
+    coco(folder / "charades_sta.json", {**CHARADES, "image_id": VIDEO, "timestamp": [2.0, 5.0], "duration": 16.0})
+    coco(folder / "youcook2.json", {**RECIPE, "image_id": VIDEO, "segments": [[1, 3], [5.5, 9]]})
+    return folder
+
+
+def settings(place, name, **more):
+    return {"data.train": str(place / f"{name}.json"), "data.val": str(place / f"{name}.json"),
+            "data.videos": str(place / "world" / "videos"), "data.format": name, **more}
+
+
+ANSWERS = {
+    "et_instruct": "2.0 - 5.0 </evi> It spins in 2.0 - 5.0.",
+    "samples": "2.0 - 5.0 </evi> It spins in 2.0 - 5.0.",
+    "charades_sta": "2.0 - 5.0 </evi> The event happens in 2.0 - 5.0.",
+    "youcook2": "1.0 - 3.0 5.5 - 9.0 </evi> 1.0 - 3.0, pick the ends off the beans. 5.5 - 9.0, combine egg and flour."}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_both_splits_are_read_in_every_training_format_with_answers_to_learn(name, place):
+    train, val = splits(override(RunConfig(), settings(place, name)))
+    sample, = train.samples
+    assert val.samples == [sample] and (train.videos / sample.video).is_file()
+    assert render(compose(sample.events, sample.answer)) == ANSWERS[name]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_dry_run_shows_a_sample_of_every_training_format(name, place, tmp_path, capsys):
+    save(tmp_path / "plain.yaml", "seed: 0\n")
+    changes = settings(place, name, **{"parts.start": place / "base", "method.semantic_layer": 1, "adapter.rank": 4})
+    assert main(["train", str(tmp_path / "plain.yaml"), "--dry-run", *(f"{k}={v}" for k, v in changes.items())]) == 0
+    out = capsys.readouterr().out
+    assert "1 samples in 1 groups" in out and f"learned: {'<evi>' * (2 if name == 'youcook2' else 1)}</evi>" in out
+
+
+def test_the_choices_of_the_setting_are_the_training_formats():
+    assert get_args(get_type_hints(Data)["format"]) == TRAINING and set(TRAINING) <= set(ADAPTERS)
+    assert next(field for field in fields(Data) if field.name == "format").default == "et_instruct"
+
+
+def test_a_format_that_does_not_exist_is_an_error_that_lists_those_that_do(place):
+    with pytest.raises(LabError, match=f"data.format: 'coco' is not one of {', '.join(TRAINING)}"):
+        override(RunConfig(), settings(place, "coco"))
+
+
+def test_a_format_without_a_file_does_not_silently_train_on_the_world():
+    with pytest.raises(LabError, match="data.format is 'youcook2', but data.train names no annotation file"):
+        splits(override(RunConfig(), {"data.format": "youcook2"}))
+
+
+def test_training_refuses_a_file_that_gives_no_durations(place):
+    lines = save(place / "lines.txt", "train_00000 2.0 5.0##a person sits.\n")
+    with pytest.raises(SampleError, match=r"lines.txt, sample 0: its duration is not known"):
+        splits(override(RunConfig(), settings(place, "charades_sta", **{"data.train": str(lines)})))
+
+
+@pytest.mark.parametrize("n, spaced", [(0, []), (1, [0]), (3, [0, 4, 9]), (10, list(range(10))), (99, list(range(10)))])
+def test_evenly_spaced_items_reach_from_the_first_to_the_last(n, spaced):
+    assert evenly_spaced(range(10), n) == spaced and evenly_spaced([], n) == []
