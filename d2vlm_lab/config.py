@@ -64,10 +64,10 @@ class Parts:
     """Where the weights come from: a checkpoint in `start`, or else a language model and a vision tower."""
 
     start: str = "data/base/small"  # folder of a checkpoint of this project, or one laid out as the authors' release
-    language: str = ""  # instead of start: hub id, local folder or .gguf file of a causal language model
-    frames: str = ""  # with language: hub id or local folder of the vision tower that encodes the frames
-    frame_tokens: int = 1  # with language: number of tokens that each frame becomes, a square number
-    system: str = ""  # with language: system message that stands before the frames; empty means none
+    language: str = ""  # instead of `start`: hub id, local folder or .gguf file of a causal language model
+    frames: str = ""  # with `language`: hub id or local folder of the vision tower that encodes the frames
+    frame_tokens: int = 1  # with `language`: number of tokens that each frame becomes, a square number
+    system: str = ""  # with `language`: system message that stands before the frames; empty means none
     # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
     # similar states count as similar from the first step.
     equal_heads: bool = False
@@ -95,22 +95,22 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Data:
-    """What is learned from: a synthetic world, or annotation files with their videos."""
+    """What the model learns from: a synthetic world, or annotation files with their videos."""
 
-    world: str = "data/world-small"  # folder of a world; made from world_preset and world_settings if it is missing
+    world: str = "data/world-small"  # folder of a world; made from `world_preset` and `world_settings` if missing
     world_preset: str = "small"  # preset of make-world for a missing world: small, full or cuts
     world_settings: tuple[str, ...] = ()  # settings on top of that preset, each `key=value` as for make-world
-    train: str = ""  # instead of world: annotation file to train on
-    val: str = ""  # with train: annotation file for validation; empty means none
-    videos: str = ""  # with train: folder that holds the videos of `train` and `val`
+    train: str = ""  # instead of `world`: annotation file to train on
+    val: str = ""  # with `train`: annotation file for validation; empty means none
+    videos: str = ""  # with `train`: folder that holds the videos of `train` and `val`
     # The format of `train` and `val`: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
     format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
     fps: float = 2.0  # frames per second that are read from a video
-    max_frames: int = 512  # most frames that are read from a video, spread evenly over it
-    keep_frames: int | None = None  # most frames of a video that enter the language model; null means all
-    # Which frames are kept if there are more than keep_frames. even: at equal distances. change: those that differ most
-    # from their neighbours.
+    max_frames: int = 512  # largest number of frames that are read from a video, spread evenly over it
+    keep_frames: int | None = None  # largest number of frames of a video in the language model; null means all
+    # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
+    # most from their neighbours.
     pruning: Literal["even", "change"] = "even"
     min_seconds: float = 0.0  # leave out training videos that are shorter than this, in seconds
     max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
@@ -124,9 +124,9 @@ class Training:
     """How long, how fast and on how much at a time."""
 
     steps: int = 1000  # number of optimizer steps in the whole run
-    videos: int = 8  # videos in a batch, for each process
-    texts: int = 4  # most questions about the same video in a batch; they share its frames
-    accumulate: int = 1  # batches whose gradients are added up before an optimizer step
+    videos: int = 8  # number of videos in a batch, for each process
+    texts: int = 4  # largest number of questions about the same video in a batch; they share its frames
+    accumulate: int = 1  # number of batches whose gradients are added up for one optimizer step
     learning_rate: float = 5e-5  # highest learning rate of the LoRA weights (adapter.targets=all: of all weights)
     rest_learning_rate: float = 2e-5  # highest learning rate of the heads, the embeddings and the projector
     weight_decay: float = 0.0  # weight decay of AdamW
@@ -135,9 +135,9 @@ class Training:
     clip: float = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
     bfloat16: bool = False  # compute in bfloat16 where that is safe (mixed precision), for GPUs
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
-    log_every: int = 20  # optimizer steps between two lines in history.jsonl
-    eval_every: int = 250  # optimizer steps between two evaluations on the validation split
-    save_every: int = 250  # optimizer steps between two checkpoints, from which an interrupted run goes on
+    log_every: int = 20  # number of optimizer steps between two lines of training in history.jsonl
+    eval_every: int = 250  # number of optimizer steps between two evaluations on the validation split
+    save_every: int = 250  # number of optimizer steps between two checkpoints, from which an interrupted run goes on
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class Preference:
     # What counts as the log-probability of an answer. fpo: that of its text and its grounding. dpo: that of its text
     # alone. off: there is no preference loss.
     form: Literal["off", "fpo", "dpo"] = "off"
-    # Measure how far the difference has moved from the model as it was when this stage began, as in the paper; the
-    # released code takes the difference alone.
+    # Compare with a reference, the model as it was when this stage began: only what has changed since then counts. The
+    # paper has a reference, the released code has none.
     reference: bool = False
     beta: float = 0.1  # factor on the difference of the log-probabilities of chosen and rejected answer
     text_weight: float = 1.0  # weight of the log-probability of the text
@@ -158,7 +158,7 @@ class Preference:
     average: bool = False
     weight: float = 1.0  # weight of the preference loss
     supervised: float = 1.0  # weight of all other losses, which are computed on the chosen answers
-    rejects: int = 1  # most rejected answers beside each chosen one
+    rejects: int = 1  # largest number of rejected answers beside each chosen one
     # What may be wrong with a rejected answer: when something happens, which events there are, what happens, how it is
     # told.
     factors: tuple[Literal["when", "which", "what", "how"], ...] = ("when", "which", "what", "how")
@@ -172,10 +172,10 @@ class Preference:
 class Evaluation:
     """The held-out questions that are answered during training and after it."""
 
-    samples: int = 100  # most questions of each task
+    samples: int = 100  # largest number of questions of each task
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
-    batch: int = 32  # questions that are answered at a time
-    max_new_tokens: int = 96  # most tokens of an answer
+    batch: int = 32  # number of questions that are answered at a time
+    max_new_tokens: int = 96  # largest number of tokens in an answer
 
 
 @dataclass(frozen=True)

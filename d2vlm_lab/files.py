@@ -19,22 +19,18 @@ def unsafe_path(path: str) -> bool:
     return not path or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in path
 
 
-class atomic_path:
+@contextmanager
+def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
     """`with atomic_path(final) as partial:` a file that takes its final name only if the block succeeds."""
-
-    def __init__(self, final: str | os.PathLike):
-        self.final = Path(final)
-        self.partial = self.final.with_name(f".{self.final.name}.{os.getpid()}.partial")
-
-    def __enter__(self) -> Path:
-        self.final.parent.mkdir(parents=True, exist_ok=True)
-        return self.partial
-
-    def __exit__(self, kind, value, traceback) -> None:
-        if kind is None:
-            os.replace(self.partial, self.final)
-        else:
-            self.partial.unlink(missing_ok=True)
+    final = Path(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    os.replace(partial, final)
 
 
 @contextmanager

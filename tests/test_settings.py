@@ -1,12 +1,13 @@
 """Strict settings: errors name what is wrong and suggest what was meant; every setting has a meaning to print."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import pytest
 
 from d2vlm_lab.cli import main
-from d2vlm_lab.config import RunConfig, from_flat, presets, read_config, recorded_config
+from d2vlm_lab.config import ROOT, RunConfig, from_flat, presets, read_config, recorded_config
 from d2vlm_lab.lab.settings_command import all_settings
 from d2vlm_lab.settings import ConfigError, flatten, meanings, override, to_dict
 
@@ -111,6 +112,13 @@ def test_every_setting_has_a_meaning_and_none_is_left_out():
     assert set(flatten(RunConfig())) <= set(settings) and "world.jitter" in settings
     assert settings["training.steps"].presets["tiny"] == read_config("tiny").training.steps
     assert "smollm2" not in settings["training.warmup"].presets and settings["training.warmup"].default == 0.03
+
+
+def test_every_setting_is_read_somewhere():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "d2vlm_lab").rglob("*.py")
+               if path.name != "config.py"]
+    fields = {name.split(".")[-1] for name in flatten(RunConfig())} - {"target_base"}  # read as Method.base
+    assert [field for field in fields if not any(re.search(rf"\.{field}\b", source) for source in sources)] == []
 
 
 def test_the_command_prints_a_setting_a_section_or_what_holds_a_part_of_the_name(capsys):

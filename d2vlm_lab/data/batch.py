@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -162,10 +163,10 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
     """One batch from V videos and, for each of them, the texts that share it."""
     rows = [text for group in texts for text in group]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    integers = partial(torch.tensor, dtype=torch.long)
 
     def padded(values: Sequence[Sequence[int]], fill: int) -> Tensor:
-        return pad_sequence([torch.tensor(row, dtype=torch.long) for row in values], batch_first=True,
-                            padding_value=fill, padding_side=padding)
+        return pad_sequence(list(map(integers, values)), batch_first=True, padding_value=fill, padding_side=padding)
 
     def exists(values: Sequence[Sequence[int]]) -> Tensor:
         return padded([[1] * len(row) for row in values], 0).bool()
@@ -179,11 +180,11 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
         before_ids=padded(before, pad), before_mask=exists(before),
         video=torch.tensor([v for v, group in enumerate(texts) for _ in group]),
         ids=padded(ids, pad), mask=exists(ids), labels=padded([text.labels for text in rows], IGNORE),
-        row=_integers([n for n, text in enumerate(rows) for _ in text.columns]),
-        column=_integers([shift[n] + column for n, text in enumerate(rows) for column in text.columns]),
+        row=integers([n for n, text in enumerate(rows) for _ in text.columns]),
+        column=integers([shift[n] + column for n, text in enumerate(rows) for column in text.columns]),
         interval=torch.tensor([span for text in rows for span in text.intervals], dtype=torch.float32).reshape(-1, 2),
-        role=_integers([role for text in rows for role in text.roles]),
-        pairs=_integers(_pairs(rows)).reshape(-1, 2), names=list(names))
+        role=integers([role for text in rows for role in text.roles]),
+        pairs=integers(_pairs(rows)).reshape(-1, 2), names=list(names))
 
 
 def _evidence_columns(ids: Sequence[int], tokenizer) -> list[int]:
@@ -200,7 +201,3 @@ def _pairs(rows: Sequence[Text]) -> list[tuple[int, int]]:
         pairs += [(grounded[event], i) for i, (role, event) in mentions if role == REFERENCED and event in grounded]
         offset += len(mentions)
     return pairs
-
-
-def _integers(values: Sequence) -> Tensor:
-    return torch.tensor(values, dtype=torch.long)

@@ -115,7 +115,7 @@ def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat,
 
 
 class Groups(Dataset):
-    """One item per group of questions. A sample that cannot be used leaves its group, a video takes its group along."""
+    """One item per group of questions, without the samples that cannot be used; None where the video cannot be read."""
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
                  method: Method, skips: Skips, rejects: Rejects | None = None):

@@ -213,7 +213,7 @@ class Draft:
     # What happens.
 
     def distort_fact(self, kind: str) -> str | None:
-        """Another fact of this kind in the words about one event, unless they then tell of another one at its time."""
+        """Another fact of this kind in the words about one event, unless another event at that time makes them true."""
         clauses = {k: clause for k in self.events if (clause := self.clause_about(k))}
         alone = [k for k, clause in clauses.items() if mentions(clause) == [k]]
         if self.distort is None or not alone:
@@ -258,7 +258,7 @@ class Draft:
         inserted = [self.insert(k, self.events[k], after=True, reworded=False) for _ in range(self.strength)]
         return k if all(inserted) else None
 
-    # Steps that several of them take.
+    # Steps that several of these ways share.
 
     def any_event(self) -> str:
         return self.rng.choice(list(self.events))

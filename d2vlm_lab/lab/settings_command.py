@@ -7,7 +7,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 
 from ..config import RunConfig, presets, read_config
 from ..data.world.config import PRESETS as WORLD_PRESETS
@@ -31,21 +31,20 @@ def all_settings() -> list[Setting]:
     """The settings of a run in the order of config.py, then those of a world."""
     runs = {name: flatten(read_config(name)) for name in presets()}
     worlds = {name: flatten(from_preset(name)) for name in WORLD_PRESETS}
-    return [*describe(RunConfig, "", runs), *describe(WorldConfig, f"{WORLD}.", worlds)]
+    of_world = [replace(setting, name=f"{WORLD}.{setting.name}") for setting in describe(WorldConfig, worlds)]
+    return [*describe(RunConfig, runs), *of_world]
 
 
-def describe(cls: type, prefix: str, presets: dict[str, dict[str, object]]) -> list[Setting]:
-    """The settings of a dataclass and of the dataclasses in it; `presets` are flat views of whole configs."""
-    settings, meaning = [], meanings(cls)
-    defaults = flatten(cls())
-    for name, hint in typing.get_type_hints(cls).items():
+def describe(cls: type, presets: dict[str, dict[str, object]], section: str = "") -> list[Setting]:
+    """The settings of a dataclass and of the dataclasses in it; of each preset, `presets` has the flat view."""
+    settings, meaning, defaults = [], meanings(cls), flatten(cls())
+    for field, hint in typing.get_type_hints(cls).items():
+        name = section + field
         if is_dataclass(hint):
-            section = {preset: {key.removeprefix(f"{name}."): value for key, value in flat.items()
-                                if key.startswith(f"{name}.")} for preset, flat in presets.items()}
-            settings += describe(hint, f"{name}.", section)
+            settings += describe(hint, presets, f"{name}.")
         else:
-            changed = {preset: flat[name] for preset, flat in presets.items() if flat[name] != defaults[name]}
-            settings.append(Setting(prefix + name, meaning[name], values(hint), defaults[name], changed))
+            changed = {preset: flat[name] for preset, flat in presets.items() if flat[name] != defaults[field]}
+            settings.append(Setting(name, meaning[field], values(hint), defaults[field], changed))
     return settings
 
 
@@ -86,10 +85,11 @@ def page(settings: Sequence[Setting]) -> str:
             lines += [section.upper(), *textwrap.wrap(about[section], 100), ""]
         current = section
         meaning = setting.meaning[0].upper() + setting.meaning[1:].removesuffix(".") + "."
-        lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning), *indented(setting.values)]
+        lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning)]
+        lines += indented(f"Value: {setting.values}")
         if setting.presets:
-            changes = ", ".join(f"{preset} ({as_yaml(value)})" for preset, value in setting.presets.items())
-            lines += indented(f"changed by the presets {changes}")
+            changes = ", ".join(f"{preset} to {as_yaml(value)}" for preset, value in setting.presets.items())
+            lines += indented(f"Changed by presets: {changes}")
         lines.append("")
     return "\n".join(lines[:-1])
 

@@ -25,7 +25,8 @@ from ..ideas.consistency import consistency_loss, mean_by_sample, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
-from . import passes
+from . import families, passes
+from .backbone import logits_of
 from .passes import HEAD_LAYER, Prefix, States
 
 
@@ -79,6 +80,7 @@ class D2VLM(nn.Module):
         if not 0 <= method.semantic_layer <= layers:
             raise LabError(f"semantic_layer is {method.semantic_layer}; this language model has layers 0 to {layers}")
         add_evidence_tokens(tokenizer, language)
+        families.check(language)
         self.frames, self.language, self.tokenizer = frames, language, tokenizer
         self.method, self.prompt = method, prompt or PromptFormat.of(tokenizer)
         width = language.config.get_text_config().hidden_size
@@ -143,7 +145,7 @@ class D2VLM(nn.Module):
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to)
+        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to=up_to)
 
         def pool(states: Tensor) -> Tensor:
             return passes.pool_frames(states, start.shape[1], frame_mask.shape[1])
@@ -186,7 +188,7 @@ class D2VLM(nn.Module):
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
         """Each token of an answer, predicted from the state before it. Only there logits are computed."""
         row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
-        logits = self.language.get_output_embeddings()(states.last[row, column])
+        logits = logits_of(self.language, states.last[row, column])
         targets = batch.labels[row, column + 1]
         log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
         return AnswerTerms(row=row, logits=logits, targets=targets, log_p=log_p)

@@ -17,8 +17,9 @@ from transformers.generation import logits_process
 
 from ..data.batch import Batch, Clip, Text, collate, to_seconds
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
+from .backbone import logits_of
 from .d2vlm import D2VLM
-from .passes import HEAD_LAYER, decode, one_pass, text_positions
+from .passes import HEAD_LAYER, decode, one_pass, positions, text_positions
 
 NO_TOKEN = torch.iinfo(torch.long).max  # the repetition penalty leaves out ids that are not in the vocabulary
 
@@ -89,7 +90,6 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
 def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[Step]:
     """Decode with keys and values kept. A text leaves when it stops, and the rest go on without it."""
     stop, evidence_id = (model.tokenizer.convert_tokens_to_ids(token) for token in (model.prompt.stop, EVIDENCE))
-    predict = model.language.get_output_embeddings()
 
     # The frames are read once, and every prompt runs against them. Its last state predicts the first token.
     prefix = model.read(batch)
@@ -109,7 +109,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
         curves, intervals = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
 
         # What? The next token is chosen. If it is `<evi>`, it carries what is seen there: x = embedding(`<evi>`) + m.
-        logits = predict(last).float()
+        logits = logits_of(model.language, last).float()
         tokens = choose(logits, rows, number)
         embeddings = model.embed_words(tokens)
         if (is_evidence := tokens == evidence_id).any():
@@ -125,7 +125,8 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
             prefix.cache.batch_select_indices(going_on)
         rows, position = rows[going_on], position[going_on] + 1
         mask = torch.cat([mask[going_on], mask.new_ones(len(going_on), 1)], 1)
-        layers = decode(model.language, embeddings[going_on, None], mask[:, None], position[:, None], prefix.cache)
+        layers = decode(model.language, embeddings[going_on, None], mask[:, None], position[:, None], prefix.cache,
+                        positions(mask[:, :-1]))
         head, last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
 
 

@@ -37,6 +37,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.utils import output_capturing
 
 from ..data.batch import IGNORE, Batch
+from .backbone import attention_masks, decoder_layers
 
 HEAD_LAYER = -2  # both heads read the input of the last decoder layer
 MIN_SPARED = 64  # tokens; a branching pass that spares fewer does not pay off (measured on two cores, at width 512)
@@ -70,7 +71,8 @@ def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
     """Every text against the kept keys and values of its video."""
     repeat_rows(prefix.cache, batch.video)
     before = prefix.mask[batch.video]
-    layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, before), prefix.cache)
+    layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, before), prefix.cache,
+                    positions(before))
     return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
 
 
@@ -82,13 +84,13 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     repeat_rows(prefix.cache, video)
     before = prefix.mask[video]
     question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before),
-                      positions(asked, before), prefix.cache)
+                      positions(asked, before), prefix.cache, positions(before))
 
     # Each answer goes on from its question.
     repeat_rows(prefix.cache, branches.question)
     before = torch.cat([before, asked], 1)[branches.question]
     answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
-                    positions(branches.answer_mask, before), prefix.cache)
+                    positions(branches.answer_mask, before), prefix.cache, positions(before))
 
     def joined(layer: int) -> Tensor:
         """(N, T, D) questions and answers side by side, in the order in which the texts have their tokens."""
@@ -162,33 +164,36 @@ def select(states: Tensor, columns: Tensor) -> Tensor:
 # The decoder, its cache, its masks and its positions.
 
 def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, position_ids: Tensor,
-           cache: DynamicCache | None = None, up_to: int | None = None) -> tuple[Tensor, ...]:
+           cache: DynamicCache | None = None, kept: Tensor | None = None,
+           up_to: int | None = None) -> tuple[Tensor, ...]:
     """(B, T, D) -> the states of every layer: first the embeddings, last the normalized output of the decoder.
 
-    `attend` (B, T, T) is True where a token may look; with a cache of P tokens it is (B, T, P + T), and the cache
-    grows by T. `up_to` is the highest layer whose states are needed; the layers above it may be left out.
+    `attend` (B, T, T) is True where a token may look. With a cache of P tokens, whose position ids are `kept` (B, P),
+    it is (B, T, P + T), and the cache grows by T. `up_to` is the highest layer whose states are needed; the layers
+    above it may be left out.
     """
     decoder = language.get_decoder()
-    blocked = torch.zeros(attend.shape, dtype=embeddings.dtype, device=attend.device)
-    blocked = blocked.masked_fill(~attend, torch.finfo(embeddings.dtype).min)[:, None]
+    key_ids = position_ids if kept is None else torch.cat([kept, position_ids], 1)
+    masks = attention_masks(language, attend, position_ids, key_ids, embeddings.dtype)
     with shortened(decoder, up_to):
-        return decoder(inputs_embeds=embeddings, attention_mask=blocked, position_ids=position_ids,
+        return decoder(inputs_embeds=embeddings, attention_mask=masks, position_ids=position_ids,
                        past_key_values=cache, use_cache=cache is not None, output_hidden_states=True).hidden_states
 
 
 @contextmanager
 def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
     """A decoder without the layers that the states of layer `up_to` do not need; the whole decoder for None."""
-    layers = decoder.layers
+    layers = decoder_layers(decoder)
+    name = next(name for name, child in decoder.named_children() if child is layers)
     if up_to is not None:
         # At its first call, transformers decides which layers report their states: all of them must be there.
         if output_capturing._CAN_RECORD_REGISTRY.get(decoder):
             output_capturing.maybe_install_capturing_hooks(decoder)
-        decoder.layers = layers[:up_to + 1]  # one layer more, because the last states are normalized
+        setattr(decoder, name, layers[:up_to + 1])  # one layer more, because the last states are normalized
     try:
         yield
     finally:
-        decoder.layers = layers
+        setattr(decoder, name, layers)
 
 
 def repeat_rows(cache: DynamicCache, rows: Tensor) -> None:

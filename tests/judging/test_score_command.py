@@ -75,6 +75,7 @@ def test_a_malformed_record_is_named_and_leniently_counts_as_failed(change, mess
     ("rvq", {"p": 4}, "p is 4; it must be the index of the right one of 4 options"), ("rvq", {"o": []}, "o is []"),
     ("rvq", {"p": True}, "p is True"), ("tal", {"tgt": [1, 2]}, "tal needs a list"), ("vhd", {"tgt": []}, "vhd needs"),
     ("dvc", {"g": ["one"]}, "g has 1 captions for 3 intervals"), ("dvc", {"video": None}, "video is None"),
+    ("dvc", {"tgt": None}, "tgt is None; dvc needs a list of"),
 ])
 @pytest.mark.parametrize("protocol", ["clean", "d2vlm"])
 def test_each_task_says_what_it_needs_and_stand_ins_fail(task, change, message, protocol, capsys, tmp_path):

@@ -159,8 +159,8 @@ def annotation(**answers):
 
 def test_the_authors_preference_annotations_are_read(tmp_path):
     record = annotation(reject_0_shift=("<evi></evi>It is in <evi>.", [9.0, 12.0]),
-                    reject_1_f=("<evi></evi>It was in <evi>.", [2.0, 5.0]),
-                    reject_2_more=("<evi><evi></evi>It is in <evi>, <evi>.", [2.0, 5.0, 9.0, 12.0]))
+                        reject_1_f=("<evi></evi>It was in <evi>.", [2.0, 5.0]),
+                        reject_2_more=("<evi><evi></evi>It is in <evi>, <evi>.", [2.0, 5.0, 9.0, 12.0]))
     (tmp_path / "fpo.json").write_text(json.dumps([record, annotation(bad=("x", [])), record]))
     reported = []
     first, second = fpo_annotations.read(tmp_path / "fpo.json", lambda *what: reported.append(what))

@@ -20,9 +20,9 @@ SCENE = Scene("v.mp4", "train", 2.0, 32, 64, (Thing("red", "disc"), Thing("blue"
               (SceneEvent(0, "spins", 4, 9), SceneEvent(1, "blinks", 15, 20), SceneEvent(0, "moves left", 24, 30)))
 
 
-def taught(window, told=(), n=500):
+def taught(window, questions=(), n=500):
     rng = np.random.default_rng(0)
-    asked = lessons(SCENE, window, told, rng)
+    asked = lessons(SCENE, window, questions, rng)
     return {(question, answer) for _, (_, question, answer) in zip(range(n), asked)}
 
 
@@ -45,8 +45,8 @@ def test_lessons_about_a_cut_tell_only_what_is_in_it():
 
 
 def test_what_is_told_opens_with_what_the_question_names_in_any_order():
-    told = [("when does the red disc spin for the second time?", "The second time is in .")]
-    answers = {answer for _, answer in taught((0, 31), told) if answer.endswith("The second time is in .")}
+    questions = [("when does the red disc spin for the second time?", "The second time is in .")]
+    answers = {answer for _, answer in taught((0, 31), questions) if answer.endswith("The second time is in .")}
     words = {tuple(sorted(answer.split(".")[0].split())) for answer in answers}
     assert words == {("disc", "red", "second", "spins")} and len(answers) > 5
     assert is_right("told", " spins disc red. It is in .", "red disc spins. It is in .")
@@ -56,10 +56,10 @@ def test_what_is_told_opens_with_what_the_question_names_in_any_order():
 
 def test_no_lesson_holds_a_time_or_an_evidence_token(base):
     folder, _ = base
-    told = [pair for pair in map(without_times, load_world(folder / "world").samples("train")) if pair]
-    pairs = taught((0, 31), told, 2000)
-    assert len({question for question, _ in pairs} & {question for question, _ in told}) > 20
-    assert not {question for question, _ in taught((0, 30), told)} & {"describe every event and when it happens."}
+    questions = [pair for pair in map(without_times, load_world(folder / "world").samples("train")) if pair]
+    pairs = taught((0, 31), questions, 2000)
+    assert len({question for question, _ in pairs} & {question for question, _ in questions}) > 20
+    assert not {question for question, _ in taught((0, 30), questions)} & {"describe every event and when it happens."}
     assert not any(character.isdigit() or "<" in word for pair in pairs for word in pair for character in word)
 
 

@@ -110,3 +110,17 @@ def test_a_checkpoint_stays_as_it_is_if_another_cannot_be_written_over_it(tmp_pa
     with pytest.raises(AttributeError):
         save(broken, folder)
     assert checkpoint_id(folder) == identity and list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"adapter.rank": 8}, "adapter.rank is 8, but the adapter in parts.start has 4"),
+    ({"adapter.variant": "dora"}, "adapter.variant is dora, but .* has lora"),
+    ({"adapter.targets": "linear"}, "adapter.targets=linear is .*gate_proj.*, but .* has k_proj, o_proj")])
+def test_training_goes_on_with_the_adapter_of_a_checkpoint_and_with_no_other(tmp_path, change, message):
+    base = save(tiny_model(), tmp_path / "base")
+    folder = save(train_a_little(load(base)), tmp_path / "adapter", base=str(base))
+    same = {"adapter.rank": 4, "adapter.dropout": 0.0}
+    again = prepare(load(folder), override(RunConfig(), same))
+    assert any(value.requires_grad for name, value in again.named_parameters() if "lora_A" in name)
+    with pytest.raises(LabError, match=message):
+        prepare(load(folder), override(RunConfig(), same | change))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import LabError
@@ -13,14 +13,16 @@ from .etbench import Scores, score_etbench
 from .mvbench import STAND_IN as MVBENCH_STAND_IN
 from .mvbench import mvbench_problem, score_mvbench
 from .protocols import PROTOCOLS
-from .records import Checked, check, etbench_problem, is_pair, load_annotations, load_etbench, read_files
+from .records import Checked, check, etbench_problem, first_few, is_pair, load_annotations, load_etbench, read_files
 from .sentences import find_sentence_model
 from .videomme import DURATIONS, score_videomme, videomme_problem
 from .videomme import STAND_IN as VIDEOMME_STAND_IN
 from .youcook2 import SOURCE as YOUCOOK2
-from .youcook2 import Recipe, read_truth, score_youcook2
+from .youcook2 import Recipe, read_truth, score_youcook2, video_name
 
 HEADLINES = ("Acc", "Exact", "mIoU", "F1", "F1_matched", "F1_evi", "mRec", "mRec_evi", "METEOR", "CIDEr", "SentSim")
+UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
+          "videomme": ("subset", "truth")}  # options that the other benchmarks have no use for
 
 
 def configure(parser) -> None:
@@ -47,12 +49,11 @@ def run(args) -> None:
 def score(args) -> tuple[dict, list[str]]:
     """Scores as one object with its protocol, and the lines to print."""
     check_protocol(args.benchmark, args.protocol)
-    unused = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
-              "videomme": ("subset", "truth")}.get(args.benchmark, ())
-    for option in unused:
+    for option in UNUSED.get(args.benchmark, ()):
         if getattr(args, option) is not None:
             raise LabError(f"{args.benchmark} has no use for --{option}")
-    return BENCHMARKS[args.benchmark](args)
+    result, lines = BENCHMARKS[args.benchmark](args)
+    return result, lines if args.protocol == "all" else [*lines, *_unparsed_and_notes(result)]
 
 
 def check_protocol(benchmark: str, protocol: str) -> None:
@@ -81,33 +82,33 @@ def charades(args) -> tuple[dict, list[str]]:
         if wrong := [idx for idx, interval in truth.items() if not is_pair(interval)]:
             raise LabError(f"{args.truth}: annotation {wrong[0]} needs an id and a timestamp [start, end]")
     if args.protocol == "clean":
-        _leave_out(checked, lambda record: record["idx"] not in truth, args.lenient,
-                   lambda r: f"{args.predictions}: idx {r['idx']!r} is not in {args.truth} (another version?)",
-                   f"answers to what {args.truth} does not hold are left out")
+        unknown = [(r, f"{args.predictions}: idx {r['idx']!r} is not in {args.truth} (another version?)")
+                   for r in checked.records if r["idx"] not in truth]
+        checked.leave_out(unknown, args.lenient, f"answers to what {args.truth} does not hold are left out")
     result = score_charades(checked.records, truth, args.protocol) | {"notes": checked.notes}
     shown = result["eval"]["score_file"] if "eval" in result else [
         f"{name:8} {result[name]:.4f}" for name in ("R@0.3", "R@0.5", "R@0.7", "mIoU")]
-    return result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown, *_unparsed_and_notes(result)]
+    return result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown]
 
 
 def youcook2(args) -> tuple[dict, list[str]]:
     checked = _answers_to(args, YOUCOOK2)
-    split, truth = "val", [Recipe(Path(r["video"]).name, r["tgt"], [text.rstrip(".") + "." for text in r["g"]])
+    split, truth = "val", [Recipe(video_name(r), r["tgt"], [text.rstrip(".") + "." for text in r["g"]])
                            for r in checked.records]
     if args.truth:
         split, truth = args.truth.name.split(".")[0], read_truth(load_annotations(args.truth), args.truth.name)
     if args.protocol == "clean":
         videos, first = {recipe.video for recipe in truth}, {}
-        _leave_out(checked, lambda record: Path(record["video"]).name not in videos, args.lenient,
-                   lambda r: f"{args.predictions}: video {r['video']!r} is not in {args.truth} (another version?)",
-                   f"answers to what {args.truth} does not hold are left out")
-        _leave_out(checked, lambda record: first.setdefault(Path(record["video"]).name, record) is not record,
-                   args.lenient, lambda r: f"{args.predictions}: idx {r['idx']} is a second answer about the video "
-                   f"{r['video']!r}; there must be one for each", "second answers about a video are left out")
+        unknown = [(r, f"{args.predictions}: video {r['video']!r} is not in {args.truth} (another version?)")
+                   for r in checked.records if video_name(r) not in videos]
+        checked.leave_out(unknown, args.lenient, f"answers to what {args.truth} does not hold are left out")
+        repeated = [(r, f"{args.predictions}: idx {r['idx']} is a second answer about the video {r['video']!r}; there "
+                        "must be one for each")
+                    for r in checked.records if first.setdefault(video_name(r), r) is not r]
+        checked.leave_out(repeated, args.lenient, "second answers about a video are left out")
     result = score_youcook2(checked.records, truth, args.protocol, split)
     result["notes"] = checked.notes + result["notes"]
-    return result, [f"youcook2, protocol {args.protocol}, {len(truth)} videos", *result["stdout"],
-                    *_unparsed_and_notes(result)]
+    return result, [f"youcook2, protocol {args.protocol}, {len(truth)} videos", *result["stdout"]]
 
 
 def mvbench(args) -> tuple[dict, list[str]]:
@@ -123,7 +124,7 @@ def mvbench(args) -> tuple[dict, list[str]]:
     if not tasks:
         raise LabError(f"{args.predictions}: no answers" + (f" to {', '.join(args.tasks)}" if args.tasks else ""))
     result = score_mvbench(tasks, args.protocol) | {"notes": checked.notes}
-    return result, [f"mvbench, protocol {args.protocol}", *result["lines_sorted"], *_unparsed_and_notes(result)]
+    return result, [f"mvbench, protocol {args.protocol}", *result["lines_sorted"]]
 
 
 def videomme(args) -> tuple[dict, list[str]]:
@@ -132,7 +133,7 @@ def videomme(args) -> tuple[dict, list[str]]:
     checked = check(read_files(args.predictions), videomme_problem, args.lenient, ("question_id",),
                     lambda record, _: VIDEOMME_STAND_IN | record | {"a": "", "answer": "A"})
     result = score_videomme(checked.records, args.protocol, args.tasks or DURATIONS) | {"notes": checked.notes}
-    return result, [f"videomme, protocol {args.protocol}", *result["lines"], *_unparsed_and_notes(result)]
+    return result, [f"videomme, protocol {args.protocol}", *result["lines"]]
 
 
 BENCHMARKS = {"etbench": etbench, "charades": charades, "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}
@@ -147,17 +148,6 @@ def _answers_to(args, source: tuple[str, str]) -> Checked:
     return checked
 
 
-def _leave_out(checked: Checked, unfit: Callable[[dict], bool], lenient: bool, message: Callable[[dict], str],
-               note: str) -> None:
-    """Records that do not fit are an error, or, leniently, left out with a note."""
-    strange = [record for record in checked.records if unfit(record)]
-    if strange and not lenient:
-        raise LabError(message(strange[0]))
-    if strange:
-        checked.notes.append(f"{len(strange)} {note}")
-        checked.records = [record for record in checked.records if record not in strange]
-
-
 def report(scores: Scores) -> list[str]:
     """A row per task and source, then the averages in the official order."""
     columns = [name for name in HEADLINES if any(name in row.values for row in scores.rows)]
@@ -168,7 +158,7 @@ def report(scores: Scores) -> list[str]:
     return [f"E.T. Bench, protocol {scores.protocol}, x 100", "",
             *_table([["task", "source", "total", "failed", *columns], *rows]), "",
             "averages over sources", *_table(averages), "",
-            "averages over tasks", *_table(merged), *_unparsed_and_notes(scores.to_json())]
+            "averages over tasks", *_table(merged)]
 
 
 def comparison(all_scores: dict[str, Scores]) -> list[str]:
@@ -205,9 +195,5 @@ def _unparsed_and_notes(result: dict) -> list[str]:
     groups = {"": unparsed} if isinstance(unparsed, list) else {
         f", {task} {source}": ids for task, found in unparsed.items()
         for source, ids in (found if isinstance(found, dict) else {"": found}).items()}
-    return ["", *(f"not understood{where} ({len(ids)}): {_first_few(ids)}" for where, ids in groups.items() if ids),
+    return ["", *(f"not understood{where} ({len(ids)}): {first_few(ids, 20)}" for where, ids in groups.items() if ids),
             *result["notes"]]
-
-
-def _first_few(ids: Sequence, limit: int = 20) -> str:
-    return ", ".join(map(str, ids[:limit])) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

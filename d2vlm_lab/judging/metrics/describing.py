@@ -26,9 +26,8 @@ def describe(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None
         matched = np.mean([[matched_f1(iou, t) for t in THRESHOLDS] for iou in overlaps], 0).tolist()
         values |= {f"F1_matched@{t}": f1 for t, f1 in zip(THRESHOLDS, matched)}
         values |= {"F1_matched": float(np.mean(matched)), "Exact": _exact(samples, readings, overlaps)}
-    if p.evidence:
-        evidence = [p.event_iou(readings[i].evidence, samples[i]["tgt"]) for i in kept]
-        values |= _detection("F1_evi", evidence, len(samples), p)[0]
+    evidence = [p.event_iou(readings[i].evidence, samples[i]["tgt"]) for i in kept]
+    values |= _detection("F1_evi", evidence, len(samples), p)[0]
     pairs = [captions.pairs_at(iou, [captions.ascii_only(text) for text in readings[i].captions],
                                [captions.ascii_only(text) for text in samples[i]["g"]], t)
              for t in THRESHOLDS for i, iou in zip(kept, overlaps)]

@@ -94,7 +94,8 @@ def _score(samples: list[dict], p: Protocol, similar: SentenceModel | None, capt
 
 def _assemble(p: Protocol, rows: list[Row]) -> Scores:
     for row in rows:
-        row.values = {name: _rounded(value, p.digits) for name, value in row.values.items()}
+        row.values = {name: _rounded(value, p.digits) for name, value in row.values.items()
+                      if p.evidence or "_evi" not in name}
     collected = _by_task_and_source(rows, "values")
     averages = {column: _mean([values[name] for values in collected[task].values()], p.digits)
                 for column, task, name in COLUMNS if task in collected}

@@ -25,6 +25,14 @@ class Checked:
     records: list[dict]
     notes: list[str] = field(default_factory=list)
 
+    def leave_out(self, unfit: Sequence[tuple[dict, str]], lenient: bool, note: str) -> None:
+        """Records that do not fit, each with the reason: an error, or with `lenient` left out, and counted."""
+        if unfit and not lenient:
+            raise LabError(unfit[0][1])
+        if unfit:
+            self.records = [record for record in self.records if all(record is not other for other, _ in unfit)]
+            self.notes.append(f"{len(unfit)} {note}")
+
 
 def read_files(path: str | Path) -> list[Entry]:
     """The records of a .json or .jsonl file, or of all such files in a folder, by name."""
@@ -93,7 +101,7 @@ def check(entries: Iterable[Entry], problem: Problem, lenient: bool, identity: S
         else:
             records[key] = (stand_in or unanswered)(record, len(records)) if wrong else record
             failed += [key] if wrong else []
-    notes = [f"{len(failed)} malformed records count as failed: {_first_few(failed)}"] if failed else []
+    notes = [f"{len(failed)} malformed records count as failed: {first_few(failed)}"] if failed else []
     notes += [f"{repeated} records whose id was there before are left out"] if repeated else []
     notes += [f"{nameless} records do not say what they answer and are left out"] if nameless else []
     return Checked(list(records.values()), notes)
@@ -200,8 +208,8 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
     answers = {_key(r, ETBENCH_ID): r["a"] for r in checked.records}
     if missing := [key for key in truth if key not in answers]:
         if not lenient:
-            raise LabError(f"{path}: no prediction for {_first_few(missing)}")
-        checked.notes.append(f"{len(missing)} samples without a prediction count as failed: {_first_few(missing)}")
+            raise LabError(f"{path}: no prediction for {first_few(missing)}")
+        checked.notes.append(f"{len(missing)} samples without a prediction count as failed: {first_few(missing)}")
     checked.records = [{**annotation, "a": answers.get(key, "")} for key, annotation in truth.items()]
     return checked
 
@@ -212,6 +220,7 @@ def _name(record) -> str:
     return f" ({' '.join(known)})" if known else ""
 
 
-def _first_few(keys: Sequence[tuple], limit: int = 5) -> str:
-    shown = ", ".join(" ".join(map(str, key)) for key in keys[:limit])
-    return shown + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
+def first_few(ids: Sequence, limit: int = 5) -> str:
+    """Ids as text; those of several parts with blanks between these."""
+    shown = [" ".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in ids[:limit]]
+    return ", ".join(shown) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

@@ -1,4 +1,7 @@
-"""The tasks of E.T. Bench whose answers are times or options: samples and a protocol in, a row of scores out."""
+"""The tasks of E.T. Bench whose answers are times or options: samples and a protocol in, a row of scores out.
+
+Scores of what is grounded before the answer end in `_evi`.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def one_moment(samples: Sequence[dict], p: Protocol, name: str = "F1", mean: str
     answer, evidence = np.array([
         [_largest_iou(p, spans if best else spans[:1], sample["tgt"]) for spans in _answer_and_evidence(reading, p)]
         for sample, reading in zip(samples, readings)]).T
-    return row(samples, _overlap_scores(answer, evidence, p, name, mean), answer, _unread(readings))
+    return row(samples, _overlap_scores(answer, evidence, name, mean), answer, _unread(readings))
 
 
 def all_moments(samples: Sequence[dict], p: Protocol) -> Row:
@@ -51,7 +54,7 @@ def all_moments(samples: Sequence[dict], p: Protocol) -> Row:
     cases = [tuple(p.iou(spans, sample["tgt"]) for spans in _answer_and_evidence(reading, p))
              for sample, reading in zip(samples, readings)]
     answer, evidence = p.tal(cases)
-    values = _thresholds("F1", answer) | (_thresholds("F1_evi", evidence) if p.evidence else {})
+    values = _thresholds("F1", answer) | _thresholds("F1_evi", evidence)
     if p.extras:
         matched = np.mean([[matched_f1(iou, t) for t in THRESHOLDS] for iou, _ in cases], 0)
         values |= _thresholds("F1_matched", matched.tolist())
@@ -72,7 +75,7 @@ def summary(samples: Sequence[dict], p: Protocol) -> Row:
     table = np.array(scores) * ~np.array(failed)[:, None]
     counted = len(table) if p.failed_summaries_count else failed.count(False)
     answer, evidence = table.sum(0) / max(counted, 1)
-    return row(samples, {"F1": answer} | ({"F1_evi": evidence} if p.evidence else {}), table[:, 0], failed)
+    return row(samples, {"F1": answer, "F1_evi": evidence}, table[:, 0], failed)
 
 
 def highlight(samples: Sequence[dict], p: Protocol) -> Row:
@@ -85,7 +88,7 @@ def highlight(samples: Sequence[dict], p: Protocol) -> Row:
         failed.append(answer is None)
         hits.append([point is not None and _inside(point, sample["tgt"]) for point in (answer, evidence)])
     answer, evidence = np.mean(hits, 0)
-    return row(samples, {"F1": answer} | ({"F1_evi": evidence} if p.evidence else {}), np.array(hits)[:, 0], failed)
+    return row(samples, {"F1": answer, "F1_evi": evidence}, np.array(hits)[:, 0], failed)
 
 
 def choice(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None) -> Row:
@@ -114,7 +117,7 @@ def choice_and_moment(samples: Sequence[dict], p: Protocol, similar: SentenceMod
         spans = (reading.intervals, reading.evidence or nowhere) if reading.intervals else ((), ())
         overlaps.append([_largest_iou(p, part[:1], sample["tgt"]) for part in spans])
     answer, evidence = np.array(overlaps).T
-    values = _overlap_scores(answer, evidence, p, "R", "mRec") | {"Acc": picked.accuracy}
+    values = _overlap_scores(answer, evidence, "R", "mRec") | {"Acc": picked.accuracy}
     if picked.accuracy is None:
         values = dict.fromkeys(values)
     if p.matched_columns:
@@ -200,11 +203,10 @@ def _thresholds(name: str, values: Sequence[float], mean: str = "") -> dict[str,
     return {f"{name}@{t}": v for t, v in zip(THRESHOLDS, values)} | {mean or name: float(np.mean(values))}
 
 
-def _overlap_scores(answer: Array, evidence: Array, p: Protocol, name: str, mean: str) -> dict[str, float]:
+def _overlap_scores(answer: Array, evidence: Array, name: str, mean: str) -> dict[str, float]:
     """Mean overlap and the share of samples that reach each threshold, of the answer and of its evidence."""
     values = {}
     for tag, overlaps in (("", answer), ("_evi", evidence)):
-        if not tag or p.evidence:
-            shares = [float((overlaps >= t).mean()) for t in THRESHOLDS]
-            values |= {f"mIoU{tag}": float(overlaps.mean())} | _thresholds(name + tag, shares, mean + tag)
+        shares = [float((overlaps >= t).mean()) for t in THRESHOLDS]
+        values |= {f"mIoU{tag}": float(overlaps.mean())} | _thresholds(name + tag, shares, mean + tag)
     return values

@@ -17,7 +17,7 @@ def as_intervals(intervals: Sequence, dtype=float) -> Array:
 
 
 def temporal_iou(a: Sequence, b: Sequence) -> Array:
-    """(N, M) intersection over union of every pair; two equal points overlap fully, a reversed interval is empty."""
+    """(N, M) intersection over union of all pairs; two equal points overlap fully, a reversed interval is empty."""
     a, b = as_intervals(a)[:, None], as_intervals(b)[None]
     overlap = np.clip(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), 0, None)
     union = np.clip(a[..., 1] - a[..., 0], 0, None) + np.clip(b[..., 1] - b[..., 0], 0, None) - overlap
@@ -25,7 +25,7 @@ def temporal_iou(a: Sequence, b: Sequence) -> Array:
 
 
 def coverage(iou: Array, threshold: float, hit: Callable = np.greater_equal) -> tuple[float, float]:
-    """(predictions, truths) overlaps -> the share of predictions and the share of truths that meet some other side."""
+    """(predictions, truths) overlaps -> share of predictions that meet some truth, share of truths that are met."""
     if not iou.size:
         return 0.0, 0.0
     return float(hit(iou.max(1), threshold).mean()), float(hit(iou.max(0), threshold).mean())
@@ -53,7 +53,7 @@ def match_one_to_one(pred: Sequence, truth: Sequence, threshold: float) -> list[
 
 
 def matched_f1(iou: Array, threshold: float) -> float:
-    """F1 where a truth is found once and every further prediction is a false alarm; nothing asked, nothing said: 1."""
+    """F1 where each truth counts once and further predictions are false alarms; 1 if nothing is true or predicted."""
     return 2 * len(assign(iou, threshold)) / sum(iou.shape) if sum(iou.shape) else 1.0
 
 
@@ -67,15 +67,10 @@ def interval_f1_miou(pred_lists: Sequence[Sequence], truth_lists: Sequence[Seque
     overlaps = [temporal_iou(pred, truth) for pred, truth in zip(pred_lists, truth_lists, strict=True)]
     f1 = np.array([[matched_f1(iou, t) for t in thresholds] for iou in overlaps]).reshape(-1, len(thresholds))
     means = f1.mean(0) if len(f1) else np.zeros(len(thresholds))
-    found = [sum(iou[pair] for pair in _largest(iou)) / iou.shape[1] if iou.shape[1] else float(not len(iou))
-             for iou in overlaps]
+    miou = [iou[linear_sum_assignment(iou, maximize=True)].sum() / iou.shape[1] if iou.shape[1] else not len(iou)
+            for iou in overlaps]
     return {**{f"F1@{t}": float(m) for t, m in zip(thresholds, means)},
-            "F1": float(means.mean()), "mIoU": float(np.mean(found)) if found else 0.0}
-
-
-def _largest(gain: Array) -> list[tuple[int, int]]:
-    """The one-to-one pairs whose sum is largest."""
-    return list(zip(*linear_sum_assignment(gain, maximize=True)))
+            "F1": float(means.mean()), "mIoU": float(np.mean(miou)) if miou else 0.0}
 
 
 def merged(intervals: Sequence, limit: float = np.inf) -> list[tuple[float, float]]:

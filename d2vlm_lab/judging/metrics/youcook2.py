@@ -44,12 +44,16 @@ def read_truth(annotations: Sequence[dict], file: str) -> list[Recipe]:
     return recipes
 
 
+def video_name(record: dict) -> str:
+    return PurePosixPath(record["video"]).name
+
+
 def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: str = "clean",
                    split: str = "val") -> dict:
     """Per video and on the mean. `truth` decides which videos there are; answers to other data sets are left out."""
     clean = protocol == "clean"
     read = read_events if clean else malformed_numbers_fail(split_events)
-    answers = {PurePosixPath(record["video"]).name: read(record["a"]) for record in records
+    answers = {video_name(record): read(record["a"]) for record in records
                if (record["task"], record["source"]) == SOURCE}
     readings = [answers.get(recipe.video, Reading()) for recipe in truth]
     soda_name = "SODA_c" if clean else f"SODA_c_{SPLITS.get(split, 2)}"

@@ -1,0 +1,72 @@
+"""What a language model does beyond a plain stack of layers, and a check that we run it as it runs itself.
+
+Most families attend to everything before a token. Some let some layers, or all, see no further back than a *sliding
+window*, and some scale or cap their logits. All of that is read from the config here. What cannot be read from a
+config is found by `families.check`, which refuses a family by name where we would compute something else.
+
+Shapes: B sequences, T tokens, K tokens that can be seen (those kept before, then the T), D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import LabError
+
+ATTENTION = ("sdpa", "eager")  # implementations of attention that take our masks
+
+
+def decoder_layers(decoder: nn.Module) -> nn.ModuleList:
+    """The list of decoder layers, whatever the family calls it."""
+    n = decoder.config.get_text_config().num_hidden_layers
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == n]
+    if len(lists) != 1:
+        raise LabError(f"{family(decoder)} language models keep their layers in a way that this library does not know")
+    return lists[0]
+
+
+def window_size(language: nn.Module) -> int | None:
+    """How far back the windowed layers see, in tokens; None where all layers see everything."""
+    return getattr(language.config.get_text_config(), "sliding_window", None) or None
+
+
+def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Tensor,
+                    dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """(B, T, K) True where a token may look -> masks as the attention of this model takes them.
+
+    `query` (B, T) and `key` (B, K) are position ids. With a sliding window of n, a token sees position ids that are
+    less than n away from its own. Families that mix windowed and full layers get one mask for each kind.
+    """
+    def as_taken(allowed: Tensor) -> Tensor:
+        if language.config._attn_implementation == "sdpa":
+            return (allowed | ~allowed.any(-1, keepdim=True))[:, None]  # a row of padding must not be empty: NaN
+        blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+
+    window = window_size(language)
+    if window is None:
+        return as_taken(attend)
+    near = attend & ((query[:, :, None] - key[:, None]).abs() < window)
+    kinds = getattr(language.config.get_text_config(), "layer_types", None) or ()
+    if "full_attention" in kinds:
+        return {"full_attention": as_taken(attend), "sliding_attention": as_taken(near)}
+    return as_taken(near)
+
+
+def logits_of(language: nn.Module, states: Tensor) -> Tensor:
+    """(..., D) last states -> (..., V) logits, scaled and capped as the family does it."""
+    config = language.config.get_text_config()
+    logits = language.get_output_embeddings()(states)
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits = logits / divisor
+    if (factor := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * factor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = cap * torch.tanh(logits / cap)
+    return logits
+
+
+def family(module: nn.Module) -> str:
+    """What transformers calls this kind of model: llama, qwen3, ..."""
+    return module.config.get_text_config().model_type
