@@ -156,7 +156,7 @@ def test_a_page_needs_no_other_file_and_quotes_what_it_is_given(tmp_path):
     assert "Does &lt;it&gt; work?" in text and "when &lt;does&gt; it spin?" in text
 
 
-def test_failed_points_are_told_with_their_error_and_the_others_counted(tmp_path):
+def test_failed_points_are_listed_with_their_error_and_the_others_counted(tmp_path):
     page = write_report(study(tmp_path / "s", failed=[("full", 2)]), kept=tmp_path / "none")
     text = page.read_text()
     assert "cell 3: &lt;no&gt; disk" in text and "runs/full-seed2-full2xxxxxxx.html" in text
