@@ -77,9 +77,17 @@ def _connected(scheduler, work: Callable[[dict], dict], n: int | None = None) ->
     with client:
         executor = client.get_executor(pure=False)
         try:
-            yield Place(partial(executor.submit, work), lambda: n or sum(client.nthreads().values()))
+            yield Place(partial(executor.submit, work), lambda: n or _threads(client))
         finally:
             executor.shutdown(wait=False)
+
+
+def _threads(client) -> int:
+    """Of all workers; none where the scheduler is gone."""
+    try:
+        return sum(client.nthreads().values())
+    except Exception:  # of several kinds, as the client tries to reconnect and then gives up
+        return 0
 
 
 def _slurm(jobs: int):
