@@ -213,35 +213,32 @@ class Scripted:
 DONE, KILLED = {"status": "done", "seconds": 2.0}, {"status": "failed", "killed": True, "error": "SIGKILL"}
 
 
-def grid(path, place, retries=1):
-    return Grid(choose(plan_of(path)), place, path.parent, retries)
-
-
-def silent(out=None):
-    return Progress(out or io.StringIO(), every=0)
+def run_scripted(path, place, retries=1, out=None):
+    progress = Progress(out or io.StringIO(), every=0)
+    return Grid(choose(plan_of(path)), place, path.parent, progress, retries).run()
 
 
 def test_when_shared_work_fails_what_starts_from_it_is_not_run_and_the_rest_is(tmp_path, world):
     path = write_study(tmp_path, world=world, shared={"sft": {"overrides": {"data.world": str(world)}}},
                        variants={"full": {}, "late": {"parts.start": "@sft"}})
     executor = Scripted({"status": "failed", "error": "no"}, DONE)
-    states = {job.title: state for job, state in grid(path, executor).run(silent())}
+    states = {job.title: state for job, state in run_scripted(path, executor)}
     assert executor.orders == ["@sft", "full"] and states["full, seed 0"] == DONE
     assert states["late, seed 0"]["error"] == "@sft, seed 0, which it starts from, failed"
 
 
 def test_lost_workers_and_lost_clusters_fail_the_runs_that_they_had(tmp_path, world):
     path = write_study(tmp_path, world=world)
-    ended = grid(path, Scripted(RuntimeError, None)).run(silent())
+    ended = run_scripted(path, Scripted(RuntimeError, None))
     assert [state["error"] for _, state in ended] == ["RuntimeError: gone", "the cluster was lost"]
-    ended = grid(path, Scripted(KILLED, DONE, KILLED, KILLED), retries=1).run(silent())
+    ended = run_scripted(path, Scripted(KILLED, DONE, KILLED, KILLED), retries=1)
     assert [state["status"] for _, state in ended] == ["done", "failed"]
 
 
 def test_the_progress_of_the_whole_grid_is_one_line(tmp_path, world):
     path = write_study(tmp_path, world=world)
     out = io.StringIO()
-    grid(path, Scripted(DONE, {"status": "failed", "error": "no"})).run(silent(out))
+    run_scripted(path, Scripted(DONE, {"status": "failed", "error": "no"}), out=out)
     lines = out.getvalue().splitlines()
     assert lines[0] == "0 running, 0 done, 0 failed, 2 waiting; time left: unknown yet"
     assert any(re.fullmatch(r"done +full, seed 0 +\w{12} in 2 s", line) for line in lines)
@@ -255,7 +252,7 @@ def test_on_a_terminal_the_line_is_refreshed_in_place(tmp_path, world):
             return True
 
     out = Terminal()
-    grid(write_study(tmp_path, world=world), Scripted(DONE, DONE)).run(silent(out))
+    run_scripted(write_study(tmp_path, world=world), Scripted(DONE, DONE), out=out)
     assert out.getvalue().endswith("\r\033[K0 running, 2 done, 0 failed, 0 waiting\n")
     assert out.getvalue().count("\n") == 3, "one line stays for each run, and the last one"
 

@@ -143,8 +143,7 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
         return []
     begin = time.time()
     with place(args.on, args.jobs) as where:
-        grid = Grid(todo, where, Path.cwd(), args.retries, history(records(out)))
-        ended = grid.run(Progress())
+        ended = Grid(todo, where, Path.cwd(), Progress(), args.retries, history(records(out))).run()
         if args.timing:
             print(timing(ended, where.slots(), begin, time.time()))
     return ended
