@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import re
@@ -6,9 +7,10 @@ from concurrent.futures import Future
 
 import psutil
 import pytest
+from distributed import LocalCluster
 from studies import WRITE, alive, folder_of, plan_of, run_study, shown, small_world, write_study
 
-from d2vlm_lab.lab.study.cluster import place, slots
+from d2vlm_lab.lab.study.cluster import place
 from d2vlm_lab.lab.study.progress import Progress, duration
 from d2vlm_lab.lab.study.runner import Grid, choose
 
@@ -158,27 +160,24 @@ def test_a_run_has_the_threads_of_its_share(tmp_path, world, here):
     assert [state.get("error") for state in states.values()] == [None, None]
 
 
-def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch):
+MEET = ("import json, os, pathlib, time\ngpu = os.environ['CUDA_VISIBLE_DEVICES']\n"
+        "here = pathlib.Path(out).parent / gpu\nhere.mkdir()\nend = time.time() + 60\n"
+        "while len(list(here.parent.glob('[46]'))) < 2 and time.time() < end:\n    time.sleep(0.1)\n"
+        "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'gpu': gpu}))")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "two threads of a worker elsewhere"])
+def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch, elsewhere):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    cell = ("import json, os, pathlib, time\ngpu = os.environ['CUDA_VISIBLE_DEVICES']\n"
-            "here = pathlib.Path(out).parent / gpu\nhere.mkdir()\nend = time.time() + 60\n"
-            "while len(list(here.parent.glob('[46]'))) < 2 and time.time() < end:\n    time.sleep(0.1)\n"
-            "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'gpu': gpu}))")
-    path = write_study(tmp_path, cell, world=world)
-    with place() as here:
+    path = write_study(tmp_path, MEET, world=world)
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0")) if elsewhere else None
+        here = stack.enter_context(place(cluster.scheduler_address if elsewhere else ""))
         assert here.slots() == 2
         assert {state["status"] for state in run_study(path, here).values()} == {"done"}
     used = [json.loads((job.folder / "environment.json").read_text())["gpu"] for job in plan_of(path)]
     assert sorted(used) == ["4", "6"]
-
-
-def test_each_slot_has_its_share_of_the_cores_or_a_gpu(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert slots(2, cores=8) == [{"OMP_NUM_THREADS": "4"}] * 2
-    assert slots(3, cores=2) == [{"OMP_NUM_THREADS": "1"}] * 3
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots(cores=8)] == ["4", "6"]
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots(3, cores=8)] == ["4", "6", "4"]
 
 
 def test_a_run_that_another_command_has_under_way_is_not_made_twice(tmp_path, world, here):

@@ -133,14 +133,17 @@ def with_needs(wanted: Sequence[Job]) -> list[Job]:
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
-    """The longest chain first, of each seed; a chain is a job with the longest of what waits for it."""
+    """Seed by seed, the longest chain first; shared work belongs to the first seed.
+
+    The length of a chain is the time of a job and of the longest chain that waits for it.
+    """
     known = [job.seconds for job in jobs if job.seconds]
     usual = median(known) if known else 1.0
     chain: dict[Job, float] = {}
     for job in reversed(jobs):
         seconds = 0.0 if job.twin else job.seconds or usual
         chain[job] = seconds + max((chain[other] for other in jobs if job in other.needs), default=0.0)
-    return sorted(jobs, key=lambda job: (job.round, -chain[job]))
+    return sorted(jobs, key=lambda job: (job.seed_rank, -chain[job]))
 
 
 def clear(jobs: Sequence[Job]) -> None:
