@@ -189,7 +189,7 @@ def _asked(record: dict) -> tuple[Interval, ...]:
 
 
 def _threshold(method: dict) -> Callable | None:
-    """What a frame must reach to belong to an event, as far as there is such a number."""
+    """What a frame must reach to belong to an event; none where the rule has no such number."""
     value = method.get("salience_value")
     if method.get("formulation", "sigmoid") == "boundary":
         return None
