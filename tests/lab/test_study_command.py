@@ -188,6 +188,7 @@ def test_two_studies_are_one_grid_that_makes_what_they_share_once_and_ends_in_tw
     assert "first: 0 done, 3 to do now" in done.stdout and "second: 0 done, 1 to do now" in done.stdout
     assert "copied from first: late, seed 0, which is the same run" in done.stdout
     assert sorted((tmp_path / "out" / "ends").read_text().split()) == ["layer-0", "off-0"], "once each"
+    assert "done    first: other, seed 0" in done.stdout and "done    second: base, seed 0" in done.stdout
     assert "timing:" in done.stdout and "shared trainings: 1," in done.stdout
     first, second = (json.loads((tmp_path / "out" / name / "study.json").read_text()) for name in variants)
     assert first["shared_runs"] == second["shared_runs"] and first["runs"][0]["id"] == second["runs"][0]["id"]

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if min([n for n in (args.limit, args.jobs) if n is not None], default=1) < 1 or args.retries < 0:
         raise LabError("--limit and --jobs are at least 1, --retries at least 0")
     chosen = [with_profile(name, args.profile) for name in args.studies]
-    check_only(chosen, args.only)
+    check_chosen(chosen, args.only)
     out, jobs = Path(args.out).absolute(), []
     for part in chosen:
         if not args.dry_run:
@@ -90,15 +90,15 @@ def run(args: argparse.Namespace) -> int:
         part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
         jobs += [job for job in part.plan if job not in jobs]
     todo = choose(jobs, args.only, args.limit, args.force)
-    printed: set[Job] = set()
     for part in chosen:
-        print(describe(part, [job for job in part.plan if job not in printed], todo))
-        printed |= set(part.plan)
+        print(describe(part, [job for job in part.plan if job.record["study"] == part.study.name], todo))
     if args.dry_run:
         return 0
     for job in jobs:
         if job.done and not job.shared:
             relabel(job)
+        if len(chosen) > 1 and not job.shared:
+            job.prefix = f"{job.record['study']}: "
     if args.force:
         clear(todo)
     for part in chosen:
@@ -120,8 +120,8 @@ def with_profile(name: str, profile: str | None) -> Chosen:
     return Chosen(study, source, profile)
 
 
-def check_only(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
-    """Each variant that is asked for is one that some study has, in the profile that is run."""
+def check_chosen(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
+    """No study is given twice, and each variant of --only is part of some study in the profile that is run."""
     names = [part.study.name for part in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise LabError(f"the study {twice[0]} is given twice")
