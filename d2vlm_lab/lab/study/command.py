@@ -21,12 +21,13 @@ from .study import Study, points_of, read_study, variants_of
 from .timing import timing
 
 HELP = """
-Every point of a study (a variant with a seed) is one run of the study's notebook, in a process and a folder of its
-own: OUT/STUDY/RUN. A run's name is a hash of the notebook, the settings, the library's source and the data, so what is
-done is never done again, and what has changed is. Whatever fails or is killed, the others finish; the same command
-completes the rest. The exit code is 0 when every wanted point is done, 1 when one failed, 2 when the study is wrong.
+Every point of a study (a variant with a seed) is one run of the study's notebook, in a separate process and a
+separate folder: OUT/STUDY/RUN. The name of a run is a hash of the notebook, the settings, the library's source and the
+data. A run that is done is therefore never made again, and one whose parts have changed is. When a run fails or is
+killed, the others still finish, and the same command completes the rest. The exit code is 0 when every point that was
+asked for is done, 1 when one failed, and 2 when a study or an option is wrong.
 
-Several studies are run as one grid: what they share is made once, and no core is idle while work is left.
+Several studies are run as one grid: what they share is made once, and no core is idle while there is a run to begin.
 
 where runs are made:
   (nothing)             On this machine: one run at a time for each GPU, or for each core that has 2 GB of memory;
@@ -57,13 +58,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("studies", metavar="STUDY", nargs="+", help="a file, or a name (experiments/NAME.yaml)")
     parser.add_argument("--profile", metavar="NAME", help="size of the studies (default: quick, where there is one)")
     parser.add_argument("--only", metavar="VARIANT", action="append", default=[], help="this variant (repeatable)")
-    parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are to do")
+    parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are not done")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", default=[], help="instead of the profile's")
     parser.add_argument("--force", action="store_true", help="run again what is done; shared work is kept")
-    parser.add_argument("--dry-run", action="store_true", help="print what is done, what is to do and why; run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what is done, what is not and why; run nothing")
     parser.add_argument("--on", metavar="WHERE", default="", help="tcp://host:port or slurm (default: this machine)")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time here; jobs to ask Slurm for")
-    parser.add_argument("--retries", type=int, metavar="N", default=1, help="of a run that was killed (default: 1)")
+    parser.add_argument("--retries", type=int, metavar="N", default=1, help="of each run that is killed (default: 1)")
     parser.add_argument("--timing", action="store_true", help="print at the end how long each slot worked and waited")
     parser.add_argument("--out", metavar="DIR", default="runs/ablations", help="default: runs/ablations")
 
