@@ -12,9 +12,11 @@ from functools import partial
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..errors import LabError
 from ..ideas.evidence import END, EVIDENCE, GroundedAnswer, Interval, write
 from .sample import SampleError
 
@@ -45,12 +47,19 @@ class PromptFormat:
             return cls(stop=tokenizer.eos_token or "")
         messages = [{"role": "system", "content": system}] if system else []
         messages += [{"role": "user", "content": "\0frames\0\n\0question\0"}]
-        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise LabError(f"the chat template of this language model refuses the prompt ({error}); if it knows no "
+                           "system message, leave parts.system empty") from None
         messages += [{"role": "assistant", "content": "\0answer\0"}]
-        stop = tokenizer.apply_chat_template(messages, tokenize=False).split("\0answer\0")[1].strip()
+        ending = tokenizer.apply_chat_template(messages, tokenize=False).split("\0answer\0")[1].strip()
         before, after = prompt.split("\0frames\0")
         after = after.replace("{", "{{").replace("}", "}}").replace("\0question\0", "{question}")
-        return cls(before, after, stop or tokenizer.eos_token or "")
+        # Some templates write several tokens after an answer: Phi-3 has <|end|>, a line break and <|endoftext|>. The
+        # first one ends the answer; what follows it is never generated, so it need not be learned.
+        first = [token for token in tokenizer.get_added_vocab() if ending.startswith(token)]
+        return cls(before, after, max(first, key=len, default=ending) or tokenizer.eos_token or "")
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,12 @@ def add_evidence_tokens(tokenizer, language) -> None:
         table.weight.data[old:] = mean
 
 
+def encode_start(tokenizer, form: PromptFormat) -> list[int]:
+    """The tokens before the frames. A tokenizer that begins every text with a BOS adds none where one is written."""
+    written = bool(tokenizer.bos_token) and form.before.startswith(tokenizer.bos_token)
+    return tokenizer.encode(form.before, add_special_tokens=not written)
+
+
 def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: Clip, tokenizer,
                   form: PromptFormat) -> Text:
     """The prompt after the frames, up to where the answer begins."""
@@ -171,7 +186,7 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
     def exists(values: Sequence[Sequence[int]]) -> Tensor:
         return padded([[1] * len(row) for row in values], 0).bool()
 
-    before, ids = [tokenizer.encode(form.before)] * len(clips), [text.ids for text in rows]
+    before, ids = [encode_start(tokenizer, form)] * len(clips), [text.ids for text in rows]
     width = max(map(len, ids))
     shift = [width - len(row) if padding == "left" else 0 for row in ids]
     return Batch(

@@ -42,7 +42,7 @@ class FeatureCache:
             with locked(entry.with_name(f".{entry.stem}.lock")):
                 if (arrays := read_entry(entry)) is None:  # another process may have made it meanwhile
                     video = read_frames(path, **self.sampling)
-                    features = encode(torch.from_numpy(video.frames)).detach().cpu().numpy()
+                    features = encode(torch.from_numpy(video.frames)).detach().cpu().float().numpy()
                     write_entry(entry, features, video.timestamps)
                     arrays = read_entry(entry)
                     assert arrays is not None, f"{entry} cannot be read back"

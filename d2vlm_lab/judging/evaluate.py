@@ -21,6 +21,7 @@ from ..files import atomic_path
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from ..model.device import on_device
 from .benchmarks import BENCHMARKS, Question, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .predict import Prediction, predict
@@ -41,7 +42,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     index, count = shard
     layout = BENCHMARKS[benchmark]
     questions = layout.read(annotations, 0.5 / data.fps)[:limit][index::count]
-    model = load(checkpoint)
+    model = on_device(load(checkpoint), worker=index)
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
     note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)

@@ -11,6 +11,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from ..config import RunConfig, read_config, recorded_config, resolve
 from ..data.groups import Groups, Skips, group_by_video, usable
 from ..data.rejects import preference_data
@@ -121,7 +123,7 @@ def trained_model(config: RunConfig, out: Path) -> D2VLM:
 
 def starting_model(config: RunConfig) -> D2VLM:
     """The checkpoint in `parts.start` with the method of `config`, without any training."""
-    return load(resolve(config.parts.start), config.method)
+    return load(resolve(config.parts.start), config.method, getattr(torch, config.parts.dtype))
 
 
 def training_time(out: Path) -> dict[str, float]:

@@ -72,7 +72,7 @@ class Preferences:
                 losses = dpo_loss(total[chosen], total[rejected], reference[chosen], reference[rejected], settings.beta)
             loss, notes = losses.mean(), self.notes(batch, log_p.detach(), chosen, rejected, reference)
         else:
-            loss, notes = out.logits.sum() * 0, {}
+            loss, notes = out.log_p.sum() * 0, {}
         parts = {name: settings.supervised * value for name, value in out.parts.items()}
         parts["preference"] = settings.weight * loss
         return replace(out, loss=sum(parts.values()), parts=parts), notes

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftModel
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,6 +24,7 @@ from ..settings import from_dict
 from .adapter import adapt
 from .d2vlm import D2VLM
 from .frames import FrameEncoder, HFFrames
+from .precision import dtype_name, hold
 from .reading import read_json, read_tensors
 from .reference import import_reference
 from .towers.tiny import TinyFrames
@@ -40,7 +42,8 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
         tensors = {name: value for name, value in tensors.items() if name in trained}
     language = model.language.config.to_dict()
     description = {
-        "base": base, "method": asdict(model.method), "prompt": asdict(model.prompt), "grounded": model.can_ground,
+        "base": base, "dtype": dtype_name(model.dtype), "grounded": model.can_ground,
+        "method": asdict(model.method), "prompt": asdict(model.prompt),
         "frames": describe_frames(model.frames, base), "adapter": describe_adapter(model),
         "language": {key: value for key, value in language.items() if not key.startswith("_")}}
     with replaced(Path(folder)) as partial:
@@ -50,35 +53,52 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     return Path(folder)
 
 
-def load(folder: str | os.PathLike, method: Method | None = None) -> D2VLM:
-    """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches."""
+def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.dtype | None = None) -> D2VLM:
+    """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches.
+
+    Its weights keep the precision that they were saved in. With `dtype`, the frozen ones are held in that instead.
+    """
     folder = resolve(str(folder))
     if not (folder / DESCRIPTION).exists():
         if (folder / "config.json").exists():
-            return import_reference(folder, method=method)
+            model = import_reference(folder, method=method, dtype=dtype)
+            hold(model, dtype or model.dtype)
+            return model
         hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
         raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
                        f"authors' release (no config.json){hint}")
     description = read_json(folder / DESCRIPTION)
     method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}.method")
     prompt = PromptFormat(**description["prompt"])
+    recorded = getattr(torch, description.get("dtype", "float32"))  # checkpoints without this line are float32
     if description["base"]:
-        model = load(description["base"], method)
+        model = load(description["base"], method, dtype or recorded)
         model.prompt = prompt
     else:
-        language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]))
+        language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]), dtype=recorded)
         model = D2VLM(build_frames(**description["frames"]), language, AutoTokenizer.from_pretrained(folder), method,
                       prompt)
     if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
         model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     fill(model, folder / WEIGHTS, whole=not description["base"])
+    if not description["base"]:
+        model.dtype = recorded
+        if dtype is not None:
+            hold(model, dtype)
     model.can_ground = description["grounded"]
     return model.eval()
 
 
 def fill(model: D2VLM, path: Path, whole: bool) -> None:
-    """Give the model the tensors of a file. All must have a place; if the file is `whole`, no place stays empty."""
-    missing, unexpected = model.load_state_dict(read_tensors(path), strict=False)
+    """Give the model the tensors of a file, in the file's precision.
+
+    All must have a place; if the file is `whole`, no place stays empty.
+    """
+    tensors = read_tensors(path)
+    for name, value in model.named_parameters():
+        if name in tensors:
+            value.data = value.data.to(tensors[name].dtype)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
     missing = set(missing) & set(untied(model))
     if unexpected:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")

@@ -28,6 +28,7 @@ from ..ideas.salience import criterion
 from . import families, passes
 from .backbone import logits_of
 from .passes import HEAD_LAYER, Prefix, States
+from .precision import at_least_float32, dtype_of, full_precision
 
 
 @dataclass
@@ -64,9 +65,17 @@ class Output:
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
 
 
-def head(width: int) -> nn.Sequential:
+class Head(nn.Sequential):
+    """Layers that compute in the precision of their weights, float32, whatever the states come in."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        with full_precision(states):
+            return super().forward(states.to(dtype_of(self)))
+
+
+def head(width: int) -> Head:
     """The 2-layer MLP that turns a hidden state into a query for, or a key of, a moment."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
+    return Head(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
 
 
 class D2VLM(nn.Module):
@@ -86,7 +95,8 @@ class D2VLM(nn.Module):
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
         self.formulation = FORMULATIONS[method.formulation]
-        self.salient = criterion(method.salience, method.salience_value)
+        self.salient = criterion(method.salience, method.salience_value, method.ties)
+        self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
         self.can_ground = False  # whether the heads were ever trained
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
@@ -203,13 +213,14 @@ class D2VLM(nn.Module):
 
     def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
         """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
-        logits = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])
+        with full_precision(frames):
+            logits = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])
         return logits[torch.arange(len(frames_row), device=frames_row.device), ..., frames_row, :]
 
     def answer_loss(self, batch: Batch, answer: AnswerTerms) -> Tensor:
         """The mean of -log p(token) over all supervised answer tokens of the batch."""
         supervised = batch.supervised[answer.row]
-        return -answer.log_p[supervised].mean() if supervised.any() else answer.logits.sum() * 0
+        return -answer.log_p[supervised].mean() if supervised.any() else answer.log_p.sum() * 0
 
     def grounding_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * BCE(g f^T / sqrt(D), alpha^(-d)), where d is the distance of a frame to [s, e].
@@ -239,8 +250,9 @@ class D2VLM(nn.Module):
 def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
     """(E, 2), (E,), (V, F, D) -> (E, D) mean state of the frames of each interval, both ends included.
 
-    Intervals are clamped to the frames that exist.
+    Intervals are clamped to the frames that exist. The mean is at least float32, also where the states are not.
     """
+    states = at_least_float32(states)
     last = frame_mask.sum(-1)[video, None] - 1
     weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)

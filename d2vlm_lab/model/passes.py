@@ -38,6 +38,7 @@ from transformers.utils import output_capturing
 
 from ..data.batch import IGNORE, Batch
 from .backbone import attention_masks, decoder_layers
+from .precision import dtype_of
 
 HEAD_LAYER = -2  # both heads read the input of the last decoder layer
 MIN_SPARED = 64  # tokens; a branching pass that spares fewer does not pay off (measured on two cores, at width 512)
@@ -173,6 +174,7 @@ def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, positi
     above it may be left out.
     """
     decoder = language.get_decoder()
+    embeddings = embeddings.to(dtype_of(decoder_layers(decoder)))  # trained token embeddings are float32
     key_ids = position_ids if kept is None else torch.cat([kept, position_ids], 1)
     masks = attention_masks(language, attend, position_ids, key_ids, embeddings.dtype)
     with shortened(decoder, up_to):

@@ -73,6 +73,7 @@ def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | 
     decoder = parts["language"].model
     decoder.rotary_emb = type(decoder.rotary_emb)(parts["language"].config)  # its frequencies are in no file
     method = method or Method(
+        ties="span",
         target_base=float(config.get("alpha", 2.0)), bidirectional_frames=config.get("bi_attention", True),
         consistency_weight=10.0 if config.get("consistency_loss", True) else 0.0)
     model = D2VLM(parts["frames"], parts["language"], tokenizer, method, PROMPT)

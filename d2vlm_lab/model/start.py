@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from ..config import RunConfig
+from ..errors import LabError
+from . import families
 from .checkpoint import load
 from .d2vlm import D2VLM
 from .language import load_language
@@ -14,10 +16,23 @@ def start(config: RunConfig) -> D2VLM:
     """The model of `config.parts` with the method of this run. Untrained heads begin from the run's seed."""
     parts = config.parts
     torch.manual_seed(config.seed)
-    model = load_language(parts, config.method) if parts.language else load(parts.start, config.method)
+    if parts.language:
+        model = load_language(parts, config.method)
+    else:
+        model = load(parts.start, config.method, getattr(torch, parts.dtype))
+    if parts.attention != "auto":
+        attend_with(model, parts.attention)
     if not model.can_ground:
         reset_heads(model, parts.equal_heads)
     return model
+
+
+def attend_with(model: D2VLM, attention: str) -> None:
+    """Another implementation of attention, which must give what the language model's own forward gives with it."""
+    if attention == "flex_attention" and not torch.cuda.is_available():
+        raise LabError("parts.attention=flex_attention can be trained on a GPU only, and there is none; use sdpa")
+    model.language.set_attn_implementation(attention)
+    families.check(model.language)
 
 
 def reset_heads(model: D2VLM, equal: bool) -> None:
