@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import isqrt
 from typing import Literal
@@ -16,13 +16,21 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, BertTokenizer, Blip2VisionConfig, Blip2VisionModel, PreTrainedModel
+from transformers import (
+    AutoModel,
+    BertTokenizer,
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.image_processing_base import ImageProcessingMixin
 
 from ..data.preparation import Preparation
 from ..errors import LabError
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
+MOST_EXTRA_TOKENS = 16  # class token and registers
 AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
 
 Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
@@ -87,10 +95,8 @@ class HFFrames(FrameEncoder):
         if self.grid ** 2 != self.tokens_per_frame or self.grid == 0:
             raise LabError(f"tokens_per_frame is {tokens_per_frame}; use a square (1, 4, 9, ...) or 'pooled'")
         self.tower = getattr(tower, "vision_model", tower).eval().requires_grad_(False)
-        self.preparation = preparation or Preparation.square(self.tower.config.image_size)
-        config = self.tower.config
-        features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
-        self.projector = nn.Linear(features, width)
+        self.preparation = preparation or _preparation_for(self.tower.config)
+        self.projector = nn.Linear(self._width_of_features(), width)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, width: int,
@@ -113,11 +119,27 @@ class HFFrames(FrameEncoder):
             if out.get("pooler_output") is None:
                 raise LabError(f"{self.tower.config.model_type} has no pooled output; use tokens_per_frame: 1")
             return out.pooler_output.flatten(1)[:, None]
-        states = out.last_hidden_state
-        if states.ndim == 3:  # a class token and registers may precede the patches
-            side = pixels.shape[-1] // self.tower.config.patch_size
-            states = states[:, -side * side:].transpose(1, 2).unflatten(-1, (side, side))
-        return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
+        patches = patch_grid(out.last_hidden_state, self.tower.config, pixels.shape)
+        return F.adaptive_avg_pool2d(patches, self.grid).flatten(2).transpose(1, 2)
+
+    def _width_of_features(self) -> int:
+        """C, after a trial: two equal pictures of noise, in which the tower must see the same."""
+        family, size = self.tower.config.model_type, self.preparation.size
+        if size is None:
+            raise LabError(f"{family}: its image processor keeps the shape of a picture, but a tower needs frames of "
+                           "one height and width")
+        noise = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
+        try:
+            features = self.encode_pixels(noise.to(next(self.tower.parameters())).expand(2, -1, -1, -1))
+        except LabError:
+            raise
+        except Exception as error:  # whatever a tower may do with pictures that it does not expect
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LabError(f"{family}: this tower cannot see single pictures of {size[0]}x{size[1]} pixels "
+                           f"({reason})") from error
+        if not features.is_meta and not torch.allclose(*features.float(), atol=1e-2, rtol=1e-2):
+            raise LabError(f"{family}: this tower sees something else each time it looks at the same picture")
+        return features.shape[-1]
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
         return self.projector(features.to(self.projector.weight.dtype)).flatten(0, 1)
@@ -168,6 +190,42 @@ class EvaQFormer(FrameEncoder):
         video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
         ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
         return list(self.projector(patches, ids[video], mask[video]).split(lengths))
+
+
+def patch_grid(states: Tensor, config: PretrainedConfig, pictures: Sequence[int]) -> Tensor:
+    """The last states of a tower -> (F, C, rows, columns), for `pictures` of shape (F, 3, H, W).
+
+    Convolutional towers return such a grid. Others return a sequence of patches, row by row, which a class token and
+    registers may precede.
+    """
+    n, _, height, width = pictures
+    if states.ndim == 4:
+        rows, columns = states.shape[2:]
+        if len(states) == n and round(height / rows) == round(width / columns):
+            return states
+    elif states.ndim == 3 and len(states) == n:
+        for rows, columns in _grids(config, height, width, states.shape[1]):
+            if 0 <= states.shape[1] - rows * columns <= MOST_EXTRA_TOKENS:
+                return states[:, -rows * columns:].transpose(1, 2).unflatten(-1, (rows, columns))
+    raise LabError(f"{config.model_type}: this tower makes states of shape {tuple(states.shape)} of {n} pictures of "
+                   f"{height}x{width} pixels, in which no grid of patches can be recognized; tokens_per_frame: pooled "
+                   "may work")
+
+
+def _grids(config: PretrainedConfig, height: int, width: int, tokens: int) -> Iterator[tuple[int, int]]:
+    """Grids that a sequence may be: one cell for each patch; in square pictures also fewer, after merging patches."""
+    patch = getattr(config, "patch_stride", None) or getattr(config, "patch_size", None)
+    if patch is not None:
+        down, right = (patch, patch) if isinstance(patch, int) else patch
+        yield height // down, width // right
+    if height == width:
+        yield from ((isqrt(tokens - extra),) * 2 for extra in (0, 1) if isqrt(tokens - extra) ** 2 == tokens - extra)
+
+
+def _preparation_for(config: PretrainedConfig) -> Preparation:
+    """For a tower that comes without an image processor: pictures of the size that it was configured for."""
+    size = getattr(config, "image_size", None) or 224
+    return Preparation.square(size) if isinstance(size, int) else Preparation(tuple(size))
 
 
 @torch.no_grad()
