@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     AutoModel,
     BertTokenizer,
@@ -31,7 +32,7 @@ from ..errors import LabError
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
 MOST_EXTRA_TOKENS = 16  # class token and registers
-AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
+AT_ONCE = 64  # frames that a tower or a Q-Former sees at once, so that a long video needs little more memory
 
 Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
 
@@ -181,15 +182,18 @@ class EvaQFormer(FrameEncoder):
             value.requires_grad_({"projector": pools, "attention": attends, "all": True}.get(what, False))
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.project_batch([features], [question])[0]
+        """A part of the video at a time, since patches are large; for gradients, each part is computed again."""
+        weight = self.projector.queries
+        ids, mask = (each.to(weight.device) for each in read_questions(self.words, [question]))
 
-    def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
-        """All frames of all videos at once, each beside the words of its own question."""
-        lengths = [len(each) for each in features]
-        patches = torch.cat(list(features)).to(self.projector.queries.dtype)
-        video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
-        ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
-        return list(self.projector(patches, ids[video], mask[video]).split(lengths))
+        def look(patches: Tensor) -> Tensor:
+            n = len(patches)
+            return self.projector(patches.to(weight), ids.expand(n, -1), mask.expand(n, -1))
+
+        parts = features.split(AT_ONCE)
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([look(part) for part in parts])
+        return torch.cat([checkpoint(look, part, use_reentrant=False) for part in parts])
 
 
 def patch_grid(states: Tensor, config: PretrainedConfig, pictures: Sequence[int]) -> Tensor:
