@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from math import isqrt
 from typing import Literal
@@ -29,9 +29,9 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from ..data.preparation import Preparation
 from ..errors import LabError
+from .towers.grid import patch_grid
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
-MOST_EXTRA_TOKENS = 16  # class token and registers
 AT_ONCE = 64  # frames that a tower or a Q-Former sees at once, so that a long video needs little more memory
 
 Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
@@ -194,36 +194,6 @@ class EvaQFormer(FrameEncoder):
         if len(parts) == 1 or not torch.is_grad_enabled():
             return torch.cat([look(part) for part in parts])
         return torch.cat([checkpoint(look, part, use_reentrant=False) for part in parts])
-
-
-def patch_grid(states: Tensor, config: PretrainedConfig, pictures: Sequence[int]) -> Tensor:
-    """The last states of a tower -> (F, C, rows, columns), for `pictures` of shape (F, 3, H, W).
-
-    Convolutional towers return such a grid. Others return a sequence of patches, row by row, which a class token and
-    registers may precede.
-    """
-    n, _, height, width = pictures
-    if states.ndim == 4:
-        rows, columns = states.shape[2:]
-        if len(states) == n and round(height / rows) == round(width / columns):
-            return states
-    elif states.ndim == 3 and len(states) == n:
-        for rows, columns in _grids(config, height, width, states.shape[1]):
-            if 0 <= states.shape[1] - rows * columns <= MOST_EXTRA_TOKENS:
-                return states[:, -rows * columns:].transpose(1, 2).unflatten(-1, (rows, columns))
-    raise LabError(f"{config.model_type}: this tower makes states of shape {tuple(states.shape)} of {n} pictures of "
-                   f"{height}x{width} pixels, in which no grid of patches can be recognized; tokens_per_frame: pooled "
-                   "may work")
-
-
-def _grids(config: PretrainedConfig, height: int, width: int, tokens: int) -> Iterator[tuple[int, int]]:
-    """Grids that a sequence may be: one cell for each patch; in square pictures also fewer, after merging patches."""
-    patch = getattr(config, "patch_stride", None) or getattr(config, "patch_size", None)
-    if patch is not None:
-        down, right = (patch, patch) if isinstance(patch, int) else patch
-        yield height // down, width // right
-    if height == width:
-        yield from ((isqrt(tokens - extra),) * 2 for extra in (0, 1) if isqrt(tokens - extra) ** 2 == tokens - extra)
 
 
 def _preparation_for(config: PretrainedConfig) -> Preparation:
