@@ -26,7 +26,7 @@ def patch_grid(states: Tensor, config: PretrainedConfig, pictures: Sequence[int]
             return states
     elif states.ndim == 3 and len(states) == n:
         for rows, columns in _grids(config, height, width, states.shape[1]):
-            if 0 <= states.shape[1] - rows * columns <= MOST_EXTRA_TOKENS:
+            if 0 < rows * columns <= states.shape[1] <= rows * columns + MOST_EXTRA_TOKENS:
                 return states[:, -rows * columns:].transpose(1, 2).unflatten(-1, (rows, columns))
     raise LabError(f"{config.model_type}: this tower makes states of shape {tuple(states.shape)} of {n} pictures of "
                    f"{height}x{width} pixels, in which no grid of patches can be recognized; tokens_per_frame: pooled "
