@@ -124,6 +124,10 @@ class Data:
     # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
     # most from their neighbours.
     pruning: Literal["even", "change"] = "even"
+    # How the features of frames are kept in data/cache, so that a video is read and encoded only once. fp16, fp32: as
+    # numbers of 16 or 32 bits; a dry run prints how much disk they take. off: nothing is kept; frames are read and
+    # encoded whenever they are needed.
+    cache: Literal["off", "fp16", "fp32"] = "fp32"
     min_seconds: float = 0.0  # leave out training videos that are shorter than this, in seconds
     max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
     max_words: int = 200  # leave out training samples whose answer has more words than this
@@ -234,6 +238,9 @@ class RunConfig:
         self._check_preference(need)
         need(self.data.keep_frames is None or self.data.keep_frames > 1,
              f"data.keep_frames is {self.data.keep_frames}; it must be at least 2")
+        need(self.data.keep_frames is None or self.data.cache != "off",
+             "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
+             "data.max_frames instead, or keep features")
         need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
 
     def _check_preference(self, need: Callable[[bool, str], None]) -> None:

@@ -28,7 +28,7 @@ QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
 class Clip:
     """A video as the model sees it: features of its F frames and the second at which each was shown."""
 
-    features: Tensor  # (F, ...)
+    features: Tensor  # (F, ...); or the prepared frames, (F, H, W, 3) uint8, which the model then encodes itself
     timestamps: np.ndarray  # (F,)
 
 

@@ -169,7 +169,7 @@ def run(args) -> None:
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)
     out = Path(args.out or f"runs/evaluate/{args.benchmark}-{_name(args.checkpoint)}")
-    records = evaluate(args.checkpoint, annotations, videos, out, decoding, data, _shard(args.shard), args.limit,
+    records = evaluate(args.checkpoint, annotations, videos, out, decoding, data, parse_shard(args.shard), args.limit,
                        lambda line: print(line, flush=True), args.benchmark, layout.penalized if published else (),
                        not args.whole_videos)
     expected = len(layout.read(annotations, 0.5 / data.fps)[:args.limit])
@@ -207,7 +207,7 @@ def _name(checkpoint: str) -> str:
     return checkpoint_id(folder) if (folder / DESCRIPTION).exists() else folder.name
 
 
-def _shard(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise LabError(f"--shard is {text!r}; write it as I/N with I from 0 to N - 1, such as 0/4")

@@ -67,7 +67,7 @@ class Lab:
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
         frames = self.model.frames
-        seen = read_frames(path, self.fps, frames.size, self.max_frames)
+        seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames)
         features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 

@@ -26,6 +26,10 @@ from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.start import start
+from .features_command import disk_space
+
+QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames of a video only if they ask the same "
+                 "question about it")
 
 
 def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -> dict:
@@ -43,10 +47,11 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     folder.mkdir(parents=True, exist_ok=True)
     for place, message in data.bad:
         skips.add(place, "", "preference", message)
-    groups = group_by_video(usable(data.samples, config.data, skips), config.training.texts, config.seed)
+    groups = group_by_video(usable(data.samples, config.data, skips), config.training.texts, config.seed,
+                            model.frames.reads_question)
     log(summary(model, config, groups))
     questions = held_out_questions(val_split, config)
-    held_out = group_by_video(questions, config.training.texts, 0)
+    held_out = group_by_video(questions, config.training.texts, 0, model.frames.reads_question)
     sets = [Groups(part, read, model.tokenizer, model.prompt, model.method, skips, rejects)
             for part, rejects in ((groups, data.rejects), (held_out, data.held_out_rejects))]
     score = partial(judge, samples=questions, read=read, config=config)
@@ -72,7 +77,7 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
             f"optimizer {trained * 12 / 2**20:,.0f} MB, besides activations\n"
             f"{sum(map(len, groups)):,} samples in {len(groups):,} groups; {training.steps:,} steps of "
             f"{training.videos} videos{f' x {processes} processes' if processes > 1 else ''}, {passes:.1f} passes over "
-            "the data")
+            "the data" + (QUESTION_READ if model.frames.reads_question else ""))
 
 
 def dry_run(config: RunConfig) -> str:
@@ -80,14 +85,17 @@ def dry_run(config: RunConfig) -> str:
     model = prepare(start(config), config)
     split, _ = splits(config)
     skips = Skips(None, len(split.samples), config.data.bad_share)
-    groups = group_by_video(usable(split.samples, config.data, skips), config.training.texts, config.seed)
+    groups = group_by_video(usable(split.samples, config.data, skips), config.training.texts, config.seed,
+                            model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
     group = Groups(groups, read, model.tokenizer, model.prompt, model.method, skips)[0]
     text = group.texts[0]
     supervised = [token for token, label in zip(text.ids, text.labels) if label >= 0]
     intervals = ", ".join(f"[{first:.1f}, {last:.1f}]" for first, last in text.intervals)
     return "\n".join([
-        summary(model, config, groups), f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
+        summary(model, config, groups),
+        disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
+        f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
         model.prompt.before + "<frames>" + model.tokenizer.decode(text.ids),
         f"supervised: {model.tokenizer.decode(supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
 

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from ..config import Method, resolve
 from ..data.batch import PromptFormat
+from ..data.preparation import Preparation
 from ..errors import LabError
 from ..settings import from_dict
 from .adapter import adapt
@@ -129,7 +130,7 @@ def describe_frames(frames: FrameEncoder, base: str) -> dict:
     if isinstance(frames, HFFrames):
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
-                "size": frames.size, "mean": list(frames.mean), "std": list(frames.std)}
+                "preparation": asdict(frames.preparation)}
     if not base:
         raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
     return {"kind": type(frames).__name__}  # the base brings it along
@@ -140,7 +141,11 @@ def build_frames(kind: str, **settings) -> FrameEncoder:
         return TinyFrames(**settings)
     if kind == "hf":
         tower = AutoModel.from_config(AutoConfig.for_model(**settings.pop("tower")))
-        return HFFrames(tower, **settings)
+        if (recorded := settings.pop("preparation", None)) is not None:
+            return HFFrames(tower, **settings, preparation=Preparation.from_record(recorded))
+        # Older checkpoints know one way: bilinear, by the short side, and the central square.
+        size, mean, std = settings.pop("size"), settings.pop("mean"), settings.pop("std")
+        return HFFrames(tower, **settings, preparation=Preparation.square(size, mean, std))
     raise LabError(f"unknown frame encoder {kind!r}: tiny or hf")
 
 

@@ -27,6 +27,7 @@ from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, passes
 from .backbone import logits_of
+from .frames import encoded
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
 
@@ -134,7 +135,8 @@ class D2VLM(nn.Module):
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
         # Every video becomes tokens of the language model's width, padded at the end.
-        tokens = self.frames.project_batch(batch.features, batch.questions)  # V of (F_v * tokens per frame, D)
+        features = encoded(self.frames, batch.features)
+        tokens = self.frames.project_batch(features, batch.questions)  # V of (F_v * tokens per frame, D)
         if tokens[0].shape[-1] != self.frame_head[0].normalized_shape[0]:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
                            f"but the language model's is {self.frame_head[0].normalized_shape[0]}")

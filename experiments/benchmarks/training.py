@@ -22,8 +22,8 @@ def run() -> dict:
         model = prepare(start(config), config).train()
         train, _ = splits(config)
         read = reader(config, model.frames, train.videos)
-        groups = Groups(group_by_video(train.samples, config.training.texts, 0), read, model.tokenizer,
-                        model.prompt, model.method, Skips(None, len(train.samples), 1.0))
+        shared = group_by_video(train.samples, config.training.texts, 0, model.frames.reads_question)
+        groups = Groups(shared, read, model.tokenizer, model.prompt, model.method, Skips(None, len(train.samples), 1.0))
         batch = Collator(model.tokenizer, model.prompt)([groups[i] for i in range(config.training.videos)])["batch"]
         reading = median_seconds(lambda: [groups[i] for i in range(config.training.videos)])
     trained = [value for value in model.parameters() if value.requires_grad]

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ..frames import FrameEncoder, check_frames, fingerprint
+from ...data.preparation import Preparation, check_frames
+from ..frames import FrameEncoder, fingerprint
 
 STOP, PAD = "<end>", "<pad>"
 PLACES = 3  # where the encoder looks in each frame
@@ -29,6 +30,7 @@ class TinyFrames(FrameEncoder):
     def __init__(self, words: Sequence[str], width: int = 96, features: int = 96, channels: int = 32, size: int = 64):
         super().__init__()
         self.words, self.size, self.width, self.features, self.channels = tuple(words), size, width, features, channels
+        self.preparation = Preparation(size)  # the short side; nothing is cut off
         c = channels
         self.look = nn.Sequential(_stem(3, c), _block(c, 2 * c), _block(2 * c, 2 * c))
         self.motion = nn.Sequential(_stem(12, c), _block(c, c))
