@@ -127,10 +127,14 @@ def to_seconds(interval: Sequence[int], timestamps: np.ndarray) -> Interval:
     return float(timestamps[int(interval[0])]), float(timestamps[int(interval[1])])
 
 
+def new_evidence_tokens(tokenizer) -> list[str]:
+    """Those of `<evi>` and `</evi>` that a tokenizer does not have yet."""
+    return [token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()]
+
+
 def add_evidence_tokens(tokenizer, language) -> None:
     """Add `<evi>` and `</evi>` to a tokenizer and its model: new rows start as the mean row, existing ones stay."""
-    tokenizer.add_tokens([token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()],
-                         special_tokens=True)
+    tokenizer.add_tokens(new_evidence_tokens(tokenizer), special_tokens=True)
     tables = [language.get_input_embeddings(), language.get_output_embeddings()]
     old = tables[0].weight.shape[0]
     if len(tokenizer) <= old:

@@ -9,9 +9,9 @@ from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 
+from .. import __version__
 from ..config import Data, RunConfig, resolve
 from ..data.groups import Reader
 from ..data.splits import reader
@@ -107,7 +107,7 @@ def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, d
             "annotations_sha256": fingerprint(annotations),
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()[:16], "method": asdict(model.method),
             "decoding": asdict(decoding), "fps": data.fps, "max_frames": data.max_frames,
-            "library": version("d2vlm_lab")}
+            "library": __version__}
 
 
 def note_settings(out: Path, settings: dict, videos: Path) -> None:

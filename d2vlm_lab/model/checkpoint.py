@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, Blip2VisionConfig
 
 from ..config import Method, resolve
 from ..data.batch import PromptFormat
@@ -24,10 +24,11 @@ from ..errors import LabError
 from ..settings import from_dict
 from .adapter import adapt
 from .d2vlm import D2VLM
-from .frames import FrameEncoder, HFFrames
-from .precision import dtype_name, hold
+from .frames import EvaQFormer, FrameEncoder, HFFrames
+from .precision import dtype_name, hold, train_in_float32
 from .reading import read_json, read_tensors
-from .reference import import_reference
+from .reference import VOCABULARY, import_reference
+from .towers.qformer import QFormerConfig, word_tokenizer, write_vocabulary
 from .towers.tiny import TinyFrames
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "d2vlm.json"
@@ -43,14 +44,15 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
         tensors = {name: value for name, value in tensors.items() if name in trained}
     language = model.language.config.to_dict()
     description = {
-        "base": base, "dtype": dtype_name(model.dtype), "grounded": model.can_ground,
-        "method": asdict(model.method), "prompt": asdict(model.prompt),
-        "frames": describe_frames(model.frames, base), "adapter": describe_adapter(model),
+        "base": base, "dtype": dtype_name(model.dtype), "method": asdict(model.method), "prompt": asdict(model.prompt),
+        "grounded": model.can_ground, "frames": describe_frames(model.frames), "adapter": describe_adapter(model),
         "language": {key: value for key, value in language.items() if not key.startswith("_")}}
     with replaced(Path(folder)) as partial:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial / WEIGHTS)
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         model.tokenizer.save_pretrained(partial)
+        if isinstance(model.frames, EvaQFormer):
+            write_vocabulary(model.frames.words, partial / VOCABULARY)
     return Path(folder)
 
 
@@ -77,21 +79,32 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         model.prompt = prompt
     else:
         language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]), dtype=recorded)
-        model = D2VLM(build_frames(**description["frames"]), language, AutoTokenizer.from_pretrained(folder), method,
-                      prompt)
+        model = D2VLM(build_frames(folder, **description["frames"]), language, AutoTokenizer.from_pretrained(folder),
+                      method, prompt)
     if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
         model.language = adapt(model.language, LoraConfig(**description["adapter"]))
-    fill(model, folder / WEIGHTS, whole=not description["base"])
-    if not description["base"]:
+    names = fill(model, folder / WEIGHTS, whole=not description["base"])
+    if description["base"]:  # as it was when it was saved, so that it can be saved again
+        for name, value in model.named_parameters():
+            value.requires_grad_(name in names)
+        train_in_float32(model)
+    else:
         model.dtype = recorded
         if dtype is not None:
             hold(model, dtype)
-    model.can_ground = description["grounded"]
+    model.can_ground, model.added = description["grounded"], []
     return model.eval()
 
 
-def fill(model: D2VLM, path: Path, whole: bool) -> None:
-    """Give the model the tensors of a file, in the file's precision.
+def merge(model: D2VLM) -> D2VLM:
+    """The same model without an adapter: what LoRA has learned becomes part of the language model's own weights."""
+    if isinstance(model.language, PeftModel):
+        model.language = model.language.merge_and_unload()
+    return model
+
+
+def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
+    """Give the model the tensors of a file, in the file's precision; returns their names.
 
     All must have a place; if the file is `whole`, no place stays empty.
     """
@@ -105,6 +118,7 @@ def fill(model: D2VLM, path: Path, whole: bool) -> None:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
     if whole and missing:
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
+    return set(tensors)
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:
@@ -122,7 +136,7 @@ def checkpoint_id(folder: str | os.PathLike) -> str:
         return hashlib.file_digest(weights, "sha256").hexdigest()[:12]
 
 
-def describe_frames(frames: FrameEncoder, base: str) -> dict:
+def describe_frames(frames: FrameEncoder) -> dict:
     """What `build_frames` needs to make the same encoder, apart from its weights."""
     if isinstance(frames, TinyFrames):
         return {"kind": "tiny", "words": list(frames.words), "width": frames.width, "features": frames.features,
@@ -131,12 +145,14 @@ def describe_frames(frames: FrameEncoder, base: str) -> dict:
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
                 "preparation": asdict(frames.preparation)}
-    if not base:
-        raise LabError(f"{type(frames).__name__}: this frame encoder is saved only beside its original; give `base`")
-    return {"kind": type(frames).__name__}  # the base brings it along
+    if isinstance(frames, EvaQFormer):
+        return {"kind": "eva", "eva": frames.tower.config.to_dict(), "qformer": asdict(frames.config),
+                "width": frames.projector.out[1].out_features}
+    raise LabError(f"{type(frames).__name__}: this frame encoder cannot be saved")
 
 
-def build_frames(kind: str, **settings) -> FrameEncoder:
+def build_frames(folder: Path, kind: str, **settings) -> FrameEncoder:
+    """The frame encoder that `describe_frames` described in the checkpoint `folder`."""
     if kind == "tiny":
         return TinyFrames(**settings)
     if kind == "hf":
@@ -146,7 +162,10 @@ def build_frames(kind: str, **settings) -> FrameEncoder:
         # Older checkpoints know one way: bilinear, by the short side, and the central square.
         size, mean, std = settings.pop("size"), settings.pop("mean"), settings.pop("std")
         return HFFrames(tower, **settings, preparation=Preparation.square(size, mean, std))
-    raise LabError(f"unknown frame encoder {kind!r}: tiny or hf")
+    if kind == "eva":
+        return EvaQFormer(settings["width"], word_tokenizer(folder / VOCABULARY), Blip2VisionConfig(**settings["eva"]),
+                          QFormerConfig(**settings["qformer"]))
+    raise LabError(f"{folder}: unknown frame encoder {kind!r}; it is one of tiny, hf and eva")
 
 
 def describe_adapter(model: D2VLM) -> dict | None:

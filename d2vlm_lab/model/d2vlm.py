@@ -99,6 +99,7 @@ class D2VLM(nn.Module):
         self.salient = criterion(method.salience, method.salience_value, method.ties)
         self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
         self.can_ground = False  # whether the heads were ever trained
+        self.added: list[str] = []  # what an imported checkpoint lacked and got new, in words
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 

@@ -22,8 +22,12 @@ def start(config: RunConfig) -> D2VLM:
         model = load(parts.start, config.method, getattr(torch, parts.dtype))
     if parts.attention != "auto":
         attend_with(model, parts.attention)
-    if not model.can_ground:
-        reset_heads(model, parts.equal_heads)
+    for line in model.added:
+        print(f"{parts.start}: {line}")
+    if not model.can_ground and not model.added:  # an imported checkpoint has its heads already, new or not
+        reset_heads(model)
+    if not model.can_ground and parts.equal_heads:  # so that similar states are similar from the start
+        model.evidence_head.load_state_dict(model.frame_head.state_dict())
     return model
 
 
@@ -35,10 +39,8 @@ def attend_with(model: D2VLM, attention: str) -> None:
     families.check(model.language)
 
 
-def reset_heads(model: D2VLM, equal: bool) -> None:
-    """New weights for both heads; with `equal` the same ones, so that similar states are similar from the start."""
+def reset_heads(model: D2VLM) -> None:
+    """New weights for both heads."""
     for module in (*model.frame_head, *model.evidence_head):
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    if equal:
-        model.evidence_head.load_state_dict(model.frame_head.state_dict())
