@@ -64,7 +64,7 @@ def test_a_dry_run_shows_a_sample_of_every_training_format(name, place, tmp_path
     changes = settings(place, name, **{"parts.start": place / "base", "method.semantic_layer": 1, "adapter.rank": 4})
     assert main(["train", str(tmp_path / "plain.yaml"), "--dry-run", *(f"{k}={v}" for k, v in changes.items())]) == 0
     out = capsys.readouterr().out
-    assert "1 samples in 1 groups" in out and f"learned: {'<evi>' * (2 if name == 'youcook2' else 1)}</evi>" in out
+    assert "1 samples in 1 groups" in out and f"supervised: {'<evi>' * (2 if name == 'youcook2' else 1)}</evi>" in out
 
 
 def test_the_choices_of_the_setting_are_the_training_formats():

@@ -35,7 +35,7 @@ def configure(parser) -> None:
     parser.add_argument("--out", type=Path, default=Path("answers.html"), help="the page")
     parser.add_argument("--limit", type=int, default=60, metavar="N", help="at most this many answers")
     parser.add_argument("--task", help="only answers to this task")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are (default: as evaluate noted)")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are, if not where run.json says")
 
 
 def run(args) -> None:

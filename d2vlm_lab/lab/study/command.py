@@ -143,8 +143,7 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
         return []
     begin = time.time()
     with place(args.on, args.jobs) as where:
-        grid = Grid(todo, where, Path.cwd(), args.retries, history(records(out)))
-        ended = grid.run(Progress())
+        ended = Grid(todo, where, Path.cwd(), Progress(), args.retries, history(records(out))).run()
         if args.timing:
             print(timing(ended, where.slots(), begin, time.time()))
     return ended
@@ -153,15 +152,15 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
 def describe(part: Chosen, plan: list[Job], todo: list[Job]) -> str:
     """The plan, one run a line."""
     now = [job for job in plan if job in todo]
-    known = [job.seconds for job in now if job.seconds and not job.twin]
-    runs = [job for job in now if not job.twin]
-    took = f", {duration(sum(known))} of work{' or more' if len(known) < len(runs) else ''}" if known else ""
+    needed = [job.seconds for job in now if not job.twin]
+    known = [seconds for seconds in needed if seconds]
+    took = f", {duration(sum(known))} of work{' or more' if len(known) < len(needed) else ''}" if known else ""
     title = f"{part.study.name}, {part.profile}" if part.profile else part.study.name
     lines = [f"{title}: {sum(job.done for job in plan)} done, {len(now)} to do now{took}"]
     for job in plan:
         status = "done" if job.done else "to do" if job in now else "later"
-        time_needed = "" if job.twin else duration(job.seconds)
-        lines.append(f"  {status:6} {job.title:32} {job.record['id']}  {time_needed:12}  {job.why}".rstrip())
+        seconds = "" if job.twin and not job.done else duration(job.seconds)
+        lines.append(f"  {status:6} {job.title:32} {job.record['id']}  {seconds:12}  {job.why}".rstrip())
     return "\n".join(lines)
 
 
