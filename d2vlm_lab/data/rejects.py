@@ -14,6 +14,7 @@ from .datasets.records import read_records
 from .groups import Rejects
 from .pairs import PreferencePair, read_preferences, with_answer
 from .sample import Sample
+from .skips import Skip
 from .world import load as load_world
 
 
@@ -24,7 +25,7 @@ class PreferenceData:
     samples: Sequence[Sample]
     rejects: Rejects | None = None  # rejected answers of these samples
     held_out_rejects: Rejects | None = None  # rejected answers of validation samples
-    bad: tuple[tuple[str, str], ...] = ()  # places of a preference file that cannot be used, and why
+    bad: tuple[Skip, ...] = ()  # what of a preference file cannot be used
 
 
 def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceData:
@@ -35,9 +36,10 @@ def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceD
     fresh = synthesized(config)
     if not settings.file:
         return PreferenceData(samples, fresh, fresh)
-    bad: list[tuple[str, str]] = []
+    bad: list[Skip] = []
     pairs = {f"{pair.chosen.id}#{n}": pair  # numbered, since a file may hold several pairs of a sample
-             for n, pair in enumerate(read_file(settings.file, lambda where, why: bad.append((where, why))))}
+             for n, pair in enumerate(read_file(
+                 settings.file, lambda where, why: bad.append(Skip(where, "", "preference", why))))}
 
     def recorded(sample: Sample) -> list[tuple[Sample, str]]:
         rejected = [r for r in pairs[sample.id].rejected if r.factor in settings.factors]

@@ -19,6 +19,7 @@ from .features import FeatureCache
 from .groups import Reader
 from .pruning import prune
 from .sample import UNKNOWN, Sample, SampleError
+from .skips import Skip
 from .world import load as load_world
 from .world.config import from_preset
 from .world.make import make_world
@@ -37,10 +38,11 @@ class FrameEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Samples and the folder of their videos."""
+    """Samples, the folder of their videos, and the records of the annotation file that cannot be used."""
 
     samples: Sequence[Sample]
     videos: Path
+    bad: tuple[Skip, ...] = ()
 
 
 def splits(config: RunConfig) -> tuple[Split, Split]:
@@ -48,7 +50,7 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
     data = config.data
     if data.train:
         videos = resolve(data.videos)
-        return Split(annotated(data, data.train), videos), Split(annotated(data, data.val) if data.val else [], videos)
+        return annotated(data, data.train, videos), annotated(data, data.val, videos) if data.val else Split([], videos)
     if data.format != Data.format:
         raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
     folder = resolve(data.world)
@@ -58,13 +60,23 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
     return Split(world.samples("train"), world.videos), Split(world.samples("val"), world.videos)
 
 
-def annotated(data: Data, path: str) -> list[Sample]:
+def annotated(data: Data, path: str, videos: Path) -> Split:
     """The samples of an annotation file in the format `data.format`."""
-    samples = ADAPTERS[data.format].read(resolve(path), max(0.5, 0.5 / data.fps))
-    if unknown := [sample for sample in samples if sample.duration == UNKNOWN]:
-        raise SampleError(f"{path}, sample {unknown[0].id}: its duration is not known, and training needs it; "
-                          "use a file that gives durations (Charades-STA: the JSON form)")
-    return samples
+    bad: list[Skip] = []
+
+    def on_bad(place: str, message: str) -> None:
+        bad.append(Skip(place, "", "annotation", message))
+
+    samples = ADAPTERS[data.format].read(resolve(path), max(0.5, 0.5 / data.fps), on_bad)
+    for sample in samples:
+        if sample.duration == UNKNOWN:
+            on_bad(f"{Path(path).name}, sample {sample.id}",
+                   f"{path}, sample {sample.id}: its duration is not known, and training needs it; use a file that "
+                   "gives durations (Charades-STA: the JSON form)")
+    samples = [sample for sample in samples if sample.duration != UNKNOWN]
+    if bad and not samples:
+        raise SampleError(f"{bad[0].message} (no record of this file can be used)")
+    return Split(samples, videos, tuple(bad))
 
 
 def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:

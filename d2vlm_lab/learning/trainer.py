@@ -21,8 +21,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..config import RunConfig, recorded_config
 from ..data.groups import Collator
+from ..data.skips import Skips
 from ..errors import LabError
-from ..files import atomic_path
+from ..files import atomic_path, json_lines
 from ..model.checkpoint import fill, save
 from ..model.d2vlm import D2VLM
 from ..settings import flatten, to_dict
@@ -37,12 +38,20 @@ class GroundedTrainer(Trainer):
     """The Trainer with every part of the loss in the log, two learning rates, and checkpoints of trained weights."""
 
     def __init__(self, *args, config: RunConfig, judge: Callable[[D2VLM], dict[str, float]] | None = None,
-                 preferences: Preferences | None = None, **kwargs):
-        self.config, self.judge, self.preferences = config, judge, preferences
+                 preferences: Preferences | None = None, skips: Skips | None = None, **kwargs):
+        self.config, self.judge, self.preferences, self.skips = config, judge, preferences, skips
         # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
         self.notes: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
+
+    def _prepare_inputs(self, inputs):
+        """Report what was left out when a batch is used, so that loading ahead changes nothing."""
+        for skip in inputs["skipped"]:
+            self.skips.add(skip)
+        if inputs["batch"] is None:
+            raise LabError(f"no sample can be used; the last: {inputs['skipped'][-1].message}")
+        return {"batch": inputs["batch"].to(self.args.device)}
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         """The sum of the parts, each of which is noted for the log and must be finite."""
@@ -117,6 +126,13 @@ class GroundedTrainer(Trainer):
         fill(self.plain_model, Path(resume_from_checkpoint) / "model.safetensors", whole=False)
 
 
+class Epochs(TrainerCallback):
+    """Tells the training set which pass over the data begins; the draw in place of an unusable group depends on it."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **_):
+        train_dataloader.dataset.epoch = int(state.epoch)
+
+
 class History(TrainerCallback):
     """Writes all that is logged into history.jsonl, with the seconds that training has taken, of clock and CPU."""
 
@@ -129,8 +145,7 @@ class History(TrainerCallback):
         """A resumed run forgets the lines that came after the checkpoint from which it goes on."""
         self.started = _clocks()
         if state.is_world_process_zero and self.path.exists():
-            lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            kept = [line for line in lines if line["step"] <= state.global_step]
+            kept = [line for line in json_lines(self.path) if line["step"] <= state.global_step]
             if kept:
                 self.spent_before = {name: kept[-1][name] for name in self.spent_before}
             with atomic_path(self.path) as partial:
@@ -186,7 +201,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
-        judge: Callable[[D2VLM], dict[str, float]] | None = None) -> dict:
+        judge: Callable[[D2VLM], dict[str, float]] | None = None, skips: Skips | None = None) -> dict:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
     `judge` gives the scores of generated answers, which are logged after each evaluation.
@@ -197,7 +212,8 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=held_out, config=config,
         data_collator=Collator(model.tokenizer, model.prompt), judge=judge, preferences=preferences,
-        callbacks=[History(folder / "history.jsonl"), Complete(),
+        skips=skips or Skips(None, len(train), config.data.bad_share),
+        callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(),
                    TensorBoardCallback(SummaryWriter(folder / "tensorboard"))])
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:

@@ -148,22 +148,102 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_part_and_samples(conf
         train(override(config, {"parts.start": str(tmp_path / "broken")}), tmp_path / "run", str)
 
 
-def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(config, tmp_path, place):
-    records = json.loads((place / "world" / "train.json").read_text())
-    videos = tmp_path / "videos"
+@pytest.fixture
+def annotated(config, place, tmp_path):
+    """Settings to train on an annotation file, one video a batch; a function damages a video, or the annotations."""
+    videos, world = tmp_path / "videos", place / "world"
     videos.mkdir()
-    for file in (place / "world" / "videos").glob("train_*"):
-        (videos / file.name).write_bytes(file.read_bytes() if file.name != "train_00003.mp4" else b"no video")
-    (tmp_path / "train.json").write_text(json.dumps(records))
-    bad = sum(record["video"] == "train_00003.mp4" for record in records)
-    config = override(config, {"data.world": "", "data.train": str(tmp_path / "train.json"),
-                               "data.videos": str(videos), "training.steps": 12, "training.eval_every": 12})
-    metrics = train(override(config, {"data.bad_share": 0.5}), tmp_path / "run", str)
-    named = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
-    assert metrics["skipped"] == {"video": len(named)} and 0 < len(named) <= bad
+    for file in (world / "videos").iterdir():
+        (videos / file.name).write_bytes(file.read_bytes())
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.json").write_bytes((world / f"{name}.json").read_bytes())
+
+    def damage(*names):
+        for name in names:
+            (videos / name).write_bytes(b"no video")
+
+    return override(config, {"data.world": "", "data.train": str(tmp_path / "train.json"), "data.videos": str(videos),
+                             "data.bad_share": 0.5, "training.videos": 1, "training.texts": 100}), damage
+
+
+def skipped(folder):
+    return [json.loads(line) for line in (folder / "skipped.jsonl").read_text().splitlines()]
+
+
+def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(annotated, tmp_path, place):
+    config, damage = annotated
+    damage("train_00003.mp4")
+    bad = sum(record["video"] == "train_00003.mp4" for record in json.loads((tmp_path / "train.json").read_text()))
+    metrics = train(override(config, {"training.steps": 12}), tmp_path / "run", str)
+    named = skipped(tmp_path / "run")
+    assert metrics["skipped"] == {"video": len(named)} == {"video": bad}
     assert all("train_00003.mp4" in line["message"] for line in named)
     with pytest.raises(LabError, match="cannot be used"):
-        train(config, tmp_path / "strict", str)
+        train(override(config, {"data.bad_share": 0.01}), tmp_path / "strict", str)
+    damage(*(file.name for file in (tmp_path / "videos").iterdir()))
+    with pytest.raises(LabError, match="no sample can be used; the last: .*mp4"):
+        train(override(config, {"data.bad_share": 1.0}), tmp_path / "none", str)
+
+
+def test_what_takes_the_place_of_an_unreadable_video_is_the_same_after_an_interruption(annotated, tmp_path):
+    """Each pass over the data draws another one."""
+    config, damage = annotated
+    damage("train_00003.mp4", "train_00001.mp4")
+    config = override(config, {"training.steps": 24, "training.eval_every": 24, "adapter.dropout": 0.1})
+    whole = train(config, tmp_path / "whole", str)
+    train(override(config, {}), tmp_path / "again", str)
+    for path in (tmp_path / "again" / "checkpoints").glob("checkpoint-24"):
+        (path / "complete").unlink()
+    (tmp_path / "again" / "metrics.json").unlink()
+    again = train(config, tmp_path / "again", str)
+    assert again["checkpoint"] == whole["checkpoint"] and again["skipped"] == whole["skipped"]
+    assert losses(tmp_path / "again") == losses(tmp_path / "whole")
+
+
+def test_an_unreadable_validation_video_is_skipped_and_said(annotated, tmp_path):
+    config, damage = annotated
+    damage("other.mp4")
+    records = json.loads((tmp_path / "val.json").read_text())
+    others = [{**record, "id": f"o{k}", "video": "other.mp4"} for k, record in enumerate(records)]
+    (tmp_path / "val.json").write_text(json.dumps(others + records))
+    lines = []
+    config = override(config, {"data.val": str(tmp_path / "val.json")})
+    metrics = train(config, tmp_path / "run", lines.append)
+    named = skipped(tmp_path / "run")
+    assert named and {line["video"] for line in named} == {"other.mp4"}
+    assert all(line["sample"].startswith("validation o") for line in named)
+    assert metrics["skipped"] == {"video": len(named)} and "named_mIoU" in metrics["validation"]
+    assert any("validation questions cannot be used" in line for line in lines)
+    assert any("eval_loss" in line for line in history(tmp_path / "run"))
+    damage("val_00000.mp4")  # now none is left
+    assert train(config, tmp_path / "none", str)["validation"] == {}
+
+
+def test_bad_annotations_count_like_videos_that_cannot_be_read(annotated, tmp_path):
+    config, _ = annotated
+    records = json.loads((tmp_path / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps([{**records[0], "duration": "long"}, 3, *records]))
+    metrics = train(config, tmp_path / "run", str)
+    first, second = skipped(tmp_path / "run")
+    assert metrics["skipped"] == {"annotation": 2} and first["sample"] == "train.json, record 0"
+    assert "duration is 'long'" in first["message"] and "train.json" in second["message"]
+    with pytest.raises(LabError, match=r"1 of \d+ samples cannot be used.*duration is 'long'"):
+        train(override(config, {"data.bad_share": 0.0}), tmp_path / "strict", str)
+
+
+def test_half_lines_that_a_full_disk_left_are_passed_over(annotated, tmp_path):
+    config, damage = annotated
+    damage("train_00003.mp4")
+    run = tmp_path / "run"
+    before = train(config, run, str)
+    for name in ("history.jsonl", "skipped.jsonl"):
+        with open(run / name, "a") as file:
+            file.write('{"step": 8, "sam')
+    (run / "metrics.json").unlink()
+    (run / "checkpoints" / "checkpoint-8" / "complete").unlink()
+    after = train(config, run, str)
+    assert after["checkpoint"] == before["checkpoint"] and after["skipped"] == before["skipped"]
+    assert len(history(run)) == len({(line["step"], *sorted(line)) for line in history(run)})
 
 
 def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):
