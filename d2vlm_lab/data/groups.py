@@ -24,6 +24,10 @@ Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
 Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with each wrong answer, and its wrong factor
 
 
+class NotCached(Exception):
+    """A worker of a data loader cannot make the features of a video; the main process has to."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Questions about one video that are trained together."""
@@ -43,6 +47,7 @@ class Loaded:
     index: int
     group: Group | None
     skipped: tuple[Skip, ...] = ()
+    not_cached: bool = False  # the main process has to load it
 
 
 def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
@@ -113,6 +118,12 @@ class Groups(Dataset):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> Loaded:
+        try:
+            return self.load_or_replace(index)
+        except NotCached:
+            return Loaded(index, None, not_cached=True)
+
+    def load_or_replace(self, index: int) -> Loaded:
         loaded = self.load(index)
         draw, skipped, tried = random.Random(f"{self.seed} {self.epoch} {index}"), list(loaded.skipped), {index}
         while loaded.group is None and len(tried) < len(self) and len(skipped) <= self.allowed:
@@ -148,12 +159,17 @@ class Groups(Dataset):
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes of what was loaded a batch, as the model's forward takes it; beside it the samples that were left out."""
+    """Makes of what was loaded a batch, as the model's forward takes it; beside it the samples that were left out.
+
+    Where something has to be loaded by the main process, there is no batch yet, but the indices that belong to it.
+    """
 
     tokenizer: object
     prompt: PromptFormat
 
     def __call__(self, items: Sequence[Loaded]) -> dict:
+        if any(item.not_cached for item in items):
+            return {"batch": None, "indices": [item.index for item in items]}
         skipped = [skip for item in items for skip in item.skipped]
         groups = [item.group for item in items if item.group is not None]
         if not groups:

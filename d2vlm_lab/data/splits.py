@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,13 +10,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from ..config import Data, RunConfig, resolve
 from ..settings import ConfigError
 from .batch import Clip
 from .datasets.formats import ADAPTERS
 from .features import FeatureCache
-from .groups import Reader
+from .groups import NotCached, Reader
 from .pruning import prune
 from .sample import UNKNOWN, Sample, SampleError
 from .skips import Skip
@@ -96,10 +97,28 @@ def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
     """From a sample to its video's features, through the cache on disk."""
     data = config.data
     cache = FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.size, data.max_frames)
+    return CachedReader(cache, videos, data, encoder.encode)
 
-    def read(sample: Sample) -> Clip:
-        features, timestamps = cache.get(videos / sample.video, encoder.encode)
+
+@dataclass
+class CachedReader:
+    """Reads features, and makes those that the cache does not have yet, but not in a worker of a data loader.
+
+    Workers have no GPU, and a copy of it does not carry the encoder along.
+    """
+
+    cache: FeatureCache
+    videos: Path
+    data: Data
+    encode: Callable[[Tensor], Tensor] | None
+
+    def __call__(self, sample: Sample) -> Clip:
+        path = self.videos / sample.video
+        if get_worker_info() is not None and not self.cache.has(path):
+            raise NotCached(path)
+        features, timestamps = self.cache.get(path, self.encode)
         clip = Clip(torch.from_numpy(np.asarray(features)), np.asarray(timestamps))
-        return prune(clip, data.keep_frames, data.pruning)
+        return prune(clip, self.data.keep_frames, self.data.pruning)
 
-    return read
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"encode": None}

@@ -47,6 +47,9 @@ class GroundedTrainer(Trainer):
 
     def _prepare_inputs(self, inputs):
         """Report what was left out when a batch is used, so that loading ahead changes nothing."""
+        if "indices" in inputs:  # a worker could not load them
+            data = self.train_dataset if self.model.training else self.eval_dataset
+            inputs = self.data_collator([data[index] for index in inputs["indices"]])
         for skip in inputs["skipped"]:
             self.skips.add(skip)
         if inputs["batch"] is None:
@@ -184,7 +187,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     """The settings in the Trainer's terms."""
-    training = config.training
+    training, gpu = config.training, torch.cuda.is_available()
     quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
     return TrainingArguments(
@@ -196,7 +199,8 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         max_grad_norm=training.clip, bf16=training.bfloat16, logging_steps=training.log_every, disable_tqdm=quiet,
         eval_strategy="steps", eval_steps=training.eval_every, save_strategy="steps", save_steps=training.save_every,
         save_total_limit=2, seed=config.seed, data_seed=config.seed, remove_unused_columns=False,
-        dataloader_num_workers=0, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+        dataloader_num_workers=training.workers, use_cpu=not gpu, dataloader_pin_memory=gpu,
+        accelerator_config={"non_blocking": gpu},
         ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
 
 

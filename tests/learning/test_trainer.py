@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from safetensors.torch import load_file
 from small import history, tiny_model
 
 from d2vlm_lab.config import RunConfig
+from d2vlm_lab.data.groups import Groups, group_by_video
+from d2vlm_lab.data.rejects import preference_data
+from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -189,15 +193,53 @@ def test_what_takes_the_place_of_an_unreadable_video_is_the_same_after_an_interr
     """Each pass over the data draws another one."""
     config, damage = annotated
     damage("train_00003.mp4", "train_00001.mp4")
-    config = override(config, {"training.steps": 24, "training.eval_every": 24, "adapter.dropout": 0.1})
+    config = override(config, {"training.steps": 14, "training.eval_every": 14, "training.save_every": 7})
     whole = train(config, tmp_path / "whole", str)
-    train(override(config, {}), tmp_path / "again", str)
-    for path in (tmp_path / "again" / "checkpoints").glob("checkpoint-24"):
-        (path / "complete").unlink()
+    train(config, tmp_path / "again", str)
+    (tmp_path / "again" / "checkpoints" / "checkpoint-14" / "complete").unlink()
     (tmp_path / "again" / "metrics.json").unlink()
     again = train(config, tmp_path / "again", str)
     assert again["checkpoint"] == whole["checkpoint"] and again["skipped"] == whole["skipped"]
     assert losses(tmp_path / "again") == losses(tmp_path / "whole")
+
+
+def test_workers_load_the_same_batches_and_report_what_is_skipped_once(annotated, tmp_path, monkeypatch):
+    """First the main process makes the features that no worker can make; in later passes over the data workers load."""
+    config, damage = annotated
+    damage("train_00003.mp4")
+    config = override(config, {"training.steps": 14, "training.eval_every": 14, "training.save_every": 7})
+    results, loaded, load = {}, [], Groups.load
+    monkeypatch.setattr(Groups, "load", lambda groups, index: loaded.append(index) or load(groups, index))
+    for workers in (0, 2):
+        monkeypatch.setattr("d2vlm_lab.data.splits.CACHE", str(tmp_path / f"cache{workers}"))
+        folder = tmp_path / f"run{workers}"
+        changed = override(config, {"training.workers": workers})
+        loaded.clear()
+        results[workers] = train(changed, folder, str)
+        assert (len(loaded) < 12) == (workers == 2)  # in this process
+    for name in ("checkpoint", "skipped", "validation"):
+        assert results[0][name] == results[2][name]
+    assert losses(tmp_path / "run0") == losses(tmp_path / "run2")
+    assert skipped(tmp_path / "run0") == skipped(tmp_path / "run2")
+    (tmp_path / "run2" / "checkpoints" / "checkpoint-14" / "complete").unlink()
+    (tmp_path / "run2" / "metrics.json").unlink()
+    again = train(changed, tmp_path / "run2", str)
+    assert again["checkpoint"] == results[0]["checkpoint"] and again["skipped"] == results[0]["skipped"]
+
+
+@pytest.mark.parametrize("form", ["off", "fpo"])
+def test_a_worker_gets_a_training_set_without_the_model(config, form):
+    model = tiny_model()
+    split, _ = splits(config)
+    rejects = preference_data(override(config, {"preference.form": form}), split.samples).rejects
+    groups = Groups(group_by_video(split.samples, 4, 0), reader(config, model.frames, split.videos), model.tokenizer,
+                    model.prompt, model.method, rejects)
+    expected = groups[0].group
+    copy = pickle.dumps(groups)
+    assert len(copy) < 300_000 and b"TinyFrames" not in copy
+    group = pickle.loads(copy)[0].group
+    assert (group.texts, group.names) == (expected.texts, expected.names)
+    assert torch.equal(group.clip.features, expected.clip.features)
 
 
 def test_an_unreadable_validation_video_is_skipped_and_said(annotated, tmp_path):
