@@ -86,6 +86,7 @@ class Batch:
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
     factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
+    plan: object = field(default=None, init=False, repr=False)  # a plan.Plan; a changed copy of a batch has none yet
 
     @property
     def in_answer(self) -> Tensor:
@@ -112,9 +113,14 @@ def _each_tensor(value, change: Callable[[Tensor], Tensor]):
         return change(value)
     if isinstance(value, list):
         return [_each_tensor(item, change) for item in value]
-    if is_dataclass(value):
-        return replace(value, **{f.name: _each_tensor(getattr(value, f.name), change) for f in fields(value)})
-    return value
+    if isinstance(value, dict):
+        return {key: _each_tensor(item, change) for key, item in value.items()}
+    if not is_dataclass(value):
+        return value
+    copy = replace(value, **{f.name: _each_tensor(getattr(value, f.name), change) for f in fields(value) if f.init})
+    if isinstance(value, Batch):
+        copy.plan = _each_tensor(value.plan, change)
+    return copy
 
 
 def to_frames(interval: Interval, timestamps: np.ndarray) -> Interval:

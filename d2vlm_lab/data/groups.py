@@ -16,6 +16,7 @@ from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
 from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .plan import plan_of
 from .sample import Sample, SampleError
 from .skips import Skip, Skips
 from .video import VideoError
@@ -179,9 +180,10 @@ class Collator:
                         [name for group in groups for name in group.names])
         first = itertools.accumulate((len(group.texts) for group in groups), initial=0)
         preferred = [start + k for start, group in zip(first, groups) for k in group.preferred]
-        return {"batch": replace(batch, preferred=torch.tensor(preferred),
-                                 factors=[factor for group in groups for factor in group.factors]),
-                "skipped": skipped}
+        batch = replace(batch, preferred=torch.tensor(preferred),
+                        factors=[factor for group in groups for factor in group.factors])
+        plan_of(batch)
+        return {"batch": batch, "skipped": skipped}
 
 
 def batch_of(model, samples: Sequence[Sample], read: Reader) -> Batch:

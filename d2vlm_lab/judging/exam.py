@@ -24,7 +24,7 @@ from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.grounding import frame_overlap
-from ..learning.fpo import factor_accuracy, log_probabilities
+from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from .metrics.temporal import interval_f1_miou
@@ -84,8 +84,8 @@ def prefers(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Reje
     for i in range(0, len(samples), at_once):
         batch = collate([groups.load(k) for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
         total = log_probabilities(model(batch), batch, model.method).total()
-        for factor, less_likely in factor_accuracy(total, batch).items():
-            correct[f"prefers_{factor}"] += less_likely
+        for factor, right in less_likely(total, batch).items():
+            correct[f"prefers_{factor}"] += right.tolist()
     return {name: rounded_mean(values) for name, values in sorted(correct.items())}
 
 

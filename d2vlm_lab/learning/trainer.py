@@ -41,7 +41,7 @@ class GroundedTrainer(Trainer):
                  preferences: Preferences | None = None, skips: Skips | None = None, **kwargs):
         self.config, self.judge, self.preferences, self.skips = config, judge, preferences, skips
         # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
-        self.notes: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
+        self.notes: dict[bool, dict[str, list[torch.Tensor]]] = {True: defaultdict(list), False: defaultdict(list)}
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
 
@@ -57,20 +57,22 @@ class GroundedTrainer(Trainer):
         return {"batch": inputs["batch"].to(self.args.device)}
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
-        """The sum of the parts, each of which is noted for the log and must be finite."""
+        """The sum of the parts, which must be finite; each part is noted for the log.
+
+        To ask whether it is finite is the only time that a step waits for the GPU.
+        """
         batch = inputs["batch"]
         out, notes = model(batch), {}
         if self.preferences is not None:
             out, notes = self.preferences(self.plain_model, batch, out)
-        for name, part in out.parts.items():
-            notes[f"loss_{name}"] = float(part.detach())
-            if not math.isfinite(notes[f"loss_{name}"]):
-                raise NotFinite(f"step {self.state.global_step + 1}: the {name} loss is {notes[f'loss_{name}']}; "
-                                f"samples of the batch: {', '.join(batch.names)}")
-        notes["spread"] = float(out.spread)
+        if not out.loss.isfinite():
+            bad = {name: float(part) for name, part in out.parts.items() if not part.isfinite()}
+            raise NotFinite(f"step {self.state.global_step + 1}: "
+                            f"{', '.join(f'the {name} loss is {value}' for name, value in bad.items())}; "
+                            f"samples of the batch: {', '.join(batch.names)}")
+        notes |= {f"loss_{name}": part for name, part in out.parts.items()} | {"spread": out.spread}
         for name, value in notes.items():
-            if not math.isnan(value):  # the spread of a batch without evidence tokens
-                self.notes[model.training][name].append(value)
+            self.notes[model.training][name].append(value.detach())
         return (out.loss, out) if return_outputs else out.loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -83,10 +85,16 @@ class GroundedTrainer(Trainer):
         super().log(logs, start_time)
 
     def mean_notes(self, training: bool) -> dict[str, float]:
-        """The means of what was noted since the last call."""
-        means = {name: sum(values) / len(values) for name, values in self.notes[training].items()}
+        """The means of what was noted since the last call; all values come from the GPU at once."""
+        noted = [(name, value) for name, values in self.notes[training].items() for value in values]
         self.notes[training].clear()
-        return means
+        numbers = iter(torch.cat([value.reshape(-1).float() for _, value in noted]).tolist() if noted else ())
+        steps: dict[str, list[float]] = defaultdict(list)
+        for name, value in noted:
+            mean = sum(next(numbers) for _ in range(value.numel())) / value.numel()
+            if not math.isnan(mean):  # the spread of a batch without evidence tokens
+                steps[name].append(mean)
+        return {name: sum(values) / len(values) for name, values in steps.items()}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The loss on held-out samples; with preferences also their notes; then the scores of generated answers."""
@@ -200,7 +208,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         eval_strategy="steps", eval_steps=training.eval_every, save_strategy="steps", save_steps=training.save_every,
         save_total_limit=2, seed=config.seed, data_seed=config.seed, remove_unused_columns=False,
         dataloader_num_workers=training.workers, use_cpu=not gpu, dataloader_pin_memory=gpu,
-        accelerator_config={"non_blocking": gpu},
+        accelerator_config={"non_blocking": gpu}, logging_nan_inf_filter=False,
         ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
 
 
