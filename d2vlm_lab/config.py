@@ -153,6 +153,7 @@ class Training:
     # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
     bfloat16: bool = False
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
+    workers: int = 0  # number of processes that load batches ahead; 0 means that the main process loads them
     log_every: int = 20  # number of optimizer steps between two lines of training in history.jsonl
     eval_every: int = 250  # number of optimizer steps between two evaluations on the validation split
     save_every: int = 250  # number of optimizer steps between two checkpoints, from which an interrupted run goes on
@@ -232,6 +233,7 @@ class RunConfig:
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
         for name in ("steps", "videos", "texts", "accumulate"):
             need(getattr(training, name) > 0, f"training.{name} is {getattr(training, name)}; it must be positive")
+        need(training.workers >= 0, f"training.workers is {training.workers}; it cannot be negative")
         need(min(training.warmup, training.decay) >= 0 and training.warmup + training.decay <= 1,
              f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
              "steps that add up to at most 1")
