@@ -71,8 +71,15 @@ class Parts:
 
     start: str = "data/base/small"  # folder of a checkpoint of this project, or one laid out as the authors' release
     language: str = ""  # instead of `start`: hub id, local folder or .gguf file of a causal language model
-    frames: str = ""  # with `language`: hub id or local folder of the vision tower that encodes the frames
-    frame_tokens: int = 1  # with `language`: number of tokens that each frame becomes, a square number
+    # With `language`: hub id or local folder of the vision tower that encodes the frames. "own": that of `language`,
+    # which is then a video-language model (Qwen2.5-VL, Qwen3-VL or SmolVLM2).
+    frames: str = ""
+    # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
+    # large the frames are.
+    frame_tokens: int = 1
+    # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
+    # `<3.5 seconds>`. off: not at all.
+    frame_times: Literal["off", "text"] = "off"
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
     # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
     # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
@@ -83,6 +90,11 @@ class Parts:
     # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
     # similar states count as similar from the first step.
     equal_heads: bool = False
+
+    @property
+    def base(self) -> str:
+        """What trained weights are saved beside: a checkpoint or a video-language model. Empty: all are saved."""
+        return self.start or (self.language if self.frames == "own" else "")
 
 
 @dataclass(frozen=True)

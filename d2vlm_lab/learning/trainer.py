@@ -132,7 +132,7 @@ class GroundedTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir=None, state_dict=None):
-        save(self.plain_model, output_dir, base=self.config.parts.start or "parts")
+        save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         fill(self.plain_model, Path(resume_from_checkpoint) / "model.safetensors", whole=False)
@@ -242,7 +242,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     model.can_ground = True
     if trainer.is_world_process_zero():
-        save(model, folder / "model", base=config.parts.start)
+        save(model, folder / "model", base=config.parts.base)
     return result.metrics
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..config import Method
@@ -29,6 +28,8 @@ from ..ideas.salience import criterion
 from . import families, passes
 from .backbone import logits_of
 from .frames import encoded
+from .layout import lay_out, pool_frames
+from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
 
@@ -136,37 +137,39 @@ class D2VLM(nn.Module):
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
-        # Every video becomes tokens of the language model's width, padded at the end.
+        # Every video becomes tokens of the language model's width, with text around its frames if the prompt has any.
+        width, layers = self.frame_head[0].normalized_shape[0], 1 + self.frames.added_layers
         features = encoded(self.frames, batch.features)
         tokens = self.frames.project_batch(features, batch.questions)  # V of (F_v * tokens per frame, D)
-        if tokens[0].shape[-1] != self.frame_head[0].normalized_shape[0]:
+        if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
-                           f"but the language model's is {self.frame_head[0].normalized_shape[0]}")
-        vision = pad_sequence(tokens, batch_first=True)
-        length = torch.tensor([len(each) for each in tokens], device=vision.device)
-        vision_mask = torch.arange(vision.shape[1], device=vision.device) < length[:, None]
-        frame_mask = vision_mask[:, ::self.frames.tokens_per_frame]
+                           f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")
+        rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
+        vision, *added = rows.embeddings.split(width, -1)
 
         # They stand behind the start of the prompt. All frames of a video may look at each other.
         start = self.embed_words(batch.before_ids)
         embeddings = torch.cat([start, vision.to(start.dtype)], 1)
-        mask = torch.cat([batch.before_mask, vision_mask], 1)
+        mask = torch.cat([batch.before_mask, rows.mask], 1)
         attend = passes.causal(mask)
+        is_frame = torch.cat([torch.zeros_like(batch.before_mask), rows.is_frame], 1)
         if self.method.bidirectional_frames:
-            is_frame = torch.cat([torch.zeros_like(batch.before_mask), vision_mask], 1)
             attend |= is_frame[:, :, None] & is_frame[:, None]
+        position_ids = frame_positions(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
+                                       batch.layout is not None)
+        added = tuple(torch.cat([torch.zeros_like(start), each.to(start.dtype)], 1) for each in added)
 
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to=up_to)
+        layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
+        columns = rows.columns + start.shape[1]
 
-        def pool(states: Tensor) -> Tensor:
-            return passes.pool_frames(states, start.shape[1], frame_mask.shape[1])
-
-        return Prefix(cache=cache, mask=mask, attend=attend, embeddings=embeddings, frame_mask=frame_mask,
-                      projected=pool(embeddings), meaning=pool(layers[self.method.semantic_layer]),
-                      frame_states=pool(layers[HEAD_LAYER]) if keep else None)
+        return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
+                      shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
+                      frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
+                      meaning=pool_frames(layers[self.method.semantic_layer], columns),
+                      frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None)
 
     def embed(self, batch: Batch, prefix: Prefix) -> Tensor:
         """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m."""
