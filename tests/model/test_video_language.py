@@ -11,6 +11,7 @@ from vl_folders import folder, whole_model
 
 from d2vlm_lab.config import Method, Parts, RunConfig, read_config
 from d2vlm_lab.data.batch import FRAME, Clip, PromptFormat, collate, encode_prompt
+from d2vlm_lab.data.branches import find_branches
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -21,7 +22,7 @@ from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions, shift_after
-from d2vlm_lab.model.passes import decode, find_branches, positions
+from d2vlm_lab.model.passes import decode, positions
 from d2vlm_lab.settings import from_dict, override
 
 KINDS = ("qwen2_5_vl", "qwen3_vl", "smolvlm")
