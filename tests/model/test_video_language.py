@@ -218,7 +218,7 @@ def test_one_pass_two_passes_and_a_video_alone_agree(tmp_path, kind, frame_times
 
 
 def test_rejected_answers_branch_off_with_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", 1)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", 1)
     model = load_small(tmp_path, "qwen3_vl", {"frame_times": "text"})
     shown = clip(model, 4)
     texts = [text(model, shown, events=((start, start + 0.5),)) for start in (0.0, 1.0)]
