@@ -6,8 +6,8 @@ rest of the prompt with the question, then the answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -101,6 +101,7 @@ class Batch:
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
     factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
+    plan: object = field(default=None, init=False, repr=False)  # a plan.Plan; a changed copy of a batch has none yet
 
     @property
     def in_answer(self) -> Tensor:
@@ -114,12 +115,27 @@ class Batch:
         return torch.ones_like(text, dtype=torch.bool) if self.preferred is None else self.preferred == text
 
     def to(self, device, non_blocking: bool = False) -> Batch:
-        def move(value):
-            if isinstance(value, Tensor):
-                return value.to(device, non_blocking=non_blocking)
-            return [move(item) for item in value] if isinstance(value, list) else value
+        return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+    def pin_memory(self) -> Batch:
+        """A copy in memory from which a GPU reads while computing goes on; data loaders ask for it."""
+        return _each_tensor(self, Tensor.pin_memory)
+
+
+def _each_tensor(value, change: Callable[[Tensor], Tensor]):
+    """A copy of a batch, or of a part of it, with every tensor changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_tensor(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _each_tensor(item, change) for key, item in value.items()}
+    if not is_dataclass(value):
+        return value
+    copy = replace(value, **{f.name: _each_tensor(getattr(value, f.name), change) for f in fields(value) if f.init})
+    if isinstance(value, Batch):
+        copy.plan = _each_tensor(value.plan, change)
+    return copy
 
 
 def to_frames(interval: Interval, timestamps: np.ndarray) -> Interval:

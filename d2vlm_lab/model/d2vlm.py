@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..config import Method
-from ..data.batch import IGNORE, QUESTION, Batch, PromptFormat, add_evidence_tokens
+from ..data.batch import QUESTION, Batch, PromptFormat, add_evidence_tokens
+from ..data.plan import plan_of
 from ..errors import LabError
-from ..ideas.consistency import consistency_loss, mean_by_sample, spread
+from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
@@ -197,13 +198,13 @@ class D2VLM(nn.Module):
         """The states of the texts, in one of three ways that give the same; passes.py draws them."""
         if self.two_pass:
             return passes.two_passes(self.language, batch, prefix, embeddings)
-        if (branches := passes.find_branches(batch)) is not None:
+        if (branches := plan_of(batch).branches) is not None:
             return passes.branching_pass(self.language, batch, prefix, embeddings, branches)
         return passes.one_pass(self.language, batch, prefix, embeddings)
 
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
         """Each token of an answer, predicted from the state before it. Only there logits are computed."""
-        row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+        row, column = plan_of(batch).target_row, plan_of(batch).target_column
         logits = logits_of(self.language, states.last[row, column])
         targets = batch.labels[row, column + 1]
         log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
@@ -211,7 +212,8 @@ class D2VLM(nn.Module):
 
     def ground(self, batch: Batch, prefix: Prefix, states: States) -> EvidenceTerms:
         """g and f from the two heads, and their similarity g f^T / sqrt(D)."""
-        row, column = batch.row[batch.in_answer], batch.column[batch.in_answer]
+        mention = plan_of(batch).mention
+        row, column = batch.row[mention], batch.column[mention]
         g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
         f = self.frame_head(states.frames)
         return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
@@ -225,8 +227,8 @@ class D2VLM(nn.Module):
 
     def answer_loss(self, batch: Batch, answer: AnswerTerms) -> Tensor:
         """The mean of -log p(token) over all supervised answer tokens of the batch."""
-        supervised = batch.supervised[answer.row]
-        return -answer.log_p[supervised].mean() if supervised.any() else answer.log_p.sum() * 0
+        supervised = plan_of(batch).supervised_targets
+        return -answer.log_p[supervised].mean() if len(supervised) else answer.log_p.sum() * 0
 
     def grounding_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * BCE(g f^T / sqrt(D), alpha^(-d)), where d is the distance of a frame to [s, e].
@@ -234,23 +236,24 @@ class D2VLM(nn.Module):
         10 is `grounding_weight` and alpha is `target_base`. The mean is taken over the frames of a mention, then over
         the mentions of a text, then over the texts that have any.
         """
-        supervised = batch.supervised[evidence.row]
-        intervals = batch.interval[batch.in_answer][supervised].round()
+        plan = plan_of(batch)
+        supervised = plan.supervised_mentions
+        intervals = batch.interval[plan.mention][supervised].round()
         each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
                                      evidence.frame_mask[supervised], self.method.base)
-        return self.method.grounding_weight * mean_by_sample(each, evidence.row[supervised])
+        texts = plan.mentions_by_text
+        return self.method.grounding_weight * mean_of_means(each, texts.index, texts.count)
 
     def consistency_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * |g of the grounded mention - g of the referenced mention|, where 10 is `consistency_weight`.
 
         The mean is taken over the D dimensions, then over the events of a text, then over the texts that have any.
         """
-        text = batch.row[batch.pairs[:, 0]]
-        supervised = batch.supervised[text]
-        in_answers = batch.in_answer.cumsum(0) - 1  # from an index among all evidence tokens to one among G
-        grounded, referenced = in_answers[batch.pairs[supervised]].unbind(-1)
+        plan = plan_of(batch)
+        grounded, referenced = plan.pairs.unbind(-1)
         each = consistency_loss(evidence.states[grounded], evidence.states[referenced]).float()
-        return self.method.consistency_weight * mean_by_sample(each, text[supervised])
+        texts = plan.pairs_by_text
+        return self.method.consistency_weight * mean_of_means(each, texts.index, texts.count)
 
 
 def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
@@ -262,5 +265,5 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
     last = frame_mask.sum(-1)[video, None] - 1
     weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)
-    belongs = F.one_hot(video, len(states)).to(states.dtype)  # (E, V)
+    belongs = (video[:, None] == torch.arange(len(states), device=video.device)).to(states.dtype)  # (E, V)
     return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)

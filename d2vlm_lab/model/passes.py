@@ -36,13 +36,14 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.utils import output_capturing
 
-from ..data.batch import IGNORE, Batch
+from ..data.batch import Batch
+from ..data.branches import Branches
+from ..data.plan import plan_of
 from .backbone import attention_masks, decoder_layers
 from .layout import pool_frames
 from .precision import dtype_of
 
 HEAD_LAYER = -2  # both heads read the input of the last decoder layer
-MIN_SPARED = 64  # tokens; a branching pass that spares fewer does not pay off (measured on two cores, at width 512)
 
 
 @dataclass
@@ -75,7 +76,7 @@ class States:
 
 def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
     """Every text against the kept keys and values of its video."""
-    repeat_rows(prefix.cache, batch.video)
+    repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
     before = prefix.mask[batch.video]
     layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, prefix), prefix.cache,
                     positions(before))
@@ -87,13 +88,13 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     """Every question against its video, then every answer against its question and its video."""
     # Each question is read once, behind the frames of its video.
     video, asked = batch.video[branches.text], branches.question_mask
-    repeat_rows(prefix.cache, video)
+    repeat_rows(prefix.cache, video, branches.one_each)
     before = prefix.mask[video]
     question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before),
                       positions(asked, before) + prefix.shift[video], prefix.cache, positions(before))
 
     # Each answer goes on from its question.
-    repeat_rows(prefix.cache, branches.question)
+    repeat_rows(prefix.cache, branches.question, False)
     before = torch.cat([before, asked], 1)[branches.question]
     answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
                     positions(branches.answer_mask, before) + prefix.shift[batch.video], prefix.cache,
@@ -120,50 +121,6 @@ def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddin
     frames = pool_frames(layers[HEAD_LAYER][:, :size], prefix.columns[batch.video])
     return States(head=layers[HEAD_LAYER][:, size:], last=layers[-1][:, size:], frames=frames,
                   frames_row=torch.arange(len(before), device=mask.device))
-
-
-# Answers that branch off one question.
-
-@dataclass(frozen=True)
-class Branches:
-    text: Tensor  # (U,) the text from which each question is taken
-    question: Tensor  # (N,) the question of each text
-    asked: Tensor  # (N,) how many tokens it has
-    question_mask: Tensor  # (U, Q) which tokens of the questions exist
-    columns: Tensor  # (N, A) where the tokens of the answers are
-    answer_mask: Tensor  # (N, A) which of them exist
-    order: Tensor  # (N, T) where the tokens of a text are in [question | answer]
-
-
-def find_branches(batch: Batch) -> Branches | None:
-    """None unless all rejected answers share question and video with their chosen ones, and enough is spared."""
-    if batch.preferred is None or bool(batch.supervised.all()) or batch.position_ids is not None:
-        return None
-    # Do all answers to a question really share it?
-    size = batch.ids.shape[1]
-    column = torch.arange(size, device=batch.ids.device)
-    asked = (batch.labels != IGNORE).int().argmax(-1)  # an answer begins at the first label
-    same_video = torch.equal(batch.video, batch.video[batch.preferred])
-    same_length = torch.equal(asked, asked[batch.preferred])
-    same_words = (batch.ids == batch.ids[batch.preferred]) | (column >= asked[:, None])
-    from_the_left = (asked > 0).all() & batch.mask[:, 0].all()  # there is a question, without padding before it
-    if not (same_video and same_length and bool(same_words.all()) and bool(from_the_left)):
-        return None
-
-    # Which texts stand for the questions, and are enough tokens spared?
-    text, question = torch.unique(batch.preferred, return_inverse=True)
-    if asked.sum() - asked[text].sum() < MIN_SPARED:
-        return None
-
-    # Where are the answers, and how do both parts become texts again?
-    longest, shortest = int(asked.max()), int(asked.min())
-    columns = asked[:, None] + torch.arange(size - shortest, device=column.device)
-    inside = columns < size
-    columns = columns.clamp_max(size - 1)
-    return Branches(
-        text=text, question=question, asked=asked, question_mask=column[:longest] < asked[text, None],
-        columns=columns, answer_mask=inside & batch.mask.gather(1, columns),
-        order=torch.where(column < asked[:, None], column, longest + column - asked[:, None]))
 
 
 def select(states: Tensor, columns: Tensor) -> Tensor:
@@ -212,10 +169,15 @@ def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
         setattr(decoder, name, layers)
 
 
-def repeat_rows(cache: DynamicCache, rows: Tensor) -> None:
-    """Let the cache hold these of its rows, some of them several times; views where possible."""
+def repeat_rows(cache: DynamicCache, rows: Tensor, in_order: bool | None = None) -> None:
+    """Let the cache hold these of its rows, some of them several times; views where possible.
+
+    `in_order` says whether they are all of its rows as they are; to find that out takes time on a GPU.
+    """
     size = len(cache.layers[0].keys)
-    if len(rows) == size and rows.tolist() == list(range(size)):  # lengths first: `tolist` waits for a GPU
+    if in_order is None:
+        in_order = len(rows) == size and rows.tolist() == list(range(size))  # lengths first: `tolist` waits for a GPU
+    if in_order:
         return
     for layer in cache.layers:
         layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)

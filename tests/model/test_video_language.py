@@ -12,6 +12,7 @@ from vl_folders import folder, whole_model
 
 from d2vlm_lab.config import Method, Parts, RunConfig, read_config
 from d2vlm_lab.data.batch import FRAME, Clip, PromptFormat, collate, encode_prompt
+from d2vlm_lab.data.branches import find_branches
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -23,7 +24,8 @@ from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions, shift_after
-from d2vlm_lab.model.passes import decode, find_branches, positions
+from d2vlm_lab.model.passes import decode, positions
+from d2vlm_lab.model.start import attend_with
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
 
@@ -134,6 +136,29 @@ def test_the_comparison_notices_what_is_left_out(tmp_path, monkeypatch, part):
     assert (found - expected).abs().max() > 0.01
 
 
+@pytest.mark.filterwarnings("ignore")  # of transformers and of the compiler
+@pytest.mark.parametrize("kind, attention", [*((kind, "eager") for kind in KINDS), ("smolvlm", "flex_attention")])
+def test_every_attention_gives_the_same_after_a_video(tmp_path, kind, attention, gpu):
+    model = load_small(tmp_path, kind)
+    batch = batch_of(model, 5, 3)
+    with torch.compiler.set_stance("force_eager"), torch.no_grad():
+        expected = model(batch).logits
+        attend_with(model, attention)
+        torch.testing.assert_close(model(batch).logits, expected, atol=1e-4, rtol=1e-4)
+    assert model.language.get_decoder().config._attn_implementation == attention
+
+
+def test_an_attention_that_a_family_does_not_have_is_refused_by_name(tmp_path, gpu):
+    with pytest.raises(LabError, match="parts.attention is flex_attention, which qwen3_vl_text .* do not have"):
+        attend_with(load_small(tmp_path, "qwen3_vl"), "flex_attention")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine that seems to have a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
 def test_position_ids_are_those_of_the_family(tmp_path, kind):
     model = load_small(tmp_path, kind, {"frame_times": "text" if kind == "qwen3_vl" else "off"})
@@ -220,7 +245,7 @@ def test_one_pass_two_passes_and_a_video_alone_agree(tmp_path, kind, frame_times
 
 
 def test_rejected_answers_branch_off_with_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", 1)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", 1)
     model = load_small(tmp_path, "qwen3_vl", {"frame_times": "text"})
     shown = clip(model, 4)
     texts = [text(model, shown, events=((start, start + 0.5),)) for start in (0.0, 1.0)]
