@@ -48,9 +48,14 @@ def check_trained(model: nn.Module) -> None:
 
 
 def cast(module: nn.Module, dtype: torch.dtype) -> None:
-    """Weights in `dtype`. Buffers stay as they are, because the frequencies of position ids need all their digits."""
-    for name, value in module.named_parameters():
-        value.data = value.data.to(torch.float32 if any(word in name for word in ADAPTER) else dtype)
+    """Weights in `dtype`. Buffers stay as they are, because the frequencies of position ids need all their digits.
+
+    Batch normalization keeps its weights in float32 too, since they go together with its running statistics.
+    """
+    for prefix, part in module.named_modules():
+        for name, value in part.named_parameters(prefix, recurse=False):
+            precise = isinstance(part, nn.modules.batchnorm._BatchNorm) or any(word in name for word in ADAPTER)
+            value.data = value.data.to(torch.float32 if precise else dtype)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:

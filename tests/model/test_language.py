@@ -14,9 +14,11 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab.run import train
-from d2vlm_lab.model.checkpoint import load
+from d2vlm_lab.model.adapter import prepare
+from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language, read_language
+from d2vlm_lab.model.start import start
 from d2vlm_lab.settings import from_dict, override
 
 
@@ -40,6 +42,20 @@ def test_a_local_folder_becomes_a_model_with_evidence_tokens(tmp_path, tower):
                                      "method.semantic_layer": 2})
     model = load_language(config.parts, config.method)
     assert model.tokenizer.convert_tokens_to_ids("<evi>") >= 258 and model.frames.preparation.size == (64, 64)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_weights_of_any_precision_are_held_in_the_wanted_one(tmp_path, tower, dtype):
+    """Files of 16 bits, as most are published, become float32 unless `parts.dtype` says otherwise."""
+    language().to(torch.bfloat16).save_pretrained(tmp_path / "language")
+    tokenizer().save_pretrained(tmp_path / "language")
+    config = read_config("smollm2", {"parts.language": str(tmp_path / "language"), "parts.frames": tower,
+                                     "method.semantic_layer": 2, "parts.dtype": dtype})
+    model = start(config)
+    assert {value.dtype for value in (*model.language.parameters(), *model.frames.tower.parameters())} == {
+        getattr(torch, dtype)}
+    assert model.language.model.rotary_emb.inv_freq.dtype == model.frame_head[1].weight.dtype == torch.float32
+    assert load(save(prepare(model, config), tmp_path / "saved")).dtype == getattr(torch, dtype)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):

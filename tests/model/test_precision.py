@@ -1,8 +1,11 @@
 """Frozen weights may have 16 bits; what is trained, the heads, similarities and log-probabilities have 32."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from small import clip, text, tiny_model
+from small import clip, language, text, tiny_model
+from transformers import AutoConfig, AutoModel
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.batch import collate
@@ -10,9 +13,11 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
-from d2vlm_lab.model.precision import check_trained, hold
+from d2vlm_lab.model.frames import HFFrames
+from d2vlm_lab.model.precision import cast, check_trained, hold
 from d2vlm_lab.settings import ConfigError, override
 
+RELEASE = Path(__file__).parents[1] / "golden" / "checkpoint"
 HALF = (torch.bfloat16, torch.float16)
 ADAPTERS = [{}, {"adapter.embeddings": "evidence"}, {"adapter.targets": "linear", "adapter.variant": "dora"},
             {"adapter.targets": "all"}, {"adapter.frames": "frozen", "adapter.embeddings": "frozen"}]
@@ -157,3 +162,61 @@ def test_a_checkpoint_is_loaded_in_the_precision_it_was_saved_in_unless_another_
 def test_holding_in_one_16_bit_format_and_computing_in_the_other_is_refused():
     with pytest.raises(ConfigError, match="parts.dtype is float16; set parts.dtype=bfloat16"):
         override(RunConfig(), {"parts.dtype": "float16", "training.bfloat16": True})
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`")
+@pytest.mark.parametrize("adapter", [{"adapter.frames": "attention"}, {"adapter.frames": "all"},
+                                     {"adapter.frames": "projector", "adapter.embeddings": "evidence"}])
+def test_the_authors_model_is_trained_from_bfloat16_with_its_q_former(tmp_path, adapter):
+    """Everything that is opened in the Q-Former is float32, with or without checkpointing and mixed precision."""
+    model = prepare(load(RELEASE, dtype=torch.bfloat16), override(RunConfig(), {"adapter.rank": 4} | adapter))
+    assert all(value.dtype == torch.float32 for value in trained(model).values())
+    assert model.frames.tower.embeddings.class_embedding.dtype == model.dtype == torch.bfloat16
+    size = model.frames.tower.config.image_size
+    shown = clip(5)
+    shown = type(shown)(model.frames.encode(torch.zeros(5, size, size, 3, dtype=torch.uint8)), shown.timestamps)
+    batch = collate([shown], [[text(model, shown)]], model.tokenizer, model.prompt, ["when does it spin?"])
+    model.train()
+    for mixed, checkpointing in ((False, False), (True, False), (False, True)):
+        if checkpointing:
+            model.two_pass = True
+            model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            out = model(batch)
+        out.loss.backward()
+        assert out.loss.dtype == torch.float32 and torch.isfinite(out.loss)
+        assert all(torch.isfinite(value.grad).all() for value in trained(model).values() if value.grad is not None)
+    assert sum(value.grad.abs().sum() for name, value in trained(model).items() if "frames" in name) > 0
+    again = load(save(model, tmp_path / "trained", base=str(RELEASE)))
+    assert all(value.equal(model.state_dict()[name]) for name, value in again.state_dict().items())
+
+
+@pytest.mark.parametrize("embeddings", ["all", "evidence", "frozen"])
+def test_tied_token_tables_stay_tied_in_either_precision(tmp_path, embeddings):
+    model = tiny_model()
+    model.language = language(vocab_size=len(model.tokenizer), tie_word_embeddings=True, layers=2)
+    hold(model, torch.bfloat16)
+    prepare(model, override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": embeddings}))
+    out = model(batch_for(model))
+    out.loss.backward()
+    again = load(save(model, tmp_path / "tied"))
+    for each in (model, again):
+        tables = [each.language.get_input_embeddings().weight, each.language.get_output_embeddings().weight]
+        assert torch.equal(*tables) and tables[0].dtype == (torch.float32 if embeddings == "all" else torch.bfloat16)
+    assert all(value.equal(model.state_dict()[name]) for name, value in again.state_dict().items())
+
+
+@pytest.mark.parametrize("tower", ["clip_vision_model", "resnet", "convnext"])
+def test_a_tower_is_held_in_bfloat16(tower):
+    """Also one with running statistics, which are no weights."""
+    sizes = {"clip_vision_model": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+                                   "num_attention_heads": 2, "image_size": 64, "patch_size": 32},
+             "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+             "convnext": {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "image_size": 64}}[tower]
+    frames = HFFrames(AutoModel.from_config(AutoConfig.for_model(tower, **sizes)), 32, size=64)
+    shown = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    before = frames.encode(shown)
+    cast(frames, torch.bfloat16)
+    after = frames.encode(shown)
+    assert after.dtype == torch.bfloat16
+    assert (after.float() - before).norm() < 0.05 * before.norm()
