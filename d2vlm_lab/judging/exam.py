@@ -17,16 +17,17 @@ from pathlib import Path
 import torch
 
 from ..config import Preference, RunConfig, resolve
-from ..data.groups import Collator, Groups, Reader, Rejects, Skips, batch_of
+from ..data.groups import Collator, Groups, Reader, Rejects, batch_of
 from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.grounding import frame_overlap
-from ..learning.fpo import factor_accuracy, log_probabilities
+from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from ..model.device import on_device
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
 from .rivals import rival_scores
@@ -43,6 +44,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     """Up to `questions` of each task in `evaluation.tasks`, from the validation half of the data or of `world`."""
     config = replace(config, data=replace(config.data, world=world or config.data.world),
                      evaluation=replace(config.evaluation, samples=questions))
+    model = on_device(model)
     _, val = splits(config)
     samples, read = held_out_questions(val, config), reader(config, model.frames, val.videos)
     decoding = Decoding(config.evaluation.max_new_tokens)
@@ -78,15 +80,14 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
 def prefers(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Rejects,
             at_once: int = 16) -> dict[str, float]:
     """Share of wrong answers that are less likely than the true one, by words and intervals together, per factor."""
-    groups = Groups([[sample] for sample in samples], read, model.tokenizer, model.prompt, model.method,
-                    Skips(None, len(samples), 1.0), rejects)
+    groups = Groups([[sample] for sample in samples], read, model.tokenizer, model.prompt, model.method, rejects)
     collate, correct = Collator(model.tokenizer, model.prompt), defaultdict(list)
     model.eval()
     for i in range(0, len(samples), at_once):
-        batch = collate([groups[k] for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
+        batch = collate([groups.load(k) for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
         total = log_probabilities(model(batch), batch, model.method).total()
-        for factor, less_likely in factor_accuracy(total, batch).items():
-            correct[f"prefers_{factor}"] += less_likely
+        for factor, right in less_likely(total, batch).items():
+            correct[f"prefers_{factor}"] += right.tolist()
     return {name: rounded_mean(values) for name, values in sorted(correct.items())}
 
 

@@ -83,7 +83,7 @@ def _answer(model: D2VLM, groups: list[list[Sample]], read: Reader,
     prompts = [[encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in group]
                for group, clip in zip(groups, clips)]
     questions = [group[0].question for group in groups]
-    answers = generate(model, clips, prompts, decoding, questions)
-    model.train(training)
     flat = [sample for group in groups for sample in group]
+    answers = generate(model, clips, prompts, decoding, questions, [sample.id for sample in flat])
+    model.train(training)
     yield from (Prediction(sample, answer) for sample, answer in zip(flat, answers))

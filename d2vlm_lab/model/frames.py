@@ -43,6 +43,7 @@ class FrameEncoder(nn.Module):
     id: str  # the name of cached features: another one wherever the features would be others
     preparation: Preparation  # how frames are resized while they are read, and normalized before the tower sees them
     tokens_per_frame: int
+    added_layers: int = 0  # a token brings so many further vectors, which are added after the first decoder layers
     reads_question: bool = False  # whether what it sees depends on the question
     tower: nn.Module
     projector: nn.Module

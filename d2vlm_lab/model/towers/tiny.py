@@ -59,7 +59,7 @@ class TinyFrames(FrameEncoder):
         return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
 
     def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).to(self.probe.weight.dtype) / 127.5 - 1
         near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
         n = x.shape[1]
         change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)
@@ -70,10 +70,11 @@ class TinyFrames(FrameEncoder):
         return self.summary(y).unflatten(0, x.shape[:2]), look
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.projector(features)
+        return self.projector(features.to(self.projector.weight.dtype))
 
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
-        return list(self.projector(torch.cat(list(features))).split([len(f) for f in features]))
+        together = torch.cat(list(features)).to(self.projector.weight.dtype)
+        return list(self.projector(together).split([len(f) for f in features]))
 
     def start_from_words(self, tokenizer, embeddings: Tensor) -> None:
         """Start the projector so that a frame token is the sum of the embeddings of the words that fit the frame."""
