@@ -63,7 +63,6 @@ class FeatureCache:
                     assert arrays is not None, f"{entry} cannot be read back"
         return arrays
 
-
     def has(self, path: str | os.PathLike) -> bool:
         """Whether the features of a video are there, whole."""
         return read_entry(self.entry(path)) is not None

@@ -164,6 +164,8 @@ def configure(parser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N samples")
     parser.add_argument("--fps", type=float, help="frames a second (default: 2 for a world, 1 for videos)")
     parser.add_argument("--max-frames", type=int, default=512, help="use at most this many frames of a video")
+    parser.add_argument("--cache", choices=("off", "fp16", "fp32"), default="fp32",
+                        help="how features of frames are kept in data/cache, as data.cache of a run")
     parser.add_argument("--decoding", choices=("greedy", "published"), default="greedy", help="published: sampled at "
                         "temperature 0.2, up to 2048 tokens, on some tasks with a repetition penalty of 1.2")
     parser.add_argument("--max-new-tokens", type=int, help="longest answer (default: 160, or 2048 as published)")
@@ -176,7 +178,7 @@ def run(args) -> None:
     layout = BENCHMARKS[args.benchmark]
     annotations, videos = find(args.benchmark, resolve(args.data))
     scoring.check_protocol(layout.scorer, args.protocol)
-    data = Data(fps=args.fps or layout.fps, max_frames=args.max_frames)
+    data = Data(fps=args.fps or layout.fps, max_frames=args.max_frames, cache=args.cache)
     published = args.decoding == "published"
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)

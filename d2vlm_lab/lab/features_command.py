@@ -14,9 +14,9 @@ import torch
 
 from ..config import RunConfig, read_config
 from ..data.batch import Clip
-from ..data.features import read_entry
-from ..data.groups import Skips, usable
+from ..data.groups import usable
 from ..data.sample import Sample
+from ..data.skips import Skips
 from ..data.splits import CACHE, FrameEncoder, feature_cache, held_out_questions, splits
 from ..data.video import VideoError
 from ..errors import LabError
@@ -33,7 +33,7 @@ def fill(config: RunConfig, encoder: FrameEncoder, videos: Sequence[Path], repor
     cache, counts, last = feature_cache(config, encoder), Counter(), time.monotonic()
     for number, path in enumerate(videos, 1):
         try:
-            outcome = "made" if read_entry(cache.entry(path)) is None else "there"
+            outcome = "there" if cache.has(path) else "made"
             cache.get(path, encoder.encode)
         except VideoError as error:
             outcome = "unreadable"

@@ -62,6 +62,31 @@ def test_a_frame_becomes_what_its_own_image_processor_makes_of_it(case, shape):
         assert levels.max() <= LEVELS[preparation.resample] + 1e-3
 
 
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({"crop_size": 224, "do_center_crop": True, "do_normalize": True, "do_resize": True, "resample": 3, "size": 224,
+      "feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.48145466, 0.4578275, 0.40821073],
+      "image_std": [0.26862954, 0.26130258, 0.27577711]}, Preparation(224, (224, 224), resample=3)),
+    ({"do_normalize": True, "do_resize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 224,
+      "feature_extractor_type": "ViTFeatureExtractor"},
+     Preparation((224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))),
+    ({"crop_size": None, "data_format": "channels_first", "default_to_square": True, "device": None,
+      "disable_grouping": None, "do_center_crop": None, "do_convert_rgb": None, "do_normalize": True,
+      "do_rescale": True, "do_resize": True, "image_processor_type": "DINOv3ViTImageProcessorFast",
+      "input_data_format": None, "resample": 2, "rescale_factor": 1 / 255, "return_tensors": None,
+      "size": {"height": 224, "width": 224}, **IMAGENET},
+     Preparation((224, 224), mean=tuple(IMAGENET["image_mean"]), std=tuple(IMAGENET["image_std"]))),
+    ({"do_center_crop": True, "crop_size": {"height": 224, "width": 224}, "size": {"shortest_edge": 256},
+      "resample": 3, "image_processor_type": "BitImageProcessor", "do_convert_rgb": True, **IMAGENET},
+     Preparation(256, (224, 224), resample=3, mean=tuple(IMAGENET["image_mean"]), std=tuple(IMAGENET["image_std"]))),
+])
+def test_files_of_published_towers_are_understood(settings, expected):
+    """CLIP and ViT as they were first published, DINOv3 (its processor needs torchvision), DINOv2."""
+    assert Preparation.from_processor(settings) == expected
+
+
 def test_a_picture_is_squashed_where_the_processor_squashes_and_cut_where_it_cuts():
     frames = np.zeros((1, 20, 60, 3), np.uint8)
     frames[:, :, 18:42] = 255  # the middle square is white

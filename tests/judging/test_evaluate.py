@@ -64,6 +64,13 @@ def test_shards_answer_everything_between_them(place, tmp_path):
     assert {r["idx"]: r["a"] for r in parts} == whole
 
 
+def test_answers_without_a_cache_of_features_are_the_same(place, tmp_path):
+    kept, anew = ([{key: record[key] for key in ("idx", "a", "evidence")} for record in e.evaluate(
+        place.model, place.annotations, place.videos, tmp_path / cache, QUICK, Data(fps=2.0, cache=cache), limit=6,
+        report=str)] for cache in ("fp32", "off"))
+    assert kept == anew
+
+
 def test_sampled_answers_do_not_depend_on_shards_limits_or_interruptions(place, tmp_path):
     def sampled(out, **more):
         return {r["idx"]: r["a"] for r in e.evaluate(
