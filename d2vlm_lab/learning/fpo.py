@@ -68,7 +68,7 @@ class Preferences:
                 losses = dpo_loss(total[chosen], total[rejected], reference[chosen], reference[rejected], settings.beta)
             loss, notes = losses.mean(), self.notes(batch, log_p.detach(), chosen, rejected, reference)
         else:
-            loss, notes = out.logits.sum() * 0, {}
+            loss, notes = out.log_p.sum() * 0, {}
         parts = {name: settings.supervised * value for name, value in out.parts.items()}
         parts["preference"] = settings.weight * loss
         return replace(out, loss=sum(parts.values()), parts=parts), notes
@@ -80,8 +80,9 @@ class Preferences:
             return None
         training = model.training
         model.eval()
+        self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
         try:
-            out = functional_call(model, {k: v.to(model.device) for k, v in self.before.items()}, (batch,))
+            out = functional_call(model, self.before, (batch,))
         finally:
             model.train(training)
         return log_probabilities(out, batch, model.method, self.settings.average).total(*self.weights)
