@@ -65,10 +65,9 @@ class GroundedTrainer(Trainer):
         if self.preferences is not None:
             out, notes = self.preferences(self.plain_model, batch, out)
         if not out.loss.isfinite():
-            bad = {name: float(part) for name, part in out.parts.items() if not part.isfinite()}
-            raise NotFinite(f"step {self.state.global_step + 1}: "
-                            f"{', '.join(f'the {name} loss is {value}' for name, value in bad.items())}; "
-                            f"samples of the batch: {', '.join(batch.names)}")
+            name, value = next((name, part.item()) for name, part in out.parts.items() if not part.isfinite())
+            raise NotFinite(f"step {self.state.global_step + 1}: the {name} loss is {value}; samples of the batch: "
+                            f"{', '.join(batch.names)}")
         notes |= {f"loss_{name}": part for name, part in out.parts.items()} | {"spread": out.spread}
         for name, value in notes.items():
             self.notes[model.training][name].append(value.detach())
