@@ -18,6 +18,8 @@ COMMANDS = {
     "settings": ("d2vlm_lab.lab.settings_command", "explain the settings: meaning, default, presets that change them"),
     "metrics": ("d2vlm_lab.lab.metrics_command", "explain the metrics that a study may compare"),
     "train": ("d2vlm_lab.lab.run", "fine-tune a model: from a config to a trained and scored checkpoint"),
+    "rehearse": ("d2vlm_lab.lab.rehearsal.command", "live through a whole run at small size before the real one"),
+    "features": ("d2vlm_lab.lab.features_command", "compute the features of all videos of a run beforehand"),
     "ablate": ("d2vlm_lab.lab.study.command", "run every variant and seed of a study, and write its report"),
     "report": ("d2vlm_lab.lab.report", "make tables, figures and pages from the files of a study's runs"),
     "data": ("d2vlm_lab.lab.data_command", "explain where to get a benchmark, and check a folder that holds it"),

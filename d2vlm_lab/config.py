@@ -21,7 +21,10 @@ PRESETS = ROOT / "experiments" / "presets"
 
 @dataclass(frozen=True)
 class Method:
-    """The ideas of the method, one switch for each. The defaults are those of the authors' released code."""
+    """The ideas of the method, one switch for each.
+
+    The defaults are those of the authors' released code, except for `ties`.
+    """
 
     # How an answer is written. interleaved: first one `<evi>` token for each event, then the text with an `<evi>` where
     # an event is told. factorized: first the `<evi>` tokens, then text without any. coupled: only the `<evi>` tokens
@@ -49,6 +52,9 @@ class Method:
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
     # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5.
     salience_value: float | None = None
+    # Which of several runs of frames is taken if their mean similarities are exactly the same. logits: the one with the
+    # highest mean logit. span: all of them and everything between them, as in the authors' code.
+    ties: Literal["logits", "span"] = "logits"
 
     def __post_init__(self):
         check_types(self)
@@ -65,12 +71,30 @@ class Parts:
 
     start: str = "data/base/small"  # folder of a checkpoint of this project, or one laid out as the authors' release
     language: str = ""  # instead of `start`: hub id, local folder or .gguf file of a causal language model
-    frames: str = ""  # with `language`: hub id or local folder of the vision tower that encodes the frames
-    frame_tokens: int = 1  # with `language`: number of tokens that each frame becomes, a square number
+    # With `language`: hub id or local folder of the vision tower that encodes the frames. "own": that of `language`,
+    # which is then a video-language model (Qwen2.5-VL, Qwen3-VL or SmolVLM2).
+    frames: str = ""
+    # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
+    # large the frames are.
+    frame_tokens: int = 1
+    # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
+    # `<3.5 seconds>`. off: not at all.
+    frame_times: Literal["off", "text"] = "off"
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
+    # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
+    # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    # How the language model computes attention. auto: as transformers does by default, mostly sdpa. flex_attention: it
+    # skips what may not be looked at, which pays off with many tokens, and it needs a GPU to be trained.
+    attention: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"
     # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
     # similar states count as similar from the first step.
     equal_heads: bool = False
+
+    @property
+    def base(self) -> str:
+        """What trained weights are saved beside: a checkpoint or a video-language model. Empty: all are saved."""
+        return self.start or (self.language if self.frames == "own" else "")
 
 
 @dataclass(frozen=True)
@@ -112,6 +136,10 @@ class Data:
     # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
     # most from their neighbours.
     pruning: Literal["even", "change"] = "even"
+    # How the features of frames are kept in data/cache, so that a video is read and encoded only once. fp16, fp32: as
+    # numbers of 16 or 32 bits; a dry run prints how much disk they take. off: nothing is kept; frames are read and
+    # encoded whenever they are needed.
+    cache: Literal["off", "fp16", "fp32"] = "fp32"
     min_seconds: float = 0.0  # leave out training videos that are shorter than this, in seconds
     max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
     max_words: int = 200  # leave out training samples whose answer has more words than this
@@ -133,7 +161,9 @@ class Training:
     warmup: float = 0.03  # share of the steps, at the beginning, over which the learning rate rises from zero
     decay: float = 0.97  # share of the steps, at the end, over which the learning rate falls to zero as a cosine
     clip: float = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
-    bfloat16: bool = False  # compute in bfloat16 where that is safe (mixed precision), for GPUs
+    # Compute in bfloat16 where that is safe (mixed precision), for GPUs. It changes no weight: `parts.dtype` says how
+    # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
+    bfloat16: bool = False
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
     workers: int = 0  # number of processes that load batches ahead; 0 means that the main process loads them
     log_every: int = 20  # number of optimizer steps between two lines of training in history.jsonl
@@ -203,6 +233,9 @@ class RunConfig:
              "parts.start and parts.language: give exactly one, a checkpoint or a language model, and leave the other "
              "empty")
         need(not parts.language or bool(parts.frames), "parts.frames: a language model needs a vision tower beside it")
+        need(parts.dtype != "float16" or not training.bfloat16,
+             "training.bfloat16 computes in bfloat16, but parts.dtype is float16; set parts.dtype=bfloat16, or "
+             "training.bfloat16=false")
         need(method.target_base > 1, f"method.target_base is {method.target_base}; it must be above 1")
         need(method.style != "factorized" or method.end_marker,
              "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")
@@ -219,6 +252,9 @@ class RunConfig:
         self._check_preference(need)
         need(self.data.keep_frames is None or self.data.keep_frames > 1,
              f"data.keep_frames is {self.data.keep_frames}; it must be at least 2")
+        need(self.data.keep_frames is None or self.data.cache != "off",
+             "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
+             "data.max_frames instead, or keep features")
         need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
 
     def _check_preference(self, need: Callable[[bool, str], None]) -> None:

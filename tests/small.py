@@ -1,17 +1,21 @@
 """Small real parts for tests: a byte-level tokenizer, random language models, a linear frame encoder, batches."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, Blip2VisionConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from d2vlm_lab.config import Method
 from d2vlm_lab.data.batch import Clip, PromptFormat, collate, encode_answer, encode_prompt
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.ideas.evidence import Event, compose
 from d2vlm_lab.model.d2vlm import D2VLM
+from d2vlm_lab.model.frames import EvaQFormer
+from d2vlm_lab.model.towers.qformer import QFormerConfig, word_tokenizer
 from d2vlm_lab.model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer
 
 WORDS = ("red", "blue", "disc", "square", "spins", "left")
@@ -36,7 +40,8 @@ def language(layers=4, width=32, **changes):
 class LinearFrames(nn.Module):
     """Features (F, C) -> tokens (F * tokens_per_frame, D)."""
 
-    id, size = "linear", 8
+    id, preparation, added_layers = "linear", Preparation(8), 0
+    reads_question = False
 
     def __init__(self, width=32, features=6, tokens_per_frame=1):
         super().__init__()
@@ -96,3 +101,12 @@ def tiny_model(frames=None):
 def history(folder):
     """What a run logged, line by line."""
     return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def eva_qformer(width=24, seed=0):
+    """The authors' frame encoder, very small, with random weights."""
+    torch.manual_seed(seed)
+    eva = Blip2VisionConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
+                            intermediate_size=40, initializer_range=0.2)
+    words = word_tokenizer(Path(__file__).parent / "golden" / "checkpoint" / "qformer_tokenizer" / "vocab.txt")
+    return EvaQFormer(width, words, eva, QFormerConfig(200, 24, 4, 2, 32, 300, 6))

@@ -12,13 +12,16 @@ from functools import partial
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..errors import LabError
 from ..ideas.evidence import END, EVIDENCE, GroundedAnswer, Interval, write
 from .sample import SampleError
 
 IGNORE = -100  # the label of a token that is not predicted
+FRAME = -1  # in a row of token ids: the place of a frame
 QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
 
 
@@ -26,7 +29,7 @@ QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
 class Clip:
     """A video as the model sees it: features of its F frames and the second at which each was shown."""
 
-    features: Tensor  # (F, ...)
+    features: Tensor  # (F, ...); or the prepared frames, (F, H, W, 3) uint8, which the model then encodes itself
     timestamps: np.ndarray  # (F,)
 
 
@@ -37,6 +40,9 @@ class PromptFormat:
     before: str = ""  # text before the frames
     after: str = "\n{question}\n"  # text between the frames and the answer
     stop: str = ""  # text that ends the answer
+    # Text around each frame, with {frame} where it stands, {seconds} or {clock} (minutes and seconds) where its time is
+    # to be told, as in "<{seconds:.1f} seconds>{frame}". Empty: none.
+    around_frame: str = ""
 
     @classmethod
     def of(cls, tokenizer, system: str | None = None) -> PromptFormat:
@@ -45,12 +51,19 @@ class PromptFormat:
             return cls(stop=tokenizer.eos_token or "")
         messages = [{"role": "system", "content": system}] if system else []
         messages += [{"role": "user", "content": "\0frames\0\n\0question\0"}]
-        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise LabError(f"the chat template of this language model refuses the prompt ({error}); if it knows no "
+                           "system message, leave parts.system empty") from None
         messages += [{"role": "assistant", "content": "\0answer\0"}]
-        stop = tokenizer.apply_chat_template(messages, tokenize=False).split("\0answer\0")[1].strip()
+        ending = tokenizer.apply_chat_template(messages, tokenize=False).split("\0answer\0")[1].strip()
         before, after = prompt.split("\0frames\0")
         after = after.replace("{", "{{").replace("}", "}}").replace("\0question\0", "{question}")
-        return cls(before, after, stop or tokenizer.eos_token or "")
+        # Some templates write several tokens after an answer: Phi-3 has <|end|>, a line break and <|endoftext|>. The
+        # first one ends the answer; what follows it is never generated, so it need not be learned.
+        first = [token for token in tokenizer.get_added_vocab() if ending.startswith(token)]
+        return cls(before, after, max(first, key=len, default=ending) or tokenizer.eos_token or "")
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,8 @@ class Batch:
     interval: Tensor  # (E, 2) first and last frame, fractional
     role: Tensor  # (E,) QUESTION, GROUNDED or REFERENCED
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
+    seconds: list[Tensor] = field(default_factory=list)  # V of (F_v,): when each frame was shown
+    layout: list[Tensor] | None = None  # V rows of token ids, with FRAME for each frame; None: no text between frames
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
@@ -134,10 +149,14 @@ def to_seconds(interval: Sequence[int], timestamps: np.ndarray) -> Interval:
     return float(timestamps[int(interval[0])]), float(timestamps[int(interval[1])])
 
 
+def new_evidence_tokens(tokenizer) -> list[str]:
+    """Those of `<evi>` and `</evi>` that a tokenizer does not have yet."""
+    return [token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()]
+
+
 def add_evidence_tokens(tokenizer, language) -> None:
     """Add `<evi>` and `</evi>` to a tokenizer and its model: new rows start as the mean row, existing ones stay."""
-    tokenizer.add_tokens([token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()],
-                         special_tokens=True)
+    tokenizer.add_tokens(new_evidence_tokens(tokenizer), special_tokens=True)
     tables = [language.get_input_embeddings(), language.get_output_embeddings()]
     old = tables[0].weight.shape[0]
     if len(tokenizer) <= old:
@@ -146,6 +165,12 @@ def add_evidence_tokens(tokenizer, language) -> None:
     language.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     for table, mean in zip([language.get_input_embeddings(), language.get_output_embeddings()], means):
         table.weight.data[old:] = mean
+
+
+def encode_start(tokenizer, form: PromptFormat) -> list[int]:
+    """The tokens before the frames. A tokenizer that begins every text with a BOS adds none where one is written."""
+    written = bool(tokenizer.bos_token) and form.before.startswith(tokenizer.bos_token)
+    return tokenizer.encode(form.before, add_special_tokens=not written)
 
 
 def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: Clip, tokenizer,
@@ -187,7 +212,7 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
     def exists(values: Sequence[Sequence[int]]) -> Tensor:
         return padded([[1] * len(row) for row in values], 0).bool()
 
-    before, ids = [tokenizer.encode(form.before)] * len(clips), [text.ids for text in rows]
+    before, ids = [encode_start(tokenizer, form)] * len(clips), [text.ids for text in rows]
     width = max(map(len, ids))
     shift = [width - len(row) if padding == "left" else 0 for row in ids]
     return Batch(
@@ -200,7 +225,20 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
         column=integers([shift[n] + column for n, text in enumerate(rows) for column in text.columns]),
         interval=torch.tensor([span for text in rows for span in text.intervals], dtype=torch.float32).reshape(-1, 2),
         role=integers([role for text in rows for role in text.roles]),
-        pairs=integers(_pairs(rows)).reshape(-1, 2), names=list(names))
+        pairs=integers(_pairs(rows)).reshape(-1, 2), names=list(names),
+        seconds=[torch.tensor(np.asarray(clip.timestamps), dtype=torch.float32) for clip in clips],
+        layout=[frame_layout(clip.timestamps, tokenizer, form) for clip in clips] if form.around_frame else None)
+
+
+def frame_layout(timestamps: np.ndarray, tokenizer, form: PromptFormat) -> Tensor:
+    """The text around each frame as token ids, with FRAME where the frame stands."""
+    ids = []
+    for seconds in timestamps.tolist():
+        clock = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+        text = form.around_frame.format(frame="\0", seconds=seconds, clock=clock)
+        start, end = (tokenizer.encode(part, add_special_tokens=False) for part in text.split("\0"))
+        ids += [*start, FRAME, *end]
+    return torch.tensor(ids, dtype=torch.long)
 
 
 def _evidence_columns(ids: Sequence[int], tokenizer) -> list[int]:

@@ -13,36 +13,51 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import LabError
 from ..files import atomic_path, locked
+from .preparation import Preparation
 from .video import VideoError, pictures, read_frames
 
 HEADER = 256  # bytes
+AS_THEY_ARE = Preparation()
+VERIFIED: set[tuple[str, int, int]] = set()  # entries with a right checksum: path, size, time of the last change
 
 
 class FeatureCache:
     """Several processes may share it: an entry is made once and appears whole, and a damaged one is made again."""
 
-    def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None, size: int | None = None,
-                 max_frames: int | None = None):
-        self.sampling = {"fps": fps, "size": size, "max_frames": max_frames}
+    def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
+                 preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
+                 kept_as: Literal["fp16", "fp32"] = "fp32"):
+        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames}
+        self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
-        self.folder = Path(folder) / name / "-".join(f"{key}={value}" for key, value in self.sampling.items())
+        sampling = f"fps={fps}-size={preparation.label}-max_frames={max_frames}"
+        self.folder = Path(folder) / name / (sampling if kept_as == "fp32" else f"{sampling}-{kept_as}")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.hashes = HashIndex(Path(folder) / "hashes.txt")
 
+    def entry(self, path: str | os.PathLike) -> Path:
+        """The file that holds, or will hold, the features of a video."""
+        return self.folder / f"{self.hashes.of(path)}.features"
+
     def get(self, path: str | os.PathLike, encode: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, np.ndarray]:
         """Features (F, ...) and timestamps (F,); `encode` makes missing ones from (F, H, W, 3) uint8 frames."""
-        entry = self.folder / f"{self.hashes.of(path)}.features"
+        entry = self.entry(path)
         if (arrays := read_entry(entry)) is None:
             with locked(entry.with_name(f".{entry.stem}.lock")):
                 if (arrays := read_entry(entry)) is None:  # another process may have made it meanwhile
                     video = read_frames(path, **self.sampling)
-                    features = encode(torch.from_numpy(video.frames)).detach().cpu().numpy()
+                    features = encode(torch.from_numpy(video.frames)).detach().to("cpu", self.dtype).numpy()
+                    if self.dtype == torch.float16 and not np.isfinite(features).all():
+                        raise LabError(f"{path}: the features of its frames are too large for 16 bits; set "
+                                       "data.cache=fp32")
                     write_entry(entry, features, video.timestamps)
                     arrays = read_entry(entry)
                     assert arrays is not None, f"{entry} cannot be read back"
@@ -51,7 +66,7 @@ class FeatureCache:
 
     def has(self, path: str | os.PathLike) -> bool:
         """Whether the features of a video are there, whole."""
-        return read_entry(self.folder / f"{self.hashes.of(path)}.features") is not None
+        return read_entry(self.entry(path)) is not None
 
 
 class HashIndex:
@@ -92,20 +107,28 @@ class HashIndex:
 
 def write_entry(path: Path, features: np.ndarray, timestamps: np.ndarray) -> None:
     features, timestamps = np.ascontiguousarray(features), np.ascontiguousarray(timestamps, dtype=np.float64)
-    body = timestamps.tobytes() + features.tobytes()
-    header = {"shape": features.shape, "dtype": features.dtype.str, "crc32": zlib.crc32(body)}
-    with atomic_path(path) as partial:
-        partial.write_bytes(json.dumps(header).encode().ljust(HEADER) + body)
+    checksum = zlib.crc32(features, zlib.crc32(timestamps))
+    header = {"shape": features.shape, "dtype": features.dtype.str, "crc32": checksum}
+    with atomic_path(path) as partial, open(partial, "wb") as out:
+        out.write(json.dumps(header).encode().ljust(HEADER))
+        out.write(timestamps)
+        out.write(features)
 
 
 def read_entry(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Features and timestamps mapped from the file, None if missing or damaged. Changes to them stay in memory."""
+    """Features and timestamps mapped from the file, None if missing or damaged. Changes to them stay in memory.
+
+    The checksum needs the whole file, so each process verifies it only at its first read.
+    """
     try:
+        state = os.stat(path)
         raw = np.memmap(path, np.uint8, "c")
         header = json.loads(raw[:HEADER].tobytes())
         shape, kind, body = tuple(header["shape"]), np.dtype(header["dtype"]), raw[HEADER:]
-        if zlib.crc32(body) != header["crc32"]:
+        file = (str(path), state.st_size, state.st_mtime_ns)
+        if file not in VERIFIED and zlib.crc32(body) != header["crc32"]:
             return None
+        VERIFIED.add(file)
         cut = 8 * shape[0]
         return body[cut:].view(kind).reshape(shape), body[:cut].view(np.float64)
     except (OSError, ValueError, KeyError, TypeError):

@@ -31,12 +31,12 @@ class NotCached(Exception):
 
 @dataclass(frozen=True)
 class Group:
-    """Questions about one video that are trained together."""
+    """Texts about one video that are trained together."""
 
     clip: Clip
     texts: tuple[Text, ...]
     names: tuple[str, ...]
-    question: str | None  # for frame encoders that look with a question in mind
+    question: str | None  # of the first text; where the frame encoder reads it, all texts ask the same
     preferred: tuple[int, ...] = ()  # for each text, the chosen one that it is compared with; itself where chosen
     factors: tuple[str, ...] = ()  # what is wrong with each text; "" where chosen
 
@@ -73,11 +73,14 @@ def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
     return kept
 
 
-def group_by_video(samples: Sequence[Sample], texts: int, seed: int) -> list[list[Sample]]:
-    """Up to `texts` questions of one video each, shuffled by `seed`."""
-    videos: dict[str, list[Sample]] = defaultdict(list)
+def group_by_video(samples: Sequence[Sample], texts: int, seed: int, by_question: bool = False) -> list[list[Sample]]:
+    """Up to `texts` questions of one video each, shuffled by `seed`.
+
+    With `by_question`, only samples that ask the same question share their video: the frame encoder reads it too.
+    """
+    videos: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        videos[sample.video].append(sample)
+        videos[sample.video, sample.question if by_question else ""].append(sample)
     rng, groups = random.Random(seed), []
     for _, questions in sorted(videos.items()):
         rng.shuffle(questions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +19,11 @@ from .batch import Clip
 from .datasets.formats import ADAPTERS
 from .features import FeatureCache
 from .groups import NotCached, Reader
+from .preparation import Preparation
 from .pruning import prune
 from .sample import UNKNOWN, Sample, SampleError
 from .skips import Skip
+from .video import read_frames
 from .world import load as load_world
 from .world.config import from_preset
 from .world.make import make_world
@@ -32,7 +35,7 @@ class FrameEncoder(Protocol):
     """What reading needs of a frame encoder; every one of `model.frames` and `model.towers` has it."""
 
     id: str  # names its weights, so that features of another encoder are never taken for its own
-    size: int  # pixels of a frame's short side
+    preparation: Preparation  # how it expects its frames
 
     def encode(self, frames: Tensor) -> Tensor: ...
 
@@ -93,11 +96,17 @@ def evenly_spaced(items: Sequence, n: int) -> list:
     return [items[i] for i in np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)]
 
 
-def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
-    """From a sample to its video's features, through the cache on disk."""
+def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
+    """Where the features of an encoder are kept; not for `cache: off`."""
     data = config.data
-    cache = FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.size, data.max_frames)
-    return CachedReader(cache, videos, data, encoder.encode)
+    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache)
+
+
+def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
+    """From a sample to its video's features, through the cache on disk; without a cache, to its prepared frames."""
+    if config.data.cache == "off":
+        return partial(_read_anew, videos, config.data, encoder.preparation)
+    return CachedReader(feature_cache(config, encoder), videos, config.data, encoder.encode)
 
 
 @dataclass
@@ -122,3 +131,9 @@ class CachedReader:
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"encode": None}
+
+
+def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
+    """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
+    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames)
+    return prune(Clip(torch.from_numpy(video.frames), video.timestamps), data.keep_frames, data.pruning)

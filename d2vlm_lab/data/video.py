@@ -35,6 +35,8 @@ FAULTS = 1e-9  # share of damaged frames that decord may silently replace by a n
 FOLDER_FPS = 3.0  # of a folder of pictures: the rate of those of TVQA, the only ones in use
 PICTURES = (".jpg", ".jpeg", ".png")
 
+Prepare = Callable[[np.ndarray], np.ndarray]  # (F, H, W, 3) uint8 -> the same in another size; see preparation.py
+
 
 class VideoError(LabError):
     """A file without a readable video; the message names the file."""
@@ -48,23 +50,24 @@ class VideoFrames:
     timestamps: np.ndarray  # (F,) float64
 
 
-def read_frames(path: str | os.PathLike, fps: float | None = None, size: int | None = None,
+def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prepare | None = None,
                 max_frames: int | None = None, reader: Literal["decord", "av"] | None = None) -> VideoFrames:
     """The frames on screen every 1/fps seconds, or all of them without `fps`; at most `max_frames`, spread evenly.
 
-    Each frame appears once, however slow the video is. Its short side becomes `size`. `reader` allows one decoder only.
+    Each frame appears once, however slow the video is. `prepare` resizes frames, a part of the video at a time.
+    `reader` allows one decoder only.
     """
     if (fps is not None and fps <= 0) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
-    return _read(Path(path), lambda times: choose(times, fps, max_frames), size, reader)
+    return _read(Path(path), lambda times: choose(times, fps, max_frames), prepare, reader)
 
 
-def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], size: int | None = None) -> VideoFrames:
+def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: Prepare | None = None) -> VideoFrames:
     """The frames that are on screen at these times, each of them once."""
-    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)), size)
+    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)), prepare)
 
 
-def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None,
+def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None,
           reader: str | None = None) -> VideoFrames:
     announced = 0.0 if path.is_dir() else _announced_seconds(path)
     readers = ["folder"] if path.is_dir() else [reader] if reader else ["decord", "av"] if decord else ["av"]
@@ -73,7 +76,7 @@ def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], size: int | None
             video = _READERS[name](path)
             _check_times(path, video.times, announced)
             index = pick(video.times)
-            frames = np.concatenate([_resize(part, size) for part in video.read(index)])
+            frames = np.concatenate([prepare(part) if prepare else part for part in video.read(index)])
             return VideoFrames(frames, video.times[index])
         except DECODING_ERRORS as error:
             reason = _first_line(error)
@@ -195,21 +198,6 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     if frame.rotation % 90:
         raise RuntimeError(f"rotated by {frame.rotation} degrees; only quarter turns can be shown")
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-
-
-def _resize(frames: np.ndarray, size: int | None) -> np.ndarray:
-    """(F, H, W, 3) with the short side made `size`, by the same filter for all readers."""
-    height, width = frames.shape[1:3]
-    short = min(height, width)
-    if size is None or short == size:
-        return frames
-    import torch
-    import torch.nn.functional as F
-
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    shape = (int(size * height / short), int(size * width / short))
-    pixels = F.interpolate(pixels, shape, mode="bilinear", antialias=True)
-    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
 
 
 def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarray], fps: float,

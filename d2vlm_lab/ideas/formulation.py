@@ -34,7 +34,7 @@ def sigmoid_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | 
 
 def sigmoid_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
     curve = logits.sigmoid().masked_fill(~mask, 0)
-    return curve, criterion(curve, mask)
+    return curve, criterion(curve, mask, logits)
 
 
 def softmax_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
@@ -46,7 +46,7 @@ def softmax_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | 
 
 def softmax_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
     curve = _log_softmax(logits, mask).exp()
-    return curve, criterion(curve, mask)
+    return curve, criterion(curve, mask, logits)
 
 
 def ends_compare(evidence: Tensor, frames: Tensor) -> Tensor:

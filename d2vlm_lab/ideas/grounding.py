@@ -16,7 +16,11 @@ from .evidence import Interval
 
 
 def similarity(evidence: Tensor, frames: Tensor) -> Tensor:
-    """(..., E, D), (..., F, D) -> (..., E, F) logits `g f^T / sqrt(D)` of "this frame belongs to this event"."""
+    """(..., E, D), (..., F, D) -> (..., E, F) logits `g f^T / sqrt(D)` of "this frame belongs to this event".
+
+    States of 16 bits are compared in float32: their similarities would be equal too often.
+    """
+    evidence, frames = (states.float() if states.dtype.itemsize < 4 else states for states in (evidence, frames))
     return evidence @ frames.transpose(-1, -2) / math.sqrt(frames.shape[-1])
 
 

@@ -1,5 +1,9 @@
 """Which frames are the evidence? Four rules that read an interval off a curve of similarities.
 
+A curve has ties: a similarity is a float32 number between 0 and 1, so that logits of 18 and 19 both become 1. Where the
+logits are given beside the curve, they decide between runs whose means tie. Without them, as in the authors' code, the
+interval spans from the first tied run to the last, with everything between them.
+
 Shapes: E evidence tokens, F frames, R runs. Intervals are frame positions, both ends included. Where videos of
 different length share a tensor, `mask` (E, F) is True on the frames that exist.
 """
@@ -8,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,27 +20,31 @@ from torch import Tensor
 
 from .grounding import frame_overlap
 
-Criterion = Callable[[Tensor, Tensor | None], Tensor]  # (E, F) curve and its mask -> (E, 2) first and last frame
+Criterion = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]  # (E, F) curve, its mask, its logits -> (E, 2)
 
 
-def peak_share(curve: Tensor, mask: Tensor | None = None, share: float = 0.6) -> Tensor:
+def peak_share(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None, share: float = 0.6) -> Tensor:
     """The paper's rule: of the runs of frames with at least `share` of the maximum, the one with the best mean.
 
-    Exact ties span from the first tied run to the last; where no frame qualifies, the interval is the whole video.
+    Where no frame qualifies, the interval is the whole video.
     """
     peak = _existing(curve, mask).amax(-1)
-    return best_run(curve, curve >= (peak * share)[:, None], mask)
+    return best_run(curve, curve >= (peak * share)[:, None], mask, logits)
 
 
-def top_frames(curve: Tensor, mask: Tensor | None = None, k: int = 6) -> Tensor:
+def top_frames(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None, k: int = 6) -> Tensor:
     """The best run among the `k` most similar frames."""
-    existing = _existing(curve, mask)
+    existing = _existing(curve if logits is None else logits, mask)
     kth = existing.topk(min(k, curve.shape[-1]), -1).values[:, -1:]
-    return best_run(curve, existing >= kth, mask)
+    return best_run(curve, existing >= kth, mask, logits)
 
 
-def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) -> Tensor:
-    """The segment with the largest sum of `curve / max - cost`: a long run of good frames wins over a single peak."""
+def best_segment(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None,
+                 cost: float = 0.72) -> Tensor:
+    """The segment with the largest sum of `curve / max - cost`: a long run of good frames wins over a single peak.
+
+    It has no runs that could tie, so that it does not look at the logits.
+    """
     existing = _existing(curve, mask)
     gain = existing / existing.amax(-1, keepdim=True).clamp_min(1e-12) - cost
     gain = gain if mask is None else gain.masked_fill(~mask, -cost - 1)
@@ -45,11 +54,12 @@ def best_segment(curve: Tensor, mask: Tensor | None = None, cost: float = 0.72) 
     return torch.cat([first.gather(-1, last), last], -1)
 
 
-def over_threshold(curve: Tensor, mask: Tensor | None = None, threshold: float = 0.5) -> Tensor:
+def over_threshold(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None,
+                   threshold: float = 0.5) -> Tensor:
     """The best run at or above a fixed `threshold` (see `fit_threshold`); the peak alone where nothing reaches it."""
     existing = _existing(curve, mask)
     peak = existing.amax(-1, keepdim=True)
-    return best_run(curve, existing >= torch.minimum(peak, torch.full_like(peak, threshold)), mask)
+    return best_run(curve, existing >= torch.minimum(peak, torch.full_like(peak, threshold)), mask, logits)
 
 
 CRITERIA = {"peak_share": peak_share, "top_frames": top_frames, "best_segment": best_segment,
@@ -57,25 +67,36 @@ CRITERIA = {"peak_share": peak_share, "top_frames": top_frames, "best_segment": 
 PARAMETER = {"peak_share": "share", "top_frames": "k", "best_segment": "cost", "over_threshold": "threshold"}
 
 
-def criterion(name: str, value: float | None = None) -> Criterion:
-    """A criterion by name, with its one parameter set to `value` if that is given."""
+def criterion(name: str, value: float | None = None, ties: Literal["logits", "span"] = "logits") -> Criterion:
+    """A criterion by name, with its one parameter set to `value` if that is given, and with a rule for ties."""
     if name not in CRITERIA:
         raise ValueError(f"unknown salience criterion {name!r}: use one of {', '.join(CRITERIA)}")
-    if value is None:
-        return CRITERIA[name]
-    return partial(CRITERIA[name], **{PARAMETER[name]: int(value) if name == "top_frames" else value})
+    rule = CRITERIA[name]
+    if value is not None:
+        rule = partial(rule, **{PARAMETER[name]: int(value) if name == "top_frames" else value})
+
+    def spanning_ties(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None) -> Tensor:
+        return rule(curve, mask)
+
+    return rule if ties == "logits" else spanning_ties
 
 
-def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(E, F) values, (E, F) frames to keep -> (E, 2): the run of kept frames with the highest mean value."""
+def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None, logits: Tensor | None = None) -> Tensor:
+    """(E, F) values, (E, F) frames to keep -> (E, 2): the run of kept frames with the highest mean value.
+
+    Of runs that tie, the one with the highest mean logit, and then the first; without logits, from first to last.
+    """
     _existing(curve, mask)
     n_frames = curve.shape[-1]
     keep = keep if mask is None else keep & mask
     frame = torch.arange(n_frames, device=curve.device).expand_as(keep)
     starts = keep & ~F.pad(keep, (1, 0))[:, :-1]
     run = (starts.cumsum(-1) - 1).clamp_min(0)  # (E, F) number of the run that a kept frame belongs to
-    mean = _run_means(curve, keep, run)  # (E, R)
+    mean = _run_means(curve, keep, run) if logits is not None else _authors_means(curve, keep, run)  # (E, R)
     best = keep & (mean.gather(-1, run) == mean.amax(-1, keepdim=True))
+    if logits is not None:
+        height = _run_means(logits, best, run)
+        best &= run == height.argmax(-1, keepdim=True)
     length = torch.full(keep.shape[:1], n_frames, device=keep.device) if mask is None else mask.sum(-1)
     first = torch.where(best, frame, n_frames).amin(-1)
     last = torch.where(best, frame, -1).amax(-1)
@@ -86,7 +107,7 @@ def best_run(curve: Tensor, keep: Tensor, mask: Tensor | None = None) -> Tensor:
 def fit_threshold(curves: Tensor, intervals: Tensor, mask: Tensor | None = None) -> float:
     """The threshold of 0.02 .. 0.98 whose runs overlap the true `intervals` (E, 2) best on average."""
     grid = torch.linspace(0.02, 0.98, 49).tolist()
-    return max(grid, key=lambda t: float(frame_overlap(over_threshold(curves, mask, t), intervals).mean()))
+    return max(grid, key=lambda t: float(frame_overlap(over_threshold(curves, mask, threshold=t), intervals).mean()))
 
 
 def _existing(curve: Tensor, mask: Tensor | None) -> Tensor:
@@ -97,17 +118,22 @@ def _existing(curve: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _run_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:
-    """(E, R) mean of each run, -inf where there is no such run.
-
-    Means are compared for equality, so near-ties (rare) are averaged run by run in the curve's own precision.
-    """
+    """(E, R) mean of each run of kept frames, -inf where there is no such run."""
     zeros = torch.zeros_like(curve, dtype=torch.float64)
     total = zeros.scatter_add(-1, run, curve.double().masked_fill(~keep, 0))
     count = zeros.scatter_add(-1, run, keep.double())
-    mean = (total / count).to(curve.dtype).masked_fill(count == 0, -torch.inf)
+    return (total / count).to(curve.dtype).masked_fill(count == 0, -torch.inf)
+
+
+def _authors_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:
+    """The same as the authors' code computes it: rounded after each addition, which decides what ties exactly.
+
+    Only means that are nearly the same can tie, and only these are computed again, run by run.
+    """
+    mean = _run_means(curve, keep, run)
     if mean.shape[-1] > 1:
         top = mean.topk(2, -1).values
         for row in (top[:, 0] - top[:, 1] <= 1e-5 * top[:, 0].abs()).nonzero().flatten().tolist():
-            for k in range(int((count[row] > 0).sum())):
+            for k in range(int(run[row].max()) + 1):
                 mean[row, k] = curve[row][keep[row] & (run[row] == k)].mean()
     return mean

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 
+from .. import __version__
 from ..config import Data, RunConfig, resolve
 from ..data.groups import Reader
 from ..data.splits import reader
@@ -23,6 +23,7 @@ from ..files import atomic_path, claimed, json_lines
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from ..model.device import on_device
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .predict import Prediction, predict
@@ -44,7 +45,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     index, count = shard
     layout = BENCHMARKS[benchmark]
     questions = layout.read(annotations, 0.5 / data.fps)[:limit][index::count]
-    model = load(checkpoint)
+    model = on_device(load(checkpoint), worker=index)
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
     note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
@@ -118,7 +119,7 @@ def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, d
             "annotations_sha256": fingerprint(annotations),
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()[:16], "method": asdict(model.method),
             "decoding": asdict(decoding), "fps": data.fps, "max_frames": data.max_frames,
-            "library": version("d2vlm_lab")}
+            "library": __version__}
 
 
 def note_settings(out: Path, settings: dict, videos: Path) -> None:
@@ -180,7 +181,7 @@ def run(args) -> None:
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)
     out = Path(args.out or f"runs/evaluate/{args.benchmark}-{_name(args.checkpoint)}")
-    records = evaluate(args.checkpoint, annotations, videos, out, decoding, data, _shard(args.shard), args.limit,
+    records = evaluate(args.checkpoint, annotations, videos, out, decoding, data, parse_shard(args.shard), args.limit,
                        lambda line: print(line, flush=True), args.benchmark, layout.penalized if published else (),
                        not args.whole_videos)
     expected = len(layout.read(annotations, 0.5 / data.fps)[:args.limit])
@@ -218,7 +219,7 @@ def _name(checkpoint: str) -> str:
     return checkpoint_id(folder) if (folder / DESCRIPTION).exists() else folder.name
 
 
-def _shard(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise LabError(f"--shard is {text!r}; write it as I/N with I from 0 to N - 1, such as 0/4")

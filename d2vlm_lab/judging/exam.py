@@ -27,6 +27,7 @@ from ..ideas.grounding import frame_overlap
 from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from ..model.device import on_device
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
 from .rivals import rival_scores
@@ -43,6 +44,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     """Up to `questions` of each task in `evaluation.tasks`, from the validation half of the data or of `world`."""
     config = replace(config, data=replace(config.data, world=world or config.data.world),
                      evaluation=replace(config.evaluation, samples=questions))
+    model = on_device(model)
     _, val = splits(config)
     samples, read = held_out_questions(val, config), reader(config, model.frames, val.videos)
     decoding = Decoding(config.evaluation.max_new_tokens)

@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..data.batch import Clip
 from ..data.groups import Reader, encode_question
 from ..data.sample import Sample
 from ..ideas.evidence import Interval, render
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, Generated, generate
+from ..model.frames import encoded
 
 NUMBERS = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
 
@@ -47,10 +49,13 @@ class Prediction:
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
             batch: int = 32) -> Iterator[Prediction]:
-    """Answers in batches of about `batch` texts; questions about the same video share it."""
-    videos: dict[str, list[Sample]] = defaultdict(list)
+    """Answers in batches of about `batch` texts; questions about the same video share it.
+
+    Where the frame encoder reads the question, only samples with the same question share their video.
+    """
+    videos: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        videos[sample.video].append(sample)
+        videos[sample.video, sample.question if model.frames.reads_question else ""].append(sample)
     pending: list[list[Sample]] = []
     for group in videos.values():
         for i in range(0, len(group), batch):
@@ -62,15 +67,23 @@ def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Dec
         yield from _answer(model, pending, read, decoding)
 
 
+def seen(model: D2VLM, clip: Clip) -> Clip:
+    """A clip with features, which are computed once for all questions about it."""
+    features, = encoded(model.frames, [clip.features.to(model.device)])
+    return Clip(features, clip.timestamps)
+
+
 def _answer(model: D2VLM, groups: list[list[Sample]], read: Reader,
             decoding: Decoding | None) -> Iterator[Prediction]:
     training = model.training
     model.eval()
-    clips = [read(group[0]) for group in groups]
+    videos = {group[0].video: group[0] for group in groups}
+    clips = {video: seen(model, read(sample)) for video, sample in videos.items()}
+    clips = [clips[group[0].video] for group in groups]
     prompts = [[encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in group]
                for group, clip in zip(groups, clips)]
     questions = [group[0].question for group in groups]
-    answers = generate(model, clips, prompts, decoding, questions)
-    model.train(training)
     flat = [sample for group in groups for sample in group]
+    answers = generate(model, clips, prompts, decoding, questions, [sample.id for sample in flat])
+    model.train(training)
     yield from (Prediction(sample, answer) for sample, answer in zip(flat, answers))

@@ -26,6 +26,7 @@ from ..model.checkpoint import DESCRIPTION, checkpoint_id
 from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from ..model.device import on_device
 from ..model.towers.tiny import TinyFrames
 from .show.card import Answered, Card, cards_html, picture
 
@@ -66,7 +67,7 @@ class Lab:
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
         frames = self.model.frames
-        seen = read_frames(path, self.fps, frames.size, self.max_frames)
+        seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames)
         features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 
@@ -192,7 +193,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     folder = resolve(str(checkpoint))
     if not folder.is_dir():
         raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
-    model = load_model(folder).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = on_device(load_model(folder), device)
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
     rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)

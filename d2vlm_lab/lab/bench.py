@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import accumulate
+from pathlib import Path
 
 import torch
 
@@ -22,6 +23,8 @@ FOLDER = ROOT / "experiments" / "benchmarks"
 
 def configure(parser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(names())}")
+    parser.add_argument("--out", metavar="PATH", type=Path, help="where it writes results, if it does: the figure of "
+                        "frames, the folder of gpu (default: in experiments/results)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
@@ -29,13 +32,16 @@ def run(args) -> None:
     if args.name not in names():
         raise ConfigError(f"no benchmark {args.name!r}{suggest(args.name, names())}")
     sys.path.insert(0, str(ROOT))
-    result = importlib.import_module(f"experiments.benchmarks.{args.name.replace('-', '_')}").run()
+    benchmark = importlib.import_module(f"experiments.benchmarks.{args.name.replace('-', '_')}")
+    result = benchmark.run(args.out) if args.out else benchmark.run()
     if args.json:
         print(json.dumps(result))
         return
-    for section in ("ratios", "seconds", "memory_mb"):
+    for section in ("ratios", "seconds", "memory_mb", "counts"):
         for name, value in result.get(section, {}).items():
-            print(f"{section:10} {name:36} {value:10.4g}")
+            print(f"{section:10} {name:56} {value:10.4g}")
+    for name, note in result.get("notes", {}).items():
+        print(f"{'note':10} {name}: {note}")
     print("machine    " + ", ".join(f"{key} {value}" for key, value in result["machine"].items() if value))
 
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from .. import processes
 from ..config import RunConfig, read_config, recorded_config, resolve
 from ..data.groups import Groups, Rejects, group_by_video, usable
@@ -27,6 +29,10 @@ from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.start import start
+from .features_command import disk_space
+
+QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames of a video only if they ask the same "
+                 "question about it")
 
 
 def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -> dict:
@@ -61,13 +67,16 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     skips = Skips(folder / "skipped.jsonl", len(data.samples) + len(questions) + len(bad), config.data.bad_share)
     for skip in bad:
         skips.add(skip)
-    groups = group_by_video(usable(data.samples, config.data, skips), config.training.texts, config.seed)
-    log(summary(model, config, groups))
+
+    def grouped(samples: Sequence[Sample], seed: int) -> list[list[Sample]]:
+        return group_by_video(samples, config.training.texts, seed, model.frames.reads_question)
 
     def as_groups(groups: list[list[Sample]], rejects: Rejects | None) -> Groups:
         return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed)
 
-    held_out = as_groups(group_by_video(questions, config.training.texts, 0), data.held_out_rejects)
+    groups = grouped(usable(data.samples, config.data, skips), config.seed)
+    log(summary(model, config, groups))
+    held_out = as_groups(grouped(questions, 0), data.held_out_rejects)
     if unusable := leave_out_unusable(held_out, skips):
         log(f"{len(unusable)} of {len(questions)} validation questions cannot be used; see {skips.path}")
     questions = [sample for sample in questions if sample.id not in unusable]
@@ -109,7 +118,7 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
             f"optimizer {trained * 12 / 2**20:,.0f} MB, besides activations\n"
             f"{sum(map(len, groups)):,} samples in {len(groups):,} groups; {training.steps:,} steps of "
             f"{training.videos} videos{f' x {count} processes' if count > 1 else ''}, {passes:.1f} passes over "
-            "the data")
+            "the data" + (QUESTION_READ if model.frames.reads_question else ""))
 
 
 def dry_run(config: RunConfig) -> str:
@@ -119,7 +128,8 @@ def dry_run(config: RunConfig) -> str:
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
     for skip in split.bad:
         skips.add(skip)
-    groups = group_by_video(usable(split.samples, config.data, skips), config.training.texts, config.seed)
+    groups = group_by_video(usable(split.samples, config.data, skips), config.training.texts, config.seed,
+                            model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
     loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed)[0]
     for skip in loaded.skipped:
@@ -132,7 +142,9 @@ def dry_run(config: RunConfig) -> str:
     supervised = [token for token, label in zip(text.ids, text.labels) if label >= 0]
     intervals = ", ".join(f"[{first:.1f}, {last:.1f}]" for first, last in text.intervals)
     return "\n".join([
-        summary(model, config, groups), *(f"skipped: {skip.message}" for skip in (*split.bad, *loaded.skipped)[:8]),
+        summary(model, config, groups),
+        disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
+        *(f"skipped: {skip.message}" for skip in (*split.bad, *loaded.skipped)[:8]),
         f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
         model.prompt.before + "<frames>" + model.tokenizer.decode(text.ids),
         f"supervised: {model.tokenizer.decode(supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
@@ -169,7 +181,7 @@ def trained_model(config: RunConfig, out: Path) -> D2VLM:
 
 def starting_model(config: RunConfig) -> D2VLM:
     """The checkpoint in `parts.start` with the method of `config`, without any training."""
-    return load(resolve(config.parts.start), config.method)
+    return load(resolve(config.parts.start), config.method, getattr(torch, config.parts.dtype))
 
 
 def training_time(out: Path) -> dict[str, float]:

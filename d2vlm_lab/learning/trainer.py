@@ -25,6 +25,7 @@ from ..errors import LabError
 from ..files import atomic_path, json_lines
 from ..model.checkpoint import fill, save
 from ..model.d2vlm import D2VLM
+from ..model.precision import check_trained
 from ..settings import flatten, to_dict
 from .fpo import Preferences
 
@@ -129,7 +130,7 @@ class GroundedTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir=None, state_dict=None):
-        save(self.plain_model, output_dir, base=self.config.parts.start or "parts")
+        save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         fill(self.plain_model, Path(resume_from_checkpoint) / "model.safetensors", whole=False)
@@ -199,18 +200,25 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     training, gpu = config.training, torch.cuda.is_available()
     quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
-    return TrainingArguments(
+    given = TrainingArguments(
         output_dir=str(folder / "checkpoints"), report_to="none", max_steps=training.steps,
         per_device_train_batch_size=training.videos, per_device_eval_batch_size=training.videos,
         gradient_accumulation_steps=training.accumulate, learning_rate=training.learning_rate,
         weight_decay=training.weight_decay, lr_scheduler_type="warmup_stable_decay", warmup_steps=warmup,
         lr_scheduler_kwargs={"num_decay_steps": min(decay, training.steps - warmup), "min_lr_ratio": 0.0},
-        max_grad_norm=training.clip, bf16=training.bfloat16, logging_steps=training.log_every, disable_tqdm=quiet,
+        max_grad_norm=training.clip, bf16=training.bfloat16,
+        fp16=config.parts.dtype == "float16" and torch.cuda.is_available(),  # scales the loss: small gradients vanish
+        logging_steps=training.log_every, disable_tqdm=quiet,
         eval_strategy="steps", eval_steps=training.eval_every, save_strategy="steps", save_steps=training.save_every,
         save_total_limit=2, seed=config.seed, data_seed=config.seed, remove_unused_columns=False,
         dataloader_num_workers=training.workers, use_cpu=not gpu, dataloader_pin_memory=gpu,
         accelerator_config={"non_blocking": gpu}, logging_nan_inf_filter=False,
         ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
+    if given.n_gpu > 1:  # the Trainer would cut each batch into pieces for them, and our batches cannot be cut
+        print(f"{given.n_gpu} GPUs are visible; this process trains on {given.device} alone. To use all of them, start "
+              f"it as: torchrun --nproc_per_node={given.n_gpu} -m d2vlm_lab.cli train ...", file=sys.stderr)
+        given._n_gpu = 1
+    return given
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
@@ -231,10 +239,11 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:
         model.language.gradient_checkpointing_enable({"use_reentrant": False})
+    check_trained(model)
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     model.can_ground = True
     if trainer.is_world_process_zero():
-        save(model, folder / "model", base=config.parts.start)
+        save(model, folder / "model", base=config.parts.base)
     return result.metrics
 
 

@@ -12,12 +12,13 @@ from ..config import Adapter, RunConfig
 from ..errors import LabError
 from ..ideas.evidence import END, EVIDENCE
 from .d2vlm import D2VLM
+from .precision import train_in_float32
 
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "query_key_value", "dense"}
 
 
 def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
-    """Freeze everything, then open what `config.adapter` names. The two heads are always trained."""
+    """Freeze everything, then open what `config.adapter` names, in float32. The two heads are always trained."""
     adapter, language = config.adapter, model.language
     model.requires_grad_(False)
     model.frame_head.requires_grad_(True)
@@ -34,6 +35,7 @@ def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
     if adapter.embeddings == "all":
         for table in (model.language.get_input_embeddings(), model.language.get_output_embeddings()):
             table.weight.requires_grad_(True)
+    train_in_float32(model)
     return model
 
 

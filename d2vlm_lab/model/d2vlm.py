@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..config import Method
@@ -26,7 +25,11 @@ from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, passes
+from .frames import encoded
+from .layout import lay_out, pool_frames
+from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
+from .precision import at_least_float32, dtype_of, full_precision
 from .vocabulary import log_probabilities
 
 
@@ -64,9 +67,17 @@ class Output:
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
 
 
-def head(width: int) -> nn.Sequential:
+class Head(nn.Sequential):
+    """Layers that compute in the precision of their weights, float32, whatever the states come in."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        with full_precision(states):
+            return super().forward(states.to(dtype_of(self)))
+
+
+def head(width: int) -> Head:
     """The 2-layer MLP that turns a hidden state into a query for, or a key of, a moment."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
+    return Head(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
 
 
 class D2VLM(nn.Module):
@@ -86,8 +97,10 @@ class D2VLM(nn.Module):
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
         self.formulation = FORMULATIONS[method.formulation]
-        self.salient = criterion(method.salience, method.salience_value)
+        self.salient = criterion(method.salience, method.salience_value, method.ties)
+        self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
         self.can_ground = False  # whether the heads were ever trained
+        self.added: list[str] = []  # what an imported checkpoint lacked and got new, in words
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 
@@ -123,36 +136,39 @@ class D2VLM(nn.Module):
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
-        # Every video becomes tokens of the language model's width, padded at the end.
-        tokens = self.frames.project_batch(batch.features, batch.questions)  # V of (F_v * tokens per frame, D)
-        if tokens[0].shape[-1] != self.frame_head[0].normalized_shape[0]:
+        # Every video becomes tokens of the language model's width, with text around its frames if the prompt has any.
+        width, layers = self.frame_head[0].normalized_shape[0], 1 + self.frames.added_layers
+        features = encoded(self.frames, batch.features)
+        tokens = self.frames.project_batch(features, batch.questions)  # V of (F_v * tokens per frame, D)
+        if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
-                           f"but the language model's is {self.frame_head[0].normalized_shape[0]}")
-        vision = pad_sequence(tokens, batch_first=True)
-        length = torch.tensor([len(each) for each in tokens], device=vision.device)
-        vision_mask = torch.arange(vision.shape[1], device=vision.device) < length[:, None]
-        frame_mask = vision_mask[:, ::self.frames.tokens_per_frame]
+                           f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")
+        rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
+        vision, *added = rows.embeddings.split(width, -1)
 
         # They stand behind the start of the prompt. All frames of a video may look at each other.
         start = self.embed_words(batch.before_ids)
         embeddings = torch.cat([start, vision.to(start.dtype)], 1)
-        mask = torch.cat([batch.before_mask, vision_mask], 1)
+        mask = torch.cat([batch.before_mask, rows.mask], 1)
         attend = passes.causal(mask)
+        is_frame = torch.cat([torch.zeros_like(batch.before_mask), rows.is_frame], 1)
         if self.method.bidirectional_frames:
-            is_frame = torch.cat([torch.zeros_like(batch.before_mask), vision_mask], 1)
             attend |= is_frame[:, :, None] & is_frame[:, None]
+        position_ids = frame_positions(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
+                                       batch.layout is not None)
+        added = tuple(torch.cat([torch.zeros_like(start), each.to(start.dtype)], 1) for each in added)
 
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to=up_to)
+        layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
+        columns = rows.columns + start.shape[1]
 
-        def pool(states: Tensor) -> Tensor:
-            return passes.pool_frames(states, start.shape[1], frame_mask.shape[1])
-
-        return Prefix(cache=cache, mask=mask, attend=attend, embeddings=embeddings, frame_mask=frame_mask,
-                      projected=pool(embeddings), meaning=pool(layers[self.method.semantic_layer]),
-                      frame_states=pool(layers[HEAD_LAYER]) if keep else None)
+        return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
+                      shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
+                      frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
+                      meaning=pool_frames(layers[self.method.semantic_layer], columns),
+                      frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None)
 
     def embed(self, batch: Batch, prefix: Prefix) -> Tensor:
         """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m."""
@@ -203,7 +219,8 @@ class D2VLM(nn.Module):
 
     def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
         """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
-        logits = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])
+        with full_precision(frames):
+            logits = self.formulation.compare(evidence, frames.flatten(0, 1)).unflatten(-1, frames.shape[:2])
         return logits[torch.arange(len(frames_row), device=frames_row.device), ..., frames_row, :]
 
     def answer_loss(self, batch: Batch, answer: AnswerTerms) -> Tensor:
@@ -240,8 +257,9 @@ class D2VLM(nn.Module):
 def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
     """(E, 2), (E,), (V, F, D) -> (E, D) mean state of the frames of each interval, both ends included.
 
-    Intervals are clamped to the frames that exist.
+    Intervals are clamped to the frames that exist. The mean is at least float32, also where the states are not.
     """
+    states = at_least_float32(states)
     last = frame_mask.sum(-1)[video, None] - 1
     weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)

@@ -6,6 +6,7 @@ answers.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,11 @@ NO_TOKEN = torch.iinfo(torch.long).max  # the repetition penalty leaves out ids 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Greedy unless a temperature is given."""
+    """Greedy unless a temperature is given.
+
+    What is drawn for a text depends on the seed, the id of its sample and the number of the token alone. It is the same
+    in any batch, in any shard, and in an evaluation that was interrupted.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -60,6 +65,7 @@ class Step:
 
     rows: Tensor  # (R,) which texts these are
     tokens: Tensor  # (R,)
+    written: dict[int, int]  # the same two as numbers: the new token of each text, in this order
     logits: Tensor  # (R, vocabulary)
     curves: Tensor  # (R, F) similarity of the frames with the state that predicts the token
     intervals: Tensor  # (R, 2) salient frames of the curve
@@ -70,62 +76,80 @@ Chooser = Callable[[Tensor, Tensor, int], Tensor]  # (logits (R, vocabulary), ro
 
 
 def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Text]],
-             decoding: Decoding | None = None, questions: Sequence[str | None] | None = None) -> list[Generated]:
-    """Answers to every prompt of every clip, in order."""
+             decoding: Decoding | None = None, questions: Sequence[str | None] | None = None,
+             names: Sequence[str] = ()) -> list[Generated]:
+    """Answers to every prompt of every clip, in order; `names` are the ids of their samples."""
     decoding = decoding or Decoding()
-    batch = collate(clips, prompts, model.tokenizer, model.prompt, questions).to(model.device)
+    batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names).to(model.device)
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     ids: list[list[int]] = [[] for _ in batch.ids]
-    evidence: list[list[Evidence]] = [[] for _ in batch.ids]
-    video = batch.video.tolist()
+    pointing: list[tuple[int, Tensor, Tensor]] = []  # for each `<evi>` its text, its interval and its curve
     for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens):
-        for i, (row, token) in enumerate(zip(step.rows.tolist(), step.tokens.tolist())):
+        for i, (row, token) in enumerate(step.written.items()):
             ids[row].append(token)
             if token == evidence_id:
-                evidence[row].append(read_evidence(step, i, clips[video[row]].timestamps))
+                pointing.append((row, step.intervals[i], step.curves[i]))
+
+    # Only now is the evidence fetched from the device, all of it at once.
+    evidence: list[list[Evidence]] = [[] for _ in batch.ids]
+    if pointing:
+        rows, intervals, curves = zip(*pointing)
+        times = [clip.timestamps for clip, group in zip(clips, prompts) for _ in group]
+        for row, interval, curve in zip(rows, torch.stack(intervals).tolist(), torch.stack(curves).cpu().numpy()):
+            evidence[row].append(read_evidence(interval, curve, times[row]))
     return [read_answer(model, written, pointed_to) for written, pointed_to in zip(ids, evidence)]
 
 
 @torch.no_grad()
 def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[Step]:
-    """Decode with keys and values kept. A text leaves when it stops, and the rest go on without it."""
-    stop, evidence_id = (model.tokenizer.convert_tokens_to_ids(token) for token in (model.prompt.stop, EVIDENCE))
+    """Decode with keys and values kept. A text leaves when it stops, and the rest go on without it.
+
+    The device is waited for once in each step, when the new tokens are fetched.
+    """
+    stops, evidence_id = stop_ids(model), model.tokenizer.convert_tokens_to_ids(EVIDENCE)
 
     # The frames are read once, and every prompt runs against them. Its last state predicts the first token.
     prefix = model.read(batch)
     frames = model.frame_head(prefix.frame_states)
     states = one_pass(model.language, batch, prefix, model.embed(batch, prefix))
-    rows = torch.arange(len(batch.ids), device=batch.ids.device)
+    running = list(range(len(batch.ids)))  # the numbers of the texts that have not stopped
+    rows = torch.tensor(running, device=batch.ids.device)
     before = prefix.mask[batch.video]
     column = batch.mask.shape[1] - 1 - batch.mask.flip(1).int().argmax(1)  # of the last token of each prompt
-    position = text_positions(batch, before)[rows, column]
+    position = text_positions(batch, prefix)[rows, column]
     head, last = states.head[rows, column], states.last[rows, column]
     mask = torch.cat([before, batch.mask], 1)
 
     for number in range(limit):
         # When? The state is compared with every frame, as if the next token were `<evi>`.
         video = batch.video[rows]
-        similarity = model.compare(model.evidence_head(head), frames, video).float()
+        similarity = model.compare(model.evidence_head(head), frames, video)
         curves, intervals = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
 
         # What? The next token is chosen. If it is `<evi>`, it carries what is seen there: x = embedding(`<evi>`) + m.
         logits = logits_of(model.language, last).float()
         tokens = choose(logits, rows, number)
+        written = dict(zip(running, tokens.tolist()))
         embeddings = model.embed_words(tokens)
-        if (is_evidence := tokens == evidence_id).any():
+        if evidence_id in written.values():
+            is_evidence = tokens == evidence_id
             meaning = model.meaning(intervals.float(), video, prefix, torch.zeros_like(is_evidence))
             embeddings = embeddings + (meaning * is_evidence[:, None]).to(embeddings.dtype)
-        yield Step(rows=rows, tokens=tokens, logits=logits, curves=curves, intervals=intervals, embeddings=embeddings)
+        yield Step(rows=rows, tokens=tokens, written=written, logits=logits, curves=curves, intervals=intervals,
+                   embeddings=embeddings)
 
         # Texts that did not stop go on: their new token runs against all that was kept.
-        going_on = (tokens != stop).nonzero().flatten()
-        if len(going_on) == 0 or number + 1 == limit:
+        going_on = [i for i, token in enumerate(written.values()) if token not in stops]
+        if not going_on or number + 1 == limit:
             return
-        if len(going_on) < len(rows):
-            prefix.cache.batch_select_indices(going_on)
-        rows, position = rows[going_on], position[going_on] + 1
-        mask = torch.cat([mask[going_on], mask.new_ones(len(going_on), 1)], 1)
-        layers = decode(model.language, embeddings[going_on, None], mask[:, None], position[:, None], prefix.cache,
+        if len(going_on) < len(running):
+            running = [running[i] for i in going_on]
+            kept = torch.tensor(going_on, device=rows.device)
+            prefix.cache.batch_select_indices(kept)
+            rows, position, mask, embeddings = (each[kept] for each in (rows, position, mask, embeddings))
+        position = position + 1
+        mask = torch.cat([mask, mask.new_ones(len(running), 1)], 1)
+        layers = decode(model.language, embeddings[:, None], mask[:, None], position[:, None], prefix.cache,
                         positions(mask[:, :-1]))
         head, last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
 
@@ -140,15 +164,18 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
         processors.append(logits_process.TemperatureLogitsWarper(float(decoding.temperature)))
     if decoding.top_p < 1:
         processors.append(logits_process.TopPLogitsWarper(decoding.top_p))
-    generator = torch.Generator(batch.ids.device).manual_seed(decoding.seed)
     ids = torch.cat([batch.before_ids[batch.video], batch.ids], 1)
     exists = torch.cat([batch.before_mask[batch.video], batch.mask], 1)
     written = ids.masked_fill(~exists | (ids == evidence_id), NO_TOKEN)  # (N, T) what the penalty counts
+    if decoding.temperature > 0:
+        names = batch.names or [str(number) for number in range(len(batch.ids))]
+        chances = [chance(decoding.seed, name, decoding.max_new_tokens) for name in names]
+        chances = torch.tensor(np.stack(chances), device=batch.ids.device)  # (N, max_new_tokens)
 
     def choose(logits: Tensor, rows: Tensor, step: int) -> Tensor:
         nonlocal written
         scores = processors(written[rows], logits)
-        tokens = draw(scores, generator) if decoding.temperature > 0 else scores.argmax(-1)
+        tokens = draw(scores, chances[rows, step]) if decoding.temperature > 0 else scores.argmax(-1)
         written = F.pad(written, (0, 1), value=NO_TOKEN)
         written[rows, -1] = tokens.masked_fill(tokens == evidence_id, NO_TOKEN)
         return tokens
@@ -156,23 +183,42 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
     return choose
 
 
-def draw(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """(R, vocabulary) -> (R,) tokens drawn by their probability, sorted so that a seed keeps giving the same answer."""
-    p, order = scores.softmax(-1).sort(-1, descending=True)
-    return order.gather(-1, torch.multinomial(p, 1, generator=generator)).squeeze(-1)
+def chance(seed: int, name: str, n: int) -> np.ndarray:
+    """(n,) numbers in [0, 1), one for each token of a text. They depend on the seed and the name of the text alone."""
+    key = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(key)).random(n)
 
 
-def read_evidence(step: Step, i: int, timestamps: np.ndarray) -> Evidence:
-    """Where the i-th token of a step points."""
-    first, last = step.intervals[i].tolist()
-    curve = step.curves[i, :len(timestamps)].cpu().numpy()
+def draw(scores: Tensor, chances: Tensor) -> Tensor:
+    """(R, vocabulary), (R,) in [0, 1) -> (R,) tokens: where the summed probability of the likelier ones passes it."""
+    p, order = scores.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
+    summed = p.cumsum(-1)
+    place = (summed <= chances[:, None] * summed[:, -1:]).sum(-1, keepdim=True)
+    return order.gather(-1, place.clamp_max(scores.shape[-1] - 1)).squeeze(-1)
+
+
+def stop_ids(model: D2VLM) -> set[int]:
+    """The tokens that end an answer: the stop of the prompt, the tokenizer's own, those that the language model names.
+
+    Ids in a config are believed only where the tokenizer has a special token there; some configs name any number.
+    """
+    words, named = model.tokenizer, model.language.generation_config.eos_token_id
+    named = [] if named is None else [named] if isinstance(named, int) else named
+    stop = words.encode(model.prompt.stop, add_special_tokens=False)[:1]
+    return {*stop, *(i for i in (words.eos_token_id, *named) if i in words.added_tokens_decoder)}
+
+
+def read_evidence(interval: Sequence[int], curve: np.ndarray, timestamps: np.ndarray) -> Evidence:
+    """What an `<evi>` points to, from its interval in frames and its curve, which may be padded."""
+    first, last = interval
+    curve = curve[:len(timestamps)]
     return Evidence(interval=to_seconds((first, last), timestamps), frames=(first, last), curve=curve,
                     confidence=float(curve[first:last + 1].mean()))
 
 
 def read_answer(model: D2VLM, ids: list[int], evidence: list[Evidence]) -> Generated:
     """Token ids as an answer; a stop token at their end is not part of it."""
-    finished = bool(ids) and ids[-1] == model.tokenizer.convert_tokens_to_ids(model.prompt.stop)
+    finished = bool(ids) and ids[-1] in stop_ids(model)
     text = model.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
     answer = parse(text, [each.interval for each in evidence], model.method.style)
     return Generated(text=text, answer=answer, evidence=tuple(evidence), ids=tuple(ids), finished=finished)

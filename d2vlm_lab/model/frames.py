@@ -1,7 +1,7 @@
 """What the model sees of a video. Every frame encoder has a frozen tower, whose features are kept on disk, and a
 projector from these features to the language model, which is trained.
 
-Shapes: F frames, H x W pixels, S side of a prepared frame, P patches, C width of the features, D of the language model.
+Shapes: F frames, H x W pixels, P patches, C width of the features, D of the language model.
 """
 
 from __future__ import annotations
@@ -16,15 +16,23 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, BertTokenizer, Blip2VisionConfig, Blip2VisionModel, PreTrainedModel
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    AutoModel,
+    BertTokenizer,
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.image_processing_base import ImageProcessingMixin
-from transformers.image_utils import OPENAI_CLIP_MEAN as CLIP_MEAN
-from transformers.image_utils import OPENAI_CLIP_STD as CLIP_STD
 
+from ..data.preparation import Preparation
 from ..errors import LabError
+from .towers.grid import patch_grid
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
-AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
+AT_ONCE = 64  # frames that a tower or a Q-Former sees at once, so that a long video needs little more memory
 
 Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
 
@@ -33,23 +41,29 @@ class FrameEncoder(nn.Module):
     """A frozen tower and a projector. `encode` is for a tower that sees one frame at a time; others have their own."""
 
     id: str  # the name of cached features: another one wherever the features would be others
-    size: int  # pixels a side
+    preparation: Preparation  # how frames are resized while they are read, and normalized before the tower sees them
     tokens_per_frame: int
+    added_layers: int = 0  # a token brings so many further vectors, which are added after the first decoder layers
+    reads_question: bool = False  # whether what it sees depends on the question
     tower: nn.Module
     projector: nn.Module
-    mean: Sequence[float] = CLIP_MEAN
-    std: Sequence[float] = CLIP_STD
+
+    def train(self, mode: bool = True) -> FrameEncoder:
+        """The tower stays in evaluation mode: it is frozen, and its features must not depend on chance."""
+        super().train(mode)
+        if isinstance(getattr(self, "tower", None), nn.Module):
+            self.tower.eval()
+        return self
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) uint8 -> (F, ..., C) features, a part of the video at a time."""
+        """(F, H, W, 3) prepared uint8 frames -> (F, ..., C) features, a part of the video at a time."""
         weight = next(self.tower.parameters())
-        return torch.cat([
-            self.encode_pixels(to_pixels(part.to(weight.device), self.size, self.mean, self.std, weight.dtype))
-            for part in frames.split(AT_ONCE)])
+        return torch.cat([self.encode_pixels(self.preparation.pixels(part.to(weight.device), weight.dtype))
+                          for part in frames.split(AT_ONCE)])
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(F, 3, S, S) normalized -> (F, ..., C) features."""
+        """(F, 3, H, W) normalized -> (F, ..., C) features."""
         raise NotImplementedError
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
@@ -74,7 +88,7 @@ class HFFrames(FrameEncoder):
     """
 
     def __init__(self, tower: PreTrainedModel, width: int, tokens_per_frame: int | Literal["pooled"] = 1,
-                 size: int | None = None, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD):
+                 preparation: Preparation | None = None):
         super().__init__()
         self.pooled = tokens_per_frame == "pooled"
         self.tokens_per_frame = 1 if self.pooled else tokens_per_frame
@@ -83,47 +97,51 @@ class HFFrames(FrameEncoder):
         if self.grid ** 2 != self.tokens_per_frame or self.grid == 0:
             raise LabError(f"tokens_per_frame is {tokens_per_frame}; use a square (1, 4, 9, ...) or 'pooled'")
         self.tower = getattr(tower, "vision_model", tower).eval().requires_grad_(False)
-        self.size = size or self.tower.config.image_size
-        self.mean, self.std = tuple(mean), tuple(std)
-        config = self.tower.config
-        features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
-        self.projector = nn.Linear(features, width)
+        self.preparation = preparation or _preparation_for(self.tower.config)
+        self.projector = nn.Linear(self._width_of_features(), width)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, width: int,
                         tokens_per_frame: int | Literal["pooled"] = 1) -> HFFrames:
-        """A tower with the size, mean and deviation of its own image processor."""
+        """A tower that gets its frames as its own image processor would prepare them."""
         tower = AutoModel.from_pretrained(path, use_safetensors=True)
         settings, _ = ImageProcessingMixin.get_image_processor_dict(path)
-        size = settings.get("crop_size" if settings.get("do_center_crop") else "size") or {}
-        if not isinstance(size, int):
-            size = size.get("height", size.get("shortest_edge"))
-        return cls(tower, width, tokens_per_frame, size=size, mean=settings.get("image_mean", CLIP_MEAN),
-                   std=settings.get("image_std", CLIP_STD))
+        return cls(tower, width, tokens_per_frame, Preparation.from_processor(settings))
 
     @cached_property
     def id(self) -> str:
         summary = "pooled" if self.pooled else f"{self.grid}x{self.grid}"
-        return f"{self.tower.config.model_type}-{summary}-{fingerprint(self.tower, self.size, self.mean, self.std)}"
-
-    def train(self, mode: bool = True) -> HFFrames:
-        super().train(mode)
-        self.tower.eval()  # frozen: its dropout stays off
-        return self
+        return f"{self.tower.config.model_type}-{summary}-{fingerprint(self.tower, self.preparation)}"
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(F, 3, S, S) normalized -> (F, tokens_per_frame, C)."""
+        """(F, 3, H, W) normalized -> (F, tokens_per_frame, C)."""
         out = self.tower(pixel_values=pixels)
         if self.pooled:
             if out.get("pooler_output") is None:
                 raise LabError(f"{self.tower.config.model_type} has no pooled output; use tokens_per_frame: 1")
             return out.pooler_output.flatten(1)[:, None]
-        states = out.last_hidden_state
-        if states.ndim == 3:  # a class token and registers may precede the patches
-            side = self.size // self.tower.config.patch_size
-            states = states[:, -side * side:].transpose(1, 2).unflatten(-1, (side, side))
-        return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
+        patches = patch_grid(out.last_hidden_state, self.tower.config, pixels.shape)
+        return F.adaptive_avg_pool2d(patches, self.grid).flatten(2).transpose(1, 2)
+
+    def _width_of_features(self) -> int:
+        """C, after a trial: two equal pictures of noise, in which the tower must see the same."""
+        family, size = self.tower.config.model_type, self.preparation.size
+        if size is None:
+            raise LabError(f"{family}: its image processor keeps the shape of a picture, but a tower needs frames of "
+                           "one height and width")
+        noise = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
+        try:
+            features = self.encode_pixels(noise.to(next(self.tower.parameters())).expand(2, -1, -1, -1))
+        except LabError:
+            raise
+        except Exception as error:  # whatever a tower may do with pictures that it does not expect
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LabError(f"{family}: this tower cannot see single pictures of {size[0]}x{size[1]} pixels "
+                           f"({reason})") from error
+        if not features.is_meta and not torch.allclose(*features.float(), atol=1e-2, rtol=1e-2):
+            raise LabError(f"{family}: this tower sees something else each time it looks at the same picture")
+        return features.shape[-1]
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
         return self.projector(features.to(self.projector.weight.dtype)).flatten(0, 1)
@@ -136,12 +154,13 @@ class EvaQFormer(FrameEncoder):
     """
 
     tokens_per_frame = 1
+    reads_question = True
 
     def __init__(self, width: int, words: BertTokenizer, eva: Blip2VisionConfig | None = None,
                  qformer: QFormerConfig | None = None):
         super().__init__()
         eva, qformer = eva or Blip2VisionConfig(), qformer or QFormerConfig()
-        self.size, self.words, self.config = eva.image_size, words, qformer
+        self.preparation, self.words, self.config = Preparation.square(eva.image_size), words, qformer
         self.tower = Blip2VisionModel(eva).eval().requires_grad_(False)
         self.tower.post_layernorm = nn.Identity()
         self.projector = QFormerProjector(qformer, eva.hidden_size, width)
@@ -152,7 +171,7 @@ class EvaQFormer(FrameEncoder):
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(F, 3, S, S) normalized -> (F, P, C) patches, without the class token."""
+        """(F, 3, H, W) normalized -> (F, P, C) patches, without the class token."""
         return self.tower(pixels).last_hidden_state[:, 1:]
 
     def open(self, what: Opened) -> None:
@@ -164,35 +183,34 @@ class EvaQFormer(FrameEncoder):
             value.requires_grad_({"projector": pools, "attention": attends, "all": True}.get(what, False))
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.project_batch([features], [question])[0]
+        """A part of the video at a time, since patches are large; for gradients, each part is computed again."""
+        weight = self.projector.queries
+        ids, mask = (each.to(weight.device) for each in read_questions(self.words, [question]))
 
-    def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
-        """All frames of all videos at once, each beside the words of its own question."""
-        lengths = [len(each) for each in features]
-        patches = torch.cat(list(features)).to(self.projector.queries.dtype)
-        video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
-        ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
-        return list(self.projector(patches, ids[video], mask[video]).split(lengths))
+        def look(patches: Tensor) -> Tensor:
+            n = len(patches)
+            return self.projector(patches.to(weight), ids.expand(n, -1), mask.expand(n, -1))
 
-
-def check_frames(frames: Tensor) -> None:
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
-        raise LabError(f"frames are {frames.dtype} of shape {tuple(frames.shape)}; they must be uint8 (F, H, W, 3)")
+        parts = features.split(AT_ONCE)
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([look(part) for part in parts])
+        return torch.cat([checkpoint(look, part, use_reentrant=False) for part in parts])
 
 
-def to_pixels(frames: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD,
-              dtype: torch.dtype = torch.float32) -> Tensor:
-    """(F, H, W, 3) uint8 -> (F, 3, S, S): the short side becomes S, the centre is cut out, values are normalized."""
-    check_frames(frames)
-    pixels = frames.permute(0, 3, 1, 2).float() / 255
-    height, width = pixels.shape[-2:]
-    short = min(height, width)
-    height, width = int(size * height / short), int(size * width / short)
-    pixels = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
-    top, left = (height - size) // 2, (width - size) // 2
-    pixels = pixels[..., top:top + size, left:left + size]
-    mean, std = (pixels.new_tensor(value)[:, None, None] for value in (mean, std))
-    return ((pixels - mean) / std).to(dtype)
+def _preparation_for(config: PretrainedConfig) -> Preparation:
+    """For a tower that comes without an image processor: pictures of the size that it was configured for."""
+    size = getattr(config, "image_size", None) or 224
+    return Preparation.square(size) if isinstance(size, int) else Preparation(tuple(size))
+
+
+@torch.no_grad()
+def encoded(encoder: FrameEncoder, videos: Sequence[Tensor]) -> list[Tensor]:
+    """Features of V videos. Those that come as uint8 frames are encoded now, exactly as they would be for the cache."""
+    def encode(frames: Tensor) -> Tensor:
+        with torch.autocast(frames.device.type, enabled=False):
+            return encoder.encode(frames)
+
+    return [encode(video) if video.dtype == torch.uint8 else video for video in videos]
 
 
 def fingerprint(module: nn.Module, *settings) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..config import Method, Parts, resolve
@@ -12,30 +14,43 @@ from ..data.batch import PromptFormat
 from ..errors import LabError
 from .d2vlm import D2VLM
 from .frames import HFFrames
+from .precision import hold
+from .video_language import OWN, load_video_language
 
 
 def load_language(parts: Parts, method: Method) -> D2VLM:
-    """A causal language model and a vision tower, joined by a projector that is not trained yet."""
-    language, tokenizer = read_language(parts.language)
+    """A causal language model and a vision tower, joined by a projector that is not trained yet, or a model of both."""
+    if parts.frames == OWN:
+        return load_video_language(local_or_hub(parts.language), parts, method)
+    dtype = getattr(torch, parts.dtype)
+    language, tokenizer = read_language(parts.language, dtype)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     width = language.config.get_text_config().hidden_size
     try:
-        frames = HFFrames.from_pretrained(_local_or_hub(parts.frames), width, parts.frame_tokens)
+        frames = HFFrames.from_pretrained(local_or_hub(parts.frames), width, parts.frame_tokens)
     except OSError as error:
         raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_first_line(error)})") from None
-    return D2VLM(frames, language, tokenizer, method, PromptFormat.of(tokenizer, parts.system or None))
+    prompt = PromptFormat.of(tokenizer, parts.system or None)
+    if parts.frame_times == "text":
+        prompt = replace(prompt, around_frame="<{seconds:.1f} seconds>{frame}")
+    model = D2VLM(frames, language, tokenizer, method, prompt)
+    hold(model, dtype)
+    return model
 
 
-def read_language(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """`package:NAME` stands for the GGUF file inside an installed package, which is not imported for this."""
+def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A language model held in `dtype`, and its tokenizer.
+
+    `package:NAME` stands for the GGUF file inside an installed package, which is not imported for this.
+    """
     if source.startswith("package:"):
         source = str(gguf_in(source.removeprefix("package:")))
     is_gguf = source.endswith(".gguf")
-    place = resolve(source).parent if is_gguf else _local_or_hub(source)
+    place = resolve(source).parent if is_gguf else local_or_hub(source)
     file = {"gguf_file": Path(source).name} if is_gguf else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, **file or {"use_safetensors": True})
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file or {"use_safetensors": True})
         tokenizer = AutoTokenizer.from_pretrained(place, **file)
     except (OSError, ValueError) as error:
         raise LabError(f"parts.language: {source} cannot be loaded ({_first_line(error)}); "
@@ -43,6 +58,8 @@ def read_language(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     if is_gguf:  # the weights are plain floats now
         model.hf_quantizer = None
         del model.config.quantization_config
+    if (ends := model.generation_config.eos_token_id) is not None:
+        model.config.eos_token_id = ends  # a checkpoint keeps the config alone
     return model, tokenizer
 
 
@@ -54,7 +71,7 @@ def gguf_in(package: str) -> Path:
     return files[0]
 
 
-def _local_or_hub(source: str) -> str:
+def local_or_hub(source: str) -> str:
     """A local folder as a path that is right from anywhere; a hub id as it is."""
     folder = resolve(source)
     return str(folder) if folder.is_dir() else source

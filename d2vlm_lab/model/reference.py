@@ -1,6 +1,8 @@
 """Read a checkpoint that is laid out as the authors' release: every tensor finds its place in our modules, or is named.
 
-Only safetensors are read.
+The authors train from stage 2 of E.T. Chat, which has neither heads nor evidence tokens yet. Stage 3 has a frame head,
+and a head for its own token `<vid>`, which has no place here. What such a checkpoint lacks is made new, and
+`model.added` says what that was. Only safetensors are read.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Blip2VisionConfig, Phi3Config, PreTrainedTokenizerFast
 
 from ..config import Method
-from ..data.batch import PromptFormat
+from ..data.batch import PromptFormat, new_evidence_tokens
 from ..errors import LabError
-from ..ideas.evidence import END, EVIDENCE
 from .d2vlm import D2VLM, head
 from .frames import EvaQFormer
 from .reading import read_json, read_tensors
@@ -46,7 +47,9 @@ NAMES = {
 VISION, BERT = NAMES["frames.tower"][0], NAMES["frames.projector.bert"][0]
 COUNTER = f"{BERT}.embeddings.position_ids"  # 0, 1, 2, ...: nothing learned
 NEEDED = {"vision_tower": "eva_vit", "mm_projector": "qformer", "vision_output_token": "patch", "conv_type": "phi3",
-          "use_evidence": True, "use_matching": False, "use_time_tag": False}
+          "use_evidence": True, "use_time_tag": False}
+HEADS, FOREIGN = ("frm_head.", "evi_head."), "vid_head."  # of this method; of stage 3 of E.T. Chat
+VOCABULARY = Path("qformer_tokenizer") / "vocab.txt"
 PROMPT = PromptFormat("<|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n",
                       "\n{question}<|end|>\n<|assistant|>\n", "<|end|>")
 
@@ -61,24 +64,53 @@ def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | 
     config, tokenizer = read_config(folder), read_tokenizer(folder)
     tensors = join_biases(read_weights(folder))
     tensors.pop(COUNTER, None)
+    trained_to_ground = any(name.startswith(HEADS[1]) for name in tensors)
+    if not trained_to_ground:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(FOREIGN)}
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    words, width = word_tokenizer(vocabulary or folder / "qformer_tokenizer" / "vocab.txt"), config["hidden_size"]
+    words, width = word_tokenizer(vocabulary or folder / VOCABULARY), config["hidden_size"]
     with torch.device("meta"):  # shapes only: the tensors that were read become the parameters
         parts = nn.ModuleDict({
             "frames": EvaQFormer(width, words, *encoder_sizes(folder, tensors)),
             "language": AutoModelForCausalLM.from_config(language_config(config), attn_implementation=attention),
             "frame_head": head(width), "evidence_head": head(width)})
+    added = [] if trained_to_ground else new_heads(parts, tensors)
     place(parts, tensors, folder)
     decoder = parts["language"].model
     decoder.rotary_emb = type(decoder.rotary_emb)(parts["language"].config)  # its frequencies are in no file
     method = method or Method(
+        ties="span",
         target_base=float(config.get("alpha", 2.0)), bidirectional_frames=config.get("bi_attention", True),
         consistency_weight=10.0 if config.get("consistency_loss", True) else 0.0)
+    rows = len(parts["language"].get_input_embeddings().weight)
+    for number, token in enumerate(new_evidence_tokens(tokenizer), len(tokenizer)):
+        row = "the row that the vocabulary has for it" if number < rows else "a new row in the vocabulary"
+        added.append(f"{token} is a new token, number {number}, with {row}")
     model = D2VLM(parts["frames"], parts["language"], tokenizer, method, PROMPT)
     model.frame_head, model.evidence_head = parts["frame_head"], parts["evidence_head"]
-    model.can_ground = True
+    model.can_ground, model.added = trained_to_ground, added
     return model.eval()
+
+
+def new_heads(parts: nn.ModuleDict, tensors: dict[str, Tensor]) -> list[str]:
+    """Weights for the heads, as the language model would begin with them, where `tensors` has none that fit.
+
+    Returns what was made, in words. The weights depend on torch's seed.
+    """
+    language, added = parts["language"], []
+    like = next(iter(tensors.values()))
+    for name in ("frame_head", "evidence_head"):
+        fresh = head(language.config.hidden_size).to(like.device, like.dtype)
+        fresh.apply(language._init_weights)
+        state = {released_name(f"{name}.{key}"): value for key, value in fresh.state_dict().items()}
+        kept = [key for key, value in state.items() if key in tensors and tensors[key].shape == value.shape]
+        tensors |= {key: value for key, value in state.items() if key not in kept}
+        if len(kept) < len(state):
+            exceptions = f", except {', '.join(kept)}" if kept else ""
+            added.append(f"the {name.replace('_', ' ')} has new weights, drawn as the language model draws its own"
+                         f"{exceptions}")
+    return added
 
 
 def released_name(name: str) -> str:
@@ -107,10 +139,7 @@ def read_config(folder: Path) -> dict:
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not (folder / "tokenizer.json").is_file():
         raise LabError(f"{folder}: no tokenizer.json")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    if missing := [token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()]:
-        raise LabError(f"{folder / 'tokenizer.json'}: the token {missing[0]} is missing")
-    return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -120,6 +149,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         files = sorted(set(read_json(index).get("weight_map", {}).values()))
         if unsafe := [name for name in files if Path(name).name != name or not name.endswith(".safetensors")]:
             raise LabError(f"{index}: {unsafe[0]!r} is not a safetensors file in this folder")
+    elif not (folder / files[0]).is_file() and list(folder.glob("adapter_model.*")):
+        base = read_json(folder / "config.json").get("model_name_or_path", "its base model")
+        raise LabError(f"{folder} holds only a part of a model: an adapter and what was trained beside it, on top of "
+                       f"{base}. Merge them first, with the authors' code: load this folder with its loader, call "
+                       "merge_and_unload() of the loaded model and save_pretrained() with safetensors into a new "
+                       "folder, and save the tokenizer there too; then give that folder")
     return {name: tensor for file in files for name, tensor in read_tensors(folder / file).items()}
 
 

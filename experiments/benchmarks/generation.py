@@ -8,7 +8,7 @@ import torch
 from d2vlm_lab.config import Method
 from d2vlm_lab.data.batch import IGNORE, Clip, Text, collate
 from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
-from d2vlm_lab.model.decoding import steps
+from d2vlm_lab.model.decoding import steps, stop_ids
 
 from .parts import model_and_batch
 
@@ -20,10 +20,10 @@ def run() -> dict:
     model, _ = model_and_batch(Method(semantic_layer=6))
     model.eval()
     evidence = model.tokenizer.convert_tokens_to_ids("<evi>")
-    stop = model.tokenizer.convert_tokens_to_ids(model.prompt.stop)
+    stops = list(stop_ids(model))
 
     def choose(logits, rows, step):
-        logits[:, stop] = -torch.inf
+        logits[:, stops] = -torch.inf
         return torch.full_like(rows, evidence) if step % 8 == 0 else logits.argmax(-1)
 
     def decode(count: int):

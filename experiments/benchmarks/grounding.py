@@ -32,14 +32,14 @@ def run() -> dict:
     return {"bench": "grounding", "ratios": ratios, "seconds": seconds, "machine": machine()}
 
 
-def grounding_part(model: D2VLM, batch) -> torch.Tensor:
+def grounding_part(model: D2VLM, batch, n_frames: int = FRAMES) -> torch.Tensor:
     """Exactly what a forward does besides the language model: heads on frames and evidence, similarity, losses."""
     row = batch.row[batch.in_answer]
     width = model.frame_head[0].normalized_shape[0]
-    states = torch.ones(1, FRAMES, width), torch.ones(len(row), width)
+    states = torch.ones(1, n_frames, width, device=row.device), torch.ones(len(row), width, device=row.device)
     frames, evidence = model.frame_head(states[0]), model.evidence_head(states[1])
     similarity = model.compare(evidence, frames, batch.video[row])
-    mask = torch.ones(len(row), FRAMES, dtype=torch.bool)
+    mask = torch.ones(len(row), n_frames, dtype=torch.bool, device=row.device)
     terms = EvidenceTerms(row=row, states=evidence, similarity=similarity, frame_mask=mask)
     return model.grounding_loss(batch, terms) + model.consistency_loss(batch, terms)
 

@@ -12,6 +12,7 @@ from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
 from d2vlm_lab.model.adapter import prepare
+from d2vlm_lab.model.device import on_device
 from d2vlm_lab.model.start import start
 
 
@@ -19,12 +20,13 @@ def run() -> dict:
     """Forward, backward and AdamW on 8 videos with up to 4 questions each, features cached; median of 5."""
     with tempfile.TemporaryDirectory() as folder:
         config = read_config("tiny", [f"data.world={Path(folder) / 'world'}", "data.world_settings=[videos=20]"])
-        model = prepare(start(config), config).train()
+        model = on_device(prepare(start(config), config)).train()
         train, _ = splits(config)
         read = reader(config, model.frames, train.videos)
-        groups = Groups(group_by_video(train.samples, config.training.texts, 0), read, model.tokenizer,
-                        model.prompt, model.method)
+        shared = group_by_video(train.samples, config.training.texts, 0, model.frames.reads_question)
+        groups = Groups(shared, read, model.tokenizer, model.prompt, model.method)
         batch = Collator(model.tokenizer, model.prompt)([groups[i] for i in range(config.training.videos)])["batch"]
+        batch = batch.to(model.device)
         reading = median_seconds(lambda: [groups[i] for i in range(config.training.videos)])
     trained = [value for value in model.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)

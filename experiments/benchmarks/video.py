@@ -12,12 +12,14 @@ import psutil
 
 from d2vlm_lab.data import video
 from d2vlm_lab.data.features import FeatureCache
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.data.video import read_frames, write_frames
 from d2vlm_lab.data.world import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.lab.bench import machine
 
 VIDEOS, READS = 200, 1000
+SMALL = Preparation(64)  # pixels of the short side
 
 
 def run() -> dict:
@@ -26,7 +28,7 @@ def run() -> dict:
         made = _seconds(lambda: make_world(Path(folder) / "world", config, workers=1))
         paths = sorted((Path(folder) / "world" / "videos").iterdir())
         readers = ["decord", "av"] if video.decord else ["av"]
-        read = {reader: _each(paths, lambda path, reader=reader: read_frames(path, 2.0, 64, reader=reader))
+        read = {reader: _each(paths, lambda path, reader=reader: read_frames(path, 2.0, SMALL.frames, reader=reader))
                 for reader in readers}
         first, second = (_pass(paths, Path(folder) / "cache") for _ in range(2))
         growth = {f"growth_over_{READS}_reads_{reader}": _growth(paths, reader) for reader in readers}
@@ -39,24 +41,25 @@ def run() -> dict:
                         **{f"read_{reader}": seconds for reader, seconds in read.items()},
                         "first_pass_per_video": first / len(paths), "second_pass_per_video": second / len(paths),
                         **{f"read_30_s_of_240p_at_1_fps_{reader}": _seconds(
-                            lambda reader=reader: read_frames(long, 1.0, 64, reader=reader)) for reader in readers}},
+                            lambda reader=reader: read_frames(long, 1.0, SMALL.frames, reader=reader))
+                            for reader in readers}},
             "memory_mb": growth,
             "machine": machine()}
 
 
 def _pass(paths: Iterable[Path], folder: Path) -> float:
     """A fresh cache object, as a new process has one; the encoder costs next to nothing, so reading is what counts."""
-    cache = FeatureCache(folder, "mean-colour", 2.0, 64)
+    cache = FeatureCache(folder, "mean-colour", 2.0, SMALL)
     return _seconds(lambda: [cache.get(path, lambda frames: frames.float().mean((1, 2))) for path in paths])
 
 
 def _growth(paths: list[Path], reader: str) -> float:
     """MB by which the process is larger after a thousand reads than after a hundred."""
     for path in paths[:100]:
-        read_frames(path, 2.0, 64, reader=reader)
+        read_frames(path, 2.0, SMALL.frames, reader=reader)
     before = _resident_mb()
     for k in range(READS):
-        read_frames(paths[k % len(paths)], 2.0, 64, reader=reader)
+        read_frames(paths[k % len(paths)], 2.0, SMALL.frames, reader=reader)
     return _resident_mb() - before
 
 

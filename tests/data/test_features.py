@@ -11,6 +11,7 @@ import torch
 
 from d2vlm_lab.data import features
 from d2vlm_lab.data.features import FeatureCache
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.data.video import VideoError, write_frames
 
 
@@ -44,13 +45,22 @@ def test_the_second_pass_reads_no_video_and_returns_the_same(tmp_path, monkeypat
 def test_another_sampling_another_encoder_or_another_content_is_another_entry(tmp_path):
     path, encode = film(tmp_path / "a.mp4"), Encoder()
     for cache in (FeatureCache(tmp_path, "e", 2.0), FeatureCache(tmp_path, "e", 1.0), FeatureCache(tmp_path, "f", 2.0),
-                  FeatureCache(tmp_path, "e", 2.0, 16), FeatureCache(tmp_path, "e", 2.0, None, 3)):
+                  FeatureCache(tmp_path, "e", 2.0, Preparation(16)), FeatureCache(tmp_path, "e", 2.0, max_frames=3)):
         cache.get(path, encode)
     assert encode.calls == 5
     film(path, seed=1)
     changed, _ = FeatureCache(tmp_path, "e", 2.0).get(path, encode)
     assert encode.calls == 6
     assert not np.array_equal(changed, FeatureCache(tmp_path, "e", 2.0).get(film(tmp_path / "b.mp4"), encode)[0])
+
+
+def test_frames_reach_the_encoder_prepared(tmp_path):
+    write_frames(tmp_path / "wide.mp4", np.zeros((3, 32, 96, 3), np.uint8), 2)
+    for preparation, size in ((Preparation((24, 28)), (24, 28)), (Preparation.square(16), (16, 16)),
+                              (Preparation(16), (16, 48)), (Preparation(), (32, 96))):
+        seen, _ = FeatureCache(tmp_path / "cache", "e", None, preparation).get(tmp_path / "wide.mp4", lambda x: x)
+        assert seen.shape == (3, *size, 3)
+    assert len(list(tmp_path.glob("cache/e/*/*.features"))) == 4
 
 
 def test_a_copy_of_a_video_shares_its_entry(tmp_path):
@@ -71,8 +81,22 @@ def test_a_damaged_entry_is_computed_again(tmp_path, damage):
     good = np.array(cache.get(path, encode)[0])
     entry, = cache.folder.glob("*.features")
     entry.write_bytes(damage(entry.read_bytes()))
+    features.VERIFIED.clear()  # as in another process
     assert np.array_equal(cache.get(path, encode)[0], good) and encode.calls == 2
     assert np.array_equal(cache.get(path, encode)[0], good) and encode.calls == 2
+
+
+def test_each_process_verifies_an_entry_once(tmp_path, monkeypatch):
+    path, encode = film(tmp_path / "a.mp4"), Encoder()
+    FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
+    checked, crc32 = [], features.zlib.crc32
+    monkeypatch.setattr(features.zlib, "crc32", lambda *data: checked.append(1) or crc32(*data))
+    FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
+    assert not checked
+    features.VERIFIED.clear()  # as in another process
+    for _ in range(3):
+        FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
+    assert len(checked) == 1 and encode.calls == 1
 
 
 def test_changing_what_came_back_does_not_change_the_entry(tmp_path):
@@ -124,7 +148,7 @@ def test_the_second_pass_takes_a_small_part_of_the_first(tmp_path):
     paths = [film(tmp_path / f"{seed}.mp4", seed, frames=32) for seed in range(40)]
 
     def once():
-        cache, start = FeatureCache(tmp_path / "cache", "e", 2.0, 16), time.perf_counter()
+        cache, start = FeatureCache(tmp_path / "cache", "e", 2.0, Preparation(16)), time.perf_counter()
         for path in paths:
             cache.get(path, Encoder())
         return time.perf_counter() - start

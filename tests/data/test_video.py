@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from d2vlm_lab.data import video
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.data.video import VideoError, choose, read_frames, write_frames
 from d2vlm_lab.errors import LabError
 
@@ -78,7 +79,7 @@ def test_both_readers_return_the_same_frames_and_times(tmp_path, case):
     write(path, pictures(height=50, width=86) if "odd" in case else pictures(height=64, width=96), codec=codec,
           milliseconds=steps.cumsum() if "variable" in case else None,
           b_frames="b_frames" in case, rotation={"rotated.mp4": 90, "upside_down.mp4": 180}.get(case, 0))
-    for sampling in ({}, {"fps": 3, "size": 32}, {"fps": 2, "max_frames": 5}):
+    for sampling in ({}, {"fps": 3, "prepare": Preparation(32).frames}, {"fps": 2, "max_frames": 5}):
         one, other = (read_frames(path, **sampling, reader=reader) for reader in ("decord", "av"))
         assert np.array_equal(one.frames, other.frames)
         assert np.allclose(one.timestamps, other.timestamps, atol=1e-4)
@@ -129,7 +130,8 @@ def test_choose_takes_what_is_on_screen_at_each_tick_and_each_frame_once():
 @pytest.mark.parametrize("size", [24, 96])
 def test_the_short_side_becomes_size_and_the_aspect_stays(tmp_path, size):
     write_frames(tmp_path / "a.mp4", pictures(4), 2)
-    assert read_frames(tmp_path / "a.mp4", size=size).frames.shape == (4, size, size * 64 // 48, 3)
+    frames = read_frames(tmp_path / "a.mp4", prepare=Preparation(size).frames).frames
+    assert frames.shape == (4, size, size * 64 // 48, 3)
 
 
 def broken(folder):

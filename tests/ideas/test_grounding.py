@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from d2vlm_lab.ideas import grounding as g
 from d2vlm_lab.ideas import salience
 from d2vlm_lab.ideas.consistency import consistency_loss, mean_by_sample, spread
+from d2vlm_lab.ideas.formulation import FORMULATIONS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "interval" / "cases.json").read_text())
 DEGENERATE = [c for c in json.loads((GOLDEN / "interval" / "degenerate.json").read_text()) if c["similarity"]]
+
+
+def test_the_authors_rule_is_the_one_that_spans_ties():
+    assert all(salience.criterion("peak_share", None, "span")(curve := torch.tensor([c["similarity"]]), None, curve)
+               .tolist() == [c["interval"]] for c in CASES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{c['kind']}" for i, c in enumerate(CASES)])
@@ -146,6 +152,58 @@ def test_a_fitted_threshold_finds_the_level_that_separates_inside_from_outside()
     curve = torch.where(inside, 0.45, 0.3) + torch.linspace(0, 0.05, 10)
     threshold = salience.fit_threshold(curve, targets)
     assert salience.over_threshold(curve, threshold=threshold).tolist() == targets.tolist()
+
+
+TIED = torch.full((1, 40), -6.0)  # logits of two runs whose sigmoids are all 1 in float32
+TIED[0, 5:9], TIED[0, 20:30] = 19.0, 18.0
+
+
+@pytest.mark.parametrize("name, value", [("peak_share", None), ("over_threshold", None), ("top_frames", 6)])
+def test_logits_decide_where_similarities_are_exactly_the_same(name, value):
+    curve, mask = TIED.sigmoid(), torch.ones_like(TIED, dtype=torch.bool)
+    assert len(curve[0, [5, 20]].unique()) == 1
+    expected = {"peak_share": [[5, 8]], "over_threshold": [[5, 8]], "top_frames": [[5, 8]]}[name]
+    assert salience.criterion(name, value)(curve, mask, TIED).tolist() == expected
+    assert FORMULATIONS["sigmoid"].read(TIED, mask, salience.criterion(name, value))[1].tolist() == expected
+    for spanning in (salience.criterion(name, value)(curve, mask),
+                     salience.criterion(name, value, "span")(curve, mask, TIED)):
+        assert spanning.tolist() == [[5, 29]]
+    assert salience.criterion(name, value)(curve.flip(-1), mask, TIED.flip(-1)).tolist() == [[31, 34]]
+
+
+def test_of_runs_with_equal_logits_the_first_is_taken():
+    logits = torch.tensor([[0.0, 5.0, 0.0, 5.0, 0.0]])
+    assert salience.peak_share(logits.sigmoid(), logits=logits).tolist() == [[1, 1]]
+    assert salience.peak_share(logits.sigmoid()).tolist() == [[1, 3]]
+
+
+@given(st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=20, unique=True),
+       st.sampled_from(sorted(salience.CRITERIA)), st.booleans())
+def test_without_ties_both_rules_give_the_same_interval(logits, name, padded):
+    logits = torch.tensor([logits])
+    curve, mask = logits.sigmoid(), torch.ones_like(logits, dtype=torch.bool)
+    if len(curve.unique()) < curve.shape[-1]:
+        return
+    if padded:
+        logits, curve, mask = (torch.nn.functional.pad(each, (0, 3), value=fill)
+                               for each, fill in ((logits, 9.0), (curve, 1.0), (mask, False)))
+    rules = [salience.criterion(name, None, ties)(curve, mask, logits) for ties in ("logits", "span")]
+    assert torch.equal(*rules)
+
+
+def test_states_of_16_bits_do_not_widen_an_interval():
+    """In bfloat16, similarities between 16 and 32 are multiples of 1/8; those of four frames here are a bit higher."""
+    generator = torch.Generator().manual_seed(0)
+    evidence = torch.nn.functional.normalize(torch.randn(1, 64, generator=generator), dim=-1) * 8
+    height = torch.full((40, 1), -6.0)
+    height[20:30], height[5:9] = 18.0, 18.04
+    frames = height * evidence / 8
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        logits = g.similarity(evidence.to(dtype), frames.to(dtype))
+        mask = torch.ones_like(logits, dtype=torch.bool)
+        assert logits.dtype == torch.float32
+        first, last = FORMULATIONS["sigmoid"].read(logits, mask, salience.peak_share)[1][0].tolist()
+        assert (first, last) in ((5, 8), (20, 29)) if dtype == torch.bfloat16 else (first, last) == (5, 8)
 
 
 def test_an_unknown_criterion_is_named():

@@ -64,6 +64,19 @@ def test_shards_answer_everything_between_them(place, tmp_path):
     assert {r["idx"]: r["a"] for r in parts} == whole
 
 
+def test_sampled_answers_do_not_depend_on_shards_limits_or_interruptions(place, tmp_path):
+    def sampled(out, **more):
+        return {r["idx"]: r["a"] for r in e.evaluate(
+            place.model, place.annotations, place.videos, tmp_path / out, Decoding(6, temperature=1.0), Data(fps=2.0),
+            report=str, **more)}
+
+    sampled("whole", limit=5)  # as if the evaluation had been killed
+    whole = sampled("whole")
+    for index in range(3):
+        parts = sampled("parts", shard=(index, 3))
+    assert parts == whole and len(set(whole.values())) > len(whole) / 2
+
+
 def test_a_shard_only_reads_the_files_of_the_others(place, tmp_path):
     """One of them may be held open, with half a line written; rewriting its file would lose what it writes next."""
     answer(place, tmp_path, shard=(0, 2))

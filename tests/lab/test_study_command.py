@@ -188,6 +188,7 @@ def test_two_studies_are_one_grid_that_makes_what_they_share_once_and_ends_in_tw
     assert "first: 0 done, 3 to do now" in done.stdout and "second: 0 done, 1 to do now" in done.stdout
     assert "copied from first: late, seed 0, which is the same run" in done.stdout
     assert sorted((tmp_path / "out" / "ends").read_text().split()) == ["layer-0", "off-0"], "once each"
+    assert "done    first: other, seed 0" in done.stdout and "done    second: base, seed 0" in done.stdout
     assert "timing:" in done.stdout and "shared trainings: 1," in done.stdout
     first, second = (json.loads((tmp_path / "out" / name / "study.json").read_text()) for name in variants)
     assert first["shared_runs"] == second["shared_runs"] and first["runs"][0]["id"] == second["runs"][0]["id"]
@@ -202,12 +203,12 @@ def test_two_studies_are_one_grid_that_makes_what_they_share_once_and_ends_in_tw
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_on_a_dask_cluster_that_loses_a_worker_every_run_ends_exactly_once(tmp_path, world):
-    slow = "import time\ntime.sleep(3)"
-    path = write_study(tmp_path, slow, BOOK, WRITE, world=world, seeds=[0, 1, 2, 3])
+    dying = ("import os, pathlib, signal, time\nmark = pathlib.Path(out, 'mark')\n"
+             "if settings['seed'] == 1 and settings['method.semantics'] == 'off' and not mark.exists():\n"
+             "    mark.touch()\n    os.kill(os.getppid(), signal.SIGKILL)\n    time.sleep(60)")
+    path = write_study(tmp_path, dying, BOOK, WRITE, world=world, seeds=[0, 1, 2, 3])
     with cluster(tmp_path, workers=2) as address:
         runner = subprocess.Popen(command(path, "--on", address), cwd=tmp_path, text=True, stdout=subprocess.PIPE)
-        wait_for(lambda: len(processes(path, "done")) >= 2 and len(processes(path, "running")) == 2)
-        os.kill(processes(path, "running")[0], signal.SIGKILL)
         printed = runner.communicate(timeout=400)[0]
     assert runner.returncode == 0, printed
     assert ends(path) == sorted(f"{kind}-{seed}" for kind in ("layer", "off") for seed in range(4)), "once each"

@@ -166,7 +166,8 @@ MEET = ("import json, os, pathlib, time\ngpu = os.environ['CUDA_VISIBLE_DEVICES'
         "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'gpu': gpu}))")
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "two threads of a worker elsewhere"])
+@pytest.mark.parametrize("elsewhere", [
+    pytest.param(False, id="here"), pytest.param(True, id="two threads of a worker elsewhere", marks=pytest.mark.slow)])
 def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch, elsewhere):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     path = write_study(tmp_path, MEET, world=world)

@@ -79,6 +79,20 @@ def test_a_run_learns_logs_every_part_and_leaves_a_model_that_loads(config, tmp_
     assert train(config, tmp_path / "run", lines.append) == metrics and "done before" in lines[-1]
 
 
+@pytest.mark.parametrize("held, mixed", [("bfloat16", False), ("bfloat16", True),
+                                         pytest.param("float16", False, marks=pytest.mark.slow)])
+def test_a_run_whose_frozen_weights_have_16_bits_is_trained_judged_and_loaded(config, tmp_path, held, mixed):
+    half = override(config, {"parts.dtype": held, "training.bfloat16": mixed})
+    metrics = train(half, tmp_path / "run", str)
+    assert "named_mIoU" in metrics["validation"]
+    assert any("eval_named_mIoU" in line for line in history(tmp_path / "run"))
+    assert losses(tmp_path / "run")[8] < losses(tmp_path / "run")[1]
+    model = load(tmp_path / "run" / "model")
+    dtypes = {name: value.dtype for name, value in model.named_parameters()}
+    assert dtypes["evidence_head.1.weight"] == dtypes["frames.projector.weight"] == torch.float32
+    assert dtypes["language.base_model.model.model.layers.0.mlp.up_proj.weight"] == getattr(torch, held)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tmp_path):
     short = override(config, {"training.steps": 3, "training.eval_every": 3, "training.save_every": 3})
     runs = [("a", short), ("b", short), ("c", override(short, {"seed": 1}))]

@@ -1,5 +1,7 @@
 """Saved and loaded is the same model, whole or as what was trained beside its base."""
 
+import json
+
 import pytest
 import torch
 from small import clip, text, tiny_model
@@ -7,6 +9,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.batch import collate
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
@@ -77,8 +80,22 @@ def test_a_model_with_a_hugging_face_vision_tower_comes_back(tmp_path):
     torch.manual_seed(0)
     tower = CLIPVisionModel(CLIPVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2,
                                              num_attention_heads=2, image_size=64, patch_size=32))
-    model = tiny_model(HFFrames(tower, 32, tokens_per_frame=4)).eval()
-    assert torch.equal(outputs(model), outputs(load(save(model, tmp_path / "hf"))))
+    model = tiny_model(HFFrames(tower, 32, 4, Preparation((64, 64), resample=3, mean=(0.5, 0.5, 0.5)))).eval()
+    again = load(save(model, tmp_path / "hf"))
+    assert torch.equal(outputs(model), outputs(again)) and again.frames.preparation == model.frames.preparation
+
+
+def test_a_checkpoint_whose_frames_were_described_by_size_mean_and_deviation_still_loads(tmp_path):
+    tower = CLIPVisionModel(CLIPVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                                             num_attention_heads=2, image_size=64, patch_size=32))
+    model = tiny_model(HFFrames(tower, 32, 1, Preparation.square(64, (0.5, 0.4, 0.3)))).eval()
+    folder = save(model, tmp_path / "hf")
+    description = json.loads((folder / "d2vlm.json").read_text())
+    preparation = description["frames"].pop("preparation")
+    description["frames"] |= {"size": 64, "mean": preparation["mean"], "std": preparation["std"]}
+    (folder / "d2vlm.json").write_text(json.dumps(description))
+    again = load(folder)
+    assert torch.equal(outputs(model), outputs(again)) and again.frames.id == model.frames.id
 
 
 def test_bad_checkpoints_are_named(tmp_path):

@@ -1,5 +1,8 @@
 """Grounded decoding gives the same answer however it is run."""
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from small import clip, mixed, model
 
 from d2vlm_lab.data.batch import collate, encode_prompt
 from d2vlm_lab.ideas.evidence import EVIDENCE
-from d2vlm_lab.model.decoding import Decoding, Evidence, chooser, generate, read_answer, steps
+from d2vlm_lab.model.decoding import Decoding, Evidence, chooser, draw, generate, read_answer, steps
 from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, positions
 
 
@@ -94,6 +97,80 @@ def test_sampling_is_fixed_by_its_seed_and_differs_between_seeds():
             for s in (0, 0, 1)]
     assert draw[0] == draw[1] or [g.ids for g in draw[0]] == [g.ids for g in draw[1]]
     assert [g.ids for g in draw[0]] != [g.ids for g in draw[2]]
+
+
+def test_what_is_drawn_for_a_sample_depends_on_neither_its_batch_nor_its_place():
+    net = model()
+    clips, decoding = mixed(net)[0], Decoding(16, temperature=1.5, top_p=0.95, seed=7)
+    asked, names = prompts(net, clips), ["a", "b", "c", "d"]
+    together = [g.ids for g in generate(net, clips, asked, decoding, names=names)]
+    singles = [(c, p) for c, ps in zip(clips, asked) for p in ps]
+    alone = [generate(net, [c], [[p]], decoding, names=[n])[0].ids for (c, p), n in zip(singles, names)]
+    assert together == alone and len(set(together)) == 4
+    reordered = generate(net, clips[::-1], asked[::-1], decoding, names=["d", "c", "a", "b"])
+    assert [g.ids for g in reordered] == [together[i] for i in (3, 2, 0, 1)]
+    longer = generate(net, clips, asked, replace(decoding, max_new_tokens=20), names=names)
+    assert [g.ids[:16] for g in longer] == together
+    renamed = generate(net, clips, asked, decoding, names=["e", "f", "g", "h"])
+    assert all(a.ids != b for a, b in zip(renamed, together))
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    scores = torch.tensor([[0.1, 0.6, 0.0, 0.3]]).log()
+    chances = torch.linspace(0, 1, 1001)[:-1].double()
+    drawn = draw(scores.expand(1000, -1), chances)
+    assert drawn.bincount(minlength=4).tolist() == pytest.approx([100, 600, 0, 300], abs=1)
+    assert int(draw(scores, torch.tensor([1 - 1e-16], dtype=torch.float64))) == 0  # the least likely, never the last
+
+
+@contextmanager
+def waiting():
+    """A list that grows whenever the device is waited for: a number, a list, an array or indices made of a tensor."""
+    waits, old = [], {}
+
+    def counted(name):
+        def call(tensor, *args, **kwargs):
+            if not inside:
+                waits.append(name)
+            inside.append(name)
+            try:
+                return old[name](tensor, *args, **kwargs)
+            finally:
+                inside.pop()
+        return call
+
+    inside = []  # of a call that is counted already
+    names = ("item", "tolist", "nonzero", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            old[name] = getattr(torch.Tensor, name)
+            patch.setattr(torch.Tensor, name, counted(name))
+        yield waits
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), Decoding(temperature=1.0, top_p=0.9, repetition_penalty=1.2)])
+def test_a_new_token_waits_for_the_device_once(decoding, monkeypatch):
+    net = model()
+    clips = mixed(net)[0]
+    token = net.tokenizer.convert_tokens_to_ids(EVIDENCE)
+    choose = chooser
+
+    def some_evidence(net, batch, decoding):
+        plain = choose(net, batch, decoding)
+
+        def often(logits, rows, step):
+            return torch.where((rows + step) % 3 == 0, token, plain(logits[:, :256], rows, step))
+
+        return often
+
+    monkeypatch.setattr("d2vlm_lab.model.decoding.chooser", some_evidence)
+    counts, asked = [], prompts(net, clips)
+    for n in (4, 10):
+        with waiting() as waits:
+            answers = generate(net, clips, asked, replace(decoding, max_new_tokens=n))
+        counts.append(len(waits))
+        assert all(len(g.ids) == n and g.evidence for g in answers)
+    assert counts[1] - counts[0] == 10 - 4
 
 
 @pytest.mark.parametrize("penalty", [1.0, 50.0])

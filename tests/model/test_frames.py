@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+from small import eva_qformer
 
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.model.frames import EvaQFormer, HFFrames, to_pixels
+from d2vlm_lab.model.frames import EvaQFormer, HFFrames
 from d2vlm_lab.model.reference import import_reference
-from d2vlm_lab.model.towers.qformer import QFormerConfig, read_questions, word_tokenizer
+from d2vlm_lab.model.towers.qformer import read_questions, word_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VOCABULARY = GOLDEN / "checkpoint" / "qformer_tokenizer" / "vocab.txt"
@@ -34,21 +36,13 @@ def tower(kind="clip", seed=0):
 
 
 def video(n=5, seed=0):
-    return torch.randint(0, 256, (n, 40, 60, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def eva_qformer(width=24, seed=0):
-    torch.manual_seed(seed)
-    eva = hf.Blip2VisionConfig(**SIZES | {"hidden_size": 16, "patch_size": 14}, intermediate_size=40,
-                               initializer_range=0.2)
-    return EvaQFormer(width, word_tokenizer(VOCABULARY), eva,
-                      QFormerConfig(200, 24, 4, 2, 32, 300, 6))
+    return torch.randint(0, 256, (n, 28, 28, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("kind", TOWERS)
 @pytest.mark.parametrize("tokens", [1, 4, "pooled"])
 def test_any_vision_tower_gives_the_stated_number_of_tokens_per_frame(kind, tokens):
-    frames = HFFrames(tower(kind), 24, tokens, size=28)
+    frames = HFFrames(tower(kind), 24, tokens, Preparation.square(28))
     features = frames.encode(video())
     assert features.shape == (5, frames.tokens_per_frame, 32) and not features.requires_grad
     out = frames.project(features)
@@ -89,7 +83,8 @@ def test_long_videos_are_encoded_in_parts_with_the_same_result(monkeypatch):
 
 def test_features_of_different_encoders_are_kept_apart():
     ids = [HFFrames(tower(), 24).id, HFFrames(tower(seed=1), 24).id, HFFrames(tower(), 24, 4).id,
-           HFFrames(tower(), 24, size=14).id, HFFrames(tower(), 24, mean=(0, 0, 0)).id, HFFrames(tower("vit"), 24).id,
+           HFFrames(tower(), 24, 1, Preparation((28, 28))).id,
+           HFFrames(tower(), 24, 1, Preparation.square(28, (0, 0, 0))).id, HFFrames(tower("vit"), 24).id,
            eva_qformer().id, eva_qformer(seed=1).id]
     assert len(set(ids)) == len(ids)
     assert HFFrames(tower(), 24).id == HFFrames(tower(), 48).id
@@ -101,27 +96,10 @@ def test_a_saved_tower_comes_back_with_its_own_preparation(tmp_path):
         "do_center_crop": True, "crop_size": {"height": 28, "width": 28}, "size": {"shortest_edge": 32},
         "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}))
     frames = HFFrames.from_pretrained(tmp_path, 24, tokens_per_frame=4)
-    assert (frames.size, frames.mean, frames.std) == (28, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    live = HFFrames(tower(), 24, 4, mean=frames.mean, std=frames.std)
+    assert frames.preparation == Preparation(32, (28, 28), mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))
+    live = HFFrames(tower(), 24, 4, frames.preparation)
     torch.testing.assert_close(frames.encode(video()), live.encode(video()))
     assert frames.id == live.id
-
-
-def test_frames_are_scaled_by_their_short_side_cropped_in_the_middle_and_normalized():
-    frames = torch.zeros(1, 20, 60, 3, dtype=torch.uint8)
-    frames[:, :, 20:40] = 255  # the middle square is white, what is cut off is black
-    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.4])
-    pixels = to_pixels(frames, 10, mean.tolist(), std.tolist())
-    assert pixels.shape == (1, 3, 10, 10)
-    torch.testing.assert_close(pixels[0, :, 5, 5], (1 - mean) / std)
-    tall = to_pixels(frames.transpose(1, 2), 10, mean.tolist(), std.tolist())
-    torch.testing.assert_close(tall, pixels.transpose(2, 3))
-
-
-@pytest.mark.parametrize("frames", [torch.zeros(2, 3, 28, 28, dtype=torch.uint8), torch.zeros(2, 28, 28, 3)])
-def test_frames_of_another_form_are_an_error_that_says_which_is_right(frames):
-    with pytest.raises(LabError, match=r"must be uint8 \(F, H, W, 3\)"):
-        to_pixels(frames, 28)
 
 
 def test_a_number_of_tokens_that_is_no_square_is_an_error():
@@ -170,7 +148,8 @@ def test_a_long_question_loses_its_beginning():
 def test_the_released_sizes_are_the_defaults():
     with torch.device("meta"):
         frames = EvaQFormer(3072, word_tokenizer(VOCABULARY))
-    assert frames.size == 224 and frames.tower.embeddings.position_embedding.shape == (1, 257, 1408)
+    assert frames.preparation == Preparation.square(224)
+    assert frames.tower.embeddings.position_embedding.shape == (1, 257, 1408)
     layers = frames.tower.encoder.layers
     assert len(layers) == 39 and layers[0].mlp.fc1.out_features == 6144 and layers[0].self_attn.num_heads == 16
     bert = frames.projector.bert

@@ -39,7 +39,7 @@ def test_a_local_folder_becomes_a_model_with_evidence_tokens(tmp_path, tower):
     config = read_config("smollm2", {"parts.language": str(tmp_path / "language"), "parts.frames": tower,
                                      "method.semantic_layer": 2})
     model = load_language(config.parts, config.method)
-    assert model.tokenizer.convert_tokens_to_ids("<evi>") >= 258 and model.frames.size == 64
+    assert model.tokenizer.convert_tokens_to_ids("<evi>") >= 258 and model.frames.preparation.size == (64, 64)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):

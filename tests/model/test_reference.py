@@ -9,11 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Blip2VisionConfig
 
+from d2vlm_lab.config import RunConfig
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.frames import EvaQFormer
 from d2vlm_lab.model.reference import encoder_sizes, import_reference, released_name
+from d2vlm_lab.model.start import start
 from d2vlm_lab.model.towers.qformer import QFormerConfig, word_tokenizer
+from d2vlm_lab.settings import override
 
+HEADS, EVIDENCE = ("frm_head", "evi_head"), ("<evi>", "</evi>")
 CHECKPOINT = Path(__file__).parents[1] / "golden" / "checkpoint"
 
 
@@ -54,7 +58,7 @@ def test_every_tensor_is_where_its_name_says():
 
 def test_a_missing_and_an_unknown_tensor_are_both_named(folder):
     change(folder, **{"frm_head.1.weight": None, "model.layers.3.self_attn.o_proj.weight": None,
-                      "vid_head.weight": torch.zeros(3)})
+                      "vid_head.weight": torch.zeros(3)})  # beside an evi_head
     with pytest.raises(LabError) as error:
         import_reference(folder)
     for name in ("frm_head.1.weight", "model.layers.3.self_attn.o_proj.weight", "vid_head.weight"):
@@ -143,14 +147,70 @@ def test_damaged_weights_are_an_error_that_names_the_file(folder):
         import_reference(folder)
 
 
-def test_a_tokenizer_without_evidence_tokens_is_an_error(folder):
-    for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        (folder / file).write_text((folder / file).read_text().replace("<evi>", "<other>"))
-    with pytest.raises(LabError, match="token <evi> is missing"):
-        import_reference(folder)
-
-
 def test_the_precision_can_be_chosen():
     model = import_reference(CHECKPOINT, dtype=torch.bfloat16, attention="sdpa")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert model.language.config._attn_implementation == "sdpa"
+
+
+def as_stage_2(folder):
+    """The same checkpoint before anything of this method was in it."""
+    change(folder, **{name: None for name in load_file(folder / "model.safetensors") if name.split(".")[0] in HEADS})
+    (folder / "special_tokens_map.json").unlink()
+    for file in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        content = json.loads((folder / file).read_text())
+        content = {key: value for key, value in content.items() if "evidence" not in key and key != "arch_module"}
+        if "added_tokens" in content:
+            content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in EVIDENCE]
+        for name in ("added_tokens_decoder", "additional_special_tokens"):
+            content.pop(name, None)
+        (folder / file).write_text(json.dumps(content))
+    return folder
+
+
+def test_stage_2_gets_new_heads_and_tokens_and_says_so(folder):
+    released = import_reference(folder)
+    assert released.can_ground and released.added == []
+    torch.manual_seed(3)
+    model = import_reference(as_stage_2(folder))
+    assert not model.can_ground
+    assert "the evidence head has new weights, drawn as the language model draws its own" in model.added
+    assert "<evi> is a new token, number 311, with the row that the vocabulary has for it" in model.added
+    assert model.tokenizer.convert_tokens_to_ids(["<evi>", "</evi>"]) == [311, 312]
+    rows, old = model.language.get_input_embeddings().weight, released.language.get_input_embeddings().weight
+    assert torch.equal(rows, old)
+    for head in (model.frame_head, model.evidence_head):
+        norm, up, _, down = head
+        assert torch.equal(norm.weight, torch.ones(64)) and not up.bias.any() and not down.bias.any()
+        assert 0.01 < float(up.weight.detach().std()) < 0.03  # initializer_range is 0.02
+    torch.manual_seed(3)
+    assert torch.equal(import_reference(folder).frame_head[1].weight, model.frame_head[1].weight)
+
+
+def test_stage_3_brings_its_frame_head_and_leaves_its_own_head_behind(folder):
+    heads = {name: value for name, value in load_file(folder / "model.safetensors").items() if name.startswith("frm_")}
+    foreign = {name.replace("frm_", "vid_"): value.clone() for name, value in heads.items()}
+    change(as_stage_2(folder), **heads, **foreign)
+    configure(folder, use_matching=True)
+    model = import_reference(folder)
+    assert torch.equal(model.frame_head[3].weight, heads["frm_head.3.weight"]) and not model.can_ground
+    assert len([line for line in model.added if "head" in line]) == 1 and "evidence head" in model.added[0]
+
+
+def test_the_start_of_a_run_prints_what_stage_2_lacked(folder, capsys):
+    def heads(seed):
+        model = start(override(RunConfig(), {"parts.start": str(folder), "seed": seed}))
+        return torch.cat([model.frame_head[1].weight, model.evidence_head[1].weight])
+
+    as_stage_2(folder)
+    assert torch.equal(heads(1), heads(1)) and not torch.equal(heads(1), heads(2))
+    printed = capsys.readouterr().out
+    assert f"{folder}: the frame head has new weights" in printed and "</evi> is a new token, number 312" in printed
+
+
+def test_a_partial_checkpoint_is_an_error_that_says_how_to_merge_it(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.safetensors")
+    save_file({"lora_A": torch.zeros(1)}, folder / "adapter_model.safetensors")
+    configure(folder, model_name_or_path="models/phi-3")
+    with pytest.raises(LabError, match=r"on top of models/phi-3. Merge them first.*merge_and_unload"):
+        import_reference(folder)

@@ -9,7 +9,7 @@ from small import tiny_model
 from d2vlm_lab.config import Method, RunConfig
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.adapter import prepare
-from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.model.checkpoint import load, merge, save
 from d2vlm_lab.model.start import start
 from d2vlm_lab.settings import override
 
@@ -31,6 +31,39 @@ def test_a_model_trained_from_the_release_comes_back_beside_it(tmp_path):
     again = load(save(model, tmp_path / "trained", base=str(RELEASE)))
     assert again.can_ground and again.state_dict().keys() == model.state_dict().keys()
     assert all(value.equal(model.state_dict()[name]) for name, value in again.state_dict().items())
+
+
+def test_a_model_trained_in_bfloat16_from_the_release_is_loaded_saved_and_continued(tmp_path):
+    """The Q-Former is trained in places, in float32, and the rest of it must not stay behind in bfloat16."""
+    model = prepare(load(RELEASE, dtype=torch.bfloat16), override(RunConfig(), {
+        "adapter.rank": 4, "adapter.frames": "attention", "adapter.embeddings": "all"}))
+    for value in (value for value in model.parameters() if value.requires_grad):
+        value.data += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    folder = save(model, tmp_path / "trained", base=str(RELEASE))
+    again = load(folder)
+    assert {name: value.dtype for name, value in again.named_parameters()} == {
+        name: value.dtype for name, value in model.named_parameters()}
+    frames = torch.randint(0, 255, (3, 28, 28, 3), dtype=torch.uint8)
+    assert again.frames.project(again.frames.encode(frames), "what is it?").isfinite().all()
+    copy = load(save(again, tmp_path / "copy", base=str(RELEASE)))
+    further = load(save(prepare(load(folder), override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": "all"})),
+                        tmp_path / "further", base=str(folder)))
+    for other in (copy, further):
+        assert all(value.equal(model.state_dict()[name]) for name, value in other.state_dict().items())
+
+
+def test_a_model_trained_from_the_release_can_be_merged_and_stand_alone(tmp_path):
+    model = prepare(load(RELEASE), override(RunConfig(), {"adapter.rank": 4}))
+    for value in (value for value in model.parameters() if value.requires_grad):
+        value.data += 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(20)[None]
+    expected = model.eval().language(input_ids=ids).logits
+    again = load(save(merge(model), tmp_path / "merged"))
+    assert not any("lora_" in name for name in again.state_dict())
+    torch.testing.assert_close(again.language(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    frames = torch.randint(0, 255, (3, 28, 28, 3), dtype=torch.uint8)
+    assert torch.equal(again.frames.project(again.frames.encode(frames), "what is it?"),
+                       model.frames.project(model.frames.encode(frames), "what is it?"))
 
 
 def test_a_folder_without_a_model_is_an_error_that_says_what_is_missing(tmp_path):

@@ -20,6 +20,7 @@ from ...files import atomic_path
 from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
+from ...model.device import on_device
 from ...settings import override
 from .mcq import multiple_choice
 from .report import Report, table
@@ -111,7 +112,7 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
         raise LabError("--policy needs --videos, the folder of the videos")
     if args.temperature <= 0 or args.tries < 1:
         raise LabError("--temperature and --tries must be positive; greedy answers would all be the same")
-    model = load(args.policy)
+    model = on_device(load(args.policy))
     read = reader(RunConfig(data=Data(fps=args.fps)), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))

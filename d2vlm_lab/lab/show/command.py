@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.preparation import Preparation
 from ...data.video import VideoError, read_frames_at
 from ...errors import LabError
 from ...files import atomic_path, unsafe_path
@@ -25,7 +26,7 @@ from ..plots.style import TRUTH, event_color
 from .card import ASKED, Answered, Card, cards_html, picture
 from .document import document
 
-FRAMES, SIZE = 8, 112  # shown of each video; pixels of their short side
+FRAMES, SMALL = 8, Preparation(112)  # shown of each video; their short side has 112 pixels
 FILTER = ("for (const a of document.querySelectorAll('.answer')) a.hidden = this.value && a.dataset.task != this.value")
 KEY = "display:inline-block;width:1.4rem;height:.7rem;border-radius:3px;margin:0 .3rem 0 .8rem;background:"
 
@@ -125,7 +126,8 @@ def with_frames(card: Card, videos: Path | None) -> Card:
     if videos is None or not card.video or unsafe_path(card.video):
         return card
     try:
-        clip = read_frames_at(video_path(videos, card.video), np.linspace(*moment(card), FRAMES), SIZE)
+        clip = read_frames_at(video_path(videos, card.video), np.linspace(*moment(card), FRAMES),
+                              SMALL.frames)
     except VideoError as error:
         return replace(card, note=card.note or str(error))
     return replace(card, frames=tuple(zip(clip.timestamps.tolist(), map(picture, clip.frames))))
@@ -189,7 +191,7 @@ def _asked(record: dict) -> tuple[Interval, ...]:
 
 
 def _threshold(method: dict) -> Callable | None:
-    """What a frame must reach to belong to an event, as far as there is such a number."""
+    """What a frame must reach to belong to an event; none where the rule has no such number."""
     value = method.get("salience_value")
     if method.get("formulation", "sigmoid") == "boundary":
         return None

@@ -25,7 +25,7 @@ _starting = threading.Lock()
 @dataclass(frozen=True)
 class Place:
     submit: Callable[[dict], Future]  # a job's order; the result is the final state of its run
-    slots: Callable[[], int]  # runs at a time, as far as is known now
+    slots: Callable[[], int]  # how many runs can be made at a time, now
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def run_on_worker(order: dict, shares: Sequence[dict[str, str]] = ()) -> dict:
 
 
 def _free_slots(shares: Sequence[dict[str, str]]) -> queue.SimpleQueue:
-    """Of this worker: its share, or elsewhere one for each of its threads, as far as there are GPUs."""
+    """The slots of this worker: its share of this machine, or elsewhere one for each thread, no more than GPUs."""
     from distributed import get_worker
 
     worker = get_worker()

@@ -135,6 +135,13 @@ def word_tokenizer(vocabulary: str | os.PathLike) -> BertTokenizer:
     return BertTokenizer(str(vocabulary), truncation_side="left")
 
 
+def write_vocabulary(words: BertTokenizer, path: Path) -> None:
+    """The `vocab.txt` of a BERT tokenizer, one word piece a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pieces = sorted(words.get_vocab().items(), key=lambda item: item[1])
+    path.write_text("".join(f"{piece}\n" for piece, _ in pieces), encoding="utf-8")
+
+
 def read_questions(words: BertTokenizer, questions: Sequence[str | None]) -> tuple[Tensor, Tensor]:
     """V questions -> ids and mask (V, T). Here, an `<evi>` in a question is ordinary text."""
     texts = [(question or "").replace("<image>", "").strip() for question in questions]

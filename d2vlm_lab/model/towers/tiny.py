@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ..frames import FrameEncoder, check_frames, fingerprint
+from ...data.preparation import Preparation, check_frames
+from ..frames import FrameEncoder, fingerprint
 
 STOP, PAD = "<end>", "<pad>"
 PLACES = 3  # where the encoder looks in each frame
@@ -29,6 +30,7 @@ class TinyFrames(FrameEncoder):
     def __init__(self, words: Sequence[str], width: int = 96, features: int = 96, channels: int = 32, size: int = 64):
         super().__init__()
         self.words, self.size, self.width, self.features, self.channels = tuple(words), size, width, features, channels
+        self.preparation = Preparation(size)  # the short side; nothing is cut off
         c = channels
         self.look = nn.Sequential(_stem(3, c), _block(c, 2 * c), _block(2 * c, 2 * c))
         self.motion = nn.Sequential(_stem(12, c), _block(c, c))
@@ -57,7 +59,7 @@ class TinyFrames(FrameEncoder):
         return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
 
     def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).to(self.probe.weight.dtype) / 127.5 - 1
         near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
         n = x.shape[1]
         change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)
@@ -68,10 +70,11 @@ class TinyFrames(FrameEncoder):
         return self.summary(y).unflatten(0, x.shape[:2]), look
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.projector(features)
+        return self.projector(features.to(self.projector.weight.dtype))
 
     def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
-        return list(self.projector(torch.cat(list(features))).split([len(f) for f in features]))
+        together = torch.cat(list(features)).to(self.projector.weight.dtype)
+        return list(self.projector(together).split([len(f) for f in features]))
 
     def start_from_words(self, tokenizer, embeddings: Tensor) -> None:
         """Start the projector so that a frame token is the sum of the embeddings of the words that fit the frame."""

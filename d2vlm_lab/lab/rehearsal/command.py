@@ -1,0 +1,130 @@
+"""`d2vlm-lab rehearse PRESET`: the whole life of a run at a size that fits any machine, before the real one starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from ...config import RunConfig, read_config
+from ...errors import LabError
+from ...files import peak_megabytes
+from ...settings import override
+from .data import write_data
+from .miniature import write_parts
+from .stages import NEEDED, STAGES, Rehearsal
+
+STEPS = 6  # of training
+LONG = 700  # frames of the videos for a rehearsal at full size on a GPU, of which 2 are a second
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a stage."""
+
+    stage: str
+    ok: bool
+    seconds: float
+    peak_mb: float
+    note: str  # what the stage saw, or the error
+
+    def __str__(self) -> str:
+        return (f"{self.stage:16} {'ok' if self.ok else 'ERROR':5} {self.seconds:7.1f} s {self.peak_mb:9,.0f} MB  "
+                f"{self.note}")
+
+
+def rehearse(preset: str, changes: Sequence[str] = (), full: bool = False, keep: Path | None = None,
+             report: Callable[[Done], None] = print, only: Sequence[str] = tuple(STAGES)) -> list[Done]:
+    """Every stage in turn, in a folder of its own that is removed unless it is `keep`. `only` names some stages."""
+    config = read_config(preset, list(changes))
+    with contextlib.ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
+        (folder / "data" / "cache").mkdir(parents=True, exist_ok=True)  # so that features are kept here, too
+        stack.enter_context(contextlib.chdir(folder))
+        log = stack.enter_context(open(folder / "rehearsal.log", "w", encoding="utf-8"))
+        results, made = [], {}
+
+        def prepare(_) -> str:
+            made["rehearsal"] = miniature(config, folder, {change.split("=")[0] for change in changes}, full)
+            parts = made["rehearsal"].config.parts
+            return f"{preset} at {'full' if full else 'small'} size: {parts.start or parts.language}"
+
+        for name, stage in {"prepare": prepare, **{name: STAGES[name] for name in only}}.items():
+            done = attempt(name, lambda stage=stage: stage(made.get("rehearsal")), log)
+            results.append(done)
+            report(done)
+            if not done.ok and name in {"prepare", *NEEDED}:
+                break
+    return results
+
+
+def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> Rehearsal:
+    """Parts and data in `folder`, and the config of a run on them; what the user has `chosen` stays as it is."""
+    folder = folder.absolute()
+    world, data = write_data(config.data, folder, LONG if full and torch.cuda.is_available() else None)
+    texts = [" ".join([sample.question, *(piece for piece in sample.answer if isinstance(piece, str))])
+             for sample in world.samples("train")]
+    settings = data | write_parts(config, folder, texts, full)
+    settings |= {"training.steps": STEPS, "training.save_every": 2, "training.eval_every": 2, "training.log_every": 1,
+                 "evaluation.samples": 2, "evaluation.batch": 4, "evaluation.max_new_tokens": 12}
+    if not full:
+        settings |= {"adapter.rank": min(4, config.adapter.rank), "data.max_frames": min(32, config.data.max_frames),
+                     "training.videos": min(2, config.training.videos),
+                     "training.accumulate": min(2, config.training.accumulate),
+                     "training.rest_learning_rate": 1e-2, "training.learning_rate": 1e-2}
+    return Rehearsal(override(config, {key: value for key, value in settings.items() if key not in chosen}), folder,
+                     world)
+
+
+def attempt(name: str, stage: Callable[[], str], log) -> Done:
+    """Try a stage. Whatever it prints, and the trace of an error, goes to the log."""
+    started = time.perf_counter()
+    with peak_memory() as peak, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        print(f"--- {name}", flush=True)
+        try:
+            ok, note = True, stage()
+        except Exception as error:  # a rehearsal reports every error as its result
+            import traceback
+
+            traceback.print_exc()
+            ok, note = False, f"{'' if isinstance(error, LabError) else type(error).__name__ + ': '}{error}"
+    return Done(name, ok, round(time.perf_counter() - started, 2), round(peak(), 1), " ".join(note.split())[:300])
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    """The most memory since here: of the GPU where there is one, else of this process. In MB, once the block is left.
+
+    Where Linux cannot forget the peak of an earlier stage, that one is given.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        yield lambda: torch.cuda.max_memory_allocated() / 2**20
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    yield peak_megabytes
+
+
+def configure(parser) -> None:
+    parser.add_argument("preset", help="a preset by name (paper, qwen, ...) or a YAML file")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="settings to change: method.style=factorized")
+    parser.add_argument("--full", action="store_true", help="random weights of the published sizes, not small ones")
+    parser.add_argument("--keep", metavar="DIR", type=Path, help="a new folder that is kept, with a log of everything")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each stage")
+
+
+def run(args) -> int:
+    def report(done: Done) -> None:
+        print(json.dumps(asdict(done)) if args.json else done, flush=True)
+
+    if args.keep is not None:
+        args.keep.mkdir(parents=True)
+    results = rehearse(args.preset, args.changes, args.full, args.keep and args.keep.absolute(), report)
+    return 0 if all(done.ok for done in results) and len(results) == len(STAGES) + 1 else 1

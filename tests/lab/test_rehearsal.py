@@ -1,0 +1,99 @@
+"""Rehearsals: every preset lives through a whole run at small size, and what goes wrong is named."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from d2vlm_lab.cli import main
+from d2vlm_lab.config import presets, read_config
+from d2vlm_lab.data.splits import splits
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.lab.rehearsal import command
+from d2vlm_lab.lab.rehearsal.computing import compare_precisions
+from d2vlm_lab.lab.rehearsal.data import write_data
+from d2vlm_lab.lab.rehearsal.miniature import write_parts
+from d2vlm_lab.model.start import start
+from d2vlm_lab.settings import override
+
+QUICK = ("dry run", "train", "save and load", "merge", "preferences", "evaluate", "score", "ask")  # without the kill
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    results = command.rehearse("tiny", ["training.steps=2", "training.eval_every=9"], keep=folder,
+                               report=lambda done: None, only=QUICK)
+    return folder, results
+
+
+def test_the_tiny_preset_is_rehearsed(rehearsed):
+    folder, results = rehearsed
+    assert [done.note for done in results if not done.ok] == []
+    assert [done.stage for done in results] == ["prepare", *QUICK]
+    assert all(done.seconds > 0 and done.peak_mb > 0 for done in results)
+    history = (folder / "run" / "history.jsonl").read_text().splitlines()
+    assert json.loads(history[-1])["step"] == 2  # what the user has set is kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_is_rehearsed(preset, capsys):
+    assert main(["rehearse", preset, "--json"]) == 0
+    stages = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [stage["stage"] for stage in stages] == ["prepare", *command.STAGES]
+
+
+def test_an_error_is_the_result_of_its_stage_and_ends_the_rehearsal_where_the_rest_needs_it(capsys):
+    assert main(["rehearse", "tiny", "method.semantic_layer=9"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "dry run          ERROR" in lines[1] and "semantic_layer is 9" in lines[1]
+
+
+def test_unknown_presets_and_models_are_errors(tmp_path, capsys):
+    assert main(["rehearse", "tinny"]) == 2
+    assert main(["rehearse", "qwen", "parts.language=some/model"]) == 1
+    assert "some/model is neither a folder with config.json nor one of" in capsys.readouterr().out
+
+
+def test_the_paper_starts_from_the_layout_of_stage_2(tmp_path):
+    config = read_config("paper")
+    folder = write_parts(config, tmp_path, ["when does the red disc spin?"])["parts.start"]
+    index = json.loads((tmp_path / "stage-2" / "model.safetensors.index.json").read_text())
+    names = set(index["weight_map"])
+    assert len(set(index["weight_map"].values())) > 1
+    assert not any(name.startswith(("frm_head", "evi_head", "vid_head")) for name in names)
+    assert {"lm_head.weight", "model.qformer_query", "model.vision_tower.vision_tower.blocks.0.attn.q_bias",
+            "model.qformer_bert.bert.embeddings.position_ids"} <= names
+    with safe_open(tmp_path / "stage-2" / index["weight_map"]["lm_head.weight"], "pt") as file:
+        assert file.get_tensor("lm_head.weight").dtype == torch.bfloat16
+    settings = json.loads((tmp_path / "stage-2" / "config.json").read_text())
+    assert not {"use_evidence", "evidence_token_id", "arch_module"} & set(settings)
+    assert "<evi>" not in (tmp_path / "stage-2" / "tokenizer.json").read_text()
+    model = start(override(config, {"parts.start": folder}))
+    assert len(model.added) == 4 and model.language.config.model_type == "phi3"
+
+
+@pytest.mark.parametrize("form", ["et_instruct", "samples", "charades_sta"])
+def test_annotations_are_written_in_the_format_that_a_preset_reads(tmp_path, form):
+    config = override(read_config("paper"), {"data.format": form})
+    world, settings = write_data(config.data, tmp_path)
+    train, val = splits(override(config, settings))
+    assert len(train.samples) > 3 and len(val.samples) > 0
+    assert all((train.videos / sample.video).exists() for sample in train.samples)
+
+
+def test_a_format_that_is_not_written_is_named(tmp_path):
+    with pytest.raises(LabError, match="data.format is youcook2"):
+        write_data(override(read_config("paper"), {"data.format": "youcook2"}).data, tmp_path)
+
+
+def test_a_precision_that_changes_the_loss_is_an_error(rehearsed, monkeypatch):
+    folder, _ = rehearsed
+    monkeypatch.chdir(folder)
+    config = override(read_config("tiny"), {"adapter.rank": 4, "data.world": str(folder / "world")})
+    assert "tokens a second" in compare_precisions(folder / "run" / "model", config)
+    monkeypatch.setattr("d2vlm_lab.lab.rehearsal.computing.SAME_LOSS", 1e-9)
+    with pytest.raises(LabError, match="in float32 and .* in bfloat16"):
+        compare_precisions(folder / "run" / "model", config)
