@@ -15,8 +15,9 @@ import torch
 from ..config import RunConfig, read_config
 from ..data.batch import Clip
 from ..data.features import read_entry
-from ..data.groups import Skips, usable
+from ..data.groups import usable
 from ..data.sample import Sample
+from ..data.skips import Skips
 from ..data.splits import CACHE, FrameEncoder, feature_cache, held_out_questions, splits
 from ..data.video import VideoError
 from ..errors import LabError
