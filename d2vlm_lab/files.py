@@ -69,11 +69,11 @@ def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None
 
 
 @contextmanager
-def claimed(path: str | os.PathLike, refusal: str) -> Iterator[None]:
-    """Hold the lock file `path` for a block; an error with the message `refusal` if another process holds it."""
+def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0) -> Iterator[None]:
+    """Hold the lock file `path` for a block; an error with the message `refusal` if another process keeps it longer."""
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=seconds)
     except Timeout:
         raise LabError(refusal) from None
     try:

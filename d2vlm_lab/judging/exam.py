@@ -21,6 +21,7 @@ from ..data.groups import Collator, Groups, Reader, Rejects, batch_of
 from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
+from ..data.video import VideoError
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.grounding import frame_overlap
@@ -46,7 +47,8 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
                      evaluation=replace(config.evaluation, samples=questions))
     model = on_device(model)
     _, val = splits(config)
-    samples, read = held_out_questions(val, config), reader(config, model.frames, val.videos)
+    read = reader(config, model.frames, val.videos)
+    samples = readable(held_out_questions(val, config), read)
     decoding = Decoding(config.evaluation.max_new_tokens)
     predictions = tuple(predict(model, samples, read, decoding, config.evaluation.batch))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
@@ -56,6 +58,18 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     if not config.data.train:
         scores |= rival_scores(predictions, load_world(resolve(config.data.world)).truth("val"))
     return Exam(predictions, scores | teacher_forced(model, samples[::2], read))
+
+
+def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
+    """The samples whose videos can be read. Which videos cannot is printed."""
+    unreadable = {}
+    for sample in {sample.video: sample for sample in samples}.values():
+        try:
+            read(sample)
+        except VideoError as error:
+            unreadable[sample.video] = error
+            print(f"left out of the exam: {error}")
+    return [sample for sample in samples if sample.video not in unreadable]
 
 
 @torch.no_grad()

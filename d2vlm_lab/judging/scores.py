@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -12,17 +13,25 @@ from ..data.groups import Reader
 from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
+from ..processes import shared_out
 from .catalogue import NAMED
 from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
 from .predict import Prediction, predict
 
 
 def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConfig) -> dict[str, float]:
-    """Scores of greedy answers to held-out questions."""
+    """Scores of greedy answers to held-out questions; of several processes, each answers those about a few videos."""
     if not samples:
         return {}
-    decoding = Decoding(config.evaluation.max_new_tokens)
-    return scores_by_task(list(predict(model, samples, read, decoding, config.evaluation.batch)))
+    videos: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        videos[sample.video].append(sample)
+
+    def answers(share: Sequence[list[Sample]]) -> list[Prediction]:
+        decoding = Decoding(config.evaluation.max_new_tokens)
+        return list(predict(model, list(chain.from_iterable(share)), read, decoding, config.evaluation.batch))
+
+    return scores_by_task(shared_out(list(videos.values()), answers))
 
 
 def scores_by_task(predictions: Sequence[Prediction]) -> dict[str, float]:

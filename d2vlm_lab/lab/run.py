@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from .. import processes
 from ..config import RunConfig, read_config, recorded_config, resolve
 from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
@@ -21,7 +21,7 @@ from ..data.sample import Sample
 from ..data.skips import Skips
 from ..data.splits import held_out_questions, reader, splits
 from ..errors import LabError
-from ..files import atomic_path, json_lines
+from ..files import atomic_path, claimed, json_lines
 from ..ideas.evidence import EVIDENCE
 from ..judging.scores import judge
 from ..learning.trainer import fit
@@ -37,7 +37,23 @@ QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames
 
 def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -> dict:
     """Train, save and score; returns what `metrics.json` then holds. The same call goes on after an interruption."""
+    processes.refuse_split_weights()
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_trainer(folder, config):
+        return _train(config, folder, log)
+
+
+def only_trainer(folder: Path, config: RunConfig) -> AbstractContextManager[None]:
+    """Refuses to train in a folder in which another run is training. The first process speaks for all of its run."""
+    if processes.number():
+        return nullcontext()
+    patience = 10 if config.training.workers else 0  # the workers of a killed run take some seconds to notice
+    return claimed(folder / ".training.lock", f"another process trains in {folder}; wait for it, or choose another "
+                   "folder", patience)
+
+
+def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     if (folder / "metrics.json").exists() and recorded_config(folder / "config.json") == config:
         log(f"{folder}: done before")
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -49,7 +65,6 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     questions = held_out_questions(val_split, config)
     bad = [*train_split.bad, *val_split.bad, *data.bad]
     skips = Skips(folder / "skipped.jsonl", len(data.samples) + len(questions) + len(bad), config.data.bad_share)
-    folder.mkdir(parents=True, exist_ok=True)
     for skip in bad:
         skips.add(skip)
 
@@ -67,9 +82,10 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     questions = [sample for sample in questions if sample.id not in unusable]
     score = partial(judge, samples=questions, read=read, config=config)
     fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips)
-    if int(os.environ.get("RANK", 0)):
-        return {}  # of several processes, the first one scores and writes
-    metrics = {"validation": score(model), "skipped": dict(skips.reasons),
+    scores = score(model)
+    if processes.number():
+        return {}  # of several processes, the first one writes
+    metrics = {"validation": scores, "skipped": dict(skips.reasons),
                "seconds": round(time.time() - started, 1), "checkpoint": checkpoint_id(folder / "model")}
     with atomic_path(folder / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
@@ -96,12 +112,12 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     training = config.training
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    passes = training.steps * training.videos * training.accumulate * processes / len(groups)
+    count = processes.total()
+    passes = training.steps * training.videos * training.accumulate * count / len(groups)
     return (f"{trained:,} parameters trained, {frozen:,} frozen; weights {size / 2**20:,.0f} MB, gradients and "
             f"optimizer {trained * 12 / 2**20:,.0f} MB, besides activations\n"
             f"{sum(map(len, groups)):,} samples in {len(groups):,} groups; {training.steps:,} steps of "
-            f"{training.videos} videos{f' x {processes} processes' if processes > 1 else ''}, {passes:.1f} passes over "
+            f"{training.videos} videos{f' x {count} processes' if count > 1 else ''}, {passes:.1f} passes over "
             "the data" + (QUESTION_READ if model.frames.reads_question else ""))
 
 

@@ -80,8 +80,9 @@ class Preferences:
             return None
         training = model.training
         model.eval()
+        self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
         try:
-            out = functional_call(model, {k: v.to(model.device) for k, v in self.before.items()}, (batch,))
+            out = functional_call(model, self.before, (batch,))
         finally:
             model.train(training)
         return log_probabilities(out, batch, model.method, self.settings.average).total(*self.weights)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -17,8 +16,8 @@ from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from .. import processes
 from ..config import RunConfig, recorded_config
 from ..data.groups import Collator
 from ..data.skips import Skips
@@ -67,10 +66,9 @@ class GroundedTrainer(Trainer):
         if self.preferences is not None:
             out, notes = self.preferences(self.plain_model, batch, out)
         if not out.loss.isfinite():
-            bad = {name: float(part) for name, part in out.parts.items() if not part.isfinite()}
-            raise NotFinite(f"step {self.state.global_step + 1}: "
-                            f"{', '.join(f'the {name} loss is {value}' for name, value in bad.items())}; "
-                            f"samples of the batch: {', '.join(batch.names)}")
+            name, value = next((name, part.item()) for name, part in out.parts.items() if not part.isfinite())
+            raise NotFinite(f"step {self.state.global_step + 1}: the {name} loss is {value}; samples of the batch: "
+                            f"{', '.join(batch.names)}")
         notes |= {f"loss_{name}": part for name, part in out.parts.items()} | {"spread": out.spread}
         for name, value in notes.items():
             self.notes[model.training][name].append(value.detach())
@@ -104,7 +102,7 @@ class GroundedTrainer(Trainer):
         further = []
         if self.preferences is not None:
             further.append(self.mean_notes(training=False))
-        if self.judge is not None and self.is_world_process_zero():
+        if self.judge is not None:
             further.append(self.judge(self.plain_model))
         for values in further:
             values = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
@@ -187,11 +185,14 @@ class Complete(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; others are removed."""
+    """The newest checkpoint that is whole. The first process removes the others."""
+    whole = {}
     for path in folder.glob("checkpoint-*"):
-        if not (path / Complete.FILE).exists():
+        if (path / Complete.FILE).exists():
+            whole[int(path.name.removeprefix("checkpoint-"))] = str(path)
+        elif processes.number() == 0:
             shutil.rmtree(path)
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return whole[max(whole)] if whole else None
 
 
 def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
@@ -254,6 +255,6 @@ def same_run(folder: Path, config: RunConfig) -> None:
         if different := [name for name in wanted if recorded[name] != wanted[name]]:
             raise LabError(f"{folder} holds a run with other settings ({', '.join(different)}); choose another folder, "
                            "or delete this one")
-    elif int(os.environ.get("RANK", 0)) == 0:
+    elif processes.number() == 0:
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(to_dict(config), indent=1) + "\n", encoding="utf-8")

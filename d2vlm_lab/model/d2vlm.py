@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,12 +25,12 @@ from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, passes
-from .backbone import logits_of
 from .frames import encoded
 from .layout import lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
+from .vocabulary import log_probabilities
 
 
 @dataclass
@@ -39,7 +38,7 @@ class AnswerTerms:
     """The answers as tokens to predict."""
 
     row: Tensor  # (L,) the text each token belongs to
-    logits: Tensor  # (L, vocabulary)
+    logits: Tensor | None  # (L, vocabulary); None where they would be too large to keep
     targets: Tensor  # (L,) the token itself
     log_p: Tensor  # (L,) its log-probability
 
@@ -58,7 +57,7 @@ class EvidenceTerms:
 class Output:
     loss: Tensor
     parts: dict[str, Tensor]  # answer, grounding, consistency: as they enter the loss
-    logits: Tensor  # (L, vocabulary)
+    logits: Tensor | None  # (L, vocabulary); None where they would be too large to keep
     targets: Tensor  # (L,)
     log_p: Tensor  # (L,) log-probability of each target
     target_row: Tensor  # (L,) the text each target belongs to
@@ -205,9 +204,8 @@ class D2VLM(nn.Module):
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
         """Each token of an answer, predicted from the state before it. Only there logits are computed."""
         row, column = plan_of(batch).target_row, plan_of(batch).target_column
-        logits = logits_of(self.language, states.last[row, column])
-        targets = batch.labels[row, column + 1]
-        log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
+        last, targets = states.last[row, column], batch.labels[row, column + 1]
+        logits, log_p = log_probabilities(self.language, last, targets)
         return AnswerTerms(row=row, logits=logits, targets=targets, log_p=log_p)
 
     def ground(self, batch: Batch, prefix: Prefix, states: States) -> EvidenceTerms:

@@ -9,11 +9,12 @@ import pytest
 from d2vlm_lab.config import read_config
 from d2vlm_lab.data.sample import Sample
 from d2vlm_lab.data.splits import reader
+from d2vlm_lab.data.video import VideoError
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, Reference, compose
-from d2vlm_lab.judging.exam import examine, prefers, spending, teacher_forced, write_exam
+from d2vlm_lab.judging.exam import examine, prefers, readable, spending, teacher_forced, write_exam
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
 from d2vlm_lab.judging.scores import caption_scores, captions, second_mentions
@@ -105,3 +106,13 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     likelier = prefers(model, true, read, lambda sample: [(jumbled[true.index(sample)], "what")])
     other_way = prefers(model, jumbled, read, lambda sample: [(true[jumbled.index(sample)], "what")])
     assert likelier == {"prefers_what": 1.0} and other_way == {"prefers_what": 0.0}
+
+
+def test_a_video_that_cannot_be_read_is_left_out_of_the_exam_and_named(capsys):
+    def read(sample):
+        if sample.video == "b.mp4":
+            raise VideoError("b.mp4: the file is empty")
+
+    samples = [Sample(str(n), f"{'abcb'[n]}.mp4", 9.0, "tvg", "s", "when?") for n in range(4)]
+    assert [sample.id for sample in readable(samples, read)] == ["0", "2"]
+    assert capsys.readouterr().out == "left out of the exam: b.mp4: the file is empty\n"

@@ -20,10 +20,11 @@ from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.lab.run import dry_run, train
-from d2vlm_lab.learning.trainer import NotFinite, same_run
+from d2vlm_lab.lab.run import dry_run, only_trainer, train
+from d2vlm_lab.learning.trainer import NotFinite, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.processes import refuse_split_weights
 from d2vlm_lab.settings import from_dict, override
 
 SETTINGS = {"method.semantic_layer": 1, "adapter.rank": 4, "adapter.dropout": 0.1, "training.steps": 8,
@@ -52,12 +53,13 @@ def words(config):
             for key in [*SETTINGS, "parts.start", "data.world"]]
 
 
-def command(config, out, *launcher):
+def command(config, out, *launcher, more=()):
     program = launcher or (sys.executable, "-m", "d2vlm_lab.cli")
     preset = out.parent / "plain.yaml"
     preset.write_text("seed: 0\n")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen([*program, "train", str(preset), *words(config), "--out", str(out)], env=environment,
+    return subprocess.Popen([*program, "train", str(preset), *words(config), *more, "--out", str(out)],
+                            env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -134,6 +136,30 @@ def test_two_processes_follow_the_loss_of_one_at_the_same_global_batch(config, t
     assert max(map(abs, difference)) < 0.06 and abs(sum(difference) / len(difference)) < 0.03, difference
 
 
+@pytest.mark.slow
+def test_two_processes_answer_together_and_neither_waits_for_a_video_that_cannot_be_read(annotated, tmp_path):
+    config, damage = annotated
+    damage("train_00003.mp4", "other.mp4")
+    records = json.loads((tmp_path / "val.json").read_text())
+    (tmp_path / "val.json").write_text(json.dumps(
+        [{**record, "id": f"{name}{k}", "video": name} for name in ("val_00000.mp4", "train_00000.mp4", "other.mp4")
+         for k, record in enumerate(records)]))
+    more = [f"data.{name}={tmp_path / place}" for name, place in
+            (("train", "train.json"), ("val", "val.json"), ("videos", "videos"))]
+    more += ["data.bad_share=0.5", "training.texts=100", "training.workers=1"]
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29513", "-m",
+                "d2vlm_lab.cli")
+    config = override(config, {"data.world": "", "training.videos": 1})
+    process = command(config, tmp_path / "two", *launcher, more=more)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    named = [line["sample"] for line in skipped(tmp_path / "two")]
+    assert len(named) == len(set(named)) and any("other.mp4" in name for name in named)
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert metrics["skipped"] == {"video": len(named)} and "named_mIoU" in metrics["validation"]
+    assert sum("eval_named_mIoU" in line for line in history(tmp_path / "two")) == 2
+
+
 def test_a_checkpoint_that_was_cut_off_is_not_used(config, tmp_path):
     folder = tmp_path / "run"
     train(override(config, {"training.steps": 4}), folder, str)
@@ -141,6 +167,42 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(config, tmp_path):
     (folder / "metrics.json").unlink()
     train(override(config, {"training.steps": 4}), folder, str)
     assert (folder / "checkpoints" / "checkpoint-4" / "complete").exists()
+
+
+def test_only_the_first_process_removes_broken_checkpoints(tmp_path, monkeypatch):
+    for step in (4, 8, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (4, 8):
+        (tmp_path / f"checkpoint-{step}" / "complete").touch()
+    monkeypatch.setenv("RANK", "1")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8") and (tmp_path / "checkpoint-12").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8") and not (tmp_path / "checkpoint-12").exists()
+
+
+def test_two_runs_never_train_in_one_folder(config, tmp_path):
+    tmp_path.joinpath("run").mkdir()
+    with (only_trainer(tmp_path / "run", config),
+          pytest.raises(LabError, match="another process trains in .*run; wait for it, or choose another folder")):
+        train(config, tmp_path / "run", str)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("launched", [
+    {"ACCELERATE_USE_FSDP": "true"},
+    {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
+    {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": "FILE"}])
+def test_splitting_the_weights_among_gpus_is_refused_before_anything_is_loaded(launched, config, tmp_path, monkeypatch):
+    (tmp_path / "zero.json").write_text('{"zero_optimization": {"stage": 3}}')
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value.replace("FILE", str(tmp_path / "zero.json")))
+    monkeypatch.setattr("d2vlm_lab.lab.run.start", None)
+    with pytest.raises(LabError, match=r"(FSDP|ZeRO-3) is not supported: each process must hold the whole model"):
+        train(config, tmp_path / "run", str)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    monkeypatch.delenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", raising=False)
+    refuse_split_weights()
 
 
 def test_a_folder_of_another_run_is_refused(config, tmp_path):

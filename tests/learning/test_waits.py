@@ -1,6 +1,7 @@
 """A training step hardly ever waits for the device: what can be known from a batch is counted when it is made."""
 
 import pytest
+import torch
 from small import tiny_model
 from waits import waits
 
@@ -10,7 +11,7 @@ from d2vlm_lab.data.rejects import preference_data
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import WorldConfig, load
 from d2vlm_lab.data.world.make import make_world
-from d2vlm_lab.learning.fpo import Preferences
+from d2vlm_lab.learning.fpo import Preferences, log_probabilities
 from d2vlm_lab.learning.trainer import GroundedTrainer, arguments
 from d2vlm_lab.settings import override
 
@@ -46,3 +47,16 @@ def test_a_training_step_waits_at_most_once(form, reference, world, tmp_path):
     with waits() as seen:
         trainer.training_step(trainer.model, inputs)
     assert len(seen) <= 1, seen
+
+
+def test_the_reference_is_the_policy_as_it_was_and_stays_on_the_device(world, tmp_path):
+    trainer, batch = a_step(world, tmp_path, "fpo", reference=True)
+    model, preferences, batch = trainer.model.eval(), trainer.preferences, batch()["batch"]
+    with torch.no_grad():
+        expected = log_probabilities(model(batch), batch, model.method).total()
+        for value in model.parameters():
+            value.add_(0.01)
+    assert torch.equal(preferences.reference(model, batch), expected)
+    kept = dict(preferences.before)
+    assert torch.equal(preferences.reference(model, batch), expected)
+    assert all(value is kept[name] and value.device == model.device for name, value in preferences.before.items())

@@ -1,0 +1,49 @@
+"""The processes of one run, as torchrun starts them: one for each GPU, and all of them hold the whole model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from torch import distributed
+
+from .errors import LabError
+
+
+def number() -> int:
+    """The number of this process, from 0 on. The first one writes all files."""
+    return int(os.environ.get("RANK", 0))
+
+
+def total() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def shared_out(items: Sequence, work: Callable[[Sequence], list]) -> list:
+    """The results of `work` on all items, of which each process does a share; every process gets all results."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return work(items)
+    results: list[list] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(results, work(items[distributed.get_rank()::len(results)]))
+    return list(chain.from_iterable(results))
+
+
+def refuse_split_weights() -> None:
+    """An error where the launcher wants to split the weights themselves among GPUs, before anything is loaded."""
+    reason = ("each process must hold the whole model, because the frames are read once and their keys and values are "
+              "kept between two calls of the same layers; use torchrun alone (data parallel)")
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise LabError(f"FSDP is not supported: {reason}, or DeepSpeed ZeRO-2")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true" and zero_stage() == "3":
+        raise LabError(f"DeepSpeed ZeRO-3 is not supported: {reason}, or ZeRO-2")
+
+
+def zero_stage() -> str:
+    """The stage of DeepSpeed's ZeRO as `accelerate launch` passes it on."""
+    if file := os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""):
+        settings = json.loads(Path(file).read_text(encoding="utf-8"))
+        return str(settings.get("zero_optimization", {}).get("stage", ""))
+    return os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
