@@ -13,14 +13,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export OMP_WAIT_POLICY ?= PASSIVE
 .NOTPARALLEL:
 
-# Two studies at their smallest honest size, then the report. What is done is not done again.
+# Two studies in one grid at their smallest honest size, then their reports. What is done is not done again.
 ablations: $(READY)
-	$(BIN)/d2vlm-lab ablate objective
-	$(BIN)/d2vlm-lab ablate evidence
+	$(BIN)/d2vlm-lab ablate objective evidence
 
-# Every study with all its variants and seeds; hours. It goes on where it was stopped.
+# Every study with all its variants and seeds, in one grid. It takes hours and goes on where it was stopped.
 ablations-full: $(READY)
-	for study in $(STUDIES); do $(BIN)/d2vlm-lab ablate $$study --profile full || exit 1; done
+	$(BIN)/d2vlm-lab ablate $(STUDIES) --profile full
 
 test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests

@@ -71,15 +71,30 @@ class Parts:
 
     start: str = "data/base/small"  # folder of a checkpoint of this project, or one laid out as the authors' release
     language: str = ""  # instead of `start`: hub id, local folder or .gguf file of a causal language model
-    frames: str = ""  # with `language`: hub id or local folder of the vision tower that encodes the frames
-    frame_tokens: int = 1  # with `language`: number of tokens that each frame becomes, a square number
+    # With `language`: hub id or local folder of the vision tower that encodes the frames. "own": that of `language`,
+    # which is then a video-language model (Qwen2.5-VL, Qwen3-VL or SmolVLM2).
+    frames: str = ""
+    # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
+    # large the frames are.
+    frame_tokens: int = 1
+    # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
+    # `<3.5 seconds>`. off: not at all.
+    frame_times: Literal["off", "text"] = "off"
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
     # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
     # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    # How the language model computes attention. auto: as transformers does by default, mostly sdpa. flex_attention: it
+    # skips what may not be looked at, which pays off with many tokens, and it needs a GPU to be trained.
+    attention: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"
     # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
     # similar states count as similar from the first step.
     equal_heads: bool = False
+
+    @property
+    def base(self) -> str:
+        """What trained weights are saved beside: a checkpoint or a video-language model. Empty: all are saved."""
+        return self.start or (self.language if self.frames == "own" else "")
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,7 @@ class Training:
     # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
     bfloat16: bool = False
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
+    workers: int = 0  # number of processes that load batches ahead; 0 means that the main process loads them
     log_every: int = 20  # number of optimizer steps between two lines of training in history.jsonl
     eval_every: int = 250  # number of optimizer steps between two evaluations on the validation split
     save_every: int = 250  # number of optimizer steps between two checkpoints, from which an interrupted run goes on
@@ -229,6 +245,7 @@ class RunConfig:
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
         for name in ("steps", "videos", "texts", "accumulate"):
             need(getattr(training, name) > 0, f"training.{name} is {getattr(training, name)}; it must be positive")
+        need(training.workers >= 0, f"training.workers is {training.workers}; it cannot be negative")
         need(min(training.warmup, training.decay) >= 0 and training.warmup + training.decay <= 1,
              f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
              "steps that add up to at most 1")

@@ -1,16 +1,19 @@
-"""Files that are complete or absent, locks between processes, and how much memory this process has used."""
+"""Files that are complete or absent, lines that are, locks between processes, and how much memory was used."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
+
+from .errors import LabError
 
 
 def unsafe_path(path: str) -> bool:
@@ -33,6 +36,19 @@ def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
     os.replace(partial, final)
 
 
+def json_lines(path: str | os.PathLike) -> list[dict]:
+    """The objects of a JSON Lines file; none if it is missing. Lines that were cut off, by a kill or a full disk, are
+    left out. Nothing is changed, so that another process may be writing."""
+    if not os.path.exists(path):
+        return []
+    objects = []
+    for line in Path(path).read_bytes().split(b"\n"):
+        with suppress(ValueError):
+            if isinstance(value := json.loads(line), dict):
+                objects.append(value)
+    return objects
+
+
 @contextmanager
 def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None, every: float = 0.1) -> Iterator[None]:
     """Hold the lock file `path` for a block. While another process holds it, `waiting` is called every so many seconds.
@@ -49,6 +65,21 @@ def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None
         yield
     finally:
         Path(path).unlink(missing_ok=True)  # before the release: whoever takes it next makes a new file
+        lock.release()
+
+
+@contextmanager
+def claimed(path: str | os.PathLike, refusal: str) -> Iterator[None]:
+    """Hold the lock file `path` for a block; an error with the message `refusal` if another process holds it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise LabError(refusal) from None
+    try:
+        yield
+    finally:
+        Path(path).unlink(missing_ok=True)
         lock.release()
 
 

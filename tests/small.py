@@ -40,7 +40,7 @@ def language(layers=4, width=32, **changes):
 class LinearFrames(nn.Module):
     """Features (F, C) -> tokens (F * tokens_per_frame, D)."""
 
-    id, preparation = "linear", Preparation(8)
+    id, preparation, added_layers = "linear", Preparation(8), 0
     reads_question = False
 
     def __init__(self, width=32, features=6, tokens_per_frame=1):

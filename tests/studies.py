@@ -50,10 +50,10 @@ def plan_of(path: Path, profile: str = "", seeds=()):
     return make_plan(study, profile, path.parent / "out", seeds)
 
 
-def run_study(path: Path, place, lines=None, retries: int = 1, **wanted) -> dict[str, dict]:
+def run_study(path: Path, place, retries: int = 1, **wanted) -> dict[str, dict]:
     """Run what is to do; the states by title."""
-    grid = Grid(choose(plan_of(path), **wanted), place, path.parent, retries)
-    return {job.title: state for job, state in grid.run(Progress(lines or io.StringIO()))}
+    grid = Grid(choose(plan_of(path), **wanted), place, path.parent, Progress(io.StringIO()), retries)
+    return {job.title: state for job, state in grid.run()}
 
 
 def folder_of(path: Path, title: str) -> Path:

@@ -6,8 +6,8 @@ rest of the prompt with the question, then the answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..ideas.evidence import END, EVIDENCE, GroundedAnswer, Interval, write
 from .sample import SampleError
 
 IGNORE = -100  # the label of a token that is not predicted
+FRAME = -1  # in a row of token ids: the place of a frame
 QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
 
 
@@ -39,6 +40,9 @@ class PromptFormat:
     before: str = ""  # text before the frames
     after: str = "\n{question}\n"  # text between the frames and the answer
     stop: str = ""  # text that ends the answer
+    # Text around each frame, with {frame} where it stands, {seconds} or {clock} (minutes and seconds) where its time is
+    # to be told, as in "<{seconds:.1f} seconds>{frame}". Empty: none.
+    around_frame: str = ""
 
     @classmethod
     def of(cls, tokenizer, system: str | None = None) -> PromptFormat:
@@ -91,10 +95,13 @@ class Batch:
     interval: Tensor  # (E, 2) first and last frame, fractional
     role: Tensor  # (E,) QUESTION, GROUNDED or REFERENCED
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
+    seconds: list[Tensor] = field(default_factory=list)  # V of (F_v,): when each frame was shown
+    layout: list[Tensor] | None = None  # V rows of token ids, with FRAME for each frame; None: no text between frames
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
     factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
+    plan: object = field(default=None, init=False, repr=False)  # a plan.Plan; a changed copy of a batch has none yet
 
     @property
     def in_answer(self) -> Tensor:
@@ -108,12 +115,27 @@ class Batch:
         return torch.ones_like(text, dtype=torch.bool) if self.preferred is None else self.preferred == text
 
     def to(self, device, non_blocking: bool = False) -> Batch:
-        def move(value):
-            if isinstance(value, Tensor):
-                return value.to(device, non_blocking=non_blocking)
-            return [move(item) for item in value] if isinstance(value, list) else value
+        return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+    def pin_memory(self) -> Batch:
+        """A copy in memory from which a GPU reads while computing goes on; data loaders ask for it."""
+        return _each_tensor(self, Tensor.pin_memory)
+
+
+def _each_tensor(value, change: Callable[[Tensor], Tensor]):
+    """A copy of a batch, or of a part of it, with every tensor changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_tensor(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _each_tensor(item, change) for key, item in value.items()}
+    if not is_dataclass(value):
+        return value
+    copy = replace(value, **{f.name: _each_tensor(getattr(value, f.name), change) for f in fields(value) if f.init})
+    if isinstance(value, Batch):
+        copy.plan = _each_tensor(value.plan, change)
+    return copy
 
 
 def to_frames(interval: Interval, timestamps: np.ndarray) -> Interval:
@@ -203,7 +225,20 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
         column=integers([shift[n] + column for n, text in enumerate(rows) for column in text.columns]),
         interval=torch.tensor([span for text in rows for span in text.intervals], dtype=torch.float32).reshape(-1, 2),
         role=integers([role for text in rows for role in text.roles]),
-        pairs=integers(_pairs(rows)).reshape(-1, 2), names=list(names))
+        pairs=integers(_pairs(rows)).reshape(-1, 2), names=list(names),
+        seconds=[torch.tensor(np.asarray(clip.timestamps), dtype=torch.float32) for clip in clips],
+        layout=[frame_layout(clip.timestamps, tokenizer, form) for clip in clips] if form.around_frame else None)
+
+
+def frame_layout(timestamps: np.ndarray, tokenizer, form: PromptFormat) -> Tensor:
+    """The text around each frame as token ids, with FRAME where the frame stands."""
+    ids = []
+    for seconds in timestamps.tolist():
+        clock = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+        text = form.around_frame.format(frame="\0", seconds=seconds, clock=clock)
+        start, end = (tokenizer.encode(part, add_special_tokens=False) for part in text.split("\0"))
+        ids += [*start, FRAME, *end]
+    return torch.tensor(ids, dtype=torch.long)
 
 
 def _evidence_columns(ids: Sequence[int], tokenizer) -> list[int]:

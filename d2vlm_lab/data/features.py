@@ -64,13 +64,28 @@ class FeatureCache:
         return arrays
 
 
+    def has(self, path: str | os.PathLike) -> bool:
+        """Whether the features of a video are there, whole."""
+        return read_entry(self.entry(path)) is not None
+
+
 class HashIndex:
     """The hash of a file's content, remembered by path, size and time of change, so that a file is read only once."""
 
     def __init__(self, path: Path):
         self.path = path
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-        self.known = dict(line.split(" ") for line in lines if re.fullmatch(r"[0-9a-f]{32} [0-9a-f]{32}", line))
+        self.known: dict[str, str] = {}
+        self.end = 0  # of what was read of the file
+        self.read_file()
+
+    def read_file(self) -> None:
+        """Learn what this and other processes have added to the file since it was last read."""
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                file.seek(self.end)
+                lines = file.read().decode(errors="replace").splitlines()
+                self.end = file.tell()
+            self.known |= dict(line.split(" ") for line in lines if re.fullmatch(r"[0-9a-f]{32} [0-9a-f]{32}", line))
 
     def of(self, file: str | os.PathLike) -> str:
         if os.path.isdir(file):  # a folder of pictures
@@ -80,6 +95,8 @@ class HashIndex:
         except OSError as error:
             raise VideoError(f"{file}: no such video file ({error.strerror})") from None
         key = _short(f"{os.path.abspath(file)} {state.st_size} {state.st_mtime_ns}".encode())
+        if key not in self.known:
+            self.read_file()
         if key not in self.known:
             with open(file, "rb") as content:
                 self.known[key] = hashlib.file_digest(content, "sha256").hexdigest()[:32]

@@ -1,14 +1,13 @@
-"""What a run learns from: samples grouped by video, with their features, and a record of what cannot be used."""
+"""What a run learns from: samples grouped by video, with their features; what cannot be used is left out."""
 
 from __future__ import annotations
 
 import itertools
-import json
+import math
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
@@ -17,15 +16,17 @@ from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
 from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .plan import plan_of
 from .sample import Sample, SampleError
+from .skips import Skip, Skips
 from .video import VideoError
 
 Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
 Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with each wrong answer, and its wrong factor
 
 
-class SkippedSamples(LabError):
-    """More samples than the configured share cannot be used."""
+class NotCached(Exception):
+    """A worker of a data loader cannot make the features of a video; the main process has to."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,14 @@ class Group:
     factors: tuple[str, ...] = ()  # what is wrong with each text; "" where chosen
 
 
-class Skips:
-    """Samples that cannot be used. They are counted by reason and named in a file; too many of them stop the run."""
+@dataclass(frozen=True)
+class Loaded:
+    """What loading an index gave: its group, None where no sample of it can be used, and the samples left out."""
 
-    def __init__(self, path: Path | None, total: int, share: float):
-        self.path, self.total, self.share = path, total, share
-        self.reasons: Counter[str] = Counter()
-        self.seen: set[str] = set()
-        if path is not None and path.exists():  # a resumed run named some of them before it was interrupted
-            self.seen = {json.loads(line)["sample"] for line in path.read_text(encoding="utf-8").splitlines()}
-
-    def add(self, name: str, video: str, reason: str, message: str) -> None:
-        if name in self.seen:
-            return
-        self.seen.add(name)
-        self.reasons[reason] += 1
-        if self.path is not None:
-            entry = {"sample": name, "video": video, "reason": reason, "message": message}
-            with open(self.path, "a", encoding="utf-8") as out:
-                out.write(json.dumps(entry) + "\n")
-        if len(self.seen) > self.share * self.total:
-            raise SkippedSamples(f"{len(self.seen)} of {self.total} samples cannot be used (data.bad_share is "
-                                 f"{self.share:g}): {dict(self.reasons)}; the last: {message}")
+    index: int
+    group: Group | None
+    skipped: tuple[Skip, ...] = ()
+    not_cached: bool = False  # the main process has to load it
 
 
 def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
@@ -76,7 +63,8 @@ def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
         if data.limit is not None and sample.video not in videos and len(videos) >= data.limit:
             continue
         if not sample.answer:
-            skips.add(sample.id, sample.video, "no answer", f"sample {sample.id}: it has no answer to learn from")
+            skips.add(Skip(sample.id, sample.video, "no answer",
+                           f"sample {sample.id}: it has no answer to learn from"))
             continue
         videos.add(sample.video)
         kept.append(sample)
@@ -118,58 +106,87 @@ def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat,
 
 
 class Groups(Dataset):
-    """One item per group of questions, without the samples that cannot be used; None where the video cannot be read."""
+    """One item per group of questions. Where no sample of a group can be used, another group takes its place.
+
+    Which one is drawn depends on `seed`, `epoch` and the index alone: it is the same in every process and after an
+    interruption, and another one in the next epoch. At most `allowed` samples are given up for one item.
+    """
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
-                 method: Method, skips: Skips, rejects: Rejects | None = None):
-        self.groups, self.read, self.skips, self.rejects = groups, read, skips, rejects
+                 method: Method, rejects: Rejects | None = None, seed: int = 0, allowed: int | None = None):
+        self.groups, self.read, self.rejects = groups, read, rejects
         self.tokenizer, self.prompt, self.method = tokenizer, prompt, method
+        self.seed, self.epoch, self.allowed = seed, 0, math.inf if allowed is None else allowed
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> Group | None:
+    def __getitem__(self, index: int) -> Loaded:
+        try:
+            return self.load_or_replace(index)
+        except NotCached:
+            return Loaded(index, None, not_cached=True)
+
+    def load_or_replace(self, index: int) -> Loaded:
+        loaded = self.load(index)
+        draw, skipped, tried = random.Random(f"{self.seed} {self.epoch} {index}"), list(loaded.skipped), {index}
+        while loaded.group is None and len(tried) < len(self) and len(skipped) <= self.allowed:
+            other = draw.randrange(len(self))
+            if other not in tried:
+                tried.add(other)
+                loaded = self.load(other)
+                skipped += loaded.skipped
+        return Loaded(index, loaded.group, tuple(skipped))
+
+    def load(self, index: int) -> Loaded:
+        """The group at an index, whether or not it can be used."""
         samples = self.groups[index]
         try:
             clip = self.read(samples[0])
         except VideoError as error:
-            for sample in samples:
-                self.skips.add(sample.id, sample.video, "video", str(error))
-            return None
-        texts, names, preferred, factors = [], [], [], []
+            return Loaded(index, None, tuple(Skip(s.id, s.video, "video", str(error)) for s in samples))
+        texts, names, preferred, factors, skipped = [], [], [], [], []
         for sample in samples:
             try:
                 answers = [(sample, ""), *(self.rejects(sample) if self.rejects else ())]
                 encoded = [encode_sample(s, clip, self.tokenizer, self.prompt, self.method) for s, _ in answers]
             except SampleError as error:
-                self.skips.add(sample.id, sample.video, "text", f"sample {sample.id}: {error}")
+                skipped.append(Skip(sample.id, sample.video, "text", f"sample {sample.id}: {error}"))
                 continue
             preferred += [len(texts)] * len(encoded)
             texts += encoded
             names += [answer.id for answer, _ in answers]
             factors += [factor for _, factor in answers]
-        return Group(clip, tuple(texts), tuple(names), samples[0].question, tuple(preferred),
-                     tuple(factors)) if texts else None
+        group = Group(clip, tuple(texts), tuple(names), samples[0].question, tuple(preferred), tuple(factors))
+        return Loaded(index, group if texts else None, tuple(skipped))
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes of groups what the model's forward takes; groups that could not be read (None) are left out."""
+    """Makes of what was loaded a batch, as the model's forward takes it; beside it the samples that were left out.
+
+    Where something has to be loaded by the main process, there is no batch yet, but the indices that belong to it.
+    """
 
     tokenizer: object
     prompt: PromptFormat
 
-    def __call__(self, groups: Sequence[Group | None]) -> dict:
-        groups = [group for group in groups if group is not None]
+    def __call__(self, items: Sequence[Loaded]) -> dict:
+        if any(item.not_cached for item in items):
+            return {"batch": None, "indices": [item.index for item in items]}
+        skipped = [skip for item in items for skip in item.skipped]
+        groups = [item.group for item in items if item.group is not None]
         if not groups:
-            raise LabError("no sample of this batch can be used; see skipped.jsonl")
+            return {"batch": None, "skipped": skipped}
         batch = collate([group.clip for group in groups], [group.texts for group in groups], self.tokenizer,
                         self.prompt, [group.question for group in groups],
                         [name for group in groups for name in group.names])
         first = itertools.accumulate((len(group.texts) for group in groups), initial=0)
         preferred = [start + k for start, group in zip(first, groups) for k in group.preferred]
-        return {"batch": replace(batch, preferred=torch.tensor(preferred),
-                                 factors=[factor for group in groups for factor in group.factors])}
+        batch = replace(batch, preferred=torch.tensor(preferred),
+                        factors=[factor for group in groups for factor in group.factors])
+        plan_of(batch)
+        return {"batch": batch, "skipped": skipped}
 
 
 def batch_of(model, samples: Sequence[Sample], read: Reader) -> Batch:

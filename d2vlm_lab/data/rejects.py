@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -14,6 +14,7 @@ from .datasets.records import read_records
 from .groups import Rejects
 from .pairs import PreferencePair, read_preferences, with_answer
 from .sample import Sample
+from .skips import Skip
 from .world import load as load_world
 
 
@@ -24,7 +25,7 @@ class PreferenceData:
     samples: Sequence[Sample]
     rejects: Rejects | None = None  # rejected answers of these samples
     held_out_rejects: Rejects | None = None  # rejected answers of validation samples
-    bad: tuple[tuple[str, str], ...] = ()  # places of a preference file that cannot be used, and why
+    bad: tuple[Skip, ...] = ()  # what of a preference file cannot be used
 
 
 def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceData:
@@ -35,32 +36,50 @@ def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceD
     fresh = synthesized(config)
     if not settings.file:
         return PreferenceData(samples, fresh, fresh)
-    bad: list[tuple[str, str]] = []
+    bad: list[Skip] = []
     pairs = {f"{pair.chosen.id}#{n}": pair  # numbered, since a file may hold several pairs of a sample
-             for n, pair in enumerate(read_file(settings.file, lambda where, why: bad.append((where, why))))}
+             for n, pair in enumerate(read_file(
+                 settings.file, lambda where, why: bad.append(Skip(where, "", "preference", why))))}
 
-    def recorded(sample: Sample) -> list[tuple[Sample, str]]:
-        rejected = [r for r in pairs[sample.id].rejected if r.factor in settings.factors]
-        drawn = Random(f"{config.seed} {sample.id}").sample(rejected, min(settings.rejects, len(rejected)))
+    return PreferenceData([replace(pair.chosen, id=name) for name, pair in pairs.items()],
+                          Recorded(pairs, settings.factors, settings.rejects, config.seed), fresh, tuple(bad))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Rejected answers from a preference file, always the same ones for a sample."""
+
+    pairs: Mapping[str, PreferencePair]  # by the sample's id
+    factors: tuple[str, ...]
+    largest: int
+    seed: int
+
+    def __call__(self, sample: Sample) -> list[tuple[Sample, str]]:
+        rejected = [r for r in self.pairs[sample.id].rejected if r.factor in self.factors]
+        drawn = Random(f"{self.seed} {sample.id}").sample(rejected, min(self.largest, len(rejected)))
         return _as_samples(sample, drawn)
 
-    return PreferenceData([replace(pair.chosen, id=name) for name, pair in pairs.items()], recorded, fresh, tuple(bad))
+
+@dataclass(frozen=True)
+class Synthesized:
+    """Rejected answers that are made when they are asked for, always the same ones for a sample."""
+
+    recipe: Recipe
+    distort: Words | None
+
+    def __call__(self, sample: Sample) -> list[tuple[Sample, str]]:
+        if not sample.events:
+            return []
+        return _as_samples(sample, rejected_answers(sample.events, sample.answer, sample.duration, self.recipe,
+                                                    self.distort, sample.id))
 
 
 def synthesized(config: RunConfig) -> Rejects:
-    """Rejected answers that are made when they are asked for, always the same ones for a sample."""
+    """Rejected answers as the settings of a run want them."""
     settings = config.preference
     recipe = Recipe(per_sample=settings.rejects, factors=settings.factors, seed=config.seed, grid=1 / config.data.fps)
     recipe = override(recipe, settings.recipe, "preference.recipe")
-    distort = None if config.data.train else Words(load_world(resolve(config.data.world)).facts)
-
-    def rejects(sample: Sample) -> list[tuple[Sample, str]]:
-        if not sample.events:
-            return []
-        return _as_samples(sample, rejected_answers(sample.events, sample.answer, sample.duration, recipe, distort,
-                                                    sample.id))
-
-    return rejects
+    return Synthesized(recipe, None if config.data.train else Words(load_world(resolve(config.data.world)).facts))
 
 
 def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:

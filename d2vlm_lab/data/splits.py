@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,18 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from ..config import Data, RunConfig, resolve
 from ..settings import ConfigError
 from .batch import Clip
 from .datasets.formats import ADAPTERS
 from .features import FeatureCache
-from .groups import Reader
+from .groups import NotCached, Reader
 from .preparation import Preparation
 from .pruning import prune
 from .sample import UNKNOWN, Sample, SampleError
+from .skips import Skip
 from .video import read_frames
 from .world import load as load_world
 from .world.config import from_preset
@@ -40,10 +42,11 @@ class FrameEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Samples and the folder of their videos."""
+    """Samples, the folder of their videos, and the records of the annotation file that cannot be used."""
 
     samples: Sequence[Sample]
     videos: Path
+    bad: tuple[Skip, ...] = ()
 
 
 def splits(config: RunConfig) -> tuple[Split, Split]:
@@ -51,7 +54,7 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
     data = config.data
     if data.train:
         videos = resolve(data.videos)
-        return Split(annotated(data, data.train), videos), Split(annotated(data, data.val) if data.val else [], videos)
+        return annotated(data, data.train, videos), annotated(data, data.val, videos) if data.val else Split([], videos)
     if data.format != Data.format:
         raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
     folder = resolve(data.world)
@@ -61,13 +64,23 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
     return Split(world.samples("train"), world.videos), Split(world.samples("val"), world.videos)
 
 
-def annotated(data: Data, path: str) -> list[Sample]:
+def annotated(data: Data, path: str, videos: Path) -> Split:
     """The samples of an annotation file in the format `data.format`."""
-    samples = ADAPTERS[data.format].read(resolve(path), max(0.5, 0.5 / data.fps))
-    if unknown := [sample for sample in samples if sample.duration == UNKNOWN]:
-        raise SampleError(f"{path}, sample {unknown[0].id}: its duration is not known, and training needs it; "
-                          "use a file that gives durations (Charades-STA: the JSON form)")
-    return samples
+    bad: list[Skip] = []
+
+    def on_bad(place: str, message: str) -> None:
+        bad.append(Skip(place, "", "annotation", message))
+
+    samples = ADAPTERS[data.format].read(resolve(path), max(0.5, 0.5 / data.fps), on_bad)
+    for sample in samples:
+        if sample.duration == UNKNOWN:
+            on_bad(f"{Path(path).name}, sample {sample.id}",
+                   f"{path}, sample {sample.id}: its duration is not known, and training needs it; use a file that "
+                   "gives durations (Charades-STA: the JSON form)")
+    samples = [sample for sample in samples if sample.duration != UNKNOWN]
+    if bad and not samples:
+        raise SampleError(f"{bad[0].message} (no record of this file can be used)")
+    return Split(samples, videos, tuple(bad))
 
 
 def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
@@ -91,20 +104,36 @@ def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
 
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
     """From a sample to its video's features, through the cache on disk; without a cache, to its prepared frames."""
-    data = config.data
-    if data.cache == "off":
-        return partial(_read_anew, videos, data, encoder.preparation)
-    cache = feature_cache(config, encoder)
+    if config.data.cache == "off":
+        return partial(_read_anew, videos, config.data, encoder.preparation)
+    return CachedReader(feature_cache(config, encoder), videos, config.data, encoder.encode)
 
-    def read(sample: Sample) -> Clip:
-        features, timestamps = cache.get(videos / sample.video, encoder.encode)
+
+@dataclass
+class CachedReader:
+    """Reads features, and makes those that the cache does not have yet, but not in a worker of a data loader.
+
+    Workers have no GPU, and a copy of it does not carry the encoder along.
+    """
+
+    cache: FeatureCache
+    videos: Path
+    data: Data
+    encode: Callable[[Tensor], Tensor] | None
+
+    def __call__(self, sample: Sample) -> Clip:
+        path = self.videos / sample.video
+        if get_worker_info() is not None and not self.cache.has(path):
+            raise NotCached(path)
+        features, timestamps = self.cache.get(path, self.encode)
         clip = Clip(torch.from_numpy(np.asarray(features)), np.asarray(timestamps))
-        return prune(clip, data.keep_frames, data.pruning)
+        return prune(clip, self.data.keep_frames, self.data.pruning)
 
-    return read
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"encode": None}
 
 
 def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
     """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
     video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames)
-    return Clip(torch.from_numpy(video.frames), video.timestamps)
+    return prune(Clip(torch.from_numpy(video.frames), video.timestamps), data.keep_frames, data.pruning)

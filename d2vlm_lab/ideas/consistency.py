@@ -20,7 +20,10 @@ def spread(states: Tensor) -> Tensor:
 
 def mean_by_sample(values: Tensor, sample: Tensor) -> Tensor:
     """(E,) values, (E,) sample numbers -> scalar: mean within each sample, then over the samples that have any."""
-    if len(values) == 0:
-        return values.sum()
     _, index, count = torch.unique(sample, return_inverse=True, return_counts=True)
-    return (values / count[index]).sum() / len(count)
+    return mean_of_means(values, index, count)
+
+
+def mean_of_means(values: Tensor, index: Tensor, count: Tensor) -> Tensor:
+    """The same, where it is known to which sample each value belongs, and how many each has."""
+    return (values / count[index]).sum() / len(count) if len(values) else values.sum()

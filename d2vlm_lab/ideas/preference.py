@@ -58,4 +58,5 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, referen
 def _by_text(values: Tensor, row: Tensor, n: int, average: bool) -> Tensor:
     """(T,) values, (T,) the text of each -> (N,) sum (or mean) for each text; 0 where it has none."""
     total = values.new_zeros(n).index_add(0, row, values)
-    return total / torch.bincount(row, minlength=n).clamp_min(1) if average else total
+    count = row.new_zeros(n).index_add(0, row, torch.ones_like(row))
+    return total / count.clamp_min(1) if average else total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..errors import LabError
 from ..ideas.evidence import Interval
 
 Question = tuple[Sample, dict]  # what is asked, and its prediction but for the answer
+AnswerKey = tuple[str, str, str]  # task, source and id, since some benchmarks number each task anew
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,18 @@ class Benchmark:
     def read(self, annotations: Path, half_frame: float = 0.5) -> list[Question]:
         adapter = ADAPTERS[self.format]
         samples = adapter.read(annotations, max(half_frame, 0.5))
-        return list(zip(samples, adapter.predictions(annotations, samples)))
+        questions = [(sample, {**record, "sample": sample.id})
+                     for sample, record in zip(samples, adapter.predictions(annotations, samples))]
+        repeated = [key for key, count in Counter(answer_key(record) for _, record in questions).items() if count > 1]
+        if repeated:
+            raise LabError(f"{annotations}: {len(repeated)} questions are there several times; the first is "
+                           f"{' '.join(filter(None, repeated[0]))}")
+        return questions
+
+
+def answer_key(record: dict) -> AnswerKey:
+    """Which question of its benchmark a prediction answers."""
+    return str(record.get("task", "")), str(record.get("source", "")), str(record["sample"])
 
 
 BENCHMARKS = {

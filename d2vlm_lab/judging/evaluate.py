@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,12 +19,12 @@ from ..data.groups import Reader
 from ..data.splits import reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import atomic_path
+from ..files import atomic_path, claimed, json_lines
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
-from .benchmarks import BENCHMARKS, Question, clip_reader, find, fingerprint
+from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .predict import Prediction, predict
 
@@ -36,8 +38,9 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
              benchmark: str = "etbench", penalized: Sequence[str] = (), parts: bool = True) -> list[dict]:
     """Answer every sample that has no answer on disk yet; returns the records of all shards so far.
 
-    `shard` is (index, count): every count-th sample from the index-th on. `penalized` tasks are decoded with a
-    repetition penalty. Without `parts`, the model sees a whole video also where the question is about a part of it.
+    `shard` is (index, count): every count-th sample from the index-th on. Each shard writes to its own file and only
+    reads those of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model sees
+    a whole video also where the question is about a part of it.
     """
     index, count = shard
     layout = BENCHMARKS[benchmark]
@@ -49,16 +52,18 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     if others := [part.name for part in out.glob("answers_*.jsonl") if not part.stem.endswith(f"_of_{count}")]:
         raise LabError(f"{out} holds {others[0]}, of another number of shards; choose another --out")
     file = out / f"answers_{index}_of_{count}.jsonl"
-    done = read_answers(file)
-    todo = [question for question in questions if question[0].id not in done]
-    report(f"{len(done)} of {len(questions)} samples are answered")
     read = clip_reader(reader(RunConfig(data=data), model.frames, videos), videos, parts)
-    with open(file, "a", encoding="utf-8") as stream:
-        for start in range(0, len(todo), AT_ONCE):
-            for record in answer(model, todo[start:start + AT_ONCE], read, decoding, penalized, layout.answer):
-                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-            stream.flush()
-            report(f"{len(done) + min(start + AT_ONCE, len(todo))} of {len(questions)}")
+    with only_writer(file):
+        drop_half_line(file)
+        done = read_answers(file)
+        todo = [question for question in questions if answer_key(question[1]) not in done]
+        report(f"{len(done)} of {len(questions)} samples are answered")
+        with open(file, "a", encoding="utf-8") as stream:
+            for start in range(0, len(todo), AT_ONCE):
+                for record in answer(model, todo[start:start + AT_ONCE], read, decoding, penalized, layout.answer):
+                    stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+                stream.flush()
+                report(f"{len(done) + min(start + AT_ONCE, len(todo))} of {len(questions)}")
     return all_answers(out)
 
 
@@ -68,7 +73,7 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
     records, shown = {}, {}
     unread, by_decoding = [], defaultdict(list)
     for sample, record in questions:
-        records[sample.id] = record = {**record, "sample": sample.id}
+        records[sample.task, sample.source, sample.id] = record = dict(record)
         try:
             if sample.video not in shown:
                 times = read(sample).timestamps
@@ -80,19 +85,26 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
         by_decoding[replace(decoding, repetition_penalty=PENALTY) if sample.task in penalized else decoding].append(
             sample)
     predictions = [p for settings, samples in by_decoding.items() for p in predict(model, samples, read, settings)]
-    return [{**records[p.sample.id], field: p.text, "evidence": _evidence(p), "finished": p.generated.finished}
-            for p in predictions] + unread
+    return [{**records[p.sample.task, p.sample.source, p.sample.id], field: p.text, "evidence": _evidence(p),
+             "finished": p.generated.finished} for p in predictions] + unread
 
 
-def read_answers(file: Path) -> dict[str, dict]:
-    """The answers in a file, by sample. A last line that was cut off is dropped; its sample is answered again."""
-    if not file.exists():
-        return {}
-    lines = file.read_text(encoding="utf-8").split("\n")
-    if lines[-1]:
-        with atomic_path(file) as partial:
-            partial.write_text("".join(line + "\n" for line in lines[:-1]), encoding="utf-8")
-    return {record["sample"]: record for record in map(json.loads, filter(None, lines[:-1]))}
+def only_writer(file: Path) -> AbstractContextManager[None]:
+    """Refuses to write to a file to which another process is writing."""
+    return claimed(file.with_name(f".{file.stem}.lock"), f"another process writes to {file}; each needs a --shard of "
+                   "its own, or another --out")
+
+
+def drop_half_line(file: Path) -> None:
+    """Remove what stands behind the last line end, where a kill or a full disk cut a line off."""
+    if file.exists():
+        content = file.read_bytes()
+        os.truncate(file, content.rfind(b"\n") + 1)
+
+
+def read_answers(file: Path) -> dict[AnswerKey, dict]:
+    """The answers in a file, which is not changed. A line that was cut off is no answer: its sample is asked again."""
+    return {answer_key(record): record for record in json_lines(file)}
 
 
 def all_answers(out: Path) -> list[dict]:

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 from ..config import Preference, RunConfig, resolve
-from ..data.groups import Collator, Groups, Reader, Rejects, Skips, batch_of
+from ..data.groups import Collator, Groups, Reader, Rejects, batch_of
 from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.grounding import frame_overlap
-from ..learning.fpo import factor_accuracy, log_probabilities
+from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
@@ -80,15 +80,14 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
 def prefers(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Rejects,
             at_once: int = 16) -> dict[str, float]:
     """Share of wrong answers that are less likely than the true one, by words and intervals together, per factor."""
-    groups = Groups([[sample] for sample in samples], read, model.tokenizer, model.prompt, model.method,
-                    Skips(None, len(samples), 1.0), rejects)
+    groups = Groups([[sample] for sample in samples], read, model.tokenizer, model.prompt, model.method, rejects)
     collate, correct = Collator(model.tokenizer, model.prompt), defaultdict(list)
     model.eval()
     for i in range(0, len(samples), at_once):
-        batch = collate([groups[k] for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
+        batch = collate([groups.load(k) for k in range(i, min(i + at_once, len(samples)))])["batch"].to(model.device)
         total = log_probabilities(model(batch), batch, model.method).total()
-        for factor, less_likely in factor_accuracy(total, batch).items():
-            correct[f"prefers_{factor}"] += less_likely
+        for factor, right in less_likely(total, batch).items():
+            correct[f"prefers_{factor}"] += right.tolist()
     return {name: rounded_mean(values) for name, values in sorted(correct.items())}
 
 

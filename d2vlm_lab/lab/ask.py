@@ -25,7 +25,7 @@ from ..judging.predict import Prediction, predict
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
 from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
-from ..model.decoding import Decoding, Generated
+from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.towers.tiny import TinyFrames
 from .show.card import Answered, Card, cards_html, picture
@@ -72,7 +72,7 @@ class Lab:
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 
     def wording(self, text: str) -> str:
-        """The text as this checkpoint can know it: the synthetic world writes all but (A), (B), ... in lower case."""
+        """The text as this checkpoint knows it: the synthetic world writes all but (A), (B), ... in lower case."""
         return re.sub(r"\([a-e]\)", lambda letter: letter[0].upper(), text.lower()) if self.world_only else text
 
     def unknown_words(self, text: str) -> list[str]:
@@ -113,19 +113,15 @@ class Watched:
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
         """The model's answer; `options` make it a choice between (A), (B), ..."""
-        known = self.lab.wording(text)
-        sample = self.sample(known, [self.lab.wording(option) for option in options], intervals)
+        known, options = self.lab.wording(text), [self.lab.wording(option) for option in options]
+        sample = self.sample(known, options, intervals)
         prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
-        notes = ["Asked in lower case, since this checkpoint knows no capital letters."] if known != text else []
-        return Answer(self, prediction, " ".join(notes + self.notes(sample.question, prediction.generated)))
-
-    def notes(self, question: str, generated: Generated) -> list[str]:
-        """What a reader of an answer should know."""
-        unknown = self.lab.unknown_words(question)
-        notes = [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
-        notes += ["Cut off at the limit of new tokens."] if not generated.finished else []
+        unknown = self.lab.unknown_words(sample.question)
+        notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
+        notes += [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
+        notes += ["Cut off at the limit of new tokens."] if not prediction.generated.finished else []
         notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.can_ground else []
-        return notes
+        return Answer(self, prediction, " ".join(notes))
 
 
 @dataclass(frozen=True)

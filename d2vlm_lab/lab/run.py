@@ -8,17 +8,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..config import RunConfig, read_config, recorded_config, resolve
-from ..data.groups import Groups, Skips, group_by_video, usable
+from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
 from ..data.sample import Sample
+from ..data.skips import Skips
 from ..data.splits import held_out_questions, reader, splits
-from ..files import atomic_path
+from ..errors import LabError
+from ..files import atomic_path, json_lines
 from ..ideas.evidence import EVIDENCE
 from ..judging.scores import judge
 from ..learning.trainer import fit
@@ -43,19 +46,27 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     train_split, val_split = splits(config)
     read = reader(config, model.frames, train_split.videos)
     data = preference_data(config, train_split.samples)
-    skips = Skips(folder / "skipped.jsonl", len(data.samples) + len(data.bad), config.data.bad_share)
-    folder.mkdir(parents=True, exist_ok=True)
-    for place, message in data.bad:
-        skips.add(place, "", "preference", message)
-    groups = group_by_video(usable(data.samples, config.data, skips), config.training.texts, config.seed,
-                            model.frames.reads_question)
-    log(summary(model, config, groups))
     questions = held_out_questions(val_split, config)
-    held_out = group_by_video(questions, config.training.texts, 0, model.frames.reads_question)
-    sets = [Groups(part, read, model.tokenizer, model.prompt, model.method, skips, rejects)
-            for part, rejects in ((groups, data.rejects), (held_out, data.held_out_rejects))]
+    bad = [*train_split.bad, *val_split.bad, *data.bad]
+    skips = Skips(folder / "skipped.jsonl", len(data.samples) + len(questions) + len(bad), config.data.bad_share)
+    folder.mkdir(parents=True, exist_ok=True)
+    for skip in bad:
+        skips.add(skip)
+
+    def grouped(samples: Sequence[Sample], seed: int) -> list[list[Sample]]:
+        return group_by_video(samples, config.training.texts, seed, model.frames.reads_question)
+
+    def as_groups(groups: list[list[Sample]], rejects: Rejects | None) -> Groups:
+        return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed)
+
+    groups = grouped(usable(data.samples, config.data, skips), config.seed)
+    log(summary(model, config, groups))
+    held_out = as_groups(grouped(questions, 0), data.held_out_rejects)
+    if unusable := leave_out_unusable(held_out, skips):
+        log(f"{len(unusable)} of {len(questions)} validation questions cannot be used; see {skips.path}")
+    questions = [sample for sample in questions if sample.id not in unusable]
     score = partial(judge, samples=questions, read=read, config=config)
-    fit(model, config, *sets, folder, score)
+    fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips)
     if int(os.environ.get("RANK", 0)):
         return {}  # of several processes, the first one scores and writes
     metrics = {"validation": score(model), "skipped": dict(skips.reasons),
@@ -63,6 +74,20 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     with atomic_path(folder / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
+
+
+def leave_out_unusable(held_out: Groups, skips: Skips) -> set[str]:
+    """Keep the validation questions that can be used; the ids of the others, which are reported as skipped.
+
+    Every validation video is read here, so that none can end the training at a later evaluation.
+    """
+    skipped = [skip for index in range(len(held_out)) for skip in held_out.load(index).skipped]
+    for skip in skipped:
+        skips.add(replace(skip, sample=f"validation {skip.sample}"))
+    unusable = {skip.sample for skip in skipped}
+    groups = [[sample for sample in group if sample.id not in unusable] for group in held_out.groups]
+    held_out.groups = [group for group in groups if group]
+    return unusable
 
 
 def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]]) -> str:
@@ -84,17 +109,26 @@ def dry_run(config: RunConfig) -> str:
     """What a run would train, on what, with one training sample as the model will see it."""
     model = prepare(start(config), config)
     split, _ = splits(config)
-    skips = Skips(None, len(split.samples), config.data.bad_share)
+    skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
+    for skip in split.bad:
+        skips.add(skip)
     groups = group_by_video(usable(split.samples, config.data, skips), config.training.texts, config.seed,
                             model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
-    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, skips)[0]
+    loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed)[0]
+    for skip in loaded.skipped:
+        skips.add(skip)
+    group = loaded.group
+    if group is None:
+        raise LabError(f"none of the {len(groups)} groups of samples can be used; the last: "
+                       f"{loaded.skipped[-1].message}")
     text = group.texts[0]
     supervised = [token for token, label in zip(text.ids, text.labels) if label >= 0]
     intervals = ", ".join(f"[{first:.1f}, {last:.1f}]" for first, last in text.intervals)
     return "\n".join([
         summary(model, config, groups),
         disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
+        *(f"skipped: {skip.message}" for skip in (*split.bad, *loaded.skipped)[:8]),
         f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
         model.prompt.before + "<frames>" + model.tokenizer.decode(text.ids),
         f"supervised: {model.tokenizer.decode(supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
@@ -137,7 +171,7 @@ def starting_model(config: RunConfig) -> D2VLM:
 def training_time(out: Path) -> dict[str, float]:
     """Seconds on the clock and of the CPU that training took, over all attempts; empty where nothing was trained."""
     path = out / "history.jsonl"
-    if not path.exists():
+    if not (lines := json_lines(path)):
         return {}
-    last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+    last = lines[-1]
     return {"training_seconds": last["seconds"], "training_cpu_seconds": last["cpu_seconds"]}

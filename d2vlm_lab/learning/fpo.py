@@ -10,7 +10,6 @@ where p is the model and q the reference: the model as it was when this stage be
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 
 import torch
@@ -19,6 +18,7 @@ from torch.func import functional_call
 
 from ..config import Method, Preference
 from ..data.batch import Batch
+from ..data.plan import plan_of
 from ..ideas.grounding import frame_targets
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
 from ..model.d2vlm import D2VLM, Output
@@ -26,21 +26,18 @@ from ..model.d2vlm import D2VLM, Output
 
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
     """Of each text of a batch, by its words and by its intervals, which are not rounded to whole frames here."""
-    in_answer, n = batch.in_answer, len(batch.ids)
-    targets = frame_targets(batch.interval[in_answer], out.similarity.shape[-1], method.base)
+    mention, n = plan_of(batch).mention, len(batch.ids)
+    targets = frame_targets(batch.interval[mention], out.similarity.shape[-1], method.base)
     return LogProbability(
         text_log_probability(out.log_p, out.target_row, n, average),
-        grounding_log_probability(out.similarity, targets, batch.row[in_answer], n, out.frame_mask, average))
+        grounding_log_probability(out.similarity, targets, batch.row[mention], n, out.frame_mask, average))
 
 
-def factor_accuracy(total: Tensor, batch: Batch) -> dict[str, list[bool]]:
+def less_likely(total: Tensor, batch: Batch) -> dict[str, Tensor]:
     """(N,) log-probabilities -> for each factor, whether each rejected answer is less likely than its chosen one."""
-    if not batch.factors:
-        return {}
-    right, by_factor = (total[batch.preferred] > total).tolist(), defaultdict(list)
-    for n in (~batch.supervised).nonzero().squeeze(1).tolist():
-        by_factor[batch.factors[n]].append(right[n])
-    return dict(sorted(by_factor.items()))
+    plan = plan_of(batch)
+    right = total[plan.chosen] > total[plan.rejected]
+    return {factor: right[wrong] for factor, wrong in plan.factors.items()}
 
 
 class Preferences:
@@ -58,13 +55,12 @@ class Preferences:
             self.before = {name: value.detach().clone() for name, value in model.named_parameters()
                            if value.requires_grad}
 
-    def __call__(self, model: D2VLM, batch: Batch, out: Output) -> tuple[Output, dict[str, float]]:
+    def __call__(self, model: D2VLM, batch: Batch, out: Output) -> tuple[Output, dict[str, Tensor]]:
         """The output with the preference loss, and what to log: margin, accuracies, both log-probabilities."""
-        settings = self.settings
+        settings, plan = self.settings, plan_of(batch)
         log_p = log_probabilities(out, batch, model.method, settings.average)
-        rejected = (~batch.supervised).nonzero().squeeze(1)
+        chosen, rejected = plan.chosen, plan.rejected
         if len(rejected):
-            chosen = batch.preferred[rejected]
             total, reference = log_p.total(*self.weights), self.reference(model, batch)
             if reference is None:
                 losses = fpo_loss(total[chosen], total[rejected], settings.beta)
@@ -91,15 +87,14 @@ class Preferences:
         return log_probabilities(out, batch, model.method, self.settings.average).total(*self.weights)
 
     def notes(self, batch: Batch, log_p: LogProbability, chosen: Tensor, rejected: Tensor,
-              reference: Tensor | None) -> dict[str, float]:
+              reference: Tensor | None) -> dict[str, Tensor]:
+        """Numbers for the log; of several values in one, the mean will be logged."""
         total = log_p.total(*self.weights)
         margin = total[chosen] - total[rejected]
-        notes = {"accuracy": float((margin > 0).float().mean()), "margin": float(margin.mean())}
+        notes = {"accuracy": (margin > 0).float().mean(), "margin": margin.mean()}
         for name, values in (("text", log_p.text), ("grounding", log_p.grounding)):
-            notes[f"{name}_chosen"] = float(values[chosen].mean())
-            notes[f"{name}_rejected"] = float(values[rejected].mean())
+            notes[f"{name}_chosen"] = values[chosen].mean()
+            notes[f"{name}_rejected"] = values[rejected].mean()
         if reference is not None:
-            notes["margin_moved"] = float((margin - reference[chosen] + reference[rejected]).mean())
-        for factor, right in factor_accuracy(total, batch).items():
-            notes[f"accuracy_{factor}"] = sum(right) / len(right)
-        return notes
+            notes["margin_moved"] = (margin - reference[chosen] + reference[rejected]).mean()
+        return notes | {f"accuracy_{factor}": right.float() for factor, right in less_likely(total, batch).items()}

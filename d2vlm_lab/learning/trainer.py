@@ -21,8 +21,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..config import RunConfig, recorded_config
 from ..data.groups import Collator
+from ..data.skips import Skips
 from ..errors import LabError
-from ..files import atomic_path
+from ..files import atomic_path, json_lines
 from ..model.checkpoint import fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
@@ -38,28 +39,41 @@ class GroundedTrainer(Trainer):
     """The Trainer with every part of the loss in the log, two learning rates, and checkpoints of trained weights."""
 
     def __init__(self, *args, config: RunConfig, judge: Callable[[D2VLM], dict[str, float]] | None = None,
-                 preferences: Preferences | None = None, **kwargs):
-        self.config, self.judge, self.preferences = config, judge, preferences
+                 preferences: Preferences | None = None, skips: Skips | None = None, **kwargs):
+        self.config, self.judge, self.preferences, self.skips = config, judge, preferences, skips
         # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
-        self.notes: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
+        self.notes: dict[bool, dict[str, list[torch.Tensor]]] = {True: defaultdict(list), False: defaultdict(list)}
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
 
+    def _prepare_inputs(self, inputs):
+        """Report what was left out when a batch is used, so that loading ahead changes nothing."""
+        if "indices" in inputs:  # a worker could not load them
+            data = self.train_dataset if self.model.training else self.eval_dataset
+            inputs = self.data_collator([data[index] for index in inputs["indices"]])
+        for skip in inputs["skipped"]:
+            self.skips.add(skip)
+        if inputs["batch"] is None:
+            raise LabError(f"no sample can be used; the last: {inputs['skipped'][-1].message}")
+        return {"batch": inputs["batch"].to(self.args.device)}
+
     def compute_loss(self, model, inputs, return_outputs=False, **_):
-        """The sum of the parts, each of which is noted for the log and must be finite."""
+        """The sum of the parts, which must be finite; each part is noted for the log.
+
+        To ask whether it is finite is the only time that a step waits for the GPU.
+        """
         batch = inputs["batch"]
         out, notes = model(batch), {}
         if self.preferences is not None:
             out, notes = self.preferences(self.plain_model, batch, out)
-        for name, part in out.parts.items():
-            notes[f"loss_{name}"] = float(part.detach())
-            if not math.isfinite(notes[f"loss_{name}"]):
-                raise NotFinite(f"step {self.state.global_step + 1}: the {name} loss is {notes[f'loss_{name}']}; "
-                                f"samples of the batch: {', '.join(batch.names)}")
-        notes["spread"] = float(out.spread)
+        if not out.loss.isfinite():
+            bad = {name: float(part) for name, part in out.parts.items() if not part.isfinite()}
+            raise NotFinite(f"step {self.state.global_step + 1}: "
+                            f"{', '.join(f'the {name} loss is {value}' for name, value in bad.items())}; "
+                            f"samples of the batch: {', '.join(batch.names)}")
+        notes |= {f"loss_{name}": part for name, part in out.parts.items()} | {"spread": out.spread}
         for name, value in notes.items():
-            if not math.isnan(value):  # the spread of a batch without evidence tokens
-                self.notes[model.training][name].append(value)
+            self.notes[model.training][name].append(value.detach())
         return (out.loss, out) if return_outputs else out.loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -72,10 +86,16 @@ class GroundedTrainer(Trainer):
         super().log(logs, start_time)
 
     def mean_notes(self, training: bool) -> dict[str, float]:
-        """The means of what was noted since the last call."""
-        means = {name: sum(values) / len(values) for name, values in self.notes[training].items()}
+        """The means of what was noted since the last call; all values come from the GPU at once."""
+        noted = [(name, value) for name, values in self.notes[training].items() for value in values]
         self.notes[training].clear()
-        return means
+        numbers = iter(torch.cat([value.reshape(-1).float() for _, value in noted]).tolist() if noted else ())
+        steps: dict[str, list[float]] = defaultdict(list)
+        for name, value in noted:
+            mean = sum(next(numbers) for _ in range(value.numel())) / value.numel()
+            if not math.isnan(mean):  # the spread of a batch without evidence tokens
+                steps[name].append(mean)
+        return {name: sum(values) / len(values) for name, values in steps.items()}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The loss on held-out samples; with preferences also their notes; then the scores of generated answers."""
@@ -112,10 +132,17 @@ class GroundedTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir=None, state_dict=None):
-        save(self.plain_model, output_dir, base=self.config.parts.start or "parts")
+        save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         fill(self.plain_model, Path(resume_from_checkpoint) / "model.safetensors", whole=False)
+
+
+class Epochs(TrainerCallback):
+    """Tells the training set which pass over the data begins; the draw in place of an unusable group depends on it."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **_):
+        train_dataloader.dataset.epoch = int(state.epoch)
 
 
 class History(TrainerCallback):
@@ -130,8 +157,7 @@ class History(TrainerCallback):
         """A resumed run forgets the lines that came after the checkpoint from which it goes on."""
         self.started = _clocks()
         if state.is_world_process_zero and self.path.exists():
-            lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            kept = [line for line in lines if line["step"] <= state.global_step]
+            kept = [line for line in json_lines(self.path) if line["step"] <= state.global_step]
             if kept:
                 self.spent_before = {name: kept[-1][name] for name in self.spent_before}
             with atomic_path(self.path) as partial:
@@ -170,7 +196,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     """The settings in the Trainer's terms."""
-    training = config.training
+    training, gpu = config.training, torch.cuda.is_available()
     quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
     given = TrainingArguments(
@@ -184,7 +210,8 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         logging_steps=training.log_every, disable_tqdm=quiet,
         eval_strategy="steps", eval_steps=training.eval_every, save_strategy="steps", save_steps=training.save_every,
         save_total_limit=2, seed=config.seed, data_seed=config.seed, remove_unused_columns=False,
-        dataloader_num_workers=0, use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+        dataloader_num_workers=training.workers, use_cpu=not gpu, dataloader_pin_memory=gpu,
+        accelerator_config={"non_blocking": gpu}, logging_nan_inf_filter=False,
         ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
     if given.n_gpu > 1:  # the Trainer would cut each batch into pieces for them, and our batches cannot be cut
         print(f"{given.n_gpu} GPUs are visible; this process trains on {given.device} alone. To use all of them, start "
@@ -194,7 +221,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
-        judge: Callable[[D2VLM], dict[str, float]] | None = None) -> dict:
+        judge: Callable[[D2VLM], dict[str, float]] | None = None, skips: Skips | None = None) -> dict:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
     `judge` gives the scores of generated answers, which are logged after each evaluation.
@@ -205,7 +232,8 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=held_out, config=config,
         data_collator=Collator(model.tokenizer, model.prompt), judge=judge, preferences=preferences,
-        callbacks=[History(folder / "history.jsonl"), Complete(),
+        skips=skips or Skips(None, len(train), config.data.bad_share),
+        callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(),
                    TensorBoardCallback(SummaryWriter(folder / "tensorboard"))])
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:
@@ -214,7 +242,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     model.can_ground = True
     if trainer.is_world_process_zero():
-        save(model, folder / "model", base=config.parts.start)
+        save(model, folder / "model", base=config.parts.base)
     return result.metrics
 
 

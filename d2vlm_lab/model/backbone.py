@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from ..errors import LabError
 
-ATTENTION = ("sdpa", "eager")  # implementations of attention that take our masks
+Mask = Tensor | BlockMask
+ATTENTION = ("sdpa", "eager", "flex_attention")  # implementations of attention that take our masks
 
 
 def decoder_layers(decoder: nn.Module) -> nn.ModuleList:
@@ -32,15 +34,16 @@ def window_size(language: nn.Module) -> int | None:
 
 
 def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Tensor,
-                    dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+                    dtype: torch.dtype) -> Mask | dict[str, Mask]:
     """(B, T, K) True where a token may look -> masks as the attention of this model takes them.
 
     `query` (B, T) and `key` (B, K) are position ids. With a sliding window of n, a token sees position ids that are
     less than n away from its own. Families that mix windowed and full layers get one mask for each kind.
     """
-    def as_taken(allowed: Tensor) -> Tensor:
-        if language.config._attn_implementation == "sdpa":
-            return (allowed | ~allowed.any(-1, keepdim=True))[:, None]  # a row of padding must not be empty: NaN
+    def as_taken(allowed: Tensor) -> Mask:
+        if language.config._attn_implementation in ("sdpa", "flex_attention"):
+            allowed = allowed | ~allowed.any(-1, keepdim=True)  # a row of padding must not be empty: NaN
+            return allowed[:, None] if language.config._attn_implementation == "sdpa" else block_mask(allowed)
         blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
         return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -52,6 +55,14 @@ def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Ten
     if "full_attention" in kinds:
         return {"full_attention": as_taken(attend), "sliding_attention": as_taken(near)}
     return as_taken(near)
+
+
+def block_mask(allowed: Tensor) -> BlockMask:
+    """(B, T, K) as flex attention takes it: blocks of tokens that see nothing of each other are left out."""
+    def may_look(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return allowed[b, q, k]
+
+    return create_block_mask(may_look, len(allowed), None, *allowed.shape[1:], device=allowed.device)
 
 
 def logits_of(language: nn.Module, states: Tensor) -> Tensor:

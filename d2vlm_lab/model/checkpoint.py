@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, Blip2VisionConfig
 
-from ..config import Method, resolve
+from ..config import Method, Parts, resolve
 from ..data.batch import PromptFormat
 from ..data.preparation import Preparation
 from ..errors import LabError
@@ -25,11 +25,13 @@ from ..settings import from_dict
 from .adapter import adapt
 from .d2vlm import D2VLM
 from .frames import EvaQFormer, FrameEncoder, HFFrames
+from .language import local_or_hub
 from .precision import dtype_name, hold, train_in_float32
 from .reading import read_json, read_tensors
 from .reference import VOCABULARY, import_reference
 from .towers.qformer import QFormerConfig, word_tokenizer, write_vocabulary
 from .towers.tiny import TinyFrames
+from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "d2vlm.json"
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
@@ -74,9 +76,19 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
     method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}.method")
     prompt = PromptFormat(**description["prompt"])
     recorded = getattr(torch, description.get("dtype", "float32"))  # checkpoints without this line are float32
-    if description["base"]:
+    if description["base"] and is_video_language(description):
+        parts = Parts(frames=OWN, frame_tokens=description["frames"]["tokens_per_frame"],
+                      dtype=dtype_name(dtype or recorded))
+        model = load_video_language(local_or_hub(description["base"]), parts, method)
+        model.prompt = prompt
+    elif description["base"]:
         model = load(description["base"], method, dtype or recorded)
         model.prompt = prompt
+    elif description["frames"]["kind"] == OWN:
+        settings = description["frames"]
+        frames, language = build_parts(description["language"], recorded, settings["tokens_per_frame"],
+                                       settings["mean"], settings["std"])
+        model = D2VLM(frames, language, AutoTokenizer.from_pretrained(folder), method, prompt)
     else:
         language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]), dtype=recorded)
         model = D2VLM(build_frames(folder, **description["frames"]), language, AutoTokenizer.from_pretrained(folder),
@@ -94,6 +106,11 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
             hold(model, dtype)
     model.can_ground, model.added = description["grounded"], []
     return model.eval()
+
+
+def is_video_language(description: dict) -> bool:
+    """Whether the base of a checkpoint is a video-language model, and not a checkpoint that began with one."""
+    return description["frames"]["kind"] == OWN and not (resolve(description["base"]) / DESCRIPTION).exists()
 
 
 def merge(model: D2VLM) -> D2VLM:
@@ -145,6 +162,9 @@ def describe_frames(frames: FrameEncoder) -> dict:
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
                 "preparation": asdict(frames.preparation)}
+    if isinstance(frames, VideoLanguageFrames):
+        return {"kind": OWN, "tokens_per_frame": frames.tokens_per_frame, "mean": frames.preparation.mean,
+                "std": frames.preparation.std}
     if isinstance(frames, EvaQFormer):
         return {"kind": "eva", "eva": frames.tower.config.to_dict(), "qformer": asdict(frames.config),
                 "width": frames.projector.out[1].out_features}

@@ -15,19 +15,21 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..config import Method
-from ..data.batch import IGNORE, QUESTION, Batch, PromptFormat, add_evidence_tokens
+from ..data.batch import QUESTION, Batch, PromptFormat, add_evidence_tokens
+from ..data.plan import plan_of
 from ..errors import LabError
-from ..ideas.consistency import consistency_loss, mean_by_sample, spread
+from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, passes
 from .backbone import logits_of
 from .frames import encoded
+from .layout import lay_out, pool_frames
+from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
 
@@ -135,37 +137,39 @@ class D2VLM(nn.Module):
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
-        # Every video becomes tokens of the language model's width, padded at the end.
+        # Every video becomes tokens of the language model's width, with text around its frames if the prompt has any.
+        width, layers = self.frame_head[0].normalized_shape[0], 1 + self.frames.added_layers
         features = encoded(self.frames, batch.features)
         tokens = self.frames.project_batch(features, batch.questions)  # V of (F_v * tokens per frame, D)
-        if tokens[0].shape[-1] != self.frame_head[0].normalized_shape[0]:
+        if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
-                           f"but the language model's is {self.frame_head[0].normalized_shape[0]}")
-        vision = pad_sequence(tokens, batch_first=True)
-        length = torch.tensor([len(each) for each in tokens], device=vision.device)
-        vision_mask = torch.arange(vision.shape[1], device=vision.device) < length[:, None]
-        frame_mask = vision_mask[:, ::self.frames.tokens_per_frame]
+                           f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")
+        rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
+        vision, *added = rows.embeddings.split(width, -1)
 
         # They stand behind the start of the prompt. All frames of a video may look at each other.
         start = self.embed_words(batch.before_ids)
         embeddings = torch.cat([start, vision.to(start.dtype)], 1)
-        mask = torch.cat([batch.before_mask, vision_mask], 1)
+        mask = torch.cat([batch.before_mask, rows.mask], 1)
         attend = passes.causal(mask)
+        is_frame = torch.cat([torch.zeros_like(batch.before_mask), rows.is_frame], 1)
         if self.method.bidirectional_frames:
-            is_frame = torch.cat([torch.zeros_like(batch.before_mask), vision_mask], 1)
             attend |= is_frame[:, :, None] & is_frame[:, None]
+        position_ids = frame_positions(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
+                                       batch.layout is not None)
+        added = tuple(torch.cat([torch.zeros_like(start), each.to(start.dtype)], 1) for each in added)
 
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to=up_to)
+        layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
+        columns = rows.columns + start.shape[1]
 
-        def pool(states: Tensor) -> Tensor:
-            return passes.pool_frames(states, start.shape[1], frame_mask.shape[1])
-
-        return Prefix(cache=cache, mask=mask, attend=attend, embeddings=embeddings, frame_mask=frame_mask,
-                      projected=pool(embeddings), meaning=pool(layers[self.method.semantic_layer]),
-                      frame_states=pool(layers[HEAD_LAYER]) if keep else None)
+        return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
+                      shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
+                      frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
+                      meaning=pool_frames(layers[self.method.semantic_layer], columns),
+                      frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None)
 
     def embed(self, batch: Batch, prefix: Prefix) -> Tensor:
         """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m."""
@@ -194,13 +198,13 @@ class D2VLM(nn.Module):
         """The states of the texts, in one of three ways that give the same; passes.py draws them."""
         if self.two_pass:
             return passes.two_passes(self.language, batch, prefix, embeddings)
-        if (branches := passes.find_branches(batch)) is not None:
+        if (branches := plan_of(batch).branches) is not None:
             return passes.branching_pass(self.language, batch, prefix, embeddings, branches)
         return passes.one_pass(self.language, batch, prefix, embeddings)
 
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
         """Each token of an answer, predicted from the state before it. Only there logits are computed."""
-        row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+        row, column = plan_of(batch).target_row, plan_of(batch).target_column
         logits = logits_of(self.language, states.last[row, column])
         targets = batch.labels[row, column + 1]
         log_p = -F.cross_entropy(logits.float(), targets, reduction="none")
@@ -208,7 +212,8 @@ class D2VLM(nn.Module):
 
     def ground(self, batch: Batch, prefix: Prefix, states: States) -> EvidenceTerms:
         """g and f from the two heads, and their similarity g f^T / sqrt(D)."""
-        row, column = batch.row[batch.in_answer], batch.column[batch.in_answer]
+        mention = plan_of(batch).mention
+        row, column = batch.row[mention], batch.column[mention]
         g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
         f = self.frame_head(states.frames)
         return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
@@ -222,8 +227,8 @@ class D2VLM(nn.Module):
 
     def answer_loss(self, batch: Batch, answer: AnswerTerms) -> Tensor:
         """The mean of -log p(token) over all supervised answer tokens of the batch."""
-        supervised = batch.supervised[answer.row]
-        return -answer.log_p[supervised].mean() if supervised.any() else answer.log_p.sum() * 0
+        supervised = plan_of(batch).supervised_targets
+        return -answer.log_p[supervised].mean() if len(supervised) else answer.log_p.sum() * 0
 
     def grounding_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * BCE(g f^T / sqrt(D), alpha^(-d)), where d is the distance of a frame to [s, e].
@@ -231,23 +236,24 @@ class D2VLM(nn.Module):
         10 is `grounding_weight` and alpha is `target_base`. The mean is taken over the frames of a mention, then over
         the mentions of a text, then over the texts that have any.
         """
-        supervised = batch.supervised[evidence.row]
-        intervals = batch.interval[batch.in_answer][supervised].round()
+        plan = plan_of(batch)
+        supervised = plan.supervised_mentions
+        intervals = batch.interval[plan.mention][supervised].round()
         each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
                                      evidence.frame_mask[supervised], self.method.base)
-        return self.method.grounding_weight * mean_by_sample(each, evidence.row[supervised])
+        texts = plan.mentions_by_text
+        return self.method.grounding_weight * mean_of_means(each, texts.index, texts.count)
 
     def consistency_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * |g of the grounded mention - g of the referenced mention|, where 10 is `consistency_weight`.
 
         The mean is taken over the D dimensions, then over the events of a text, then over the texts that have any.
         """
-        text = batch.row[batch.pairs[:, 0]]
-        supervised = batch.supervised[text]
-        in_answers = batch.in_answer.cumsum(0) - 1  # from an index among all evidence tokens to one among G
-        grounded, referenced = in_answers[batch.pairs[supervised]].unbind(-1)
+        plan = plan_of(batch)
+        grounded, referenced = plan.pairs.unbind(-1)
         each = consistency_loss(evidence.states[grounded], evidence.states[referenced]).float()
-        return self.method.consistency_weight * mean_by_sample(each, text[supervised])
+        texts = plan.pairs_by_text
+        return self.method.consistency_weight * mean_of_means(each, texts.index, texts.count)
 
 
 def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
@@ -259,5 +265,5 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
     last = frame_mask.sum(-1)[video, None] - 1
     weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)
-    belongs = F.one_hot(video, len(states)).to(states.dtype)  # (E, V)
+    belongs = (video[:, None] == torch.arange(len(states), device=video.device)).to(states.dtype)  # (E, V)
     return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)

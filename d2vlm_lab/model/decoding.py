@@ -116,7 +116,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     rows = torch.tensor(running, device=batch.ids.device)
     before = prefix.mask[batch.video]
     column = batch.mask.shape[1] - 1 - batch.mask.flip(1).int().argmax(1)  # of the last token of each prompt
-    position = text_positions(batch, before)[rows, column]
+    position = text_positions(batch, prefix)[rows, column]
     head, last = states.head[rows, column], states.last[rows, column]
     mask = torch.cat([before, batch.mask], 1)
 

@@ -16,14 +16,23 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, BertTokenizer, Blip2VisionConfig, Blip2VisionModel, PreTrainedModel
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    AutoModel,
+    BertTokenizer,
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.image_processing_base import ImageProcessingMixin
 
 from ..data.preparation import Preparation
 from ..errors import LabError
+from .towers.grid import patch_grid
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
-AT_ONCE = 64  # frames that a frozen tower sees at once, so that a long video needs no more memory than a short one
+AT_ONCE = 64  # frames that a tower or a Q-Former sees at once, so that a long video needs little more memory
 
 Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
 
@@ -34,6 +43,7 @@ class FrameEncoder(nn.Module):
     id: str  # the name of cached features: another one wherever the features would be others
     preparation: Preparation  # how frames are resized while they are read, and normalized before the tower sees them
     tokens_per_frame: int
+    added_layers: int = 0  # a token brings so many further vectors, which are added after the first decoder layers
     reads_question: bool = False  # whether what it sees depends on the question
     tower: nn.Module
     projector: nn.Module
@@ -87,10 +97,8 @@ class HFFrames(FrameEncoder):
         if self.grid ** 2 != self.tokens_per_frame or self.grid == 0:
             raise LabError(f"tokens_per_frame is {tokens_per_frame}; use a square (1, 4, 9, ...) or 'pooled'")
         self.tower = getattr(tower, "vision_model", tower).eval().requires_grad_(False)
-        self.preparation = preparation or Preparation.square(self.tower.config.image_size)
-        config = self.tower.config
-        features = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]  # the last stage of a convnet
-        self.projector = nn.Linear(features, width)
+        self.preparation = preparation or _preparation_for(self.tower.config)
+        self.projector = nn.Linear(self._width_of_features(), width)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, width: int,
@@ -113,11 +121,27 @@ class HFFrames(FrameEncoder):
             if out.get("pooler_output") is None:
                 raise LabError(f"{self.tower.config.model_type} has no pooled output; use tokens_per_frame: 1")
             return out.pooler_output.flatten(1)[:, None]
-        states = out.last_hidden_state
-        if states.ndim == 3:  # a class token and registers may precede the patches
-            side = pixels.shape[-1] // self.tower.config.patch_size
-            states = states[:, -side * side:].transpose(1, 2).unflatten(-1, (side, side))
-        return F.adaptive_avg_pool2d(states, self.grid).flatten(2).transpose(1, 2)
+        patches = patch_grid(out.last_hidden_state, self.tower.config, pixels.shape)
+        return F.adaptive_avg_pool2d(patches, self.grid).flatten(2).transpose(1, 2)
+
+    def _width_of_features(self) -> int:
+        """C, after a trial: two equal pictures of noise, in which the tower must see the same."""
+        family, size = self.tower.config.model_type, self.preparation.size
+        if size is None:
+            raise LabError(f"{family}: its image processor keeps the shape of a picture, but a tower needs frames of "
+                           "one height and width")
+        noise = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
+        try:
+            features = self.encode_pixels(noise.to(next(self.tower.parameters())).expand(2, -1, -1, -1))
+        except LabError:
+            raise
+        except Exception as error:  # whatever a tower may do with pictures that it does not expect
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LabError(f"{family}: this tower cannot see single pictures of {size[0]}x{size[1]} pixels "
+                           f"({reason})") from error
+        if not features.is_meta and not torch.allclose(*features.float(), atol=1e-2, rtol=1e-2):
+            raise LabError(f"{family}: this tower sees something else each time it looks at the same picture")
+        return features.shape[-1]
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
         return self.projector(features.to(self.projector.weight.dtype)).flatten(0, 1)
@@ -159,15 +183,24 @@ class EvaQFormer(FrameEncoder):
             value.requires_grad_({"projector": pools, "attention": attends, "all": True}.get(what, False))
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        return self.project_batch([features], [question])[0]
+        """A part of the video at a time, since patches are large; for gradients, each part is computed again."""
+        weight = self.projector.queries
+        ids, mask = (each.to(weight.device) for each in read_questions(self.words, [question]))
 
-    def project_batch(self, features: Sequence[Tensor], questions: Sequence[str | None]) -> list[Tensor]:
-        """All frames of all videos at once, each beside the words of its own question."""
-        lengths = [len(each) for each in features]
-        patches = torch.cat(list(features)).to(self.projector.queries.dtype)
-        video = torch.repeat_interleave(torch.tensor(lengths)).to(patches.device)
-        ids, mask = (each.to(patches.device) for each in read_questions(self.words, questions))
-        return list(self.projector(patches, ids[video], mask[video]).split(lengths))
+        def look(patches: Tensor) -> Tensor:
+            n = len(patches)
+            return self.projector(patches.to(weight), ids.expand(n, -1), mask.expand(n, -1))
+
+        parts = features.split(AT_ONCE)
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([look(part) for part in parts])
+        return torch.cat([checkpoint(look, part, use_reentrant=False) for part in parts])
+
+
+def _preparation_for(config: PretrainedConfig) -> Preparation:
+    """For a tower that comes without an image processor: pictures of the size that it was configured for."""
+    size = getattr(config, "image_size", None) or 224
+    return Preparation.square(size) if isinstance(size, int) else Preparation(tuple(size))
 
 
 @torch.no_grad()

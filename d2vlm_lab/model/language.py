@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,20 +15,26 @@ from ..errors import LabError
 from .d2vlm import D2VLM
 from .frames import HFFrames
 from .precision import hold
+from .video_language import OWN, load_video_language
 
 
 def load_language(parts: Parts, method: Method) -> D2VLM:
-    """A causal language model and a vision tower, joined by a projector that is not trained yet."""
+    """A causal language model and a vision tower, joined by a projector that is not trained yet, or a model of both."""
+    if parts.frames == OWN:
+        return load_video_language(local_or_hub(parts.language), parts, method)
     dtype = getattr(torch, parts.dtype)
     language, tokenizer = read_language(parts.language, dtype)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     width = language.config.get_text_config().hidden_size
     try:
-        frames = HFFrames.from_pretrained(_local_or_hub(parts.frames), width, parts.frame_tokens)
+        frames = HFFrames.from_pretrained(local_or_hub(parts.frames), width, parts.frame_tokens)
     except OSError as error:
         raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_first_line(error)})") from None
-    model = D2VLM(frames, language, tokenizer, method, PromptFormat.of(tokenizer, parts.system or None))
+    prompt = PromptFormat.of(tokenizer, parts.system or None)
+    if parts.frame_times == "text":
+        prompt = replace(prompt, around_frame="<{seconds:.1f} seconds>{frame}")
+    model = D2VLM(frames, language, tokenizer, method, prompt)
     hold(model, dtype)
     return model
 
@@ -40,7 +47,7 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
     if source.startswith("package:"):
         source = str(gguf_in(source.removeprefix("package:")))
     is_gguf = source.endswith(".gguf")
-    place = resolve(source).parent if is_gguf else _local_or_hub(source)
+    place = resolve(source).parent if is_gguf else local_or_hub(source)
     file = {"gguf_file": Path(source).name} if is_gguf else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file or {"use_safetensors": True})
@@ -64,7 +71,7 @@ def gguf_in(package: str) -> Path:
     return files[0]
 
 
-def _local_or_hub(source: str) -> str:
+def local_or_hub(source: str) -> str:
     """A local folder as a path that is right from anywhere; a hub id as it is."""
     folder = resolve(source)
     return str(folder) if folder.is_dir() else source

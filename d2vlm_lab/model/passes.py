@@ -36,12 +36,14 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.utils import output_capturing
 
-from ..data.batch import IGNORE, Batch
+from ..data.batch import Batch
+from ..data.branches import Branches
+from ..data.plan import plan_of
 from .backbone import attention_masks, decoder_layers
+from .layout import pool_frames
 from .precision import dtype_of
 
 HEAD_LAYER = -2  # both heads read the input of the last decoder layer
-MIN_SPARED = 64  # tokens; a branching pass that spares fewer does not pay off (measured on two cores, at width 512)
 
 
 @dataclass
@@ -51,7 +53,11 @@ class Prefix:
     cache: DynamicCache | None  # keys and values of the P tokens; None if they are not kept
     mask: Tensor  # (V, P) which tokens exist
     attend: Tensor  # (V, P, P) which of them each token may look at
+    position_ids: Tensor  # (V, P), or (3, V, P) where they have three parts
+    shift: Tensor  # (V, 1) how much further than by counting the tokens the position ids go on after the frames
+    columns: Tensor  # (V, F, tokens of a frame) where the tokens of each frame are
     embeddings: Tensor  # (V, P, D)
+    added: tuple[Tensor, ...]  # each (V, P, D): what is added after the first layers, one after the other
     frame_mask: Tensor  # (V, F) which frames exist
     projected: Tensor  # (V, F, D) frames as they enter the language model
     meaning: Tensor  # (V, F, D) states of the frames after the semantic layer
@@ -70,9 +76,9 @@ class States:
 
 def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
     """Every text against the kept keys and values of its video."""
-    repeat_rows(prefix.cache, batch.video)
+    repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
     before = prefix.mask[batch.video]
-    layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, before), prefix.cache,
+    layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, prefix), prefix.cache,
                     positions(before))
     return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
 
@@ -82,16 +88,17 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     """Every question against its video, then every answer against its question and its video."""
     # Each question is read once, behind the frames of its video.
     video, asked = batch.video[branches.text], branches.question_mask
-    repeat_rows(prefix.cache, video)
+    repeat_rows(prefix.cache, video, branches.one_each)
     before = prefix.mask[video]
     question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before),
-                      positions(asked, before), prefix.cache, positions(before))
+                      positions(asked, before) + prefix.shift[video], prefix.cache, positions(before))
 
     # Each answer goes on from its question.
-    repeat_rows(prefix.cache, branches.question)
+    repeat_rows(prefix.cache, branches.question, False)
     before = torch.cat([before, asked], 1)[branches.question]
     answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
-                    positions(branches.answer_mask, before), prefix.cache, positions(before))
+                    positions(branches.answer_mask, before) + prefix.shift[batch.video], prefix.cache,
+                    positions(before))
 
     def joined(layer: int) -> Tensor:
         """(N, T, D) questions and answers side by side, in the order in which the texts have their tokens."""
@@ -106,55 +113,14 @@ def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddin
     mask = torch.cat([before, batch.mask], 1)
     attend = causal(mask)
     attend[:, :size, :size] = prefix.attend[batch.video]
-    position_ids = torch.cat([positions(before), text_positions(batch, before)], 1)
-    layers = decode(language, torch.cat([prefix.embeddings[batch.video], embeddings], 1), attend, position_ids)
-    frames = pool_frames(layers[HEAD_LAYER][:, :size], batch.before_ids.shape[1], prefix.frame_mask.shape[1])
+    ids_before = prefix.position_ids[..., batch.video, :]
+    ids_after = text_positions(batch, prefix).expand(*ids_before.shape[:-1], -1)
+    added = tuple(torch.cat([each[batch.video], torch.zeros_like(embeddings)], 1) for each in prefix.added)
+    layers = decode(language, torch.cat([prefix.embeddings[batch.video], embeddings], 1), attend,
+                    torch.cat([ids_before, ids_after], -1), added=added)
+    frames = pool_frames(layers[HEAD_LAYER][:, :size], prefix.columns[batch.video])
     return States(head=layers[HEAD_LAYER][:, size:], last=layers[-1][:, size:], frames=frames,
                   frames_row=torch.arange(len(before), device=mask.device))
-
-
-# Answers that branch off one question.
-
-@dataclass(frozen=True)
-class Branches:
-    text: Tensor  # (U,) the text from which each question is taken
-    question: Tensor  # (N,) the question of each text
-    asked: Tensor  # (N,) how many tokens it has
-    question_mask: Tensor  # (U, Q) which tokens of the questions exist
-    columns: Tensor  # (N, A) where the tokens of the answers are
-    answer_mask: Tensor  # (N, A) which of them exist
-    order: Tensor  # (N, T) where the tokens of a text are in [question | answer]
-
-
-def find_branches(batch: Batch) -> Branches | None:
-    """None unless all rejected answers share question and video with their chosen ones, and enough is spared."""
-    if batch.preferred is None or bool(batch.supervised.all()) or batch.position_ids is not None:
-        return None
-    # Do all answers to a question really share it?
-    size = batch.ids.shape[1]
-    column = torch.arange(size, device=batch.ids.device)
-    asked = (batch.labels != IGNORE).int().argmax(-1)  # an answer begins at the first label
-    same_video = torch.equal(batch.video, batch.video[batch.preferred])
-    same_length = torch.equal(asked, asked[batch.preferred])
-    same_words = (batch.ids == batch.ids[batch.preferred]) | (column >= asked[:, None])
-    from_the_left = (asked > 0).all() & batch.mask[:, 0].all()  # there is a question, without padding before it
-    if not (same_video and same_length and bool(same_words.all()) and bool(from_the_left)):
-        return None
-
-    # Which texts stand for the questions, and are enough tokens spared?
-    text, question = torch.unique(batch.preferred, return_inverse=True)
-    if asked.sum() - asked[text].sum() < MIN_SPARED:
-        return None
-
-    # Where are the answers, and how do both parts become texts again?
-    longest, shortest = int(asked.max()), int(asked.min())
-    columns = asked[:, None] + torch.arange(size - shortest, device=column.device)
-    inside = columns < size
-    columns = columns.clamp_max(size - 1)
-    return Branches(
-        text=text, question=question, asked=asked, question_mask=column[:longest] < asked[text, None],
-        columns=columns, answer_mask=inside & batch.mask.gather(1, columns),
-        order=torch.where(column < asked[:, None], column, longest + column - asked[:, None]))
 
 
 def select(states: Tensor, columns: Tensor) -> Tensor:
@@ -165,21 +131,26 @@ def select(states: Tensor, columns: Tensor) -> Tensor:
 # The decoder, its cache, its masks and its positions.
 
 def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, position_ids: Tensor,
-           cache: DynamicCache | None = None, kept: Tensor | None = None,
-           up_to: int | None = None) -> tuple[Tensor, ...]:
+           cache: DynamicCache | None = None, kept: Tensor | None = None, up_to: int | None = None,
+           added: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
     """(B, T, D) -> the states of every layer: first the embeddings, last the normalized output of the decoder.
 
     `attend` (B, T, T) is True where a token may look. With a cache of P tokens, whose position ids are `kept` (B, P),
     it is (B, T, P + T), and the cache grows by T. `up_to` is the highest layer whose states are needed; the layers
-    above it may be left out.
+    above it may be left out. `added`, each (B, T, D), is added after the first layers by the families that do so.
     """
     decoder = language.get_decoder()
     embeddings = embeddings.to(dtype_of(decoder_layers(decoder)))  # trained token embeddings are float32
     key_ids = position_ids if kept is None else torch.cat([kept, position_ids], 1)
     masks = attention_masks(language, attend, position_ids, key_ids, embeddings.dtype)
+    further = {}
+    if added:  # zeros are added where there is no frame
+        everywhere = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
+        further = {"visual_pos_masks": everywhere, "deepstack_visual_embeds": [each.flatten(0, 1) for each in added]}
     with shortened(decoder, up_to):
         return decoder(inputs_embeds=embeddings, attention_mask=masks, position_ids=position_ids,
-                       past_key_values=cache, use_cache=cache is not None, output_hidden_states=True).hidden_states
+                       past_key_values=cache, use_cache=cache is not None, output_hidden_states=True,
+                       **further).hidden_states
 
 
 @contextmanager
@@ -198,10 +169,15 @@ def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
         setattr(decoder, name, layers)
 
 
-def repeat_rows(cache: DynamicCache, rows: Tensor) -> None:
-    """Let the cache hold these of its rows, some of them several times; views where possible."""
+def repeat_rows(cache: DynamicCache, rows: Tensor, in_order: bool | None = None) -> None:
+    """Let the cache hold these of its rows, some of them several times; views where possible.
+
+    `in_order` says whether they are all of its rows as they are; to find that out takes time on a GPU.
+    """
     size = len(cache.layers[0].keys)
-    if len(rows) == size and rows.tolist() == list(range(size)):  # lengths first: `tolist` waits for a GPU
+    if in_order is None:
+        in_order = len(rows) == size and rows.tolist() == list(range(size))  # lengths first: `tolist` waits for a GPU
+    if in_order:
         return
     for layer in cache.layers:
         layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)
@@ -214,9 +190,11 @@ def positions(mask: Tensor, before: Tensor | None = None) -> Tensor:
     return counted if before is None else before.sum(-1, keepdim=True) + counted
 
 
-def text_positions(batch: Batch, before: Tensor) -> Tensor:
+def text_positions(batch: Batch, prefix: Prefix) -> Tensor:
     """(N, T) position ids of the texts: they go on where the frames ended, unless the batch has its own."""
-    return positions(batch.mask, before) if batch.position_ids is None else batch.position_ids
+    if batch.position_ids is not None:
+        return batch.position_ids
+    return positions(batch.mask, prefix.mask[batch.video]) + prefix.shift[batch.video]
 
 
 def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:
@@ -225,8 +203,3 @@ def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:
     earlier = torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
     attend = earlier & mask[:, None]
     return attend if before is None else torch.cat([before[:, None].expand(-1, size, -1), attend], -1)
-
-
-def pool_frames(states: Tensor, n_text: int, n_frames: int) -> Tensor:
-    """(B, P, D) -> (B, F, D): the mean over the tokens of each frame, which follow `n_text` columns of text."""
-    return states[:, n_text:].unflatten(1, (n_frames, -1)).mean(2)

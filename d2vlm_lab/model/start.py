@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from ..config import RunConfig
+from ..errors import LabError
+from . import families
 from .checkpoint import load
 from .d2vlm import D2VLM
 from .language import load_language
@@ -18,6 +20,8 @@ def start(config: RunConfig) -> D2VLM:
         model = load_language(parts, config.method)
     else:
         model = load(parts.start, config.method, getattr(torch, parts.dtype))
+    if parts.attention != "auto":
+        attend_with(model, parts.attention)
     for line in model.added:
         print(f"{parts.start}: {line}")
     if not model.can_ground and not model.added:  # an imported checkpoint has its heads already, new or not
@@ -25,6 +29,14 @@ def start(config: RunConfig) -> D2VLM:
     if not model.can_ground and parts.equal_heads:  # so that similar states are similar from the start
         model.evidence_head.load_state_dict(model.frame_head.state_dict())
     return model
+
+
+def attend_with(model: D2VLM, attention: str) -> None:
+    """Another implementation of attention, which must give what the language model's own forward gives with it."""
+    if attention == "flex_attention" and not torch.cuda.is_available():
+        raise LabError("parts.attention=flex_attention can be trained on a GPU only, and there is none; use sdpa")
+    model.language.set_attn_implementation(attention)
+    families.check(model.language)
 
 
 def reset_heads(model: D2VLM) -> None:

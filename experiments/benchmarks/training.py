@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from d2vlm_lab.config import read_config
-from d2vlm_lab.data.groups import Collator, Groups, Skips, group_by_video
+from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
 from d2vlm_lab.model.adapter import prepare
@@ -24,7 +24,7 @@ def run() -> dict:
         train, _ = splits(config)
         read = reader(config, model.frames, train.videos)
         shared = group_by_video(train.samples, config.training.texts, 0, model.frames.reads_question)
-        groups = Groups(shared, read, model.tokenizer, model.prompt, model.method, Skips(None, len(train.samples), 1.0))
+        groups = Groups(shared, read, model.tokenizer, model.prompt, model.method)
         batch = Collator(model.tokenizer, model.prompt)([groups[i] for i in range(config.training.videos)])["batch"]
         batch = batch.to(model.device)
         reading = median_seconds(lambda: [groups[i] for i in range(config.training.videos)])

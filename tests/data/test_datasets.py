@@ -169,3 +169,26 @@ def test_a_bad_benchmark_record_is_refused_by_name(tmp_path, record, message):
     with pytest.raises(SampleError, match=message) as error:
         et_bench.read(tmp_path / "etbench.json")
     assert "etbench.json" in str(error.value) and "sample 7" in str(error.value)
+
+
+def test_rounds_of_a_conversation_are_joined_in_both_styles():
+    rounds = [("When does she pour?", "36 - 44 seconds, pour milk."), ("And stir?", "49 - 57 seconds, stir."),
+              ("Is it tea?", "No.")]
+    talk = instruct("", "", tgt=[36, 44, 49, 57])
+    turns = [turn for asked, said in rounds for turn in ({"from": "human", "value": asked},
+                                                         {"from": "gpt", "value": said})]
+    text = et_instruct.from_record({**talk, "conversations": turns})
+    assert text.question == "When does she pour?\nAnd stir?\nIs it tea?"
+    assert [event.interval for event in text.events] == [(36, 44), (49, 57)]
+    assert text.answer == (0, ", pour milk.\n", 1, ", stir.\nNo.")
+    for turn, said in zip(turns[1::2], ("<evi></evi> <evi>, pour milk.", "<evi></evi> <evi>, stir.", "No.")):
+        turn["value"] = said
+    evidence = et_instruct.from_record({**talk, "conversations": turns})
+    assert (evidence.answer, [e.interval for e in evidence.events]) == (text.answer, [e.interval for e in text.events])
+
+
+def test_turns_that_do_not_alternate_are_refused():
+    twice = instruct("q", "a")
+    twice["conversations"] = twice["conversations"][:1] * 2
+    with pytest.raises(ValueError, match="human and gpt must take turns"):
+        et_instruct.from_record(twice)

@@ -88,6 +88,39 @@ def test_training_refuses_a_file_that_gives_no_durations(place):
         splits(override(RunConfig(), settings(place, "charades_sta", **{"data.train": str(lines)})))
 
 
+def with_bad_records(place, name, folder):
+    """The annotation file of a format between records of that format that cannot be used."""
+    good = (place / f"{name}.json").read_text()
+    if name == "samples":
+        record = json.loads(good)
+        lines = [good.strip(), "3", '{"id": "torn', json.dumps({**record, "duration": -1}),
+                 json.dumps({**record, "id": "t", "question": 7})]
+        return save(folder / "bad.json", "\n".join(lines[1:] + lines[:1]) + "\n")
+    if name == "et_instruct":
+        record, = json.loads(good)
+        return save(folder / "bad.json", [3, {**record, "conversations": None}, {**record, "tgt": ["x"]},
+                                          {**record, "duration": None}, record])
+    record, = json.loads(good)["annotations"]
+    return coco(folder / "bad.json", None, {**record, "duration": -1}, {**record, "image_id": 5}, record, record)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_bad_annotations_are_left_out_and_named_and_counted(name, place, tmp_path):
+    bad = with_bad_records(place, name, tmp_path)
+    train, _ = splits(override(RunConfig(), settings(place, name, **{"data.train": str(bad), "data.val": ""})))
+    sample, = train.samples
+    assert sample.video == VIDEO and len(train.bad) == 4 and len({skip.sample for skip in train.bad}) == 4
+    assert all("bad.json" in skip.message and "sample" in skip.message for skip in train.bad)
+    assert any("duration is" in skip.message for skip in train.bad)
+
+
+def test_a_file_that_is_cut_short_is_not_taken_for_a_file_with_one_bad_record(place, tmp_path):
+    whole = (place / "samples.json").read_text()
+    cut = save(tmp_path / "cut.json", whole + whole[:60])
+    with pytest.raises(SampleError, match="cut.json, sample 1: not readable as JSON"):
+        splits(override(RunConfig(), settings(place, "samples", **{"data.train": str(cut)})))
+
+
 @pytest.mark.parametrize("n, spaced", [(0, []), (1, [0]), (3, [0, 4, 9]), (10, list(range(10))), (99, list(range(10)))])
 def test_evenly_spaced_items_reach_from_the_first_to_the_last(n, spaced):
     assert evenly_spaced(range(10), n) == spaced and evenly_spaced([], n) == []

@@ -10,10 +10,10 @@ from small import clip, model, text
 
 from d2vlm_lab.config import Preference, RunConfig
 from d2vlm_lab.data.batch import collate
+from d2vlm_lab.data.branches import find_branches
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas import preference as p
 from d2vlm_lab.learning.fpo import Preferences, log_probabilities
-from d2vlm_lab.model.passes import find_branches
 from d2vlm_lab.settings import override
 
 RECORDED = Path(__file__).parents[1] / "golden" / "fpo" / "sample1_grounding_perturbed" / "outputs.json"
@@ -88,16 +88,16 @@ def test_a_reference_equal_to_the_policy_leaves_no_margin_and_a_wrong_order_cost
 
 @pytest.fixture(autouse=True)
 def questions_always_branch(monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", 0)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", 0)
 
 
 def test_a_question_is_read_once_only_where_that_saves_more_than_a_pass_costs(monkeypatch):
     net = model()
     batch = answers(net)
     spared = 3 * int(find_branches(batch).asked[0])  # of four answers three need not repeat it
-    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", spared)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", spared)
     assert find_branches(batch) is not None
-    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", spared + 1)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", spared + 1)
     assert find_branches(batch) is None
 
 

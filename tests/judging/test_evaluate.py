@@ -77,6 +77,50 @@ def test_sampled_answers_do_not_depend_on_shards_limits_or_interruptions(place, 
     assert parts == whole and len(set(whole.values())) > len(whole) / 2
 
 
+def test_a_shard_only_reads_the_files_of_the_others(place, tmp_path):
+    """One of them may be held open, with half a line written; rewriting its file would lose what it writes next."""
+    answer(place, tmp_path, shard=(0, 2))
+    other = tmp_path / "answers_1_of_2.jsonl"
+    line = (tmp_path / "answers_0_of_2.jsonl").read_text().splitlines(True)[0].replace('"sample": "', '"sample": "x')
+    with open(other, "w") as stream:  # the other shard, which is still answering
+        stream.write(line + line[:50])
+        stream.flush()
+        before = len(answer(place, tmp_path, shard=(0, 2)))
+        stream.write(line[50:].replace('"sample": "x', '"sample": "y'))
+    assert other.read_text() == line + line.replace('"sample": "x', '"sample": "y')
+    assert len(e.all_answers(tmp_path)) == before + 1
+
+
+def test_two_processes_never_write_to_one_file(place, tmp_path):
+    answer(place, tmp_path, limit=2)
+    with (e.only_writer(tmp_path / "answers_0_of_1.jsonl"),
+          pytest.raises(LabError, match="another process writes to .*answers_0_of_1.jsonl; each needs a --shard")):
+        answer(place, tmp_path, limit=2)
+
+
+def test_questions_that_each_task_numbers_anew_keep_their_own_answers(place, tmp_path, capsys):
+    records, numbers = json.loads(place.annotations.read_text()), {}
+    for record in records:
+        record["idx"] = numbers.setdefault((record["task"], record["source"]), 0)
+        numbers[record["task"], record["source"]] += 1
+    assert len(set(numbers.values())) < len(records) and len({r["idx"] for r in records}) < len(records)
+    folder = tmp_path / "world"
+    folder.mkdir()
+    (folder / "etbench.json").write_text(json.dumps(records))
+    (folder / "videos").symlink_to(place.videos)
+    words = ["evaluate", place.model, "world", "--data", str(folder), "--out", str(tmp_path / "out"),
+             "--max-new-tokens", "6"]
+    assert main(words) == 0
+    answered = e.all_answers(tmp_path / "out")
+    assert {(r["task"], r["source"], r["idx"], r["q"], r["video"]) for r in answered} == {
+        (r["task"], r["source"], r["idx"], r["q"], r["video"]) for r in records}
+    assert json.loads((tmp_path / "out" / "score_clean.json").read_text())["samples"] == len(records)
+    (folder / "etbench.json").write_text(json.dumps([*records, records[3]]))
+    for command in (words, ["data", "world", str(folder)]):
+        assert main(command) == 2
+        assert "1 questions are there several times" in capsys.readouterr().err
+
+
 def test_answers_under_other_settings_are_never_mixed(place, tmp_path):
     answer(place, tmp_path, limit=2)
     with pytest.raises(LabError, match="another decoding"):

@@ -154,6 +154,14 @@ def test_malformed_choices_are_named_and_leniently_fail(benchmark, record, messa
     assert code == 0 and ours.get("Overall", ours.get("correct")) == 0 and "malformed" in ours["notes"][0]
 
 
+def test_a_choice_about_a_video_of_unknown_length_fails_among_the_others(capsys, tmp_path):
+    good = {**recorded("videomme/pred/etbench_0.json")[0], "a": "B", "answer": "B"}
+    file = save(tmp_path / "p.json", [good, {**good, "question_id": "other", "duration": "endless"}])
+    assert "duration is 'endless'; it must be one of short" in score(capsys, "videomme", file)[2]
+    _, out, _ = score(capsys, "videomme", file, "--lenient", "--json")
+    assert (json.loads(out)["Total"], json.loads(out)["Overall"]) == (2, 50)
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_scoring_says_how_long_each_protocol_takes_and_needs_little_memory():
     command = [sys.executable, "-m", "d2vlm_lab.cli", "bench", "scoring", "--json"]  # a process of its own: its peak

@@ -12,7 +12,7 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.config import Preference, RunConfig
 from d2vlm_lab.data.datasets import fpo_annotations
 from d2vlm_lab.data.datasets.records import read_records
-from d2vlm_lab.data.groups import Collator, Groups, Skips
+from d2vlm_lab.data.groups import Collator, Groups
 from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_line, what_is_wrong, write_preferences
 from d2vlm_lab.data.rejects import preference_data
 from d2vlm_lab.data.sample import Sample, SampleError, to_record
@@ -248,7 +248,7 @@ def small_batch(config, model, rejects=2):
     rejects = preference_data(stage, world.samples("train")).rejects
     groups = [[s for s in world.samples("train") if s.events][:2]]
     read = reader(config, model.frames, world.videos)
-    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, Skips(None, 2, 0.0), rejects)[0]
+    group = Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects)[0]
     return Collator(model.tokenizer, model.prompt)([group, group])["batch"]
 
 

@@ -68,16 +68,16 @@ def bars(ax) -> list[tuple[float, float, str]]:
 
 
 def test_a_strip_gives_a_caption_its_colour_in_every_row_unless_a_row_has_its_own():
-    told = {"truth": [Event(0, 1, "it spins"), Event(2, 3, "it blinks")], "said": [Event(2, 3, "it blinks")]}
-    (ax,) = draw_strips([Strip(FRAMES, TIMES, told)]).axes
+    rows_of_events = {"truth": [Event(0, 1, "it spins"), Event(2, 3, "it blinks")], "said": [Event(2, 3, "it blinks")]}
+    (ax,) = draw_strips([Strip(FRAMES, TIMES, rows_of_events)]).axes
     assert bars(ax) == [(0, 1.5, COLORS[0]), (2, 3.5, COLORS[1]), (2, 3.5, COLORS[1])]
-    (ax,) = draw_strips([Strip(FRAMES, TIMES, told, colors={"said": TRUTH})]).axes
+    (ax,) = draw_strips([Strip(FRAMES, TIMES, rows_of_events, colors={"said": TRUTH})]).axes
     assert [color for _, _, color in bars(ax)] == [COLORS[0], COLORS[1], TRUTH]
 
 
 def test_captions_and_notes_of_a_strip_stay_inside_the_figure_and_apart_from_each_other():
-    told = {(0, 0.5): "the yellow disc moves left", (1, 3): "the red disc spins", (3.5, 3.5): "it blinks"}
-    events = [Event(*interval, caption) for interval, caption in told.items()]
+    rows_of_events = {(0, 0.5): "the yellow disc moves left", (1, 3): "the red disc spins", (3.5, 3.5): "it blinks"}
+    events = [Event(*interval, caption) for interval, caption in rows_of_events.items()]
     figure = draw_strips([Strip(FRAMES, TIMES, {"truth": events}, notes=["when does the red disc spin? " * 20])])
     FigureCanvasAgg(figure).draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]

@@ -156,7 +156,7 @@ def test_a_page_needs_no_other_file_and_quotes_what_it_is_given(tmp_path):
     assert "Does &lt;it&gt; work?" in text and "when &lt;does&gt; it spin?" in text
 
 
-def test_failed_points_are_told_with_their_error_and_the_others_counted(tmp_path):
+def test_failed_points_are_listed_with_their_error_and_the_others_counted(tmp_path):
     page = write_report(study(tmp_path / "s", failed=[("full", 2)]), kept=tmp_path / "none")
     text = page.read_text()
     assert "cell 3: &lt;no&gt; disk" in text and "runs/full-seed2-full2xxxxxxx.html" in text
@@ -308,9 +308,11 @@ def test_what_could_run_in_a_notebook_is_shown_as_text_and_its_tables_and_pictur
 
 
 def test_a_question_with_markdown_or_html_in_it_stays_text(tmp_path):
-    folder = study(tmp_path / "s", question="<img src=x onerror=alert(1)> [x](javascript:alert(2))?")
+    question = "<img src=x onerror=alert(1)> [x](javascript:alert(2)) ![elsewhere](../s/study.json)?"
+    folder = study(tmp_path / "s", question=question)
     text = write_report(folder, kept=tmp_path / "none").read_text()
     assert "&lt;img src=x onerror" in text and 'href="javascript' not in text and "<img src=x" not in text
+    assert " elsewhere?" in text and text.count("<img ") == text.count('src="data:image/svg+xml;base64,')
 
 
 def test_a_damaged_file_is_named(tmp_path):

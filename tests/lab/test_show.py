@@ -14,7 +14,7 @@ from d2vlm_lab.data.video import write_frames
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.lab.plots.style import TRUTH, event_color
 from d2vlm_lab.lab.show import command as show
-from d2vlm_lab.lab.show.card import Answered, Card, card_html, lanes, said, text_pieces
+from d2vlm_lab.lab.show.card import Answered, Card, card_html, lanes, text_html, text_pieces
 
 CURVE = [0.1, 0.1, 0.9, 1.0, 0.8, 0.1, 0.1, 0.1]
 
@@ -117,7 +117,7 @@ def test_the_second_mention_of_an_event_has_the_colour_of_the_first():
     timed = [piece for piece in text_pieces(text) if isinstance(piece, tuple)]
     assert [piece[1:] for piece in timed] == [((1, 2), 0), ((5, 6), 1), ((1, 2), 0), ((5, 6), 1)]
     assert "".join(piece if isinstance(piece, str) else piece[0] for piece in text_pieces(text)) == text
-    colors = re.findall(r"background:(#\w+)", said(text))
+    colors = re.findall(r"background:(#\w+)", text_html(text))
     assert colors == [event_color(0), event_color(1)] * 2
 
 
@@ -168,9 +168,9 @@ def test_several_answers_to_one_question_stand_under_the_same_truth_with_links_t
 
 
 def test_what_was_found_first_stands_on_a_line_of_its_own_without_the_marker():
-    assert re.sub(r"<em[^>]*>|</em>", "", said("1.0 - 2.0 </evi> It is 1.0 - 2.0.")) == (
+    assert re.sub(r"<em[^>]*>|</em>", "", text_html("1.0 - 2.0 </evi> It is 1.0 - 2.0.")) == (
         "<i>found:</i> 1.0 - 2.0 <br> It is 1.0 - 2.0.")
-    assert said("</evi> That does not happen.") == " That does not happen." and "no answer" in said("</evi>")
+    assert text_html("</evi> That does not happen.") == " That does not happen." and "no answer" in text_html("</evi>")
 
 
 def test_intervals_that_overlap_are_drawn_in_lanes_of_their_own():

@@ -38,9 +38,9 @@ def test_what_a_study_says_of_a_variant_reaches_its_run(name):
     study, _ = read_study(name)
     points = {p.variant: p for p in points_of(study, "full", (0,))}
     for variant, changes in study.variants.items():
-        told = {key: value for key, value in {**study.base, **changes}.items() if not key.startswith("notebook.")}
+        expected = {key: value for key, value in {**study.base, **changes}.items() if not key.startswith("notebook.")}
         config = flatten(points[variant].config)
-        assert all(config[key] == value or (value is False and config[key] == "off") for key, value in told.items())
+        assert all(config[key] == value or (value is False and config[key] == "off") for key, value in expected.items())
 
 
 @pytest.mark.parametrize("name", STUDIES)

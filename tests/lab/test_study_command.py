@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
@@ -48,6 +49,11 @@ def processes(path, status: str) -> list[int]:
     return [state["process"] for state in states if state["status"] == status]
 
 
+def kernels(path) -> list[int]:
+    texts = [file.read_text() for file in (path.parent / "out" / "tried").glob("*/kernel")]
+    return [int(text) for text in texts if text]
+
+
 def ends(path) -> list[str]:
     return sorted((path.parent / "out" / "tried" / "ends").read_text().split())
 
@@ -62,13 +68,17 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path, world, capsys):
 
 @pytest.mark.parametrize("words, part", [
     (["--only", "withuot"], "did you mean 'without'?"), (["--profile", "ful"], "no profile 'ful'"),
+    (["--profile", "small", "--only", "full"],
+     "--only full: the profile small of the study tried leaves this variant out; choose --profile full"),
+    (["study.yaml"], "the study tried is given twice"),
     (["--on", "udp://x", "--limit", "1"], "give tcp://host:port"), (["--limit", "0"], "at least 1"),
     (["--on", "tcp://127.0.0.1:9", "--limit", "1"], "no Dask scheduler answers at tcp://127.0.0.1:9")])
 @pytest.mark.filterwarnings("ignore")
 def test_a_wrong_command_is_one_line_and_exit_code_two(tmp_path, world, capsys, words, part, monkeypatch):
     monkeypatch.setattr("d2vlm_lab.lab.study.cluster.PATIENCE", 0.2)
-    path = write_study(tmp_path, world=world, profiles={"full": {}})
-    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *words]) == 2
+    path = write_study(tmp_path, world=world, profiles={"full": {}, "small": {"variants": ["without"]}})
+    monkeypatch.chdir(tmp_path)
+    assert main(["ablate", str(path), *words, "--out", str(tmp_path / "out")]) == 2
     assert part in capsys.readouterr().err
 
 
@@ -103,15 +113,18 @@ def test_from_the_file_to_the_end_and_again_for_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_runner_that_is_killed_leaves_no_process_and_the_same_command_completes_the_rest(tmp_path, world, how):
-    wait = "import time\nif not (pathlib.Path(out).parent / 'go').exists():\n    time.sleep(60 * settings['seed'])"
+    wait = ("import os, time\n(pathlib.Path(out) / 'kernel').write_text(str(os.getpid()))\n"
+            "if not (pathlib.Path(out).parent / 'go').exists():\n    time.sleep(60 * settings['seed'])")
     path = write_study(tmp_path, "import pathlib", wait, BOOK, WRITE, world=world, seeds=[0, 1])
-    runner = subprocess.Popen(command(path, "--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL,
-                              preexec_fn=heed_interrupts)
-    wait_for(lambda: len(processes(path, "done")) == len(processes(path, "running")) == 2)
-    pids = processes(path, "running")
-    runner.send_signal(how)
-    assert runner.wait(30) == (130 if how == signal.SIGINT else -how)
+    with open(tmp_path / "errors", "w") as errors:
+        runner = subprocess.Popen(command(path, "--jobs", "2"), cwd=tmp_path, stdout=subprocess.DEVNULL,
+                                  stderr=errors, start_new_session=True, preexec_fn=heed_interrupts)
+    wait_for(lambda: len(processes(path, "done")) == 2 and len(kernels(path)) == 4)
+    pids = [*processes(path, "running"), *kernels(path)]
+    os.killpg(runner.pid, how) if how == signal.SIGINT else runner.send_signal(how)  # as a terminal does it
+    assert runner.wait(10) == (130 if how == signal.SIGINT else -how)
     wait_for(lambda: not any(map(alive, pids)), 10)
+    assert how != signal.SIGINT or (tmp_path / "errors").read_text() == "\nd2vlm-lab ablate: interrupted\n"
     (tmp_path / "out" / "tried" / "go").touch()
     rest = ablate(path)
     assert rest.returncode == 0 and rest.stdout.startswith("tried: 2 done, 2 to do now"), rest.stdout
@@ -156,32 +169,100 @@ def test_shared_work_is_made_once_even_when_two_commands_want_it_at_the_same_mom
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_two_studies_are_one_grid_that_makes_what_they_share_once_and_ends_in_two_reports(tmp_path, world):
+    shared = {"sft": {"overrides": {"training.steps": 2, "training.eval_every": 100, "evaluation.samples": 1,
+                                    "data.world": str(world)}}}
+    variants = {"first": {"late": {"parts.start": "@sft"}, "other": {"method.semantics": "off"}},
+                "second": {"base": {"parts.start": "@sft"}}}
+    for name, points in variants.items():
+        (tmp_path / name).mkdir()
+        path = write_study(tmp_path / name, BOOK.replace("'ends'", "'..' / 'ends'"), WRITE, world=world, name=name,
+                           shared=shared, variants=points, reference=next(iter(points)))
+        path.rename(tmp_path / f"{name}.yaml")
+        shutil.copy(tmp_path / name / "run.ipynb", tmp_path / "run.ipynb")
+        text = (tmp_path / f"{name}.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(text.replace(f"{name}/run.ipynb", "run.ipynb"))
+    words = [*LAB, "first.yaml", "second.yaml", "--out", "out", "--jobs", "2", "--timing"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "first: 0 done, 3 to do now" in done.stdout and "second: 0 done, 1 to do now" in done.stdout
+    assert "copied from first: late, seed 0, which is the same run" in done.stdout
+    assert sorted((tmp_path / "out" / "ends").read_text().split()) == ["layer-0", "off-0"], "once each"
+    assert "done    first: other, seed 0" in done.stdout and "done    second: base, seed 0" in done.stdout
+    assert "timing:" in done.stdout and "shared trainings: 1," in done.stdout
+    first, second = (json.loads((tmp_path / "out" / name / "study.json").read_text()) for name in variants)
+    assert first["shared_runs"] == second["shared_runs"] and first["runs"][0]["id"] == second["runs"][0]["id"]
+    copied = tmp_path / "out" / "second" / second["runs"][0]["folder"]
+    assert json.loads((copied / "point.json").read_text())["variant"] == "base"
+    assert {"metrics.json", "notebook.ipynb", "log.txt", "state.json"} <= {file.name for file in copied.iterdir()}
+    assert all((tmp_path / "out" / "report" / name / "index.html").is_file() for name in variants)
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "second: 1 done, 0 to do now" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_on_a_dask_cluster_that_loses_a_worker_every_run_ends_exactly_once(tmp_path, world):
-    slow = "import time\ntime.sleep(3)"
-    path = write_study(tmp_path, slow, BOOK, WRITE, world=world, seeds=[0, 1, 2, 3])
-    port = free_port()
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", str(port), "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1",
-              "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / "dask")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    cluster = [subprocess.Popen(line, cwd=tmp_path, **quiet) for line in (dask, worker, worker)]
-    try:
-        wait_for(lambda: listening(port))
-        runner = subprocess.Popen(command(path, "--on", f"tcp://127.0.0.1:{port}"), cwd=tmp_path, text=True,
-                                  stdout=subprocess.PIPE)
-        wait_for(lambda: len(processes(path, "done")) >= 2 and len(processes(path, "running")) == 2)
-        cluster[2].kill()
+    dying = ("import os, pathlib, signal, time\nmark = pathlib.Path(out, 'mark')\n"
+             "if settings['seed'] == 1 and settings['method.semantics'] == 'off' and not mark.exists():\n"
+             "    mark.touch()\n    os.kill(os.getppid(), signal.SIGKILL)\n    time.sleep(60)")
+    path = write_study(tmp_path, dying, BOOK, WRITE, world=world, seeds=[0, 1, 2, 3])
+    with cluster(tmp_path, workers=2) as address:
+        runner = subprocess.Popen(command(path, "--on", address), cwd=tmp_path, text=True, stdout=subprocess.PIPE)
         printed = runner.communicate(timeout=400)[0]
-    finally:
-        for process in cluster:
-            process.kill()
-            process.wait()
     assert runner.returncode == 0, printed
     assert ends(path) == sorted(f"{kind}-{seed}" for kind in ("layer", "off") for seed in range(4)), "once each"
     assert printed.count("\ndone ") == 8 and "(attempt 2)" in printed
     states = [json.loads((job.folder / "state.json").read_text()) for job in plan_of(path)]
     assert [state["status"] for state in states] == ["done"] * 8
     assert sorted(state["attempts"] for state in states) == [1] * 7 + [2]
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_command_at_once_and_the_cluster_completes_what_it_has_begun(tmp_path, world):
+    wait = "import time\n(pathlib.Path(out) / 'kernel').write_text('1')\ntime.sleep(8)"
+    path = write_study(tmp_path, "import pathlib", wait, BOOK, WRITE, world=world)
+    with cluster(tmp_path, workers=1) as address:
+        with open(tmp_path / "errors", "w") as errors:
+            runner = subprocess.Popen(command(path, "--on", address), cwd=tmp_path, stdout=subprocess.DEVNULL,
+                                      stderr=errors, preexec_fn=heed_interrupts)
+        wait_for(lambda: kernels(path))
+        runner.send_signal(signal.SIGINT)
+        assert runner.wait(5) == 130
+        assert (tmp_path / "errors").read_text() == "\nd2vlm-lab ablate: interrupted\n"
+        assert len(processes(path, "running")) == 1
+        wait_for(lambda: len(processes(path, "done")) == 1)
+        assert ends(path) == ["layer-0"]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_goes_away_fails_its_runs_and_ends_the_command(tmp_path, world):
+    path = write_study(tmp_path, "import time\ntime.sleep(120)", WRITE, world=world)
+    with cluster(tmp_path, workers=1) as address:
+        runner = subprocess.Popen(command(path, "--on", address), cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                                  stderr=subprocess.STDOUT)
+        wait_for(lambda: processes(path, "running"))
+    printed = runner.communicate(timeout=120)[0]
+    assert runner.returncode == 1 and printed.count("\nfailed") >= 2, printed
+
+
+@contextmanager
+def cluster(folder, workers: int):
+    """A scheduler and workers, as somebody starts them from the shell; its address."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    scheduler = ["dask_scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard"]
+    worker = ["dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory",
+              str(folder / "dask")]
+    processes = [subprocess.Popen([sys.executable, "-m", f"distributed.cli.{line[0]}", *line[1:]], cwd=folder,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                 for line in (scheduler, *[worker] * workers)]
+    try:
+        wait_for(lambda: listening(int(address.rpartition(":")[2])))
+        yield address
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def free_port() -> int:

@@ -45,9 +45,9 @@ def test_variants_that_a_profile_makes_equal_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("changes, part", [
-    ({"reference": "fulll"}, "reference: 'fulll' is not among full, without; did you mean 'full'?"),
-    ({"against": {"without": "ful"}}, "against.without: 'ful' is not among full; did you mean 'full'?"),
-    ({"against": {"witout": "full"}}, "against: 'witout' is not among"),
+    ({"reference": "fulll"}, "reference: there is no 'fulll'; did you mean 'full'?"),
+    ({"against": {"without": "ful"}}, "against.without: there is no 'ful'; did you mean 'full'?"),
+    ({"against": {"witout": "full"}}, "against: there is no 'witout'; did you mean 'without'?"),
     ({"notebook": "nowhere.ipynb"}, "notebook: there is no nowhere.ipynb"),
     ({"variants": {"full": {}, "b": {"notebook.speed": 1}}}, "has no such parameter"),
     ({"variants": {"full": {}, "b": {"notebook.settings": 1}}}, "has no such parameter"),
@@ -57,7 +57,7 @@ def test_variants_that_a_profile_makes_equal_are_an_error(tmp_path):
     ({"variants": {"full": {}, "b": {"preference.recipe": ["shift=far"]}}}, "preference.recipe.shift: expected a list"),
     ({"variants": {"full": {}, "b": {"method.target_base": 1.0}}}, "variants.b: method.target_base is 1.0"),
     ({"paper": [{"metric": "f1", "variant": "none", "value": 1.0, "source": "Table 1"}]}, "paper[0].variant"),
-    ({"profiles": {"quick": {"variants": ["none"]}}}, "profiles.quick.variants: 'none'"),
+    ({"profiles": {"quick": {"variants": ["none"]}}}, "profiles.quick.variants: there is no 'none'"),
     ({"shared": {"sft": {"overrides": {"parts.start": "@sft"}}}}, "cannot start from other shared work"),
     ({"metrics": []}, "name at least one of each"),
     ({"metrics": ["f1", "named_mIou"]}, "metrics: 'named_mIou' is neither in the catalogue"),

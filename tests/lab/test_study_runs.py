@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import re
@@ -6,9 +7,10 @@ from concurrent.futures import Future
 
 import psutil
 import pytest
+from distributed import LocalCluster
 from studies import WRITE, alive, folder_of, plan_of, run_study, shown, small_world, write_study
 
-from d2vlm_lab.lab.study.cluster import place, slots
+from d2vlm_lab.lab.study.cluster import place
 from d2vlm_lab.lab.study.progress import Progress, duration
 from d2vlm_lab.lab.study.runner import Grid, choose
 
@@ -158,27 +160,25 @@ def test_a_run_has_the_threads_of_its_share(tmp_path, world, here):
     assert [state.get("error") for state in states.values()] == [None, None]
 
 
-def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch):
+MEET = ("import json, os, pathlib, time\ngpu = os.environ['CUDA_VISIBLE_DEVICES']\n"
+        "here = pathlib.Path(out).parent / gpu\nhere.mkdir()\nend = time.time() + 60\n"
+        "while len(list(here.parent.glob('[46]'))) < 2 and time.time() < end:\n    time.sleep(0.1)\n"
+        "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'gpu': gpu}))")
+
+
+@pytest.mark.parametrize("elsewhere", [
+    pytest.param(False, id="here"), pytest.param(True, id="two threads of a worker elsewhere", marks=pytest.mark.slow)])
+def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch, elsewhere):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    cell = ("import json, os, pathlib, time\ngpu = os.environ['CUDA_VISIBLE_DEVICES']\n"
-            "here = pathlib.Path(out).parent / gpu\nhere.mkdir()\nend = time.time() + 60\n"
-            "while len(list(here.parent.glob('[46]'))) < 2 and time.time() < end:\n    time.sleep(0.1)\n"
-            "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'gpu': gpu}))")
-    path = write_study(tmp_path, cell, world=world)
-    with place() as here:
+    path = write_study(tmp_path, MEET, world=world)
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0")) if elsewhere else None
+        here = stack.enter_context(place(cluster.scheduler_address if elsewhere else ""))
         assert here.slots() == 2
         assert {state["status"] for state in run_study(path, here).values()} == {"done"}
     used = [json.loads((job.folder / "environment.json").read_text())["gpu"] for job in plan_of(path)]
     assert sorted(used) == ["4", "6"]
-
-
-def test_each_slot_has_its_share_of_the_cores_or_a_gpu(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert slots(2, cores=8) == [{"OMP_NUM_THREADS": "4"}] * 2
-    assert slots(3, cores=2) == [{"OMP_NUM_THREADS": "1"}] * 3
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots(cores=8)] == ["4", "6"]
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots(3, cores=8)] == ["4", "6", "4"]
 
 
 def test_a_run_that_another_command_has_under_way_is_not_made_twice(tmp_path, world, here):
@@ -213,35 +213,32 @@ class Scripted:
 DONE, KILLED = {"status": "done", "seconds": 2.0}, {"status": "failed", "killed": True, "error": "SIGKILL"}
 
 
-def grid(path, place, retries=1):
-    return Grid(choose(plan_of(path)), place, path.parent, retries)
-
-
-def silent(out=None):
-    return Progress(out or io.StringIO(), every=0)
+def run_scripted(path, place, retries=1, out=None):
+    progress = Progress(out or io.StringIO(), every=0)
+    return Grid(choose(plan_of(path)), place, path.parent, progress, retries).run()
 
 
 def test_when_shared_work_fails_what_starts_from_it_is_not_run_and_the_rest_is(tmp_path, world):
     path = write_study(tmp_path, world=world, shared={"sft": {"overrides": {"data.world": str(world)}}},
                        variants={"full": {}, "late": {"parts.start": "@sft"}})
     executor = Scripted({"status": "failed", "error": "no"}, DONE)
-    states = {job.title: state for job, state in grid(path, executor).run(silent())}
+    states = {job.title: state for job, state in run_scripted(path, executor)}
     assert executor.orders == ["@sft", "full"] and states["full, seed 0"] == DONE
     assert states["late, seed 0"]["error"] == "@sft, seed 0, which it starts from, failed"
 
 
 def test_lost_workers_and_lost_clusters_fail_the_runs_that_they_had(tmp_path, world):
     path = write_study(tmp_path, world=world)
-    ended = grid(path, Scripted(RuntimeError, None)).run(silent())
+    ended = run_scripted(path, Scripted(RuntimeError, None))
     assert [state["error"] for _, state in ended] == ["RuntimeError: gone", "the cluster was lost"]
-    ended = grid(path, Scripted(KILLED, DONE, KILLED, KILLED), retries=1).run(silent())
+    ended = run_scripted(path, Scripted(KILLED, DONE, KILLED, KILLED), retries=1)
     assert [state["status"] for _, state in ended] == ["done", "failed"]
 
 
 def test_the_progress_of_the_whole_grid_is_one_line(tmp_path, world):
     path = write_study(tmp_path, world=world)
     out = io.StringIO()
-    grid(path, Scripted(DONE, {"status": "failed", "error": "no"})).run(silent(out))
+    run_scripted(path, Scripted(DONE, {"status": "failed", "error": "no"}), out=out)
     lines = out.getvalue().splitlines()
     assert lines[0] == "0 running, 0 done, 0 failed, 2 waiting; time left: unknown yet"
     assert any(re.fullmatch(r"done +full, seed 0 +\w{12} in 2 s", line) for line in lines)
@@ -255,7 +252,7 @@ def test_on_a_terminal_the_line_is_refreshed_in_place(tmp_path, world):
             return True
 
     out = Terminal()
-    grid(write_study(tmp_path, world=world), Scripted(DONE, DONE)).run(silent(out))
+    run_scripted(write_study(tmp_path, world=world), Scripted(DONE, DONE), out=out)
     assert out.getvalue().endswith("\r\033[K0 running, 2 done, 0 failed, 0 waiting\n")
     assert out.getvalue().count("\n") == 3, "one line stays for each run, and the last one"
 

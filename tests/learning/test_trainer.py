@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from safetensors.torch import load_file
 from small import history, tiny_model
 
 from d2vlm_lab.config import RunConfig
+from d2vlm_lab.data.groups import Groups, group_by_video
+from d2vlm_lab.data.rejects import preference_data
+from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -162,22 +166,140 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_part_and_samples(conf
         train(override(config, {"parts.start": str(tmp_path / "broken")}), tmp_path / "run", str)
 
 
-def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(config, tmp_path, place):
-    records = json.loads((place / "world" / "train.json").read_text())
-    videos = tmp_path / "videos"
+@pytest.fixture
+def annotated(config, place, tmp_path):
+    """Settings to train on an annotation file, one video a batch; a function damages a video, or the annotations."""
+    videos, world = tmp_path / "videos", place / "world"
     videos.mkdir()
-    for file in (place / "world" / "videos").glob("train_*"):
-        (videos / file.name).write_bytes(file.read_bytes() if file.name != "train_00003.mp4" else b"no video")
-    (tmp_path / "train.json").write_text(json.dumps(records))
-    bad = sum(record["video"] == "train_00003.mp4" for record in records)
-    config = override(config, {"data.world": "", "data.train": str(tmp_path / "train.json"),
-                               "data.videos": str(videos), "training.steps": 12, "training.eval_every": 12})
-    metrics = train(override(config, {"data.bad_share": 0.5}), tmp_path / "run", str)
-    named = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
-    assert metrics["skipped"] == {"video": len(named)} and 0 < len(named) <= bad
+    for file in (world / "videos").iterdir():
+        (videos / file.name).write_bytes(file.read_bytes())
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.json").write_bytes((world / f"{name}.json").read_bytes())
+
+    def damage(*names):
+        for name in names:
+            (videos / name).write_bytes(b"no video")
+
+    return override(config, {"data.world": "", "data.train": str(tmp_path / "train.json"), "data.videos": str(videos),
+                             "data.bad_share": 0.5, "training.videos": 1, "training.texts": 100}), damage
+
+
+def skipped(folder):
+    return [json.loads(line) for line in (folder / "skipped.jsonl").read_text().splitlines()]
+
+
+def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(annotated, tmp_path, place):
+    config, damage = annotated
+    damage("train_00003.mp4")
+    bad = sum(record["video"] == "train_00003.mp4" for record in json.loads((tmp_path / "train.json").read_text()))
+    metrics = train(override(config, {"training.steps": 12}), tmp_path / "run", str)
+    named = skipped(tmp_path / "run")
+    assert metrics["skipped"] == {"video": len(named)} == {"video": bad}
     assert all("train_00003.mp4" in line["message"] for line in named)
     with pytest.raises(LabError, match="cannot be used"):
-        train(config, tmp_path / "strict", str)
+        train(override(config, {"data.bad_share": 0.01}), tmp_path / "strict", str)
+    damage(*(file.name for file in (tmp_path / "videos").iterdir()))
+    with pytest.raises(LabError, match="no sample can be used; the last: .*mp4"):
+        train(override(config, {"data.bad_share": 1.0}), tmp_path / "none", str)
+
+
+def test_what_takes_the_place_of_an_unreadable_video_is_the_same_after_an_interruption(annotated, tmp_path):
+    """Each pass over the data draws another one."""
+    config, damage = annotated
+    damage("train_00003.mp4", "train_00001.mp4")
+    config = override(config, {"training.steps": 14, "training.eval_every": 14, "training.save_every": 7})
+    whole = train(config, tmp_path / "whole", str)
+    train(config, tmp_path / "again", str)
+    (tmp_path / "again" / "checkpoints" / "checkpoint-14" / "complete").unlink()
+    (tmp_path / "again" / "metrics.json").unlink()
+    again = train(config, tmp_path / "again", str)
+    assert again["checkpoint"] == whole["checkpoint"] and again["skipped"] == whole["skipped"]
+    assert losses(tmp_path / "again") == losses(tmp_path / "whole")
+
+
+def test_workers_load_the_same_batches_and_report_what_is_skipped_once(annotated, tmp_path, monkeypatch):
+    """First the main process makes the features that no worker can make; in later passes over the data workers load."""
+    config, damage = annotated
+    damage("train_00003.mp4")
+    config = override(config, {"training.steps": 14, "training.eval_every": 14, "training.save_every": 7})
+    results, loaded, load = {}, [], Groups.load
+    monkeypatch.setattr(Groups, "load", lambda groups, index: loaded.append(index) or load(groups, index))
+    for workers in (0, 2):
+        monkeypatch.setattr("d2vlm_lab.data.splits.CACHE", str(tmp_path / f"cache{workers}"))
+        folder = tmp_path / f"run{workers}"
+        changed = override(config, {"training.workers": workers})
+        loaded.clear()
+        results[workers] = train(changed, folder, str)
+        assert (len(loaded) < 12) == (workers == 2)  # in this process
+    for name in ("checkpoint", "skipped", "validation"):
+        assert results[0][name] == results[2][name]
+    assert losses(tmp_path / "run0") == losses(tmp_path / "run2")
+    assert skipped(tmp_path / "run0") == skipped(tmp_path / "run2")
+    (tmp_path / "run2" / "checkpoints" / "checkpoint-14" / "complete").unlink()
+    (tmp_path / "run2" / "metrics.json").unlink()
+    again = train(changed, tmp_path / "run2", str)
+    assert again["checkpoint"] == results[0]["checkpoint"] and again["skipped"] == results[0]["skipped"]
+
+
+@pytest.mark.parametrize("form", ["off", "fpo"])
+def test_a_worker_gets_a_training_set_without_the_model(config, form):
+    model = tiny_model()
+    split, _ = splits(config)
+    rejects = preference_data(override(config, {"preference.form": form}), split.samples).rejects
+    groups = Groups(group_by_video(split.samples, 4, 0), reader(config, model.frames, split.videos), model.tokenizer,
+                    model.prompt, model.method, rejects)
+    expected = groups[0].group
+    copy = pickle.dumps(groups)
+    assert len(copy) < 300_000 and b"TinyFrames" not in copy
+    group = pickle.loads(copy)[0].group
+    assert (group.texts, group.names) == (expected.texts, expected.names)
+    assert torch.equal(group.clip.features, expected.clip.features)
+
+
+def test_an_unreadable_validation_video_is_skipped_and_said(annotated, tmp_path):
+    config, damage = annotated
+    damage("other.mp4")
+    records = json.loads((tmp_path / "val.json").read_text())
+    others = [{**record, "id": f"o{k}", "video": "other.mp4"} for k, record in enumerate(records)]
+    (tmp_path / "val.json").write_text(json.dumps(others + records))
+    lines = []
+    config = override(config, {"data.val": str(tmp_path / "val.json")})
+    metrics = train(config, tmp_path / "run", lines.append)
+    named = skipped(tmp_path / "run")
+    assert named and {line["video"] for line in named} == {"other.mp4"}
+    assert all(line["sample"].startswith("validation o") for line in named)
+    assert metrics["skipped"] == {"video": len(named)} and "named_mIoU" in metrics["validation"]
+    assert any("validation questions cannot be used" in line for line in lines)
+    assert any("eval_loss" in line for line in history(tmp_path / "run"))
+    damage("val_00000.mp4")  # now none is left
+    assert train(config, tmp_path / "none", str)["validation"] == {}
+
+
+def test_bad_annotations_count_like_videos_that_cannot_be_read(annotated, tmp_path):
+    config, _ = annotated
+    records = json.loads((tmp_path / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps([{**records[0], "duration": "long"}, 3, *records]))
+    metrics = train(config, tmp_path / "run", str)
+    first, second = skipped(tmp_path / "run")
+    assert metrics["skipped"] == {"annotation": 2} and first["sample"] == "train.json, record 0"
+    assert "duration is 'long'" in first["message"] and "train.json" in second["message"]
+    with pytest.raises(LabError, match=r"1 of \d+ samples cannot be used.*duration is 'long'"):
+        train(override(config, {"data.bad_share": 0.0}), tmp_path / "strict", str)
+
+
+def test_half_lines_that_a_full_disk_left_are_passed_over(annotated, tmp_path):
+    config, damage = annotated
+    damage("train_00003.mp4")
+    run = tmp_path / "run"
+    before = train(config, run, str)
+    for name in ("history.jsonl", "skipped.jsonl"):
+        with open(run / name, "a") as file:
+            file.write('{"step": 8, "sam')
+    (run / "metrics.json").unlink()
+    (run / "checkpoints" / "checkpoint-8" / "complete").unlink()
+    after = train(config, run, str)
+    assert after["checkpoint"] == before["checkpoint"] and after["skipped"] == before["skipped"]
+    assert len(history(run)) == len({(line["step"], *sorted(line)) for line in history(run)})
 
 
 def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):

@@ -7,10 +7,11 @@ import torch
 from small import tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from d2vlm_lab.config import Method
+from d2vlm_lab.config import Method, read_config
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.d2vlm import D2VLM
-from d2vlm_lab.model.families import WINDOW, check, small_window
+from d2vlm_lab.model.families import WINDOW, check, our_logits, small_window
+from d2vlm_lab.model.start import start
 
 # Small sizes by every name that families give them; each family takes those that it knows.
 SMALL = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
@@ -82,6 +83,31 @@ def test_attention_that_takes_no_mask_is_refused():
     language.config._attn_implementation_internal = "flash_attention_2"
     with pytest.raises(LabError, match="attention 'flash_attention_2' cannot take the masks.*sdpa, eager"):
         check(language)
+
+
+@pytest.mark.filterwarnings("ignore")  # of transformers and of the compiler
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "mistral"])
+def test_flex_attention_gets_the_masks_as_blocks(name, compiled):
+    """On the CPU, where it cannot be trained. Compiling it takes half a minute, and without that it is the same."""
+    language = small(name, EQUAL[name])
+    with torch.no_grad(), small_window(language):
+        expected = our_logits(language.eval())
+    language.set_attn_implementation("flex_attention")
+    with torch.compiler.set_stance("default" if compiled else "force_eager"), torch.no_grad():
+        check(language)
+        with small_window(language):
+            actual = our_logits(language)
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_flex_attention_on_a_cpu_is_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = read_config("tiny", {"parts.attention": "flex_attention"})
+    with pytest.raises(LabError, match="on a GPU only, and there is none; use sdpa"):
+        start(config)
+    eager = start(read_config("tiny", {"parts.attention": "eager"})).language
+    assert eager.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

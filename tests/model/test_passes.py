@@ -7,6 +7,7 @@ import torch
 from small import clip, mixed, model, text
 
 from d2vlm_lab.data.batch import collate
+from d2vlm_lab.data.branches import find_branches
 from d2vlm_lab.model import passes
 
 
@@ -25,10 +26,10 @@ def read(net, way, batch):
 
 
 def test_all_passes_return_the_same_states(monkeypatch):
-    monkeypatch.setattr(passes, "MIN_SPARED", 0)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", 0)
     net = model()
     batch = answers_to_one_question(net)
-    branches = passes.find_branches(batch)
+    branches = find_branches(batch)
     expected = read(net, passes.one_pass, batch)
     for way in (passes.two_passes, lambda *given: passes.branching_pass(*given, branches)):
         states = read(net, way, batch)

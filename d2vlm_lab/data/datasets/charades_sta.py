@@ -9,9 +9,9 @@ import os
 from collections.abc import Sequence
 
 from ...ideas.evidence import Event
-from ..sample import UNKNOWN, Sample, SampleError
+from ..sample import UNKNOWN, Sample
 from . import et_bench
-from .records import field, interval, opened, read_coco, to_samples, unique
+from .records import OnBad, field, interval, opened, read_coco, to_samples, unique
 
 PROMPT = ("You are given a video about indoor activities. Watch the video carefully and find a visual event described "
           "by the sentence: '{caption}'. The format of your response should be: 'The event happens in <start time> - "
@@ -19,10 +19,10 @@ PROMPT = ("You are given a video about indoor activities. Watch the video carefu
 ANSWER = ("The event happens in ", 0, ".")  # as the prompt asks for
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
     """All queries of either file, asked in the published words."""
-    records = _read_lines(path) if str(path).endswith(".txt") else read_coco(path)
-    return unique(to_samples(records, from_record, path, half_frame), path)
+    records, build = (read_lines(path), from_line) if str(path).endswith(".txt") else (read_coco(path), from_record)
+    return unique(to_samples(records, build, path, half_frame, on_bad), path, on_bad)
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
@@ -40,16 +40,17 @@ def from_record(record: dict, index: int = 0) -> Sample:
                   PROMPT.format(caption=caption.strip(".")), (Event(start, end, caption),), ANSWER)
 
 
-def _read_lines(path: str | os.PathLike) -> list[dict]:
+def from_line(record: dict, index: int = 0) -> Sample:
+    """A query of the original file: its line is `VIDEO start end##sentence`."""
+    moment, _, caption = record["line"].partition("##")
+    try:
+        video, start, end = moment.split()
+        times = [float(start), float(end)]
+    except ValueError:
+        raise ValueError(f"{record['line']!r}; expected VIDEO start end##sentence") from None
+    return from_record({"id": index, "image_id": f"{video}.mp4", "timestamp": times, "caption": caption}, index)
+
+
+def read_lines(path: str | os.PathLike) -> list[dict]:
     with opened(path) as file:
-        lines = [line.strip() for line in file if line.strip()]
-    records = []
-    for index, line in enumerate(lines):
-        moment, _, caption = line.partition("##")
-        try:
-            video, start, end = moment.split()
-            times = [float(start), float(end)]
-        except ValueError:
-            raise SampleError(f"{path}, sample {index}: {line!r}; expected VIDEO start end##sentence") from None
-        records.append({"id": index, "image_id": f"{video}.mp4", "timestamp": times, "caption": caption})
-    return records
+        return [{"line": line.strip()} for line in file if line.strip()]

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Sequence
 
 from ...ideas.evidence import END, EVIDENCE, Event, compose, write
 from ..sample import Sample
-from .records import field, options, read_records, to_samples, write_records
+from .records import OnBad, field, options, read_records, to_samples, write_records
 from .times import mark_times, pieces_of
 
 IMAGE = "<image>"
 AFTER_TIME = r"\s*(seconds)?\s*[,:]\s*"  # what stands between a time and its caption
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
     """All samples of a file in any of the three styles."""
-    return to_samples(read_records(path), from_record, path, half_frame)
+    return to_samples(read_records(path, go_on=on_bad is not None), from_record, path, half_frame, on_bad)
 
 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
@@ -58,13 +58,25 @@ def to_record(sample: Sample) -> dict:
 
 
 def _turns(turns: Sequence[dict]) -> tuple[str, str]:
-    """Question and answer of a conversation."""
+    """Question and answer of a conversation; those of several rounds are joined, line by line."""
     speakers = [turn.get("from") for turn in turns]
     if unknown := [speaker for speaker in speakers if speaker not in ("human", "gpt")]:
         raise ValueError(f"a turn is from {unknown[0]!r}; turns are from human or gpt")
-    if speakers != ["human", "gpt"]:
-        raise ValueError(f"{len(turns)} turns; expected one from human, then one from gpt")
-    return turns[0]["value"].replace(IMAGE, "").strip(), turns[1]["value"].strip()
+    if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
+        raise ValueError(f"{len(turns)} turns, from {', '.join(speakers) or 'nobody'}; human and gpt must take turns, "
+                         "and human begins")
+    questions, answers = ([field(turn, "value", str).replace(IMAGE, "").strip() for turn in turns[k::2]]
+                          for k in (0, 1))
+    return "\n".join(questions), _joined(answers)
+
+
+def _joined(answers: Sequence[str]) -> str:
+    """The answers of all rounds as one: if they are in the evidence style, first what all of them ground."""
+    parts = [answer.partition(END) for answer in answers]
+    if not any(end for _, end, _ in parts):
+        return "\n".join(answers)
+    grounding = "".join(head for head, end, _ in parts if end)
+    return f"{grounding}{END} " + "\n".join((text if end else head).strip() for head, end, text in parts)
 
 
 def _answer(text: str, times: Sequence[float], captions: Sequence[str]) -> tuple[tuple[Event, ...], tuple]:

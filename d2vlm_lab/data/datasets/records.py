@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 from ...files import atomic_path
@@ -21,6 +23,7 @@ BETWEEN = re.compile(r"[\s,\[\]]*")  # what may stand between two records
 IDS, VIDEOS = ("idx", "id", "question_id"), ("image_id", "video", "videoID")  # what the formats call them
 EXPECTED = {str: "text that is not empty", int: "an integer", float: "a number of seconds"}
 Build = Callable[[dict, int], Sample]  # a sample from a record and its place in the file
+OnBad = Callable[[str, str], None]  # takes the place of a record that cannot be used, and what is wrong with it
 
 
 @contextmanager
@@ -37,8 +40,12 @@ def opened(path: str | os.PathLike) -> Iterator[TextIO]:
         raise SampleError(f"{path}: not readable as text ({error})") from None
 
 
-def read_records(path: str | os.PathLike) -> Iterator[dict]:
-    """The objects of a JSON list or of JSON Lines, one at a time, however large the file is."""
+def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[dict | SampleError]:
+    """The objects of a JSON list or of JSON Lines, one at a time, however large the file is.
+
+    A bad one is an error. With `go_on` the error takes its place, and reading goes on with the next record: behind what
+    is no object, or on the next line behind what is no JSON.
+    """
     decoder, index, text, at, lists = json.JSONDecoder(), 0, "", 0, 0
     with opened(path) as file:
         while True:
@@ -51,11 +58,18 @@ def read_records(path: str | os.PathLike) -> Iterator[dict]:
                 if more := file.read(CHUNK):
                     text, at = text[at:] + more, 0
                     continue
-                if at < len(text) or lists:
-                    raise SampleError(f"{path}, sample {index}: not readable as JSON ({error})") from None
-                return
-            if not isinstance(record, dict):
-                raise SampleError(f"{path}, sample {index}: expected an object, found {type(record).__name__}")
+                if at == len(text) and not lists:
+                    return
+                problem = SampleError(f"{path}, sample {index}: not readable as JSON ({error})")
+                line_end = text.find("\n", at)
+                if not go_on or line_end < 0 or not BETWEEN.sub("", text[line_end:], 1):  # the file is cut short
+                    raise problem from None
+                record, at = problem, line_end
+            else:
+                if not isinstance(record, dict):
+                    record = SampleError(f"{path}, sample {index}: expected an object, found {type(record).__name__}")
+                    if not go_on:
+                        raise record
             yield record
             index += 1
 
@@ -75,12 +89,30 @@ def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
         out.write("[\n" + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records) + "\n]\n")
 
 
-def to_samples(records: Iterable[dict], build: Build, path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
-    return [to_sample(record, index, build, path, half_frame) for index, record in enumerate(records)]
+def to_samples(records: Iterable[dict], build: Build, path: str | os.PathLike, half_frame: float = 0.5,
+               on_bad: OnBad | None = None) -> list[Sample]:
+    """The samples of all records; a bad one is an error, or is reported to `on_bad` and left out."""
+    return collect((partial(to_sample, record, index, build, path, half_frame)
+                    for index, record in enumerate(records)), path, on_bad)
+
+
+def collect(makers: Iterable[Callable[[], Sample]], path: str | os.PathLike, on_bad: OnBad | None) -> list[Sample]:
+    """What these functions return, each called for one record of a file."""
+    samples = []
+    for index, make in enumerate(makers):
+        try:
+            samples.append(make())
+        except SampleError as error:
+            if on_bad is None:
+                raise
+            on_bad(f"{Path(path).name}, record {index}", str(error))
+    return samples
 
 
 def to_sample(record: dict, index: int, build: Build, path: str | os.PathLike, half_frame: float = 0.5) -> Sample:
     """The validated sample of a record."""
+    if isinstance(record, SampleError):
+        raise record
     if not isinstance(record, dict):
         raise SampleError(f"{path}, sample {index}: expected an object, found {type(record).__name__}")
     try:
@@ -96,14 +128,18 @@ def to_sample(record: dict, index: int, build: Build, path: str | os.PathLike, h
     raise SampleError(f'{path}, sample {name} ("{video}"): {problem}')
 
 
-def unique(samples: list[Sample], path: str | os.PathLike) -> list[Sample]:
-    """The samples themselves, unless two have the same id."""
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise SampleError(f'{path}, sample {sample.id} ("{sample.video}"): its id was there before')
-        seen.add(sample.id)
-    return samples
+def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None = None) -> list[Sample]:
+    """The samples themselves. A second one with the same id is an error, or is reported to `on_bad` and left out."""
+    kept: dict[str, Sample] = {}
+    for index, sample in enumerate(samples):
+        if sample.id not in kept:
+            kept[sample.id] = sample
+            continue
+        message = f'{path}, sample {sample.id} ("{sample.video}"): its id was there before'
+        if on_bad is None:
+            raise SampleError(message)
+        on_bad(f"{Path(path).name}, sample {sample.id} again ({index})", message)
+    return list(kept.values())
 
 
 def field(record: dict, name: str, kind: type):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
-from ..sample import Sample, from_record
-from .records import read_records
+from ..sample import Sample, SampleError, from_record
+from .records import OnBad, collect, read_records
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
-    return [from_record(record, f"{path}, sample {index}", half_frame)
-            for index, record in enumerate(read_records(path))]
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
+    def make(record: dict | SampleError, index: int) -> Sample:
+        if isinstance(record, SampleError):
+            raise record
+        return from_record(record, f"{path}, sample {index}", half_frame)
+
+    return collect((partial(make, record, index) for index, record in
+                    enumerate(read_records(path, go_on=on_bad is not None))), path, on_bad)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...ideas.evidence import EVIDENCE, Event
 from ..sample import Sample
 from . import et_bench
-from .records import field, interval, read_coco, to_samples, unique
+from .records import OnBad, field, interval, read_coco, to_samples, unique
 from .times import pieces_of
 
 # as published, slips included: the topic is the same for every video
@@ -17,8 +17,8 @@ PROMPT = ("You are given a video about 'making fattoush'. Watch the video carefu
           "description. The format of your response should be: '<start time> - <end time>, <description>'.")
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
-    return unique(to_samples(read_coco(path), from_record, path, half_frame), path)
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
+    return unique(to_samples(read_coco(path), from_record, path, half_frame, on_bad), path, on_bad)
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

@@ -10,13 +10,11 @@ from ...errors import LabError
 from .charades import SOURCE as CHARADES
 from .charades import score_charades
 from .etbench import Scores, score_etbench
-from .mvbench import STAND_IN as MVBENCH_STAND_IN
-from .mvbench import mvbench_problem, score_mvbench
+from .mvbench import check_mvbench, score_mvbench
 from .protocols import PROTOCOLS
 from .records import Checked, check, etbench_problem, first_few, is_pair, load_annotations, load_etbench, read_files
 from .sentences import find_sentence_model
-from .videomme import DURATIONS, score_videomme, videomme_problem
-from .videomme import STAND_IN as VIDEOMME_STAND_IN
+from .videomme import DURATIONS, check_videomme, score_videomme
 from .youcook2 import SOURCE as YOUCOOK2
 from .youcook2 import Recipe, read_truth, score_youcook2, video_name
 
@@ -115,8 +113,7 @@ def mvbench(args) -> tuple[dict, list[str]]:
     files = [args.predictions] if args.predictions.is_file() else sorted(args.predictions.glob("*.json"))
     entries = [(where, {**record, "file": file.stem, "idx": i} if isinstance(record, dict) else record)
                for file in files for i, (where, record) in enumerate(read_files(file))]
-    checked = check(entries, mvbench_problem, args.lenient, ("file", "idx"),
-                    lambda record, _: record | MVBENCH_STAND_IN)
+    checked = check_mvbench(entries, args.lenient)
     tasks: dict[str, list[dict]] = {}
     for record in checked.records:
         if not args.tasks or record["file"] in args.tasks:
@@ -130,8 +127,7 @@ def mvbench(args) -> tuple[dict, list[str]]:
 def videomme(args) -> tuple[dict, list[str]]:
     if unknown := sorted(set(args.tasks or ()) - set(DURATIONS)):
         raise LabError(f"no duration {unknown[0]!r}: Video-MME has {', '.join(DURATIONS)}")
-    checked = check(read_files(args.predictions), videomme_problem, args.lenient, ("question_id",),
-                    lambda record, _: VIDEOMME_STAND_IN | record | {"a": "", "answer": "A"})
+    checked = check_videomme(read_files(args.predictions), args.lenient)
     result = score_videomme(checked.records, args.protocol, args.tasks or DURATIONS) | {"notes": checked.notes}
     return result, [f"videomme, protocol {args.protocol}", *result["lines"]]
 

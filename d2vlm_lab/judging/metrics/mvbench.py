@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from ...ideas.evidence import END
 from .reading import LETTERS, read_choice
-from .records import first_problem, is_text
-
-STAND_IN = {"pred": "?", "A": "(A) ."}  # in the place of a malformed record: it fails
+from .records import Checked, Entry, check, first_problem, is_text
 
 
 def score_mvbench(tasks: dict[str, Sequence[dict]], protocol: str = "clean") -> dict:
@@ -40,8 +39,14 @@ def first_word_is_right(answer: str, truth: str) -> bool:
     return word.replace(".", "") in option or option in word
 
 
-def mvbench_problem(record) -> str | None:
-    return first_problem(record, _requirements)
+def check_mvbench(entries: Sequence[Entry], lenient: bool) -> Checked:
+    """Records with the stem of their `file` and an `idx` in it."""
+    return check(entries, partial(first_problem, requirements=_requirements), lenient, ("file", "idx"), _failing)
+
+
+def _failing(record: dict, number: int) -> dict:
+    """In the place of a malformed record."""
+    return record | {"pred": "?", "A": "(A) ."}
 
 
 def _requirements(record: dict) -> Iterator[tuple[bool, str]]:

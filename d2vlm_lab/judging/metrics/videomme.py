@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from ...data.datasets.video_mme import DURATIONS
 from ...errors import LabError
 from ...ideas.evidence import END
 from .reading import LETTERS, read_choice
-from .records import first_problem, is_text
+from .records import Checked, Entry, check, first_problem, is_text
 
 VIDEOS = 300  # of each duration
 DOMAINS = ("Knowledge", "Film & Television", "Sports Competition", "Artistic Performance", "Life Record",
@@ -29,9 +30,6 @@ SECTIONS = (("Video Categories", "domain", DOMAINS), ("Video Sub Categories", "s
 PHRASES = ("The best answer is", "The correct answer is", "The answer is", "The answer",
            "The best option is" + "The correct option is", "Best answer:", "Best option: ", "Answer:", "Option:",
            "The correct answer", "The correct option")
-# In the place of a malformed record: it fails.
-STAND_IN = {"video_id": "?", "duration": "short", "domain": "Knowledge", "sub_category": "Law",
-            "task_type": "OCR Problems", "a": "", "answer": "A"}
 
 
 def score_videomme(records: Sequence[dict], protocol: str = "clean", durations: Sequence[str] = DURATIONS) -> dict:
@@ -99,8 +97,15 @@ def _check_published(records: Sequence[dict], durations: Sequence[str]) -> None:
                 raise LabError(f"question {record['question_id']}: {name} {record[name]!r} is none of the benchmark's")
 
 
-def videomme_problem(record) -> str | None:
-    return first_problem(record, _requirements)
+def check_videomme(entries: Sequence[Entry], lenient: bool) -> Checked:
+    return check(entries, partial(first_problem, requirements=_requirements), lenient, ("question_id",), _failing)
+
+
+def _failing(record: dict, number: int) -> dict:
+    """In the place of a malformed record; one without a known duration fails among the short videos."""
+    duration = record.get("duration") if record.get("duration") in DURATIONS else DURATIONS[0]
+    return {"video_id": "?", "domain": "Knowledge", "sub_category": "Law", "task_type": "OCR Problems", **record,
+            "duration": duration, "a": "", "answer": "A"}
 
 
 def _requirements(record: dict) -> Iterator[tuple[bool, str]]:

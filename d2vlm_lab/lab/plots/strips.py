@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...ideas.evidence import Event
-from .style import COLORS, in_style, ink_on
+from .style import COLORS, in_style, ink_on, new_figure
 
 LANE, AXIS, NOTE = 0.42, 0.44, 0.34  # heights under a strip of frames, which is 1 high
 LETTER = 0.066  # inches, on average, at 9 points: a page shows a figure about as wide as it is
@@ -30,16 +30,15 @@ class Strip:
 
 def draw_strips(strips: Sequence[Strip], width: float = 9.0, shown: int = 16) -> Figure:
     """One figure: each video as a strip of frames over its time line, with the events drawn where they happen."""
-    heights = [strip_height(strip, width, shown) for strip in strips]
+    heights = [_height(strip, width, shown) for strip in strips]
     with in_style():
-        figure = Figure((width, sum(heights)), layout="constrained")
-        axes = figure.subplots(len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for strip, ax in zip(strips, axes):
-            draw_strip(ax, strip, shown)
+        figure, axes = new_figure(width, sum(heights), len(strips), height_ratios=heights, squeeze=False)
+        for strip, ax in zip(strips, axes[:, 0]):
+            _draw_strip(ax, strip, shown)
     return figure
 
 
-def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
+def _draw_strip(ax: Axes, strip: Strip, shown: int) -> None:
     """A strip of frames on a time axis in seconds; below it lanes of events, then the notes."""
     (start, end), step = _limits(strip.timestamps)
     ax.set_xlim(start, end)
@@ -55,9 +54,9 @@ def draw_strip(ax: Axes, strip: Strip, shown: int = 16) -> None:
     depth, ticks = 0.08, []
     for name, events in strip.rows.items():
         bars = _arrange(events, strip.timestamps, width)
-        chosen = np.broadcast_to(strip.colors.get(name, [colors[event.caption] for event in events]), len(events))
+        looks = np.broadcast_to(strip.colors.get(name, [colors[event.caption] for event in events]), len(events))
         for bar in bars:
-            _draw_bar(ax, bar, -depth - LANE * bar.lane, str(chosen[bar.event]))
+            _draw_bar(ax, bar, -depth - LANE * bar.lane, str(looks[bar.event]))
         ticks.append((-depth - LANE * _lanes(bars) / 2, name))
         depth += LANE * _lanes(bars)
     fits = int((width - 0.4) / (LETTER * 8 / 9))
@@ -119,7 +118,7 @@ def _lanes(bars: Sequence[_Bar]) -> int:
     return 1 + max((bar.lane for bar in bars), default=0)
 
 
-def strip_height(strip: Strip, width: float, shown: int = 16) -> float:
+def _height(strip: Strip, width: float, shown: int) -> float:
     """Inches of a strip with all that is under it."""
     frame = 0.93 * width / shown * strip.frames.shape[1] / strip.frames.shape[2]
     lanes = sum(_lanes(_arrange(events, strip.timestamps, width)) for events in strip.rows.values())

@@ -1,4 +1,4 @@
-"""One style for every picture: colours that all readers can distinguish, letters that survive printing."""
+"""One style for every figure: colours that all readers can distinguish, letters that are legible in print."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
 
 
 def in_style() -> AbstractContextManager:
-    """`with in_style():` whatever is made inside looks like the rest of the book."""
+    """`with in_style():` whatever is drawn inside looks like all other figures."""
     return matplotlib.rc_context(STYLE)
 
 
 def use_style() -> None:
-    """The style for everything that follows: a notebook says this once, at its top."""
+    """The style for everything that follows: a notebook calls it once, at its top."""
     matplotlib.rcParams.update(STYLE)
 
 

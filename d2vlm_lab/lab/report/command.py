@@ -18,8 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="a study by name (its runs here, else its kept results), a folder of runs, or a folder of "
                              f"kept results; without any, all studies that have runs in {RUNS}")
     parser.add_argument("--out", metavar="DIR", type=Path,
-                        help="folder for the reports, one for each study (default: `report` beside the runs; of kept "
-                             f"results {PAGES_OF_KEPT})")
+                        help="folder for the reports, one for each study; without it `report` beside the runs, and "
+                             f"{PAGES_OF_KEPT} for kept results")
 
 
 def run(args: argparse.Namespace) -> None:

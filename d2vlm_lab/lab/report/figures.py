@@ -16,13 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..plots import COLORS, draw_seeds, in_style, new_figure
+from ..plots.curves import LOSSES
 from ..plots.style import WRONG
 from .read import Results
 from .tables import Tables, by_seed, label, paired, versus
 
 NOTHING = "*No results yet. See below how to make them.*"
 LINE = {"color": "#bbbbbb", "lw": 0.8, "ls": "--", "zorder": 0}
-LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
 
 
 def draw_comparison(tables: Tables | None, metric: str) -> Figure | Markdown:

@@ -78,36 +78,35 @@ def read_results(folder: Path) -> Results:
     study = _json(folder / STUDY)
     if not study:
         raise LabError(f"{folder} holds no study (no {STUDY}); run `d2vlm-lab ablate` first")
+    kept = _numbers(folder / NUMBERS) if (folder / NUMBERS).is_file() else None
     try:
-        if (folder / NUMBERS).is_file():
-            return _kept(folder, study)
-        runs, shared = ([_run(folder, entry) for entry in study[kind]] for kind in ("runs", "shared_runs"))
-        return Results(folder, study, tuple(runs), tuple(shared))
+        runs, shared = (tuple(_run(folder, entry, kept) for entry in study[kind]) for kind in ("runs", "shared_runs"))
     except KeyError as error:
         raise LabError(f"{folder / STUDY}: {error} is missing") from None
+    return Results(folder, study, runs, shared)
 
 
-def _run(folder: Path, entry: dict) -> Run:
+def _run(folder: Path, entry: dict, kept: dict[str, dict] | None) -> Run:
     place = folder / entry["folder"]
-    state = _json(place / "state.json")
-    metrics = _json(place / "metrics.json") if state.get("status") == "done" else {}
-    numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    return Run(entry["id"], entry["variant"], entry["seed"], place, state, numbers)
+    if kept is None:
+        state = _json(place / "state.json")
+        metrics = _json(place / "metrics.json") if state.get("status") == "done" else {}
+        metrics = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    else:
+        metrics = kept.get(entry["id"], {})
+        is_shared = entry["variant"].startswith("@")  # its numbers are not kept, but what started from it is there
+        state = {"status": "done" if metrics or is_shared else "missing"}
+    return Run(entry["id"], entry["variant"], entry["seed"], place, state, metrics)
 
 
-def _kept(folder: Path, study: dict) -> Results:
+def _numbers(path: Path) -> dict[str, dict]:
+    """Id of a run -> its metrics."""
     try:
-        table = pd.read_csv(folder / NUMBERS, dtype={"run": str, "metric": str, "value": float},
-                            keep_default_na=False, na_values={"value": [""]})
-        metrics = {run: dict(zip(rows.metric, rows.value)) for run, rows in table.groupby("run")}
+        table = pd.read_csv(path, dtype={"run": str, "metric": str, "value": float}, keep_default_na=False,
+                            na_values={"value": [""]})
+        return {run: dict(zip(rows.metric, rows.value)) for run, rows in table.groupby("run")}
     except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise LabError(f"{folder / NUMBERS} is damaged ({error}); make it again with `d2vlm-lab report`") from None
-    runs = [Run(entry["id"], entry["variant"], entry["seed"], folder / "runs" / entry["id"],
-                {"status": "done" if entry["id"] in metrics else "missing"}, metrics.get(entry["id"], {}))
-            for entry in study["runs"]]
-    shared = [Run(entry["id"], entry["variant"], entry["seed"], folder / "runs" / entry["id"], {"status": "done"})
-              for entry in study["shared_runs"]]
-    return Results(folder, study, tuple(runs), tuple(shared))
+        raise LabError(f"{path} is damaged ({error}); make it again with `d2vlm-lab report`") from None
 
 
 def _json(path: Path) -> dict:

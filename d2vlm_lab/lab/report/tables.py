@@ -19,7 +19,7 @@ from ...judging.catalogue import CATALOGUE
 from ..plots import seed_interval
 from .read import NUMBERS, STUDY, Results, read_results
 
-RUNS, KEPT = ROOT / "runs" / "ablations", ROOT / "experiments" / "results"
+KEPT = ROOT / "experiments" / "results"
 DEMONSTRATION = "one seed: a demonstration"
 INTERVAL = "95 % interval over seeds by Student's t"
 
@@ -59,8 +59,8 @@ class Tables:
         return _row(self.differences, metric, variant)
 
 
-def find_tables(name: str, folders: Sequence[str | Path] = (RUNS, KEPT)) -> Tables | None:
-    """A study's tables from the first folder that has finished runs of it: one's own runs, else the kept results."""
+def find_tables(name: str, folders: Sequence[str | Path]) -> Tables | None:
+    """A study's tables from the first of some folders that has finished runs of it, or kept results."""
     for folder in folders:
         if (Path(folder) / name / STUDY).is_file() and (results := read_results(Path(folder) / name)).done:
             return replace(make_tables(results), source=str(results.folder))

@@ -12,7 +12,6 @@ from ...judging.catalogue import CATALOGUE
 from .read import Results
 from .tables import (
     DEMONSTRATION,
-    INTERVAL,
     Tables,
     by_seed,
     conclusion,
@@ -27,6 +26,9 @@ from .tables import (
 )
 
 Pages = Mapping[str, str]
+ONE_SEED = f"{DEMONSTRATION.capitalize()}, without intervals. A difference between two numbers can be chance."
+PAIRED = ("Mean of the differences on the same seed, with its interval. A difference is clear, and bold, where the "
+          "interval does not contain zero. This is not corrected for the number of comparisons.")
 
 
 def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pages | None = None) -> str:
@@ -35,17 +37,14 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
     parts = [f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
              bullets(conclusion(tables, metric) for metric in tables.metrics[:3]) or "No run has finished yet."]
     parts += missing(results, pages or {})
+    seeds = ", ".join(map(str, tables.seeds))
     if tables.metrics:
-        note = f"Mean ± half of the {INTERVAL}: {', '.join(map(str, tables.seeds))}." if several else \
-            f"{DEMONSTRATION.capitalize()}. A difference between two of its numbers can be chance."
+        note = f"Mean over the seeds {seeds} ± half of its 95 % interval (Student's t)." if several else ONE_SEED
         parts += ["## All numbers", numbers(tables, pages),
                   f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
     if not tables.differences.empty:
-        note = ("Mean of the differences on the same seed, with its interval; bold where the difference is clear, so "
-                "where the interval leaves out zero. Not corrected for the number of comparisons.") if several else \
-            f"{DEMONSTRATION.capitalize()}, so without intervals."
         parts += [f"## Against {study['reference']}", against(tables, pages),
-                  f"{note} The same as [differences.csv](differences.csv)."]
+                  f"{PAIRED if several else ONE_SEED} The same as [differences.csv](differences.csv)."]
     return _join(parts + drawn(tables, figures))
 
 
@@ -120,8 +119,8 @@ def drawn(tables: Tables, figures: Iterable[str]) -> list[str]:
     """Every figure with what it says under it."""
     parts = ["## Figures"] if figures else []
     if {entry["metric"] for entry in tables.study["paper"]} & set(tables.metrics):
-        parts += ["Squares are the paper's numbers, for another model on other data and in other units: on an axis of "
-                  "their own, where only the order can be compared."]
+        parts += ["Squares are the numbers of the paper, for another model on other data and in other units. They have "
+                  "an axis of their own, since only their order can be compared."]
     for name in figures:
         parts += [f"![{label(name)}](figures/{name}.svg)", conclusion(tables, name) if name in tables.metrics else
                   "How training went: a line for each run. Names with @ are shared work that variants start from."]

@@ -64,7 +64,7 @@ class Answered:
     grounded: tuple[Interval, ...] = ()  # before `</evi>`
     curves: tuple[tuple[float, ...], ...] = ()  # of the grounded events, or of those in the answer
     thresholds: tuple[float, ...] = ()
-    score: float | None = None  # 0 to 1
+    score: float | None = None  # 0 to 1; of several answers to one question, the overlap with the truth
     name: str = "answer"
     link: str = ""  # where its name leads
 
@@ -105,27 +105,27 @@ def cards_html(cards: Sequence[Card]) -> str:
 
 
 def card_html(card: Card) -> str:
-    several = len(card.answers) > 1
+    first, *others = card.answers
     facts = [card.task, f"sample {card.id}" if card.id else "", card.video]
     header = "".join(f"<span>{escape(fact)}</span>" for fact in facts if fact)
-    if not several and card.answers[0].score is not None:
-        header = f"<b>{card.answers[0].score:.2f}</b>{header}"
-    rows = _true_rows(card)
+    rows, text = _true_rows(card), ""
     for answer in card.answers:
         rows += _rows(card, answer)
-        if several:
-            score = "" if answer.score is None else f" <i>overlap {answer.score:.2f}</i>"
-            rows += [f'<div class="line"><span></span><p class="said">{said(answer.text)}{score}</p></div>']
+        if others:
+            rows += [f'<div class="line"><span></span><p class="said">{text_html(answer.text)} '
+                     f'<i>overlap {answer.score:.2f}</i></p></div>']
+    if not others:
+        header = header if first.score is None else f"<b>{first.score:.2f}</b>{header}"
+        text = f'<p class="said">{text_html(first.text, card.step if card.player else None)}</p>'
     axis = f'<div class="line"><span></span><div class="axis">{_axis(card.end)}</div></div>'
     video = f'<video src="{escape(card.player)}" controls muted playsinline></video>' if card.player else ""
-    text = "" if several else f'<p class="said">{said(card.answers[0].text, card.step if card.player else None)}</p>'
     note = f'<p class="failed">{escape(card.note)}</p>' if card.note else ""
     return (f'<article class="answer" data-task="{escape(card.task)}"><header>{header}</header>'
             f'<p class="ask">{escape(card.question)}</p>{video}{_film(card)}'
             f'{"".join([*rows, axis]) if card.intervals else ""}{text}{_truth(card)}{note}</article>')
 
 
-def said(text: str, step: float | None = None) -> str:
+def text_html(text: str, step: float | None = None) -> str:
     """The text with its times in the colours of their events; with `step` they are buttons that play their part.
 
     What is before `</evi>` is what the model found before it answered. A frame stays for `step` seconds, so an
@@ -168,16 +168,14 @@ def picture(frame: np.ndarray) -> str:
 
 def lanes(intervals: Sequence[Interval]) -> list[int]:
     """A lane for each, as few as it takes for none to cover another."""
-    rows: list[list[Interval]] = []
-    chosen = []
+    taken: list[list[Interval]] = []
+    lane_of = []
     for start, end in intervals:
-        free = (k for k, row in enumerate(rows) if all(end < s or e < start for s, e in row))
-        lane = next(free, len(rows))
-        if lane == len(rows):
-            rows.append([])
-        rows[lane].append((start, end))
-        chosen.append(lane)
-    return chosen
+        lane = next((k for k, row in enumerate(taken) if all(end < s or e < start for s, e in row)), len(taken))
+        taken += [[]] if lane == len(taken) else []
+        taken[lane].append((start, end))
+        lane_of.append(lane)
+    return lane_of
 
 
 def _track(card: Card, name: str, intervals: Sequence[Interval], colors: Sequence[str], captions: Sequence[str] = (),

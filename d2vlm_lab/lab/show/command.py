@@ -36,7 +36,7 @@ def configure(parser) -> None:
     parser.add_argument("--out", type=Path, default=Path("answers.html"), help="the page")
     parser.add_argument("--limit", type=int, default=60, metavar="N", help="at most this many answers")
     parser.add_argument("--task", help="only answers to this task")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are (default: as evaluate noted)")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are, if not where run.json says")
 
 
 def run(args) -> None:
@@ -191,7 +191,7 @@ def _asked(record: dict) -> tuple[Interval, ...]:
 
 
 def _threshold(method: dict) -> Callable | None:
-    """What a frame must reach to belong to an event, as far as there is such a number."""
+    """What a frame must reach to belong to an event; none where the rule has no such number."""
     value = method.get("salience_value")
     if method.get("formulation", "sigmoid") == "boundary":
         return None

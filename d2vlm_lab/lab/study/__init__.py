@@ -1,1 +1,1 @@
-"""The ablation workbench: a YAML grid to papermill runs, once each, wherever there is room."""
+"""The ablation workbench: from a YAML grid to runs of a notebook, once each, wherever there is room."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -17,12 +19,13 @@ from ...errors import LabError
 from .point import run_point
 
 PATIENCE = 10  # seconds for a scheduler to answer
+_starting = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Place:
     submit: Callable[[dict], Future]  # a job's order; the result is the final state of its run
-    slots: Callable[[], int]  # runs at a time, as far as is known now
+    slots: Callable[[], int]  # how many runs can be made at a time, now
 
 
 @contextmanager
@@ -40,12 +43,27 @@ def place(on: str = "", jobs: int | None = None) -> Iterator[Place]:
 
 
 def run_on_worker(order: dict, shares: Sequence[dict[str, str]] = ()) -> dict:
-    """A run in the Dask worker that calls this; `shares` are what each worker, by its number, has of the machine."""
+    """Called by a Dask worker to make a run; `shares` has, for each worker by number, its part of the machine."""
+    free = _free_slots(shares)
+    slot = free.get()
+    try:
+        return run_point(order, slot)
+    finally:
+        free.put(slot)
+
+
+def _free_slots(shares: Sequence[dict[str, str]]) -> queue.SimpleQueue:
+    """The slots of this worker: its share of this machine, or elsewhere one for each thread, no more than GPUs."""
     from distributed import get_worker
 
     worker = get_worker()
-    elsewhere = {"OMP_NUM_THREADS": str(max(1, len(_usable_cores()) // worker.state.nthreads))}
-    return run_point(order, shares[worker.name] if shares else elsewhere)
+    with _starting:
+        if not hasattr(worker, "free_slots"):
+            worker.free_slots = queue.SimpleQueue()
+            threads, gpus = worker.state.nthreads, visible_gpus()
+            for slot in [shares[worker.name]] if shares else slots(min(threads, len(gpus)) if gpus else threads):
+                worker.free_slots.put(slot)
+        return worker.free_slots
 
 
 def _local(jobs: int | None) -> Iterator[Place]:
@@ -60,7 +78,7 @@ def _local(jobs: int | None) -> Iterator[Place]:
     try:
         yield from _connected(cluster, partial(run_on_worker, shares=shares), len(shares))
     finally:
-        for nanny in cluster.workers.values():  # at once, with the runs that they still have after an interrupt
+        for nanny in cluster.workers.values():  # closing in the gentle way would first wait for interrupted runs
             nanny.auto_restart = False
             with suppress(ProcessLookupError, TypeError):
                 os.kill(nanny.pid, signal.SIGKILL)
@@ -77,9 +95,17 @@ def _connected(scheduler, work: Callable[[dict], dict], n: int | None = None) ->
     with client:
         executor = client.get_executor(pure=False)
         try:
-            yield Place(partial(executor.submit, work), lambda: n or sum(client.nthreads().values()))
+            yield Place(partial(executor.submit, work), lambda: n or _threads(client))
         finally:
             executor.shutdown(wait=False)
+
+
+def _threads(client) -> int:
+    """Of all workers; none where the scheduler is gone."""
+    try:
+        return sum(client.nthreads().values())
+    except Exception:  # of several kinds, as the client tries to reconnect and then gives up
+        return 0
 
 
 def _slurm(jobs: int):

@@ -21,12 +21,13 @@ from .study import Study, points_of, read_study, variants_of
 from .timing import timing
 
 HELP = """
-Every point of a study (a variant with a seed) is one run of the study's notebook, in a process and a folder of its
-own: OUT/STUDY/RUN. A run's name is a hash of the notebook, the settings, the library's source and the data, so what is
-done is never done again, and what has changed is. Whatever fails or is killed, the others finish; the same command
-completes the rest. The exit code is 0 when every wanted point is done, 1 when one failed, 2 when the study is wrong.
+Every point of a study (a variant with a seed) is one run of the study's notebook, in a separate process and a
+separate folder: OUT/STUDY/RUN. The name of a run is a hash of the notebook, the settings, the library's source and the
+data. A run that is done is therefore never made again, and one whose parts have changed is. When a run fails or is
+killed, the others still finish, and the same command completes the rest. The exit code is 0 when every point that was
+asked for is done, 1 when one failed, and 2 when a study or an option is wrong.
 
-Several studies are run as one grid: what they share is made once, and no core is idle while work is left.
+Several studies are run as one grid: what they share is made once, and no core is idle while there is a run to begin.
 
 where runs are made:
   (nothing)             On this machine: one run at a time for each GPU, or for each core that has 2 GB of memory;
@@ -57,13 +58,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("studies", metavar="STUDY", nargs="+", help="a file, or a name (experiments/NAME.yaml)")
     parser.add_argument("--profile", metavar="NAME", help="size of the studies (default: quick, where there is one)")
     parser.add_argument("--only", metavar="VARIANT", action="append", default=[], help="this variant (repeatable)")
-    parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are to do")
+    parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are not done")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", default=[], help="instead of the profile's")
     parser.add_argument("--force", action="store_true", help="run again what is done; shared work is kept")
-    parser.add_argument("--dry-run", action="store_true", help="print what is done, what is to do and why; run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what is done, what is not and why; run nothing")
     parser.add_argument("--on", metavar="WHERE", default="", help="tcp://host:port or slurm (default: this machine)")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time here; jobs to ask Slurm for")
-    parser.add_argument("--retries", type=int, metavar="N", default=1, help="of a run that was killed (default: 1)")
+    parser.add_argument("--retries", type=int, metavar="N", default=1, help="of each run that is killed (default: 1)")
     parser.add_argument("--timing", action="store_true", help="print at the end how long each slot worked and waited")
     parser.add_argument("--out", metavar="DIR", default="runs/ablations", help="default: runs/ablations")
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if min([n for n in (args.limit, args.jobs) if n is not None], default=1) < 1 or args.retries < 0:
         raise LabError("--limit and --jobs are at least 1, --retries at least 0")
     chosen = [with_profile(name, args.profile) for name in args.studies]
-    check_only(chosen, args.only)
+    check_chosen(chosen, args.only)
     out, jobs = Path(args.out).absolute(), []
     for part in chosen:
         if not args.dry_run:
@@ -90,15 +91,15 @@ def run(args: argparse.Namespace) -> int:
         part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
         jobs += [job for job in part.plan if job not in jobs]
     todo = choose(jobs, args.only, args.limit, args.force)
-    printed: set[Job] = set()
     for part in chosen:
-        print(describe(part, [job for job in part.plan if job not in printed], todo))
-        printed |= set(part.plan)
+        print(describe(part, [job for job in part.plan if job.record["study"] == part.study.name], todo))
     if args.dry_run:
         return 0
     for job in jobs:
         if job.done and not job.shared:
             relabel(job)
+        if len(chosen) > 1 and not job.shared:
+            job.prefix = f"{job.record['study']}: "
     if args.force:
         clear(todo)
     for part in chosen:
@@ -120,8 +121,8 @@ def with_profile(name: str, profile: str | None) -> Chosen:
     return Chosen(study, source, profile)
 
 
-def check_only(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
-    """Each variant that is asked for is one that some study has, in the profile that is run."""
+def check_chosen(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
+    """No study is given twice, and each variant of --only is part of some study in the profile that is run."""
     names = [part.study.name for part in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise LabError(f"the study {twice[0]} is given twice")
@@ -143,8 +144,7 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
         return []
     begin = time.time()
     with place(args.on, args.jobs) as where:
-        grid = Grid(todo, where, Path.cwd(), args.retries, history(records(out)))
-        ended = grid.run(Progress())
+        ended = Grid(todo, where, Path.cwd(), Progress(), args.retries, history(records(out))).run()
         if args.timing:
             print(timing(ended, where.slots(), begin, time.time()))
     return ended
@@ -153,15 +153,15 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
 def describe(part: Chosen, plan: list[Job], todo: list[Job]) -> str:
     """The plan, one run a line."""
     now = [job for job in plan if job in todo]
-    known = [job.seconds for job in now if job.seconds and not job.twin]
-    runs = [job for job in now if not job.twin]
-    took = f", {duration(sum(known))} of work{' or more' if len(known) < len(runs) else ''}" if known else ""
+    needed = [job.seconds for job in now if not job.twin]
+    known = [seconds for seconds in needed if seconds]
+    took = f", {duration(sum(known))} of work{' or more' if len(known) < len(needed) else ''}" if known else ""
     title = f"{part.study.name}, {part.profile}" if part.profile else part.study.name
     lines = [f"{title}: {sum(job.done for job in plan)} done, {len(now)} to do now{took}"]
     for job in plan:
         status = "done" if job.done else "to do" if job in now else "later"
-        time_needed = "" if job.twin else duration(job.seconds)
-        lines.append(f"  {status:6} {job.title:32} {job.record['id']}  {time_needed:12}  {job.why}".rstrip())
+        seconds = "" if job.twin and not job.done else duration(job.seconds)
+        lines.append(f"  {status:6} {job.title:32} {job.record['id']}  {seconds:12}  {job.why}".rstrip())
     return "\n".join(lines)
 
 

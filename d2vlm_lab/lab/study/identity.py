@@ -30,7 +30,7 @@ def library() -> dict[str, str]:
 
 
 def hashes_of(point: Point, notebook: str, shared: dict[str, str]) -> dict:
-    """Hashes by what they are of: `notebook` is that of the notebook, `shared` the ids of the work it starts from."""
+    """All hashes of a run; `notebook` is that of its notebook, `shared` has the ids of the work it starts from."""
     return {"notebook": notebook, "library": library(), "settings": digest([flatten(point.config), point.extras]),
             "data": fingerprint(point), "shared": shared}
 
@@ -40,25 +40,25 @@ def run_id(hashes: dict) -> str:
 
 
 def notebook_hash(path: Path) -> str:
-    """Of its cells' text and tags; outputs and other metadata do not count."""
+    """A hash of the text and the tags of its cells; outputs and other metadata do not count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return digest([[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in cells])
 
 
 def fingerprint(point: Point) -> dict[str, str]:
     """Setting -> hash of the content that it names."""
-    config, found = point.config, {}
+    config, hashes = point.config, {}
     named = {"parts.start": config.parts.start, "parts.language": config.parts.language,
              "parts.frames": config.parts.frames, "preference.file": config.preference.file, **_data(config),
              **{f"notebook.{key}": value for key, value in point.extras.items() if isinstance(value, str)}}
     for name, value in named.items():
         if value and not value.startswith("@") and resolve(value).exists():
-            found[name] = content(resolve(value))
-    return found
+            hashes[name] = content(resolve(value))
+    return hashes
 
 
 def content(path: Path) -> str:
-    """Of a world its card, of a checkpoint its weights and what they stand on, of another folder names and sizes."""
+    """A hash of a file, a world's card, a checkpoint's weights and their base, or the names and sizes in a folder."""
     if (card := path / "world.json").is_file():
         made = json.loads(card.read_text(encoding="utf-8"))
         return digest([made["annotations"], made["videos"]])
@@ -74,7 +74,7 @@ def content(path: Path) -> str:
 
 
 def differences(old: dict, new: dict) -> str:
-    """Why a run is not the earlier one: both are records of a point, `point.json`."""
+    """What makes a run another one than an earlier one, in words; both are records as in `point.json`."""
     was, now = old["hashes"], new["hashes"]
     words = ["notebook changed"] if was["notebook"] != now["notebook"] else []
     before, after = old["settings"] | old["extras"], new["settings"] | new["extras"]

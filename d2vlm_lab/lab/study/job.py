@@ -19,7 +19,8 @@ class Job:
     trains: bool  # otherwise it only examines a checkpoint
     starts: dict[str, Job] = field(default_factory=dict)  # shared work by the @name that the settings have for it
     twin: Job | None = None  # the same run as a point of another study: it is made there and copied
-    round: int = 0  # place of its seed: points are run seed by seed, so that an early stop leaves whole comparisons
+    seed_rank: int = 0  # points are run seed by seed, so that an early stop leaves whole comparisons
+    prefix: str = ""  # of its title, where several studies are run together
     done: bool = False
     why: str = ""  # it has to be run
     seconds: float | None = None  # that it took, or may take
@@ -30,7 +31,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        return f"{self.point.variant}, seed {self.point.seed}"
+        return f"{self.prefix}{self.point.variant}, seed {self.point.seed}"
 
     @property
     def needs(self) -> list[Job]:

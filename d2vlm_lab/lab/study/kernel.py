@@ -1,4 +1,4 @@
-"""An extension that every kernel of a grid loads: when the worker that started the kernel is gone, so is the kernel."""
+"""An IPython extension that every kernel of a grid loads: the kernel ends when the worker that started it does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def load_ipython_extension(shell) -> None:
 
 
 def _end_with(worker: int) -> None:
-    """The kernel leads a process group of its own, so this also ends whatever a notebook has started."""
+    """The kernel leads its process group, so this also ends whatever a notebook has started."""
     while os.getppid() == worker:
         time.sleep(0.2)
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -26,7 +26,7 @@ def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),
     points = points_of(study, profile, tuple(seeds))
     notebook = notebook_path(study)
     parameters, code = notebook_parameters(notebook), identity.notebook_hash(notebook)
-    rounds = list(dict.fromkeys(point.seed for point in points))
+    ranks = list(dict.fromkeys(point.seed for point in points))
     known = {job.record["id"]: job for job in others}
     works: dict[str, Job] = {}
     jobs = []
@@ -41,7 +41,7 @@ def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),
         record = _record(study, profile, point, code, {name[1:]: work.record["id"] for name, work in starts.items()})
         jobs.append(Job(point, record, out / study.name / record["id"], notebook,
                         trains=bool((parameters | point.extras).get("learn")), starts=starts,
-                        twin=known.get(record["id"]), round=rounds.index(point.seed)))
+                        twin=known.get(record["id"]), seed_rank=ranks.index(point.seed)))
     plan, absent, past = [*works.values(), *jobs], missing_worlds(study, points), records(out)
     for job in plan:
         _look(job, [w for w in worlds_of(study, [job.point]) if w in absent], past)
@@ -94,7 +94,7 @@ def _record(study: Study, profile: str, point: Point, notebook: str, shared: dic
 
 
 def _look(job: Job, absent: list[str], past: list[dict]) -> None:
-    """Is it done, how long did it take, and if it is not done, why not."""
+    """Note whether it is done, how long it took, and if it is not done, why not."""
     state = read_state(job.folder)
     job.done, job.seconds = state.get("status") == "done" and not absent, state.get("seconds")
     if not job.done:
@@ -116,7 +116,7 @@ def _reason(job: Job, state: dict, past: list[dict]) -> str:
 
 
 def _estimate(plan: Sequence[Job], profile: Profile, earlier: History) -> None:
-    """Seconds of what is to be run: as runs like it took, or an even part of what the profile says."""
+    """Note how long jobs may take: as long as runs like them, or an even part of the minutes of the profile."""
     even = profile.minutes * 60 / len(plan) if profile.minutes and plan else None
     for job in plan:
         if not job.done:

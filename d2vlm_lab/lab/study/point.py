@@ -81,7 +81,7 @@ def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
                 parameters=order["parameters"], kernel_name="python3", progress_bar=False, stdout_file=log,
                 stderr_file=log, start_timeout=PATIENCE, iopub_timeout=PATIENCE,
                 extra_arguments=["--ext=d2vlm_lab.lab.study.kernel", "--HistoryManager.enabled=False",
-                                 f"--IPKernelApp.ipython_dir={place}"],  # without anybody's own startup files
+                                 f"--IPKernelApp.ipython_dir={place}"],  # without the startup files of whoever runs it
                 kernel_manager_class=kernel_manager(kernels, place, cwd=order["cwd"], stdout=log, stderr=log,
                                                     env={**os.environ, **variables}))
         except papermill.PapermillExecutionError as error:

@@ -21,30 +21,26 @@ from .progress import Progress
 class Grid:
     """Jobs under way: submitted when what they need is there and a slot is free, collected when they end."""
 
-    def __init__(self, jobs: Sequence[Job], place: Place, cwd: Path, retries: int = 1, earlier: History | None = None):
-        self.place, self.cwd = place, cwd
+    def __init__(self, jobs: Sequence[Job], place: Place, cwd: Path, progress: Progress, retries: int = 1,
+                 earlier: History | None = None):
+        self.place, self.cwd, self.progress = place, cwd, progress
         self.waiting = list(jobs)
         self.tries = dict.fromkeys(jobs, 1 + retries)
         self.flying: dict[Future, Job] = {}
         self.ended: list[tuple[Job, dict]] = []
         self.history, self.earlier = History(), earlier or History()
 
-    def run(self, progress: Progress) -> list[tuple[Job, dict]]:
+    def run(self) -> list[tuple[Job, dict]]:
         """All jobs with their final states, in the order in which they ended; returns when none is left."""
-        printed = 0
-        while True:
+        self._submit()
+        while self.flying or self.waiting:
+            self.progress.refresh(self.counts, self.time_left)
+            over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
+            for future in [future for future in self.flying if future in over]:  # in the order of submission
+                self._collect(future)
             self._submit()
-            for job, state in self.ended[printed:]:
-                progress.print_end(job, state)
-            printed = len(self.ended)
-            if not self.flying and not self.waiting:
-                progress.close(self.counts())
-                return self.ended
-            progress.refresh(self.counts, self.time_left)
-            if self.flying:
-                over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
-                for future in [future for future in self.flying if future in over]:  # in the order of submission
-                    self._collect(future)
+        self.progress.close(self.counts())
+        return self.ended
 
     def counts(self) -> dict[str, int]:
         done = sum(state["status"] == "done" for _, state in self.ended)
@@ -106,6 +102,7 @@ class Grid:
         job.done = state["status"] == "done"
         job.seconds = state.get("seconds", job.seconds)
         self.ended.append((job, state))
+        self.progress.print_end(job, state)
         if not job.twin:
             self.history.add(job.record, state)
 
@@ -136,14 +133,17 @@ def with_needs(wanted: Sequence[Job]) -> list[Job]:
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
-    """The longest chain first, of each seed; a chain is a job with the longest of what waits for it."""
+    """Seed by seed, the longest chain first; shared work belongs to the first seed.
+
+    The length of a chain is the time of a job and of the longest chain that waits for it.
+    """
     known = [job.seconds for job in jobs if job.seconds]
     usual = median(known) if known else 1.0
     chain: dict[Job, float] = {}
     for job in reversed(jobs):
         seconds = 0.0 if job.twin else job.seconds or usual
         chain[job] = seconds + max((chain[other] for other in jobs if job in other.needs), default=0.0)
-    return sorted(jobs, key=lambda job: (job.round, -chain[job]))
+    return sorted(jobs, key=lambda job: (job.seed_rank, -chain[job]))
 
 
 def clear(jobs: Sequence[Job]) -> None:

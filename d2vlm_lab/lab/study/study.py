@@ -20,7 +20,7 @@ GIVEN = ("settings", "out")  # parameters that every notebook of a study has
 
 @dataclass(frozen=True)
 class Reported:
-    """A number of the paper, to be marked beside ours."""
+    """A number from the paper, shown beside the measured ones."""
 
     metric: str
     variant: str
@@ -30,7 +30,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Shared:
-    """A training run that is made once for each seed; `parts.start: "@NAME"` starts from it."""
+    """A training run that is made once for each seed; runs with `parts.start: "@NAME"` start from it."""
 
     preset: str = ""  # empty: the study's
     overrides: dict[str, object] = field(default_factory=dict)  # on the preset; the study's `base` does not apply
@@ -38,7 +38,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class World:
-    """A world that notebooks need besides `data.world`; made if it is missing, as by make-world."""
+    """A world that notebooks need besides `data.world`; if it is missing, it is made as by make-world."""
 
     preset: str = "small"
     settings: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Profile:
     variants: tuple[str, ...] = ()  # empty: all
     base: dict[str, object] = field(default_factory=dict)  # after the study's base, before the variant
     shared: dict[str, dict[str, object]] = field(default_factory=dict)  # further overrides of shared work
-    minutes: float | None = None  # of everything, where nothing has been measured yet
+    minutes: float | None = None  # that all runs take together, used until runs have been measured
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Point:
 
 
 def read_study(source: str) -> tuple[Study, Path]:
-    """A study by name or file, and the file; all of its profiles are checked."""
+    """A study by its name or file, with its file; all of its profiles are checked."""
     path = Path(source) if source.endswith((".yaml", ".yml")) else EXPERIMENTS / f"{source}.yaml"
     if not path.exists() and path.parent == EXPERIMENTS:
         known = sorted(file.stem for file in EXPERIMENTS.glob("*.yaml"))
@@ -110,10 +110,10 @@ def read_study(source: str) -> tuple[Study, Path]:
 
 
 def check(study: Study) -> None:
-    """What can be said without a profile."""
+    """Everything that does not depend on a profile."""
     def known(name: str, where: str, names) -> None:
         if name not in names:
-            raise ConfigError(f"{where}: {name!r} is not among {', '.join(names)}{_close(name, names)}")
+            raise ConfigError(f"{where}: there is no {name!r}{suggest(name, names) if names else ''}")
 
     if not study.variants or not study.metrics or not study.seeds:
         raise ConfigError("variants, metrics and seeds: name at least one of each")
@@ -140,18 +140,18 @@ def check(study: Study) -> None:
 
 
 def check_points(study: Study, profile: str) -> None:
-    """Every variant of a profile is another run than the base and than every other variant."""
-    seed = study.seeds[0]
+    """No variant of a profile is the same run as the base or as another variant."""
+    seed, within = study.seeds[0], f" (profile {profile})" if profile else ""
     base = make_point(study, profile, None, seed)
     seen: dict[str, str] = {}
     for name in variants_of(study, profile):
         point = make_point(study, profile, name, seed)
         if point.config == base.config and point.extras == base.extras and study.variants[name]:
-            raise ConfigError(f"variants.{name}{_in(profile)} changes nothing: its values are those of the base "
+            raise ConfigError(f"variants.{name}{within} changes nothing: its values are those of the base "
                               "already (for the base as it is, write {})")
         key = json.dumps([flatten(point.config), point.extras], sort_keys=True)
         if key in seen:
-            raise ConfigError(f"variants.{seen[key]} and variants.{name}{_in(profile)} are the same run")
+            raise ConfigError(f"variants.{seen[key]} and variants.{name}{within} are the same run")
         seen[key] = name
         for work in point.needs:
             make_shared(study, profile, work, seed)
@@ -175,7 +175,7 @@ def variants_of(study: Study, profile: str) -> list[str]:
 
 
 def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Point:
-    """A variant's run: preset, then base, then the profile's base, then the variant; None is the base itself."""
+    """A variant's run: the preset, then the base, the profile's base and the variant; None is the base itself."""
     changes = {"base": study.base, f"profiles.{profile}.base": study.profiles.get(profile, Profile()).base}
     if variant is not None:
         changes[f"variants.{variant}"] = study.variants[variant]
@@ -190,18 +190,19 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
             elif (name := key.removeprefix(EXTRA)) in parameters and name not in GIVEN:
                 extras[name] = value
             else:
-                own = [f"{EXTRA}{p}" for p in parameters if p not in GIVEN]
+                names = [f"{EXTRA}{p}" for p in parameters if p not in GIVEN]
                 raise ConfigError(f"{where}: {key}: {study.notebook} has no such parameter"
-                                  f"{suggest(key, own) if own else ''}")
+                                  f"{suggest(key, names) if names else ''}")
     point = Point(variant or "", seed, _override(config, flat, where), extras)
     for name in point.needs:
         if name not in study.shared:
-            raise ConfigError(f"{where}: there is no shared work {name!r}{_close(name, study.shared)}")
+            raise ConfigError(f"{where}: there is no shared work {name!r}"
+                              f"{suggest(name, study.shared) if study.shared else ''}")
     return point
 
 
 def make_shared(study: Study, profile: str, name: str, seed: int) -> Point:
-    """The training run behind `@name` for a seed; one that sets `seed` itself is the same for all."""
+    """The training run behind `@name` for a seed; if it sets `seed` itself, all seeds have it in common."""
     work = study.shared[name]
     where = f"shared.{name}"
     config = read_config(work.preset or study.preset)
@@ -215,7 +216,7 @@ def make_shared(study: Study, profile: str, name: str, seed: int) -> Point:
 
 
 def check_start(config: RunConfig, where: str) -> None:
-    """What a run starts from is there, only a world can still be made; its wrong answers can be made as it asks."""
+    """Everything that a run starts from exists, except worlds, which can be made; its preference recipe is valid."""
     start, data = config.parts.start, config.data
     if start and not start.startswith("@") and not resolve(start).is_dir():
         raise ConfigError(f"{where}: parts.start: there is no checkpoint {start}")
@@ -261,12 +262,3 @@ def _override(config: RunConfig, flat: dict, where: str) -> RunConfig:
         return override(config, flat)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-
-
-def _in(profile: str) -> str:
-    return f" (profile {profile})" if profile else ""
-
-
-def _close(word: str, names) -> str:
-    close = suggest(word, names)
-    return close if "mean" in close else ""

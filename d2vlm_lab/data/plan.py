@@ -1,0 +1,79 @@
+"""What the losses need to know about a batch, as indices: counted once, where the batch is made.
+
+On a GPU, to find the places where something holds means to wait until everything before is computed. So this is done on
+the CPU, and the indices go to the GPU together with the batch.
+
+Shapes: N texts, E evidence tokens, G of them in answers, L answer tokens to predict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .batch import IGNORE, Batch
+from .branches import Branches, find_branches, is_range
+
+
+@dataclass(frozen=True)
+class ByText:
+    """Values that belong to texts: which of the texts that have any, and how many each of these has."""
+
+    index: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    target_row: Tensor  # (L,) the text of each token to predict
+    target_column: Tensor  # (L,) the column before it, from which it is predicted
+    supervised_targets: Tensor  # which of the L are supervised
+    mention: Tensor  # (G,) which of the E stand in answers; those of a question are given, not predicted
+    supervised_mentions: Tensor  # which of the G are supervised
+    mentions_by_text: ByText  # of these
+    pairs: Tensor  # (K, 2) supervised pairs of two mentions, as indices into G
+    pairs_by_text: ByText
+    rejected: Tensor  # texts that are only compared with a chosen one
+    chosen: Tensor  # the chosen text of each of them
+    factors: dict[str, Tensor]  # which of the rejected texts are wrong in this factor
+    one_text_each: bool  # whether text n is about video n, and there are no other videos
+    branches: Branches | None
+
+
+def plan_of(batch: Batch) -> Plan:
+    """The plan of a batch, which keeps it."""
+    if batch.plan is None:
+        batch.plan = make_plan(batch)
+    return batch.plan
+
+
+def make_plan(batch: Batch) -> Plan:
+    row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+    mention = where(batch.in_answer)
+    supervised_mentions = where(batch.supervised[batch.row[mention]])
+    text = batch.row[batch.pairs[:, 0]]
+    supervised = where(batch.supervised[text])
+    in_answers = batch.in_answer.cumsum(0) - 1  # from an index among all evidence tokens to one among G
+    rejected = where(~batch.supervised)
+    wrong = [batch.factors[n] for n in rejected.tolist()] if batch.factors else []
+    return Plan(
+        target_row=row, target_column=column, supervised_targets=where(batch.supervised[row]),
+        mention=mention, supervised_mentions=supervised_mentions,
+        mentions_by_text=by_text(batch.row[mention][supervised_mentions]),
+        pairs=in_answers[batch.pairs[supervised]], pairs_by_text=by_text(text[supervised]),
+        rejected=rejected, chosen=rejected if batch.preferred is None else batch.preferred[rejected],
+        factors={factor: rejected.new_tensor([k for k, other in enumerate(wrong) if other == factor])
+                 for factor in sorted(set(wrong))},
+        one_text_each=len(batch.video) == len(batch.features) and is_range(batch.video), branches=find_branches(batch))
+
+
+def where(condition: Tensor) -> Tensor:
+    """(X,) -> indices of what is true."""
+    return condition.nonzero().squeeze(1)
+
+
+def by_text(text: Tensor) -> ByText:
+    _, index, count = torch.unique(text, return_inverse=True, return_counts=True)
+    return ByText(index, count)

@@ -1,0 +1,76 @@
+"""Samples that cannot be used: named in a file, counted by reason, and too many of them stop a run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import LabError
+from ..files import json_lines, locked
+
+
+class SkippedSamples(LabError):
+    """More samples than the configured share cannot be used."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """One sample that cannot be used, and why."""
+
+    sample: str
+    video: str
+    reason: str  # in a word: video, text, annotation, ...
+    message: str
+
+
+class Skips:
+    """The record of one run, in its file `skipped.jsonl`. Several processes of the run may add to it.
+
+    A resumed run finds there what was skipped before it was interrupted. Each sample is counted once.
+    """
+
+    def __init__(self, path: Path | None, total: int, share: float):
+        self.path, self.total, self.share = path, total, share
+        self.reasons: Counter[str] = Counter()
+        self.seen: set[str] = set()
+        self.read_file()
+
+    @property
+    def allowed(self) -> int:
+        """The largest number of samples that may be skipped."""
+        return int(self.share * self.total)
+
+    def add(self, skip: Skip) -> None:
+        if skip.sample in self.seen:
+            return
+        with locked(self.path.with_suffix(".lock")) if self.path is not None else nullcontext():
+            self.read_file()
+            if skip.sample not in self.seen:
+                self.count(skip.sample, skip.reason)
+                if self.path is not None:
+                    append_line(self.path, json.dumps(asdict(skip)))
+        if len(self.seen) > self.allowed:
+            raise SkippedSamples(f"{len(self.seen)} of {self.total} samples cannot be used (data.bad_share is "
+                                 f"{self.share:g}): {dict(self.reasons)}; the last: {skip.message}")
+
+    def count(self, sample: str, reason: str) -> None:
+        if sample not in self.seen:
+            self.seen.add(sample)
+            self.reasons[reason] += 1
+
+    def read_file(self) -> None:
+        """Count what stands in the file and was not counted before."""
+        for line in json_lines(self.path) if self.path is not None else ():
+            self.count(str(line.get("sample")), str(line.get("reason")))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line; where the last one was cut off, because the disk was full, on a line of its own."""
+    with open(path, "ab+") as out:
+        if out.seek(0, 2):
+            out.seek(-1, 2)
+            line = line if out.read(1) == b"\n" else "\n" + line
+        out.write((line + "\n").encode())

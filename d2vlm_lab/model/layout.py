@@ -1,0 +1,67 @@
+"""Where the frames of a video stand in the language model: one after the other, or with text around each of them.
+
+The text around a frame may tell when it was shown, as Qwen3-VL and SmolVLM have it: `<3.5 seconds>`, the tokens of the
+frame, `<4.0 seconds>`, the tokens of the next one. The prompt format says which text that is, and `collate` turns it
+into a row of token ids in which FRAME stands for each frame.
+
+Shapes: V videos, F frames, N tokens of a frame, P tokens of the longest row, D the language model's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..data.batch import FRAME
+
+
+@dataclass
+class Rows:
+    """The frames of V videos, and the text between them, as rows that are padded at the end."""
+
+    embeddings: Tensor  # (V, P, D)
+    mask: Tensor  # (V, P) which tokens exist
+    is_frame: Tensor  # (V, P) which of them belong to a frame
+    columns: Tensor  # (V, F, N) where the tokens of each frame are; 0 for frames that do not exist
+    frame_mask: Tensor  # (V, F) which frames exist
+
+
+def lay_out(tokens: Sequence[Tensor], layout: Sequence[Tensor] | None, per_frame: int,
+            embed: Callable[[Tensor], Tensor]) -> Rows:
+    """V of (F_v * N, D) tokens of frames -> rows. `layout` has V rows of ids and FRAME; None: frames alone.
+
+    Tokens of frames may be wider than those of `embed`; then the text between them is filled up with zeros.
+    """
+    device = tokens[0].device
+    if layout is None:
+        rows, is_frame = list(tokens), [torch.ones(len(each), dtype=torch.bool, device=device) for each in tokens]
+    else:
+        rows, is_frame = [], []
+        for frames, ids in zip(tokens, layout):
+            ids = ids.repeat_interleave(torch.where(ids == FRAME, per_frame, 1))
+            text = embed(ids.clamp_min(0))
+            text = F.pad(text, (0, frames.shape[-1] - text.shape[-1]))
+            rows.append(text.masked_scatter((ids == FRAME)[:, None], frames.to(text.dtype)))
+            is_frame.append(ids == FRAME)
+    length = torch.tensor([len(row) for row in rows], device=device)
+    n_frames = torch.tensor([len(each) // per_frame for each in tokens], device=device)
+    embeddings = pad_sequence(rows, batch_first=True)
+    # A stable sort puts the tokens of frames first, in their order.
+    columns = [(~each).int().argsort(stable=True)[:len(frames)].unflatten(0, (-1, per_frame))
+               for each, frames in zip(is_frame, tokens)]
+    columns = pad_sequence(columns, batch_first=True)
+    return Rows(
+        embeddings=embeddings, mask=torch.arange(embeddings.shape[1], device=device) < length[:, None],
+        is_frame=pad_sequence(is_frame, batch_first=True), columns=columns,
+        frame_mask=torch.arange(columns.shape[1], device=device) < n_frames[:, None])
+
+
+def pool_frames(states: Tensor, columns: Tensor) -> Tensor:
+    """(V, P, D), (V, F, N) -> (V, F, D): the mean over the tokens of each frame."""
+    index = columns.flatten(1)[..., None].expand(-1, -1, states.shape[-1])
+    return states.gather(1, index).unflatten(1, columns.shape[1:]).mean(2)
