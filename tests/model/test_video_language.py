@@ -7,6 +7,7 @@ import pytest
 import torch
 from small import history, language, text
 from small import model as model_of_parts
+from transformers import AutoModelForImageTextToText
 from vl_folders import folder, whole_model
 
 from d2vlm_lab.config import Method, Parts, RunConfig, read_config
@@ -14,6 +15,7 @@ from d2vlm_lab.data.batch import FRAME, Clip, PromptFormat, collate, encode_prom
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.lab.rehearsal.video_language import VIDEO_LANGUAGE
 from d2vlm_lab.lab.run import train
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.backbone import logits_of
@@ -22,6 +24,7 @@ from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions, shift_after
 from d2vlm_lab.model.passes import decode, find_branches, positions
+from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
 
 KINDS = ("qwen2_5_vl", "qwen3_vl", "smolvlm")
@@ -297,6 +300,21 @@ def test_saved_and_loaded_it_is_the_same_model(tmp_path, kind, beside, tied):
     later = load(save(again, tmp_path / "later", base=str(tmp_path / "saved")))  # as after a second stage
     assert torch.equal(results(later), results(model))
     assert not beside or tensors < 0.6 * (tmp_path / "folder" / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("preset, pixels, width, added", [("qwen3vl", 128, 2560, 3), ("smolvlm2", 512, 960, 0)])
+def test_at_the_published_sizes_the_parts_fit_each_other(preset, pixels, width, added):
+    parts = read_config(preset).parts
+    with torch.device("meta"):  # shapes only
+        whole = AutoModelForImageTextToText.from_config(VIDEO_LANGUAGE[parts.language][0])
+    frames, language = take_apart(whole, parts.frame_tokens, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert frames.preparation.size == (pixels, pixels) and frames.added_layers == added
+    assert language.config.get_text_config().hidden_size == width
+    if preset == "smolvlm2":
+        features = torch.empty(2, (pixels // 16) ** 2, 768, device="meta")
+    else:
+        features = torch.empty(2, parts.frame_tokens, 1 + added, 4 * 1024, device="meta")
+    assert frames.project(features).shape == (2 * parts.frame_tokens, width * (1 + added))
 
 
 # Refused by name.

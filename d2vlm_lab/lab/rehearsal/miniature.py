@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     Blip2VisionConfig,
     PreTrainedConfig,
@@ -33,7 +34,9 @@ from ...model.frames import EvaQFormer
 from ...model.reference import COUNTER, VOCABULARY
 from ...model.reference import released_name as name_in_release
 from ...model.towers.qformer import QFormerConfig, word_tokenizer
+from ...model.video_language import OWN, read_tokenizer
 from .architectures import LANGUAGE, PHI3, PHI3_MINI, TOWERS, Chat, preprocessor
+from .video_language import PREPROCESSOR, SMALL_FRAME_TOKENS, VIDEO_LANGUAGE, resized_parts
 
 WIDTH, HEADS, HIDDEN, TOWER_WIDTH = 64, 4, 128, 32  # of small language models and of small towers
 EVA, QFORMER = Blip2VisionConfig(), QFormerConfig()  # as published
@@ -49,6 +52,10 @@ def write_parts(config: RunConfig, folder: Path, texts: list[str], full: bool = 
     """
     parts, dtype = config.parts, weights_dtype(config)
     layers = max(4, config.method.semantic_layer + 2)
+    if parts.frames == OWN:
+        write_video_language(parts.language, folder / "language", texts, layers, dtype, full)
+        tokens = parts.frame_tokens if full else SMALL_FRAME_TOKENS
+        return {"parts.language": str(folder / "language"), "parts.frame_tokens": tokens}
     if parts.language:
         write_language(parts.language, folder / "language", texts, layers, dtype, full)
         write_tower(parts.frames, folder / "tower", full)
@@ -94,6 +101,27 @@ def write_language(source: str, folder: Path, texts: list[str], layers: int, dty
     model.generation_config.eos_token_id = config.eos_token_id
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def write_video_language(source: str, folder: Path, texts: list[str], layers: int, dtype: torch.dtype,
+                         full: bool) -> None:
+    """A video-language model with its tokenizer and the settings of its image processor, as a folder from the hub."""
+    if source in VIDEO_LANGUAGE:
+        config, chat = VIDEO_LANGUAGE[source]
+        tokenizer = chat_tokenizer(texts, chat)
+        rows = len(tokenizer) + chat.spare_rows
+    elif (resolve(source) / "config.json").is_file():
+        config, tokenizer = AutoConfig.from_pretrained(resolve(source)), read_tokenizer(str(resolve(source)))
+        rows = max(config.get_text_config().vocab_size, len(tokenizer))
+    else:
+        raise LabError(f"parts.language: {source} is neither a folder with config.json nor one of the video-language "
+                       f"models whose architecture is known here: {', '.join(VIDEO_LANGUAGE)}")
+    config = resized_parts(config, tokenizer, None if full else layers, rows)
+    with made_as(dtype):
+        model = AutoModelForImageTextToText.from_config(config)
+    model.to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR), encoding="utf-8")
 
 
 def resized(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, layers: int | None,
