@@ -7,7 +7,7 @@ from small import eva_qformer, tiny_model
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.batch import Clip
-from d2vlm_lab.data.groups import Collator, Groups, Skips, group_by_video
+from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.sample import Sample
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.judging.predict import predict
@@ -43,7 +43,7 @@ SAMPLES = [sample("spin", "when does the red disc spin?"), sample("leave", "who 
 @torch.no_grad()
 def losses(model, groups, read):
     """-log p of each sample's answer, all groups in one batch."""
-    data = Groups(groups, read, model.tokenizer, model.prompt, model.method, Skips(None, 9, 1.0))
+    data = Groups(groups, read, model.tokenizer, model.prompt, model.method)
     batch = Collator(model.tokenizer, model.prompt)([data[i] for i in range(len(groups))])["batch"]
     output = model(batch)
     return {name: -float(output.log_p[output.target_row == row].sum()) for row, name in enumerate(batch.names)}

@@ -12,6 +12,7 @@ from vl_folders import folder, whole_model
 
 from d2vlm_lab.config import Method, Parts, RunConfig, read_config
 from d2vlm_lab.data.batch import FRAME, Clip, PromptFormat, collate, encode_prompt
+from d2vlm_lab.data.branches import find_branches
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -23,7 +24,7 @@ from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions, shift_after
-from d2vlm_lab.model.passes import decode, find_branches, positions
+from d2vlm_lab.model.passes import decode, positions
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
 
@@ -220,7 +221,7 @@ def test_one_pass_two_passes_and_a_video_alone_agree(tmp_path, kind, frame_times
 
 
 def test_rejected_answers_branch_off_with_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.model.passes.MIN_SPARED", 1)
+    monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", 1)
     model = load_small(tmp_path, "qwen3_vl", {"frame_times": "text"})
     shown = clip(model, 4)
     texts = [text(model, shown, events=((start, start + 0.5),)) for start in (0.0, 1.0)]

@@ -142,6 +142,6 @@ def _card(folder: Path, config: WorldConfig) -> dict:
         annotations.update((folder / name).read_bytes())
     for path in sorted((folder / "videos").iterdir()):
         videos.update(path.name.encode() + path.read_bytes())
-    versions = {"d2vlm_lab": __version__, **{name: version(name) for name in ("numpy", "av")}}
+    versions = {"d2vlm_lab": __version__} | {name: version(name) for name in ("numpy", "av")}
     return {"config": to_dict(config), "versions": versions,
             "annotations": annotations.hexdigest(), "videos": videos.hexdigest()}
