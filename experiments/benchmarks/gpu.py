@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, Phi3Config
 
 from d2vlm_lab.config import ROOT, Method, Preference
 from d2vlm_lab.data.batch import IGNORE, Batch, Clip, PromptFormat, Text, collate
+from d2vlm_lab.data.plan import plan_of
 from d2vlm_lab.lab.bench import machine, peak_memory
 from d2vlm_lab.learning.fpo import Preferences
 from d2vlm_lab.model.adapter import adapt
@@ -121,7 +122,13 @@ def given(bench: Bench, frames: int, videos: int = 1) -> list[Clip]:
 def batch_of(bench: Bench, frames: int) -> Batch:
     """One text with three events about one video."""
     answer = text(bench.sizes.tokens, 3, frames)
-    return collate(given(bench, frames), [[answer]], bench.model.tokenizer, bench.model.prompt).to(bench.device)
+    return placed(bench, collate(given(bench, frames), [[answer]], bench.model.tokenizer, bench.model.prompt))
+
+
+def placed(bench: Bench, batch: Batch) -> Batch:
+    """On the device, with its plan, which the collator makes beforehand in training, too."""
+    plan_of(batch)
+    return batch.to(bench.device)
 
 
 def training_step(bench: Bench, batch: Batch, preferences: Preferences | None = None) -> Callable[[], None]:
@@ -174,7 +181,7 @@ def shared_prefix(bench: Bench) -> dict:
             groups = [answers] if shared else [[answer] for answer in answers]
             batch = collate(given(bench, bench.sizes.frames) * len(groups), groups, bench.model.tokenizer,
                             bench.model.prompt)
-            batch = replace(batch, preferred=torch.zeros(len(answers), dtype=torch.long)).to(bench.device)
+            batch = placed(bench, replace(batch, preferred=torch.zeros(len(answers), dtype=torch.long)))
             seconds[key], memory[key] = measure(bench, training_step(bench, batch, preferences))
         ratios[f"separate over shared, {rejects} rejected"] = (
             seconds[f"{rejects} rejected, separate frames"] / seconds[f"{rejects} rejected, shared frames"])
