@@ -25,7 +25,7 @@ from ..ideas.consistency import consistency_loss, mean_by_sample, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
-from . import families, passes
+from . import families, packed, passes
 from .backbone import logits_of
 from .passes import HEAD_LAYER, Prefix, States
 
@@ -89,11 +89,17 @@ class D2VLM(nn.Module):
         self.salient = criterion(method.salience, method.salience_value)
         self.can_ground = False  # whether the heads were ever trained
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
+        self.fast = True  # train by the faster of two equal computations; False: by the one that is easier to follow
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 
     @property
     def device(self) -> torch.device:
         return self.frame_head[1].weight.device
+
+    @property
+    def sparing(self) -> bool:
+        """Whether a step leaves out what nobody needs. What gradient checkpointing repeats must be computed plainly."""
+        return self.fast and not self.two_pass and packed.serves(self.language)
 
     def forward(self, batch: Batch) -> Output:
         """From a batch to its losses, in six stages."""
@@ -178,10 +184,13 @@ class D2VLM(nn.Module):
         return torch.where(in_question[:, None], given, m)
 
     def read_texts(self, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
-        """The states of the texts, in one of three ways that give the same; passes.py draws them."""
+        """The states of the texts, in one of four ways that give the same; passes.py and packed.py draw them."""
         if self.two_pass:
             return passes.two_passes(self.language, batch, prefix, embeddings)
-        if (branches := passes.find_branches(batch)) is not None:
+        branches = passes.find_branches(batch)
+        if self.sparing:
+            return packed.packed_pass(self.language, batch, prefix, embeddings, branches)
+        if branches is not None:
             return passes.branching_pass(self.language, batch, prefix, embeddings, branches)
         return passes.one_pass(self.language, batch, prefix, embeddings)
 

@@ -1,0 +1,154 @@
+"""The text pass without padding: the tokens that exist run through the decoder as one row.
+
+Texts differ in length. To make a rectangle of them, the shorter ones are padded, and padding costs as much as tokens
+do; in a batch of the laptop preset it is more than a third. But everything in a decoder layer except its attention
+works on each token alone, so for that the tokens of all texts can stand in one row. A question that several answers
+share stands in it once:
+
+    q1 q1 q1 a1 a1 -- -- --
+    q2 q2 a2 a2 a2 a2 a2 --    ->    q1 q1 q1 a1 a1 q2 q2 a2 a2 a2 a2 a2 a3 a3 a3
+    q2 q2 a3 a3 a3 -- -- --
+
+Only the attention needs the texts one by one. It lays the tokens out again, puts the kept keys and values of the video
+before those of each text, and brings the results back into the row. Texts of similar length are laid out together, so
+that little padding comes back:
+
+    start, frames 2 | q2 q2 a2 a2 a2 a2 a2
+    start, frames 1 | q1 q1 q1 a1 a1
+    start, frames 2 | q2 q2 a3 a3 a3
+
+Shapes: N texts, T tokens of the longest, S tokens in the row, P tokens up to and including the frames, H heads of
+width d. A group has M texts, the longest of L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ..data.batch import Batch
+from .backbone import attention_masks, family
+from .passes import HEAD_LAYER, Branches, Prefix, States, causal, positions, text_positions
+
+NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
+# Families whose attention can be replaced by a function that is given what lies beside the row. Others bring an
+# attention of their own or do not hand on what it needs. The tests compare all of these with the plain form.
+FAMILIES = {
+    "apertus", "arcee", "bitnet", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma3_text", "glm",
+    "glm4", "gpt_neox", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "llama", "ministral", "mistral",
+    "mixtral", "nanochat", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe",
+    "qwen3", "qwen3_moe", "seed_oss", "smollm3", "starcoder2"}
+GROUPS = 3  # of texts of similar length on a CPU; on a GPU a single one, because each takes several kernels
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts that the attention lays out together."""
+
+    texts: Tensor  # (M,) which texts these are
+    video: Tensor  # (M,) the video of each
+    place: Tensor  # (M, L) where each of their tokens is in the row; for padding any place, because nobody looks at it
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the tokens of a batch are in the row, and how the attention finds them again."""
+
+    row: Tensor  # (S,) the text of each token
+    column: Tensor  # (S,) its column in the padded batch
+    place: Tensor  # (N, T) where each token of the padded batch is in the row
+    groups: list[Group]
+    laid_out: Tensor  # (S,) where each token is among those of all groups, one group after the other
+    cache: DynamicCache  # keys and values of the videos
+
+
+def serves(language: PreTrainedModel) -> bool:
+    """Whether the attention of this model can be replaced."""
+    return family(language) in FAMILIES and language.config._attn_implementation == "sdpa"
+
+
+def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor,
+                branches: Branches | None) -> States:
+    """Every text against the kept keys and values of its video, as `one_pass` and `branching_pass` do it."""
+    packing = pack(batch, prefix.cache, branches)
+    before = prefix.mask[batch.video]
+    position_ids = text_positions(batch, before)
+    masks = attention_masks(language, causal(batch.mask, before), position_ids,
+                            torch.cat([positions(before), position_ids], 1), embeddings.dtype)
+    decoder = language.get_decoder()
+    with packed_attention(decoder):
+        layers = decoder(inputs_embeds=embeddings[packing.row, packing.column][None], attention_mask=masks,
+                         position_ids=position_ids[packing.row, packing.column][None], use_cache=False,
+                         output_hidden_states=True, packing=packing).hidden_states
+
+    def padded(states: Tensor) -> Tensor:
+        return states[0].index_select(0, packing.place.flatten()).unflatten(0, packing.place.shape)
+
+    return States(head=padded(layers[HEAD_LAYER]), last=padded(layers[-1]), frames=prefix.frame_states,
+                  frames_row=batch.video)
+
+
+def pack(batch: Batch, cache: DynamicCache, branches: Branches | None) -> Packing:
+    """The tokens that exist in the order of the batch, without the questions of answers that branch off another's."""
+    stored, size = batch.mask, batch.ids.shape[1]
+    column = torch.arange(size, device=stored.device)
+    if branches is not None:
+        shared = ~batch.supervised[:, None] & (column < branches.asked[:, None])
+        stored = stored & ~shared
+    place = (stored.flatten().cumsum(0) - 1).clamp_min(0).view_as(stored)
+    if branches is not None:
+        place = torch.where(shared, place[batch.preferred], place)
+
+    # Texts of similar length form a group.
+    length = torch.where(batch.mask, column + 1, 0).amax(-1)
+    groups, start, n_laid_out = [], torch.empty_like(batch.video), 0
+    n_groups = GROUPS if stored.device.type == "cpu" else 1
+    for texts in length.argsort(descending=True, stable=True).tensor_split(n_groups):
+        if len(texts):
+            longest = int(length[texts[0]])
+            groups.append(Group(texts, batch.video[texts], place[texts, :longest]))
+            start[texts] = n_laid_out + longest * torch.arange(len(texts), device=start.device)
+            n_laid_out += longest * len(texts)
+    row, column = stored.nonzero(as_tuple=True)
+    return Packing(row, column, place, groups, start[row] + column, cache)
+
+
+def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, packing: Packing,
+           **settings) -> tuple[Tensor, None]:
+    """(1, H, S, d) queries, keys and values of the row, a mask (N, 1, T, P + T) -> (1, S, H, d)."""
+    kept, attended = packing.cache.layers[module.layer_idx], []
+    for group in packing.groups:
+        longest, n_kept = group.place.shape[1], kept.keys.shape[2]
+        keys = torch.cat([kept.keys.index_select(0, group.video), lay_out(key, group.place)], 2)
+        values = torch.cat([kept.values.index_select(0, group.video), lay_out(value, group.place)], 2)
+        seen = mask[group.texts, :, :longest, :n_kept + longest]
+        out, _ = sdpa_attention_forward(module, lay_out(query, group.place), keys, values, seen, **settings)
+        attended.append(out.flatten(0, 1))
+    return torch.cat(attended).index_select(0, packing.laid_out)[None], None
+
+
+def lay_out(states: Tensor, place: Tensor) -> Tensor:
+    """(1, H, S, d), (M, L) -> (M, H, L, d)."""
+    tokens = states[0].transpose(0, 1).flatten(1)  # (S, H * d): each is moved in one piece
+    return tokens.index_select(0, place.flatten()).view(*place.shape, *states.shape[1::2]).transpose(1, 2)
+
+
+AttentionInterface.register(NAME, attend)
+
+
+@contextmanager
+def packed_attention(decoder: nn.Module) -> Iterator[None]:
+    """A decoder whose layers attend as above."""
+    config = decoder.config.get_text_config()
+    usual = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = usual
