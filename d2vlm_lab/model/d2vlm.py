@@ -27,6 +27,7 @@ from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import logits_of
+from .folding import folded
 from .passes import HEAD_LAYER, Prefix, States
 
 
@@ -103,14 +104,15 @@ class D2VLM(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """From a batch to its losses, in six stages."""
-        # 1. Read the frames. Whatever follows them cannot change their states.
-        prefix = self.read(batch, keep=not self.two_pass)
+        with folded(self.language, wanted=self.sparing):
+            # 1. Read the frames. Whatever follows them cannot change their states.
+            prefix = self.read(batch, keep=not self.two_pass)
 
-        # 2. Turn the texts into embeddings. Each `<evi>` also carries what is seen in its interval.
-        embeddings = self.embed(batch, prefix)
+            # 2. Turn the texts into embeddings. Each `<evi>` also carries what is seen in its interval.
+            embeddings = self.embed(batch, prefix)
 
-        # 3. Let the language model read each text after the frames of its video.
-        states = self.read_texts(batch, prefix, embeddings)
+            # 3. Let the language model read each text after the frames of its video.
+            states = self.read_texts(batch, prefix, embeddings)
 
         # 4. What is said? Predict each token of the answers from the state before it.
         answer = self.predict(batch, states)

@@ -4,15 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear
 from small import LinearFrames, clip, language, mixed, model, text, tokenizer
 from test_d2vlm import assert_same, run
 from test_families import EQUAL, small
 from test_passes import answers_to_one_question
 
-from d2vlm_lab.config import Method
+from d2vlm_lab.config import Method, Preference
 from d2vlm_lab.data.batch import PromptFormat, collate
+from d2vlm_lab.learning.fpo import Preferences, log_probabilities
 from d2vlm_lab.model import packed, passes
+from d2vlm_lab.model.adapter import adapt
 from d2vlm_lab.model.d2vlm import D2VLM
+from d2vlm_lab.model.folding import folded
 
 
 def around(lm, **method):
@@ -102,3 +107,71 @@ def test_the_attention_of_the_model_is_what_it_was_after_a_step_that_fails():
         assert net.language.config._attn_implementation == packed.NAME
         raise TypeError
     assert net.language.config._attn_implementation == "sdpa"
+
+
+def with_lora(**settings):
+    """A model whose LoRA has already learned something."""
+    net = model()
+    net.requires_grad_(False)
+    net.language = adapt(net.language, LoraConfig(target_modules=["q_proj", "o_proj", "up_proj", "down_proj"],
+                                                  **{"r": 4, "lora_alpha": 8, "lora_dropout": 0.0} | settings))
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.2)
+    return net
+
+
+@pytest.mark.parametrize("rank, pays", [(1, False), (4, True), (48, False)])
+def test_lora_is_folded_where_that_pays(rank, pays):
+    net = with_lora(r=rank, lora_alpha=2 * rank)
+    assert folded_layers(net) == (lora_layers(net) if pays else [])
+    assert_equal_forms(net, mixed(net)[2])
+
+
+def folded_layers(net):
+    with folded(net.language):
+        return [layer for layer in lora_layers(net) if "forward" in vars(layer)]
+
+
+def lora_layers(net):
+    return [module for module in net.modules() if isinstance(module, Linear)]
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"use_rslora": True}])
+def test_variants_of_lora(settings):
+    net = with_lora(**settings)
+    assert bool(folded_layers(net)) is ("use_rslora" in settings), "dora does more than add"
+    assert_equal_forms(net, mixed(net)[2])
+
+
+def test_lora_with_dropout_is_folded_in_evaluation_only():
+    net = with_lora(lora_dropout=0.5)
+    *_, batch = mixed(net)
+    assert folded_layers(net) == []
+    first, second = (net(batch).loss.detach() for _ in range(2))
+    assert first != second, "dropout was not drawn"
+    net.eval()
+    assert folded_layers(net) == lora_layers(net)
+    assert_equal_forms(net, batch)
+
+
+def test_a_frozen_reference_is_folded_from_its_own_weights():
+    net = with_lora()
+    *_, batch = mixed(net)
+    batch = replace(batch, preferred=torch.tensor([0, 0, 2, 3, 3]), factors=["", "when", "", "", "what"])
+    preferences = Preferences(Preference(form="fpo", reference=True), net)
+    with torch.no_grad():
+        for layer in lora_layers(net):
+            layer.lora_A["default"].weight.mul_(1.5)
+    assert net.sparing
+    fast = preferences.reference(net, batch)
+    net.fast = False
+    torch.testing.assert_close(fast, preferences.reference(net, batch), atol=1e-4, rtol=1e-5)
+    assert not torch.allclose(fast, log_probabilities(net(batch), batch, net.method).total(*preferences.weights))
+
+
+def test_layers_with_lora_compute_as_before_after_a_step():
+    net = with_lora()
+    net(mixed(net)[2])
+    assert not any("forward" in vars(module) for module in net.modules())
