@@ -26,8 +26,9 @@ from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
-from .backbone import logits_of
+from .backbone import decoder_layers, logits_of
 from .folding import folded
+from .last_layer import only_at
 from .passes import HEAD_LAYER, Prefix, States
 
 
@@ -153,7 +154,11 @@ class D2VLM(nn.Module):
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to=up_to)
+        # If they are kept, nobody reads what else the last layer computes, unless it is the semantic layer.
+        decoder = self.language.get_decoder()
+        unread = keep and self.sparing and self.method.semantic_layer < len(decoder_layers(decoder))
+        with only_at(decoder, mask.new_zeros(0, dtype=torch.long) if unread else None):
+            layers = passes.decode(self.language, embeddings, attend, passes.positions(mask), cache, up_to=up_to)
 
         def pool(states: Tensor) -> Tensor:
             return passes.pool_frames(states, start.shape[1], frame_mask.shape[1])

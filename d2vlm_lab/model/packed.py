@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ..data.batch import Batch
+from ..data.batch import IGNORE, Batch
 from .backbone import attention_masks, family
+from .last_layer import only_at
 from .passes import HEAD_LAYER, Branches, Prefix, States, causal, positions, text_positions
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
@@ -75,14 +76,17 @@ def serves(language: PreTrainedModel) -> bool:
 
 def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor,
                 branches: Branches | None) -> States:
-    """Every text against the kept keys and values of its video, as `one_pass` and `branching_pass` do it."""
+    """Every text against the kept keys and values of its video, as `one_pass` and `branching_pass` do it.
+
+    The last states are computed only at the tokens that predict one.
+    """
     packing = pack(batch, prefix.cache, branches)
     before = prefix.mask[batch.video]
     position_ids = text_positions(batch, before)
     masks = attention_masks(language, causal(batch.mask, before), position_ids,
                             torch.cat([positions(before), position_ids], 1), embeddings.dtype)
     decoder = language.get_decoder()
-    with packed_attention(decoder):
+    with packed_attention(decoder), only_at(decoder, predicting(batch, packing)):
         layers = decoder(inputs_embeds=embeddings[packing.row, packing.column][None], attention_mask=masks,
                          position_ids=position_ids[packing.row, packing.column][None], use_cache=False,
                          output_hidden_states=True, packing=packing).hidden_states
@@ -92,6 +96,14 @@ def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddi
 
     return States(head=padded(layers[HEAD_LAYER]), last=padded(layers[-1]), frames=prefix.frame_states,
                   frames_row=batch.video)
+
+
+def predicting(batch: Batch, packing: Packing) -> Tensor:
+    """(R,) the tokens of the row whose last state predicts a token of an answer."""
+    row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+    predicts = torch.zeros_like(packing.row, dtype=torch.bool)
+    predicts[packing.place[row, column]] = True
+    return predicts.nonzero().squeeze(1)
 
 
 def pack(batch: Batch, cache: DynamicCache, branches: Branches | None) -> Packing:

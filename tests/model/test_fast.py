@@ -12,7 +12,7 @@ from test_families import EQUAL, small
 from test_passes import answers_to_one_question
 
 from d2vlm_lab.config import Method, Preference
-from d2vlm_lab.data.batch import PromptFormat, collate
+from d2vlm_lab.data.batch import IGNORE, PromptFormat, collate
 from d2vlm_lab.learning.fpo import Preferences, log_probabilities
 from d2vlm_lab.model import packed, passes
 from d2vlm_lab.model.adapter import adapt
@@ -175,3 +175,28 @@ def test_layers_with_lora_compute_as_before_after_a_step():
     net = with_lora()
     net(mixed(net)[2])
     assert not any("forward" in vars(module) for module in net.modules())
+
+
+def test_the_last_layer_computes_at_the_tokens_that_predict_an_answer_and_nowhere_else():
+    net = with_lora()
+    *_, batch = mixed(net)
+    seen, last = [], net.language.get_decoder().layers[-1]
+    for part in (last.mlp.act_fn, last.self_attn.q_proj.base_layer):
+        part.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[:-1].numel()))
+    net.fast = False
+    net(batch)
+    assert seen[-1] == batch.mask.numel()
+    seen.clear()
+    net.fast = True
+    net.language.disable_adapter_layers()  # a folded layer does not call its base layer
+    net(batch)
+    predicted = int((batch.labels[:, 1:] != IGNORE).sum())
+    assert seen == [0, 0, predicted, predicted], "nothing at the frames, then the answers"
+
+
+def test_the_last_layer_is_whole_where_the_semantic_layer_is_the_last():
+    net = model(semantic_layer=4)
+    *_, batch = mixed(net)
+    fast = net.read(batch).meaning
+    net.fast = False
+    torch.testing.assert_close(fast, net.read(batch).meaning)
