@@ -40,6 +40,23 @@ def test_every_recorded_number_is_computed_again(compared):
     assert [row for row in compared[0] if not row.ok] == []
 
 
+def test_the_faster_form_of_a_step_computes_them_too(folder, monkeypatch):
+    """With sdpa, which it needs; the recorded masks are in the form that the other attention takes."""
+    keep_only(folder, "sft", "fpo")
+    read = []
+
+    def with_sdpa(path):
+        read.append(import_reference(path, attention="sdpa"))
+        return read[-1]
+
+    import_reference = reference.import_reference
+    monkeypatch.setattr(reference, "import_reference", with_sdpa)
+    rows, _ = parity(folder)
+    assert read[0].sparing
+    assert sum(row.quantity.startswith(("loss", "grad")) for row in rows) > 20
+    assert [row for row in rows if not row.ok and "mask4d" not in row.quantity] == []
+
+
 @pytest.mark.parametrize("case, quantities", [
     (BATCH, {"vision_features", "img_embed_0", "pass1_hidden6_frames_0", "pass2_hidden_minus2", "sim_logits_0",
              "loss_lm", "loss_grounding", "loss_consistency", "loss_total", "grad_norms", "grad model.qformer_query",

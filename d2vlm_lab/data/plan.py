@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .batch import IGNORE, Batch
 from .branches import Branches, find_branches, is_range
+from .packing import Packing, pack
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Plan:
     factors: dict[str, Tensor]  # which of the rejected texts are wrong in this factor
     one_text_each: bool  # whether text n is about video n, and there are no other videos
     branches: Branches | None
+    packing: Packing  # the texts in one row
 
 
 def plan_of(batch: Batch) -> Plan:
@@ -57,6 +59,7 @@ def make_plan(batch: Batch) -> Plan:
     supervised = where(batch.supervised[text])
     in_answers = batch.in_answer.cumsum(0) - 1  # from an index among all evidence tokens to one among G
     rejected = where(~batch.supervised)
+    branches = find_branches(batch)
     wrong = [batch.factors[n] for n in rejected.tolist()] if batch.factors else []
     return Plan(
         target_row=row, target_column=column, supervised_targets=where(batch.supervised[row]),
@@ -66,7 +69,8 @@ def make_plan(batch: Batch) -> Plan:
         rejected=rejected, chosen=rejected if batch.preferred is None else batch.preferred[rejected],
         factors={factor: rejected.new_tensor([k for k, other in enumerate(wrong) if other == factor])
                  for factor in sorted(set(wrong))},
-        one_text_each=len(batch.video) == len(batch.features) and is_range(batch.video), branches=find_branches(batch))
+        one_text_each=len(batch.video) == len(batch.features) and is_range(batch.video), branches=branches,
+        packing=pack(batch, branches))
 
 
 def where(condition: Tensor) -> Tensor:

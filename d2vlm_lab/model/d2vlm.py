@@ -24,8 +24,11 @@ from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
-from . import families, passes
+from . import families, packed, passes
+from .backbone import decoder_layers
+from .folding import folded
 from .frames import encoded
+from .last_layer import only_at
 from .layout import lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
@@ -102,22 +105,29 @@ class D2VLM(nn.Module):
         self.can_ground = False  # whether the heads were ever trained
         self.added: list[str] = []  # what an imported checkpoint lacked and got new, in words
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
+        self.fast = True  # train by the faster of two equal computations; False: by the one that is easier to follow
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 
     @property
     def device(self) -> torch.device:
         return self.frame_head[1].weight.device
 
+    @property
+    def sparing(self) -> bool:
+        """Whether a step leaves out what nobody needs. What gradient checkpointing repeats must be computed plainly."""
+        return self.fast and not self.two_pass and packed.serves(self.language)
+
     def forward(self, batch: Batch) -> Output:
         """From a batch to its losses, in six stages."""
-        # 1. Read the frames. Whatever follows them cannot change their states.
-        prefix = self.read(batch, keep=not self.two_pass)
+        with folded(self.language, wanted=self.sparing):
+            # 1. Read the frames. Whatever follows them cannot change their states.
+            prefix = self.read(batch, keep=not self.two_pass)
 
-        # 2. Turn the texts into embeddings. Each `<evi>` also carries what is seen in its interval.
-        embeddings = self.embed(batch, prefix)
+            # 2. Turn the texts into embeddings. Each `<evi>` also carries what is seen in its interval.
+            embeddings = self.embed(batch, prefix)
 
-        # 3. Let the language model read each text after the frames of its video.
-        states = self.read_texts(batch, prefix, embeddings)
+            # 3. Let the language model read each text after the frames of its video.
+            states = self.read_texts(batch, prefix, embeddings)
 
         # 4. What is said? Predict each token of the answers from the state before it.
         answer = self.predict(batch, states)
@@ -161,7 +171,11 @@ class D2VLM(nn.Module):
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
+        # If they are kept, nobody reads what else the last layer computes, unless it is the semantic layer.
+        decoder = self.language.get_decoder()
+        unread = keep and self.sparing and self.method.semantic_layer < len(decoder_layers(decoder))
+        with only_at(decoder, mask.new_zeros(0, dtype=torch.long) if unread else None):
+            layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
         columns = rows.columns + start.shape[1]
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
@@ -194,9 +208,11 @@ class D2VLM(nn.Module):
         return torch.where(in_question[:, None], given, m)
 
     def read_texts(self, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
-        """The states of the texts, in one of three ways that give the same; passes.py draws them."""
+        """The states of the texts, in one of four ways that give the same; passes.py and packed.py draw them."""
         if self.two_pass:
             return passes.two_passes(self.language, batch, prefix, embeddings)
+        if self.sparing:
+            return packed.packed_pass(self.language, batch, prefix, embeddings)
         if (branches := plan_of(batch).branches) is not None:
             return passes.branching_pass(self.language, batch, prefix, embeddings, branches)
         return passes.one_pass(self.language, batch, prefix, embeddings)

@@ -21,6 +21,8 @@ The authors train in this way. Gradient checkpointing needs it, because it canno
     start, frames, question 1, answer 1
     start, frames, question 2, answer 2
 
+Training takes a faster form of the first two ways where it can: packed.py draws it.
+
 Shapes: V videos, N texts, F frames, T tokens of a text, P tokens up to and including the frames, D the language
 model's width. In a branching pass also U questions, Q tokens of the longest question, A of the longest answer.
 """

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.batch import collate
+from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
@@ -213,7 +214,7 @@ def test_a_tower_is_held_in_bfloat16(tower):
                                    "num_attention_heads": 2, "image_size": 64, "patch_size": 32},
              "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
              "convnext": {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "image_size": 64}}[tower]
-    frames = HFFrames(AutoModel.from_config(AutoConfig.for_model(tower, **sizes)), 32, size=64)
+    frames = HFFrames(AutoModel.from_config(AutoConfig.for_model(tower, **sizes)), 32, 1, Preparation.square(64))
     shown = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
     before = frames.encode(shown)
     cast(frames, torch.bfloat16)

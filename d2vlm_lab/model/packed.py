@@ -1,0 +1,112 @@
+"""The text pass without padding: the tokens that exist run through the decoder as one row.
+
+Texts differ in length. To make a rectangle of them, the shorter ones are padded, and padding costs as much as tokens
+do; in a batch of the laptop preset it is more than a third. But everything in a decoder layer except its attention
+works on each token alone, so for that the tokens of all texts can stand in one row. A question that several answers
+share stands in it once:
+
+    q1 q1 q1 a1 a1 -- -- --
+    q2 q2 a2 a2 a2 a2 a2 --    ->    q1 q1 q1 a1 a1 q2 q2 a2 a2 a2 a2 a2 a3 a3 a3
+    q2 q2 a3 a3 a3 -- -- --
+
+Only the attention needs the texts one by one. It lays the tokens out again, puts the kept keys and values of the video
+before those of each text, and brings the results back into the row. Texts of similar length are laid out together, so
+that little padding comes back:
+
+    start, frames 2 | q2 q2 a2 a2 a2 a2 a2
+    start, frames 1 | q1 q1 q1 a1 a1
+    start, frames 2 | q2 q2 a3 a3 a3
+
+Shapes: N texts, T tokens of the longest, S tokens in the row, P tokens up to and including the frames, H heads of
+width d. A group has M texts, the longest of L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ..data.batch import Batch
+from ..data.packing import Packing
+from ..data.plan import plan_of
+from .backbone import attention_masks, decoder_layers, family
+from .last_layer import only_at
+from .passes import HEAD_LAYER, Prefix, States, causal, positions, text_positions
+from .precision import dtype_of
+
+NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
+# Families whose attention can be replaced by a function that is given what lies beside the row. Others bring an
+# attention of their own or do not hand on what it needs. The tests compare all of these with the plain form.
+FAMILIES = {
+    "apertus", "arcee", "bitnet", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma3_text", "glm",
+    "glm4", "gpt_neox", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "llama", "ministral", "mistral",
+    "mixtral", "nanochat", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe",
+    "qwen3", "qwen3_moe", "seed_oss", "smollm3", "starcoder2"}
+
+def serves(language: PreTrainedModel) -> bool:
+    """Whether the attention of this model can be replaced."""
+    return family(language) in FAMILIES and language.config._attn_implementation == "sdpa"
+
+
+def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
+    """Every text against the kept keys and values of its video, as `one_pass` and `branching_pass` do it.
+
+    The last states are computed only at the tokens that predict one.
+    """
+    packing = plan_of(batch).packing
+    before = prefix.mask[batch.video]
+    position_ids = text_positions(batch, prefix)
+    masks = attention_masks(language, causal(batch.mask, before), position_ids,
+                            torch.cat([positions(before), position_ids], 1), embeddings.dtype)
+    decoder = language.get_decoder()
+    tokens = embeddings[packing.row, packing.column].to(dtype_of(decoder_layers(decoder)))
+    with packed_attention(decoder), only_at(decoder, packing.predicting):
+        layers = decoder(inputs_embeds=tokens[None], attention_mask=masks,
+                         position_ids=position_ids[packing.row, packing.column][None], use_cache=False,
+                         output_hidden_states=True, packing=packing, kept=prefix.cache).hidden_states
+
+    def padded(states: Tensor) -> Tensor:
+        return states[0].index_select(0, packing.place.flatten()).unflatten(0, packing.place.shape)
+
+    return States(head=padded(layers[HEAD_LAYER]), last=padded(layers[-1]), frames=prefix.frame_states,
+                  frames_row=batch.video)
+
+
+def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, packing: Packing,
+           kept: DynamicCache, **settings) -> tuple[Tensor, None]:
+    """(1, H, S, d) queries, keys and values of the row, a mask (N, 1, T, P + T) -> (1, S, H, d)."""
+    video, attended = kept.layers[module.layer_idx], []
+    for group in packing.groups:
+        longest, n_kept = group.place.shape[1], video.keys.shape[2]
+        keys = torch.cat([video.keys.index_select(0, group.video), lay_out(key, group.place)], 2)
+        values = torch.cat([video.values.index_select(0, group.video), lay_out(value, group.place)], 2)
+        seen = mask[group.texts, :, :longest, :n_kept + longest]
+        out, _ = sdpa_attention_forward(module, lay_out(query, group.place), keys, values, seen, **settings)
+        attended.append(out.flatten(0, 1))
+    return torch.cat(attended).index_select(0, packing.laid_out)[None], None
+
+
+def lay_out(states: Tensor, place: Tensor) -> Tensor:
+    """(1, H, S, d), (M, L) -> (M, H, L, d)."""
+    tokens = states[0].transpose(0, 1).flatten(1)  # (S, H * d): each is moved in one piece
+    return tokens.index_select(0, place.flatten()).view(*place.shape, *states.shape[1::2]).transpose(1, 2)
+
+
+AttentionInterface.register(NAME, attend)
+
+
+@contextmanager
+def packed_attention(decoder: nn.Module) -> Iterator[None]:
+    """A decoder whose layers attend as above."""
+    config = decoder.config.get_text_config()
+    usual = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = usual
