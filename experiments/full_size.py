@@ -57,7 +57,8 @@ def use(folder: Path) -> None:
         ("vision tower", model.frames.tower), ("Q-Former", model.frames.projector), ("Phi-3", model.language))}
     note("imported: " + ", ".join(f"{name} {millions:,.0f} million" for name, millions in parameters.items()))
     split, _ = splits(config)
-    sample, read = split.samples[0], reader(config, model.frames, split.videos)
+    sample = next(sample for sample in split.samples if sample.events and not sample.question_intervals)
+    read = reader(config, model.frames, split.videos)
     clip = read(sample)
     note(f"{len(clip.timestamps)} frames of a video read")
     prediction = next(predict(model, [sample], lambda _: clip, Decoding(NEW_TOKENS)))
