@@ -45,7 +45,8 @@ def test_the_faster_form_of_a_step_computes_them_too(folder, monkeypatch):
     keep_only(folder, "sft", "fpo")
     read = []
 
-    def with_sdpa(path):
+    def with_sdpa(path, attention):
+        assert attention == "eager"
         read.append(import_reference(path, attention="sdpa"))
         return read[-1]
 

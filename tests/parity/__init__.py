@@ -51,7 +51,7 @@ def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
         from .prompts import prompt_rows
         from .training import training_case
 
-        model = import_reference(folder / "checkpoint")
+        model = import_reference(folder / "checkpoint", attention="eager")
         by_part = {"sft": training_case, "generate": decoding_case, "fpo": preference_case}
         for path in runs:
             compute = prompt_rows if path.name == PROMPTS else by_part[path.parent.name]
