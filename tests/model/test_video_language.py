@@ -95,6 +95,7 @@ def family_patches(pixels, c):
 def our_logits(model, batch, keep):
     prefix = model.read(batch, keep=keep)
     model.two_pass = not keep
+    model.fast = False  # the faster form computes the last states only where an answer is predicted
     states = model.read_texts(batch, prefix, model.embed(batch, prefix))
     return logits_of(model.language, states.last[0][batch.mask[0]])
 
@@ -134,6 +135,18 @@ def test_the_comparison_notices_what_is_left_out(tmp_path, monkeypatch, part):
         monkeypatch.setattr("d2vlm_lab.model.passes.decode", without)
     found, expected = both_logits(tmp_path, "qwen3_vl", True, "text")
     assert (found - expected).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_faster_form_of_a_step_gives_the_same_after_a_video(tmp_path, kind):
+    model = load_small(tmp_path, kind, {"frame_times": "text"})
+    batch = batch_of(model, 5, 3)
+    with torch.no_grad():
+        faster = model(batch)
+        model.fast = False
+        plain = model(batch)
+    torch.testing.assert_close(faster.logits, plain.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(faster.loss, plain.loss, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")  # of transformers and of the compiler
