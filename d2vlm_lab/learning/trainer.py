@@ -238,7 +238,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
                    TensorBoardCallback(SummaryWriter(folder / "tensorboard"))])
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:
-        model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        model.language.activation_checkpointing_enable({"use_reentrant": False})
     check_trained(model)
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     model.can_ground = True

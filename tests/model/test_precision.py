@@ -165,7 +165,6 @@ def test_holding_in_one_16_bit_format_and_computing_in_the_other_is_refused():
         override(RunConfig(), {"parts.dtype": "float16", "training.bfloat16": True})
 
 
-@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`")
 @pytest.mark.parametrize("adapter", [{"adapter.frames": "attention"}, {"adapter.frames": "all"},
                                      {"adapter.frames": "projector", "adapter.embeddings": "evidence"}])
 def test_the_authors_model_is_trained_from_bfloat16_with_its_q_former(tmp_path, adapter):
@@ -181,7 +180,7 @@ def test_the_authors_model_is_trained_from_bfloat16_with_its_q_former(tmp_path, 
     for mixed, checkpointing in ((False, False), (True, False), (False, True)):
         if checkpointing:
             model.two_pass = True
-            model.language.gradient_checkpointing_enable({"use_reentrant": False})
+            model.language.activation_checkpointing_enable({"use_reentrant": False})
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             out = model(batch)
         out.loss.backward()

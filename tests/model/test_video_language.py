@@ -385,7 +385,6 @@ def test_a_chat_template_beside_the_processor_is_found(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 @pytest.mark.parametrize("kind", ["qwen3_vl", "smolvlm"])
 def test_a_whole_run_trains_saves_and_loads_and_the_second_stage_goes_on(tmp_path, kind):
     """The preset of each family, at small size, on a few videos of the synthetic world."""
