@@ -12,7 +12,7 @@ import torch
 
 from d2vlm_lab.config import read_config
 from d2vlm_lab.data.batch import Batch
-from d2vlm_lab.data.groups import Collator, Groups, Skips, group_by_video
+from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.rejects import preference_data
 from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.lab.bench import machine, peak_memory
@@ -66,7 +66,7 @@ def prepared(folder: str, changes: list[str]) -> tuple[D2VLM, list[Batch], Prefe
     data = preference_data(config, train.samples)
     groups = Groups(group_by_video(data.samples, config.training.texts, config.seed),
                     reader(config, model.frames, train.videos), model.tokenizer, model.prompt, model.method,
-                    Skips(None, len(data.samples), 1.0), data.rejects)
+                    data.rejects)
     collate, size = Collator(model.tokenizer, model.prompt), config.training.videos
     batches = [collate([groups[i] for i in range(start, start + size)])["batch"]
                for start in range(0, BATCHES * size, size)]
