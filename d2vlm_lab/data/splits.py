@@ -136,4 +136,4 @@ class CachedReader:
 def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
     """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
     video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames)
-    return prune(Clip(torch.from_numpy(video.frames), video.timestamps), data.keep_frames, data.pruning)
+    return Clip(torch.from_numpy(video.frames), video.timestamps)
