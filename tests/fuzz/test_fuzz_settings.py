@@ -18,8 +18,8 @@ from d2vlm_lab.learning.pretrain import Recipe as BaseRecipe
 from d2vlm_lab.settings import flatten, override
 
 WORDS = [yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip() for value in ODD]
-WORDS += ["nope", "[nope]", "[", "{", "&a [*a]", "*a", "!!binary x", "9" * 5000, "1e999", "0x10", "010", "1:30", "[[[]]]",
-          "'", '"', "\x01", "2001-01-01", "on", "~", "---", "a: b: c", "? x"]
+WORDS += ["nope", "[nope]", "[", "{", "&a [*a]", "*a", "!!binary x", "9" * 5000, "1e999", "0x10", "010", "1:30",
+          "[[[]]]", "'", '"', "\x01", "2001-01-01", "on", "~", "---", "a: b: c", "? x"]
 
 
 @pytest.mark.parametrize("cls", [RunConfig, WorldConfig, Recipe, BaseRecipe])
