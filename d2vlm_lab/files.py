@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
 from .errors import LabError
+from .reader import read_lines
 
 
 def unsafe_path(path: str) -> bool:
@@ -39,14 +39,7 @@ def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
 def json_lines(path: str | os.PathLike) -> list[dict]:
     """The objects of a JSON Lines file; none if it is missing. Lines that were cut off, by a kill or a full disk, are
     left out. Nothing is changed, so that another process may be writing."""
-    if not os.path.exists(path):
-        return []
-    objects = []
-    for line in Path(path).read_bytes().split(b"\n"):
-        with suppress(ValueError):
-            if isinstance(value := json.loads(line), dict):
-                objects.append(value)
-    return objects
+    return [value for _, value in read_lines(path, dict, lambda *_: None)] if Path(path).exists() else []
 
 
 @contextmanager

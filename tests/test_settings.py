@@ -22,7 +22,7 @@ def test_every_preset_can_be_read_and_survives_its_flat_view():
 @pytest.mark.parametrize("change, message", [
     ("training.step=3", "did you mean 'training.steps'"),
     ("trainig.steps=3", "did you mean 'training.steps'"),
-    ("training.steps=many", "expected int, found 'many'"),
+    ("training.steps=many", "expected a whole number, found 'many'"),
     ("training.steps", "write a setting as key=value"),
     ("method.style=intreleaved", "did you mean 'interleaved'"),
     ("method.target_base=0.5", "must be above 1"),
