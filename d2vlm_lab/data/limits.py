@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import LabError
 
-SIDES = 100  # a frame may be so many times as wide as it is high, or the other way round
+SIDES = 10  # a frame may be so many times as wide as it is high, or the other way round
 KEPT_GIGABYTES = 2  # of one video's frames after they have been resized
 
 
