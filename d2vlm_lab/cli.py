@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import os
 import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
 
 from . import __version__
 from .errors import LabError
 
+# What is wrong with a disk, a path or its permissions, and not with this code.
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
+                  errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.EEXIST, errno.ENXIO}
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
 COMMANDS = {
     "demo": ("d2vlm_lab.lab.demo", "make the small world, read it back, score trivial answers, and draw a gallery"),
@@ -42,23 +51,50 @@ def main(argv: list[str] | None = None) -> int:
     for name, (_, purpose) in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
     name = parser.parse_args(argv[:1]).command
-    module, purpose = COMMANDS[name]
-    implementation = importlib.import_module(module)
-    command = argparse.ArgumentParser(f"{parser.prog} {name}", description=purpose[0].upper() + purpose[1:] + ".",
-                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    implementation.configure(command)
-    args = command.parse_intermixed_args(argv[1:])  # key=value may stand before options, between and after them
     try:
-        return implementation.run(args) or 0
+        return run(name, argv[1:])
     except LabError as error:
-        print(f"d2vlm-lab {name}: {error}", file=sys.stderr)
-        return 2
+        return complain(name, str(error))
     except KeyboardInterrupt:
         print(f"\nd2vlm-lab {name}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            return complain(name, ": ".join(filter(None, (error.filename and str(error.filename), error.strerror))))
+        summary = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        return complain(name, f"unexpected: {summary} (a bug; details in {written_down(error, name)})", 3)
+
+
+def run(name: str, words: list[str]) -> int:
+    """The command `name` with the words behind it."""
+    module, purpose = COMMANDS[name]
+    implementation = importlib.import_module(module)
+    command = argparse.ArgumentParser(f"d2vlm-lab {name}", description=purpose[0].upper() + purpose[1:] + ".",
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    implementation.configure(command)
+    return implementation.run(command.parse_intermixed_args(words)) or 0  # key=value may stand between options
+
+
+def complain(name: str, message: str, status: int = 2) -> int:
+    """One line on stderr, whatever the names of files in it hold; the exit status."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    print(f"d2vlm-lab {name}: {line}", file=sys.stderr)
+    return status
+
+
+def written_down(error: Exception, name: str) -> Path | str:
+    """The file with the traceback, in the user's cache or else in the folder of temporary files."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "d2vlm_lab"
+    for folder in (cache, Path(tempfile.gettempdir())):
+        path = folder / f"unexpected-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+            return path
+    return "no file, because none could be written"
 
 
 if __name__ == "__main__":

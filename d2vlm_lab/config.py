@@ -6,17 +6,21 @@ comments, and a test makes sure that every setting has one. A YAML file (a *pres
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
+from math import isqrt
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from .reader import read_json
 from .settings import ConfigError, check_types, flatten, override, read_yaml, suggest
+from .shapes import Count, Positive, Range, Seed, Share, Weight, below, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "experiments" / "presets"
+Frames = Annotated[int, Range(1, 100_000)]
+Rate = Annotated[float, Range(0, 10)]  # of learning
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Method:
     # What is added to the embedding of an `<evi>` token: the mean state of the frames of its event. layer: their states
     # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing.
     semantics: Literal["layer", "projection", "off"] = "layer"
-    semantic_layer: int = 6  # number of the decoder layer that `semantics: layer` reads; 0 is the embeddings
+    # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
+    semantic_layer: Annotated[int, Range(0, 1000)] = 6
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
     # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?
@@ -42,22 +47,20 @@ class Method:
     # What the similarity of a frame is trained towards. soft: 1 inside the event, falling off with the distance outside
     # it. hard: 1 inside, 0 outside.
     targets: Literal["soft", "hard"] = "soft"
-    target_base: float = 2.0  # a frame at distance d outside the event has the soft target target_base ** -d
-    grounding_weight: float = 10.0  # weight of the grounding loss; the loss of the text has the weight 1
-    consistency_weight: float = 10.0  # weight of the loss that pulls the two mentions of an event together
+    # A frame at distance d outside the event has the soft target target_base ** -d.
+    target_base: Annotated[float, Range(1, 10**6, open=True)] = 2.0
+    grounding_weight: Weight = 10.0  # weight of the grounding loss; the loss of the text has the weight 1
+    consistency_weight: Weight = 10.0  # weight of the loss that pulls the two mentions of an event together
     # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share
     # of the highest similarity. top_frames: the most similar frames, a fixed number. over_threshold: the frames with at
     # least a fixed similarity. These three take the best of several runs of frames. best_segment: the segment whose
     # similarities have the highest sum after a cost for each frame.
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
     # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5.
-    salience_value: float | None = None
+    salience_value: Annotated[float, Range(-10**6, 10**6)] | None = None
     # Which of several runs of frames is taken if their mean similarities are exactly the same. logits: the one with the
     # highest mean logit. span: all of them and everything between them, as in the authors' code.
     ties: Literal["logits", "span"] = "logits"
-
-    def __post_init__(self):
-        check_types(self)
 
     @property
     def base(self) -> float | None:
@@ -76,7 +79,7 @@ class Parts:
     frames: str = ""
     # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
     # large the frames are.
-    frame_tokens: int = 1
+    frame_tokens: Annotated[int, Range(1, 4096)] = 1
     # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
     # `<3.5 seconds>`. off: not at all.
     frame_times: Literal["off", "text"] = "off"
@@ -104,9 +107,9 @@ class Adapter:
     # Where the language model is trained. attention: LoRA in the linear layers of the attention. linear: LoRA in all
     # linear layers. all: no LoRA; every weight is trained. none: nothing.
     targets: Literal["attention", "linear", "all", "none"] = "attention"
-    rank: int = 128  # rank of the two matrices that LoRA adds to a layer
-    alpha: float = 256  # LoRA's change of a layer is scaled by alpha / rank (rslora: alpha / sqrt(rank))
-    dropout: float = 0.05  # share of LoRA's inputs that are set to zero in training
+    rank: Annotated[int, Range(1, 8192)] = 128  # rank of the two matrices that LoRA adds to a layer
+    alpha: Positive = 256  # LoRA's change of a layer is scaled by alpha / rank (rslora: alpha / sqrt(rank))
+    dropout: Annotated[float, Range(0, 0.99)] = 0.05  # share of LoRA's inputs that are set to zero in training
     variant: Literal["lora", "dora", "rslora"] = "lora"  # which form of LoRA
     # Which token embeddings, of input and output, are trained. all: all of them. evidence: only the rows of `<evi>` and
     # `</evi>`. frozen: none.
@@ -130,9 +133,9 @@ class Data:
     # The format of `train` and `val`: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
     format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
-    fps: float = 2.0  # frames per second that are read from a video
-    max_frames: int = 512  # largest number of frames that are read from a video, spread evenly over it
-    keep_frames: int | None = None  # largest number of frames of a video in the language model; null means all
+    fps: Annotated[float, Range(0, 1000, open=True)] = 2.0  # frames per second that are read from a video
+    max_frames: Frames = 512  # largest number of frames that are read from a video, spread evenly over it
+    keep_frames: Frames | None = None  # largest number of frames of a video in the language model; null means all
     # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
     # most from their neighbours.
     pruning: Literal["even", "change"] = "even"
@@ -140,35 +143,40 @@ class Data:
     # numbers of 16 or 32 bits; a dry run prints how much disk they take. off: nothing is kept; frames are read and
     # encoded whenever they are needed.
     cache: Literal["off", "fp16", "fp32"] = "fp32"
-    min_seconds: float = 0.0  # leave out training videos that are shorter than this, in seconds
-    max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
-    max_words: int = 200  # leave out training samples whose answer has more words than this
-    limit: int | None = None  # train on the first so many videos only; null means on all
-    bad_share: float = 0.01  # stop the run if a larger share of the training samples than this cannot be used
+    # Leave out training videos that are shorter than this, in seconds.
+    min_seconds: Annotated[float, Range(0, 1e9)] = 0.0
+    # Leave out training videos that are longer than this, in seconds.
+    max_seconds: Annotated[float, Range(0, 1e9, open=True)] = 1e9
+    max_words: Count = 200  # leave out training samples whose answer has more words than this
+    limit: Count | None = None  # train on the first so many videos only; null means on all
+    bad_share: Share = 0.01  # stop the run if a larger share of the training samples than this cannot be used
 
 
 @dataclass(frozen=True)
 class Training:
     """How long, how fast and on how much at a time."""
 
-    steps: int = 1000  # number of optimizer steps in the whole run
-    videos: int = 8  # number of videos in a batch, for each process
-    texts: int = 4  # largest number of questions about the same video in a batch; they share its frames
-    accumulate: int = 1  # number of batches whose gradients are added up for one optimizer step
-    learning_rate: float = 5e-5  # highest learning rate of the LoRA weights (adapter.targets=all: of all weights)
-    rest_learning_rate: float = 2e-5  # highest learning rate of the heads, the embeddings and the projector
-    weight_decay: float = 0.0  # weight decay of AdamW
-    warmup: float = 0.03  # share of the steps, at the beginning, over which the learning rate rises from zero
-    decay: float = 0.97  # share of the steps, at the end, over which the learning rate falls to zero as a cosine
-    clip: float = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
+    steps: Count = 1000  # number of optimizer steps in the whole run
+    videos: Annotated[int, Range(1, 4096)] = 8  # number of videos in a batch, for each process
+    # Largest number of questions about the same video in a batch; they share its frames.
+    texts: Annotated[int, Range(1, 1024)] = 4
+    # Number of batches whose gradients are added up for one optimizer step.
+    accumulate: Annotated[int, Range(1, 10**6)] = 1
+    learning_rate: Rate = 5e-5  # highest learning rate of the LoRA weights (adapter.targets=all: of all weights)
+    rest_learning_rate: Rate = 2e-5  # highest learning rate of the heads, the embeddings and the projector
+    weight_decay: Annotated[float, Range(0, 10)] = 0.0  # weight decay of AdamW
+    warmup: Share = 0.03  # share of the steps, at the beginning, over which the learning rate rises from zero
+    decay: Share = 0.97  # share of the steps, at the end, over which the learning rate falls to zero as a cosine
+    clip: Weight = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
     # Compute in bfloat16 where that is safe (mixed precision), for GPUs. It changes no weight: `parts.dtype` says how
     # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
     bfloat16: bool = False
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
-    workers: int = 0  # number of processes that load batches ahead; 0 means that the main process loads them
-    log_every: int = 20  # number of optimizer steps between two lines of training in history.jsonl
-    eval_every: int = 250  # number of optimizer steps between two evaluations on the validation split
-    save_every: int = 250  # number of optimizer steps between two checkpoints, from which an interrupted run goes on
+    # Number of processes that load batches ahead; 0 means that the main process loads them.
+    workers: Annotated[int, Range(0, 256)] = 0
+    log_every: Count = 20  # number of optimizer steps between two lines of training in history.jsonl
+    eval_every: Count = 250  # number of optimizer steps between two evaluations on the validation split
+    save_every: Count = 250  # number of optimizer steps between two checkpoints, from which an interrupted run goes on
 
 
 @dataclass(frozen=True)
@@ -181,15 +189,15 @@ class Preference:
     # Compare with a reference, the model as it was when this stage began: only what has changed since then counts. The
     # paper has a reference, the released code has none.
     reference: bool = False
-    beta: float = 0.1  # factor on the difference of the log-probabilities of chosen and rejected answer
-    text_weight: float = 1.0  # weight of the log-probability of the text
-    grounding_weight: float = 1.0  # weight of the log-probability of the grounding (form=fpo)
+    beta: Positive = 0.1  # factor on the difference of the log-probabilities of chosen and rejected answer
+    text_weight: Weight = 1.0  # weight of the log-probability of the text
+    grounding_weight: Weight = 1.0  # weight of the log-probability of the grounding (form=fpo)
     # Average log-probabilities over tokens and over frames. Otherwise they are sums, in which long answers and long
     # videos weigh more.
     average: bool = False
-    weight: float = 1.0  # weight of the preference loss
-    supervised: float = 1.0  # weight of all other losses, which are computed on the chosen answers
-    rejects: int = 1  # largest number of rejected answers beside each chosen one
+    weight: Weight = 1.0  # weight of the preference loss
+    supervised: Weight = 1.0  # weight of all other losses, which are computed on the chosen answers
+    rejects: Annotated[int, Range(1, 1024)] = 1  # largest number of rejected answers beside each chosen one
     # What may be wrong with a rejected answer: when something happens, which events there are, what happens, how it is
     # told.
     factors: tuple[Literal["when", "which", "what", "how"], ...] = ("when", "which", "what", "how")
@@ -203,10 +211,10 @@ class Preference:
 class Evaluation:
     """The held-out questions that are answered during training and after it."""
 
-    samples: int = 100  # largest number of questions of each task
+    samples: Count = 100  # largest number of questions of each task
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
-    batch: int = 32  # number of questions that are answered at a time
-    max_new_tokens: int = 96  # largest number of tokens in an answer
+    batch: Annotated[int, Range(1, 4096)] = 32  # number of questions that are answered at a time
+    max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
 
 
 @dataclass(frozen=True)
@@ -220,14 +228,18 @@ class RunConfig:
     training: Training = field(default_factory=Training)
     preference: Preference = field(default_factory=Preference)
     evaluation: Evaluation = field(default_factory=Evaluation)
-    seed: int = 0  # seed of everything random: new weights, the order of the samples, dropout, rejected answers
+    seed: Seed = 0  # seed of everything random: new weights, the order of the samples, dropout, rejected answers
 
     def __post_init__(self):
-        """Refuses settings that contradict each other."""
+        """Refuses values that are impossible, alone or together."""
         def need(condition: bool, message: str):
             if not condition:
                 raise ConfigError(message)
 
+        check_types(self)
+        for section in fields(self):
+            if is_dataclass(value := getattr(self, section.name)):
+                check_types(value, f"{section.name}.")
         parts, method, adapter, training = self.parts, self.method, self.adapter, self.training
         need(bool(parts.start) != bool(parts.language),
              "parts.start and parts.language: give exactly one, a checkpoint or a language model, and leave the other "
@@ -236,36 +248,45 @@ class RunConfig:
         need(parts.dtype != "float16" or not training.bfloat16,
              "training.bfloat16 computes in bfloat16, but parts.dtype is float16; set parts.dtype=bfloat16, or "
              "training.bfloat16=false")
-        need(method.target_base > 1, f"method.target_base is {method.target_base}; it must be above 1")
         need(method.style != "factorized" or method.end_marker,
              "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")
-        need(adapter.targets in ("all", "none") or adapter.rank > 0,
-             f"adapter.rank is {adapter.rank}; it must be positive")
         need(adapter.targets != "none" or adapter.embeddings != "evidence",
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
-        for name in ("steps", "videos", "texts", "accumulate"):
-            need(getattr(training, name) > 0, f"training.{name} is {getattr(training, name)}; it must be positive")
-        need(training.workers >= 0, f"training.workers is {training.workers}; it cannot be negative")
-        need(min(training.warmup, training.decay) >= 0 and training.warmup + training.decay <= 1,
+        need(training.warmup + training.decay <= 1,
              f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
              "steps that add up to at most 1")
+        need(isqrt(parts.frame_tokens)**2 == parts.frame_tokens,
+             f"parts.frame_tokens is {parts.frame_tokens}; use a square number (1, 4, 9, 16, ...)")
+        self._check_salience(need)
         self._check_preference(need)
-        need(self.data.keep_frames is None or self.data.keep_frames > 1,
-             f"data.keep_frames is {self.data.keep_frames}; it must be at least 2")
-        need(self.data.keep_frames is None or self.data.cache != "off",
+        self._check_data(need)
+
+    def _check_salience(self, need: Callable[[bool, str], None]) -> None:
+        rule, value = self.method.salience, self.method.salience_value
+        if value is not None:
+            need(rule != "peak_share" or 0 < value <= 1,
+                 f"method.salience_value is {value}; for peak_share it is a share above 0 and at most 1")
+            need(rule != "top_frames" or value >= 1 and value == int(value),
+                 f"method.salience_value is {value}; for top_frames it is a whole number of at least 1")
+
+    def _check_data(self, need: Callable[[bool, str], None]) -> None:
+        data = self.data
+        need(bool(data.world or data.train), "data.world and data.train: give one, a world or an annotation file")
+        need(data.min_seconds <= data.max_seconds,
+             f"data.min_seconds is {data.min_seconds}, above data.max_seconds, which is {data.max_seconds}")
+        for name, values in (("data.tasks", data.tasks), ("evaluation.tasks", self.evaluation.tasks),
+                             ("preference.factors", self.preference.factors)):
+            need(len(set(values)) == len(values), f"{name} is {list(values)}; name each only once")
+        need(data.keep_frames != 1, "data.keep_frames is 1; keep at least 2 frames")
+        need(data.keep_frames is None or data.cache != "off",
              "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
              "data.max_frames instead, or keep features")
-        need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
+        need(not data.train or bool(data.videos), "data.videos: name the folder that data.train refers to")
 
     def _check_preference(self, need: Callable[[bool, str], None]) -> None:
         preference, method = self.preference, self.method
-        need(preference.beta > 0, f"preference.beta is {preference.beta}; it must be positive")
-        for name in ("text_weight", "grounding_weight", "weight", "supervised"):
-            need(getattr(preference, name) >= 0,
-                 f"preference.{name} is {getattr(preference, name)}; it cannot be negative")
         if preference.form == "off":
             return
-        need(preference.rejects > 0, f"preference.rejects is {preference.rejects}; it must be positive")
         need(bool(preference.factors), "preference.factors: name at least one")
         need(method.style != "digits" or preference.grounding_weight == 0 or preference.form == "dpo",
              "preference.form=fpo needs evidence tokens to score; with method.style=digits use preference.form=dpo")
@@ -276,18 +297,31 @@ class RunConfig:
 
 def read_config(source: str | os.PathLike, changes: dict[str, object] | list[str] = ()) -> RunConfig:
     """A preset by name or a YAML file, with `key=value` changes on top. A file may start from `preset: NAME`."""
+    return override(_read_preset(str(source), ()), changes)
+
+
+def _read_preset(source: str, above: tuple[str, ...]) -> RunConfig:
+    """`above` are the files that start from this one."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
+        if source not in presets():
+            raise ConfigError(f"{f'{above[-1]}: preset: ' if above else ''}no preset {shown(source)}"
+                              f"{suggest(source, presets())}")
         path = PRESETS / f"{source}.yaml"
-        if not path.exists():
-            raise ConfigError(f"no preset {str(source)!r}{suggest(str(source), presets())}")
+    if source in above:
+        raise ConfigError(f"{path}: preset: it starts from itself")
     tree = read_yaml(path)
     parent = tree.pop("preset", None)
-    base = read_config(parent) if parent else RunConfig()
-    sections = [section.name for section in fields(base)]
-    if unknown := [key for key in tree if key not in sections]:
-        raise ConfigError(f"{path}: {unknown[0]}: no such setting{suggest(unknown[0], ['preset', *sections])}")
-    return override(override(base, _flat(tree), str(path)), changes)
+    if not isinstance(parent, str | None):
+        raise ConfigError(f"{path}: preset: expected the name of a preset, found {shown(parent)}")
+    base = _read_preset(parent, (*above, source)) if parent else RunConfig()
+    sections = {section.name: getattr(base, section.name) for section in fields(base)}
+    for key, value in tree.items():
+        if key not in sections:
+            raise ConfigError(f"{path}: {below('', key)}: no such setting{suggest(str(key), ['preset', *sections])}")
+        if is_dataclass(sections[key]) and not isinstance(value, dict):
+            raise ConfigError(f"{path}: {key}: expected `key: value` lines, found {shown(value)}")
+    return override(base, _flat(tree), str(path))
 
 
 def presets() -> list[str]:
@@ -302,7 +336,7 @@ def from_flat(flat: dict[str, object]) -> RunConfig:
 
 def recorded_config(path: Path) -> RunConfig:
     """The `config.json` that a run left in its folder, without settings that have been removed since."""
-    recorded, known = _flat(json.loads(path.read_text(encoding="utf-8"))), flatten(RunConfig())
+    recorded, known = _flat(read_json(path, dict)), flatten(RunConfig())
     return from_flat({key: value for key, value in recorded.items() if key in known})
 
 

@@ -31,11 +31,11 @@ def from_dict(cls: type, data: dict, where: str = ""):
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
 
 
-def check_types(settings) -> None:
+def check_types(settings, section: str = "") -> None:
     """The same errors for a dataclass that was made directly, as in a notebook."""
     for name, hint in typing.get_type_hints(type(settings), include_extras=True).items():
         try:
-            fit(getattr(settings, name), hint, path=f"{type(settings).__name__}.{name}")
+            fit(getattr(settings, name), hint, path=f"{section}{name}")
         except LabError as error:
             raise ConfigError(str(error)) from None
 

@@ -44,6 +44,13 @@ class Range:
         return " and ".join(low + ([] if self.most is None else [f"{'' if low else 'of '}at most {self.most:,}"]))
 
 
+Count = typing.Annotated[int, Range(1, 10**9)]
+Share = typing.Annotated[float, Range(0, 1)]
+Weight = typing.Annotated[float, Range(0, 10**6)]
+Positive = typing.Annotated[float, Range(0, 10**6, open=True)]
+Seed = typing.Annotated[int, Range(0, 2**31 - 1)]
+
+
 def fit(value, shape, where: str = "", path: str = ""):
     """The value as the shape has it: lists as tuples, objects as dataclasses, whole numbers as floats where it says so.
 
@@ -53,11 +60,9 @@ def fit(value, shape, where: str = "", path: str = ""):
     if shape is object:
         return value
     if origin is typing.Annotated:
-        value = fit(value, args[0], where, path)
-        outside = [limits for limits in args[1:] if isinstance(limits, Range) and value is not None]
-        if not all(value in limits for limits in outside):
-            refuse(where, path, f"expected {words(shape)}, found {shown(value)}")
-        return value
+        fitted = fit(value, args[0], where, path)
+        _need(all(fitted in limits for limits in args[1:] if isinstance(limits, Range)), value, shape, where, path)
+        return fitted
     if origin in (types.UnionType, typing.Union):
         return _one_of(value, shape, where, path)
     if origin is typing.Literal:
@@ -68,8 +73,8 @@ def fit(value, shape, where: str = "", path: str = ""):
     if origin is dict:
         _need(isinstance(value, dict), value, shape, where, path)
         if wrong := [key for key in value if not isinstance(key, args[0])]:
-            refuse(where, path, f"expected names that are {words(args[0])} (quoted, if YAML reads them as something else), "
-                                f"found {shown(wrong[0])}")
+            refuse(where, path, f"expected names that are {words(args[0])}, found {shown(wrong[0])}; quote it "
+                                "if YAML reads it as something else")
         return {key: fit(leaf, args[1], where, below(path, key)) for key, leaf in value.items()}
     if typing.is_typeddict(shape):
         return _fields(value, shape, where, path)

@@ -1,15 +1,21 @@
 """Strict settings: errors name what is wrong and suggest what was meant; every setting has a meaning to print."""
 
 import json
+import math
 import re
-from dataclasses import dataclass
+import typing
+from dataclasses import dataclass, is_dataclass
 
 import pytest
 
 from d2vlm_lab.cli import main
-from d2vlm_lab.config import ROOT, RunConfig, from_flat, presets, read_config, recorded_config
+from d2vlm_lab.config import ROOT, RunConfig, Training, from_flat, presets, read_config, recorded_config
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.ideas.rejected import Recipe
 from d2vlm_lab.lab.settings_command import all_settings
+from d2vlm_lab.learning.pretrain import Recipe as BaseRecipe
 from d2vlm_lab.settings import ConfigError, flatten, meanings, override, to_dict
+from d2vlm_lab.shapes import words
 
 
 def test_every_preset_can_be_read_and_survives_its_flat_view():
@@ -25,7 +31,7 @@ def test_every_preset_can_be_read_and_survives_its_flat_view():
     ("training.steps=many", "expected a whole number, found 'many'"),
     ("training.steps", "write a setting as key=value"),
     ("method.style=intreleaved", "did you mean 'interleaved'"),
-    ("method.target_base=0.5", "must be above 1"),
+    ("method.target_base=0.5", "method.target_base: expected a number above 1 .*, found 0.5"),
     ("data.tasks=tvg", "expected a list"),
     ("parts.language=gpt2", "give exactly one"),
     ("method.style=[", "not readable as YAML"),
@@ -34,6 +40,41 @@ def test_a_wrong_setting_is_one_clear_line(change, message):
     with pytest.raises(ConfigError, match=message) as error:
         override(RunConfig(), [change])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [
+    "training.learning_rate=-1", "training.learning_rate=.nan", "training.clip=.nan", "training.clip=.inf",
+    "training.clip=nan", "training.eval_every=0", "training.workers=1000000", "training.weight_decay=-1",
+    "training.steps=0", "training.videos=1e3", "data.bad_share=-1", "data.bad_share=1.5", "data.fps=.nan", "data.fps=0",
+    "data.keep_frames=1", "data.limit=0", "data.tasks=[tvg, tvg]", "adapter.dropout=1.5", "adapter.rank=0", "seed=-1",
+    "seed=99999999999999999999", "seed=010", "evaluation.batch=-1", "evaluation.samples=-1", "preference.beta=0",
+    "parts.frame_tokens=3", "method.salience_value=2", "training.steps={a: 1}", "training.steps=[1]",
+    "training.steps=null", "parts.start=3", "data.tasks={}", "data.min_seconds=2e9", "method.style=[1]"])
+def test_every_number_has_a_range_and_the_error_names_the_setting(change):
+    with pytest.raises(ConfigError, match=re.escape(change.partition("=")[0])) as error:
+        override(RunConfig(), [change])
+    assert "\n" not in str(error.value)
+
+
+def numbers(cls, name=""):
+    """The settings of a dataclass that are numbers, with their shapes."""
+    for field, hint in typing.get_type_hints(cls, include_extras=True).items():
+        if is_dataclass(hint):
+            yield from numbers(hint, f"{name}{field}.")
+        elif "number" in words(hint):
+            yield f"{name}{field}", words(hint)
+
+
+@pytest.mark.parametrize("cls", [RunConfig, WorldConfig, Recipe, BaseRecipe])
+def test_no_number_is_without_a_range(cls):
+    assert [name for name, text in numbers(cls) if not re.search(r"from .* to|at most|above", text)] == []
+
+
+def test_a_range_holds_also_for_settings_that_were_made_directly():
+    with pytest.raises(ConfigError, match="training.clip: expected a finite number, found nan"):
+        RunConfig(training=Training(clip=math.nan))
+    with pytest.raises(ConfigError, match="clutter: expected a whole number from 0 to 100, found -1"):
+        WorldConfig(clutter=-1)
 
 
 def test_impossible_combinations_are_refused():
@@ -55,7 +96,13 @@ def test_values_keep_their_types():
     ("trainning:\n  steps: 3\n", "no such setting; did you mean 'training'"),
     ("- a\n- b\n", "expected `key: value` lines"),
     ("a: [", "not readable as YAML"),
-    ("preset: tinny\n", "did you mean 'tiny'"),
+    ("preset: tinny\n", "preset 'tinny'; did you mean 'tiny'"),
+    ("preset: 3\n", "expected the name of a preset, found 3"),
+    ("preset: [a]\n", "expected the name of a preset"),
+    ("training: 3\n", "training: expected `key: value` lines, found 3"),
+    ("seed: 1\nseed: 2\n", "line 2: .*the key 'seed' stands there twice"), ("3: 1\n", "3: no such setting"),
+    ("training: {clip: .nan}\n", "training.clip: expected a finite number"), ("training: {3: 1}\n", "no such setting"),
+    ("a: &a [*a]\n", "values, as anchors repeat them"), ("seed: 2001-01-01\n", "seed: expected a whole number"),
 ])
 def test_a_bad_file_is_named(tmp_path, text, message):
     path = tmp_path / "run.yaml"
@@ -71,6 +118,13 @@ def test_a_file_builds_on_a_preset_and_changes_come_last(tmp_path):
     assert (config.training.steps, config.training.texts) == (7, 3)
     assert config.method == read_config("tiny").method
     assert to_dict(config)["training"]["steps"] == 7
+
+
+def test_a_file_that_starts_from_itself_is_an_error(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"preset: {tmp_path}/{other}.yaml\n")
+    with pytest.raises(ConfigError, match="it starts from itself"):
+        read_config(tmp_path / "a.yaml")
 
 
 def test_a_missing_file_and_an_unknown_preset_are_errors():
@@ -133,6 +187,8 @@ def test_the_command_prints_a_setting_a_section_or_what_holds_a_part_of_the_name
     page = capsys.readouterr().out
     assert "method.style = interleaved" in page and "factorized: first" in page
     assert "one of interleaved, factorized, coupled, digits" in page
+    assert main(["settings", "training.warmup"]) == 0
+    assert "Value: a number from 0 to 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name, hint", [("training.stepz", "did you mean 'training.steps'"),

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, cycle
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import LabError
+from ..shapes import Positive, Range, Seed, Share, Weight
 from .clauses import LIST, SYMBOL, TEXT, Piece, cut, join, mentions, spaced, symbol, words
 from .evidence import Event, Interval
 from .grounding import overlap
@@ -22,6 +23,7 @@ from .grounding import overlap
 Factor = Literal["when", "which", "what", "how"]
 FACTORS: tuple[Factor, ...] = ("when", "which", "what", "how")
 FACTS = ("color", "object", "action")  # kinds of *what* that are asked of a `Distort` which does not list its own
+Part = Annotated[float, Range(0.001, 0.999)]  # of a whole, neither all of it nor nothing
 Distort = Callable[[str, str, Random], str | None]  # (text, kind of fact, rng) -> with another such fact, or None
 PLACE = "\0"  # stands for the event while the words around it are distorted
 
@@ -30,15 +32,20 @@ PLACE = "\0"  # stands for the event while the words around it are distorted
 class Recipe:
     """Which rejected answers to make, and how wrong they are."""
 
-    per_sample: int = 4
+    per_sample: Annotated[int, Range(1, 10_000)] = 4
     factors: tuple[Factor, ...] = FACTORS
     kinds: tuple[str, ...] = ()  # empty: every kind of these factors
-    shift: tuple[float, ...] = (0.5, 1.0, 2.0)  # by how many lengths of the event; one is drawn
-    resize: tuple[float, ...] = (0.25, 0.4)  # shrink to this share of its length, or grow by its inverse
-    repeat: tuple[int, ...] = (1, 2)  # how many times more
-    tolerance: float = 0.5  # a wrong interval overlaps every true one by less than this (intersection over union)
-    grid: float = 0.5  # wrong intervals begin and end at multiples of so many seconds; 0: anywhere
-    seed: int = 0
+    shift: tuple[Positive, ...] = (0.5, 1.0, 2.0)  # by how many lengths of the event; one is drawn
+    resize: tuple[Part, ...] = (0.25, 0.4)  # shrink to this share of its length, or grow by its inverse
+    repeat: tuple[Annotated[int, Range(1, 100)], ...] = (1, 2)  # how many times more
+    tolerance: Share = 0.5  # a wrong interval overlaps every true one by less than this (intersection over union)
+    grid: Weight = 0.5  # wrong intervals begin and end at multiples of so many seconds; 0: anywhere
+    seed: Seed = 0
+
+    def __post_init__(self):
+        for name in ("factors", "shift", "resize", "repeat"):
+            if not getattr(self, name):
+                raise LabError(f"{name}: give at least one value")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import textwrap
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -13,6 +12,7 @@ from ..config import RunConfig, presets, read_config
 from ..data.world.config import PRESETS as WORLD_PRESETS
 from ..data.world.config import WorldConfig, from_preset
 from ..settings import ConfigError, closest, flatten, meanings
+from ..shapes import words
 
 WORLD = "world"  # the section under which the settings of make-world are printed
 Named = typing.TypeVar("Named")  # anything with a `name`
@@ -22,7 +22,7 @@ Named = typing.TypeVar("Named")  # anything with a `name`
 class Setting:
     name: str  # with its section: training.steps
     meaning: str
-    values: str  # its type, or its choices
+    values: str  # its type and range, or its choices
     default: object
     presets: dict[str, object]  # what the presets that change it set it to
 
@@ -38,26 +38,14 @@ def all_settings() -> list[Setting]:
 def describe(cls: type, presets: dict[str, dict[str, object]], section: str = "") -> list[Setting]:
     """The settings of a dataclass and of the dataclasses in it; of each preset, `presets` has the flat view."""
     settings, meaning, defaults = [], meanings(cls), flatten(cls())
-    for field, hint in typing.get_type_hints(cls).items():
+    for field, hint in typing.get_type_hints(cls, include_extras=True).items():
         name = section + field
         if is_dataclass(hint):
             settings += describe(hint, presets, f"{name}.")
         else:
             changed = {preset: flat[name] for preset, flat in presets.items() if flat[name] != defaults[field]}
-            settings.append(Setting(name, meaning[field], values(hint), defaults[field], changed))
+            settings.append(Setting(name, meaning[field], words(hint), defaults[field], changed))
     return settings
-
-
-def values(hint) -> str:
-    """A type in words: `whole number or null`, `one of soft, hard`."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return f"one of {', '.join(args)}"
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(values(arg) for arg in args)
-    if origin is tuple:
-        return f"list of {'' if args[-1] is Ellipsis else f'{len(args)} '}values, each {values(args[0])}"
-    return {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "null"}[hint]
 
 
 def select(entries: Sequence[Named], name: str, kind: str) -> list[Named]:

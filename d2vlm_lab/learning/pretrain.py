@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -31,10 +32,12 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, generate
 from ..model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer, word_loss
 from ..settings import override, read_yaml
+from ..shapes import Count, Positive, Range, Seed, Weight
 
 RECIPE = "experiments/presets/base-small.yaml"
 WINDOW = 8  # neighbouring frames that the encoder is trained on together
 Log = Callable[[str], None]
+Size = Annotated[int, Range(1, 100_000)]
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,22 @@ class Recipe:
 
     world: str = "data/world-small"
     out: str = "data/base/small"
-    width: int = 96  # of the states of both networks
-    layers: int = 3  # of the language model
-    channels: int = 16  # of the encoder's convolutions
-    features: int = 96  # numbers that describe a frame
-    vocabulary: int = 640  # tokens
-    semantic_layer: int = 1
-    consistency_weight: float = 10.0
-    frame_steps: int = 1600
-    frame_videos: int = 16  # per step
-    frame_rate: float = 3e-3  # learning rate
-    language_steps: int = 2500
-    language_videos: int = 8  # per step
-    language_texts: int = 4  # per video and step
-    language_rate: float = 2e-3  # learning rate
-    seed: int = 0
-    threads: int = 1
+    width: Size = 96  # of the states of both networks
+    layers: Size = 3  # of the language model
+    channels: Size = 16  # of the encoder's convolutions
+    features: Size = 96  # numbers that describe a frame
+    vocabulary: Size = 640  # tokens
+    semantic_layer: Annotated[int, Range(0, 1000)] = 1
+    consistency_weight: Weight = 10.0
+    frame_steps: Count = 1600
+    frame_videos: Size = 16  # per step
+    frame_rate: Positive = 3e-3  # learning rate
+    language_steps: Count = 2500
+    language_videos: Size = 8  # per step
+    language_texts: Size = 4  # per video and step
+    language_rate: Positive = 2e-3  # learning rate
+    seed: Seed = 0
+    threads: Size = 1
 
 
 def pretrain(recipe: Recipe, log: Log = print) -> Path:

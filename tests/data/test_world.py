@@ -405,9 +405,11 @@ def test_the_baselines_of_long_videos_take_little_memory():
     (["event_frames=[3,40]"], "event_frames: events of 40 frames do not fit"),
     (["events=[1,9]"], "events: 9 of at least 3 frames"), (["events=[3,1]"], "events is"),
     (["colours=[red]"], "did you mean 'colors'"), (["colors=[red, pink]"], "'pink' is not one of"),
-    (["videos=many"], "expected int"), (["objects=[2,9]"], "objects: 9"), (["repeats=2"], "share"),
+    (["videos=many"], "expected a whole number"), (["objects=[2,9]"], "objects: 9"),
+    (["repeats=2"], "repeats: expected a number from 0 to 1, found 2"),
     (["size=33"], "even"), (["overlap"], "key=value"), (["--preset", "smal"], "did you mean 'small'"),
-    (["--videos", "0"], "positive"), (["jitter=-1"], "negative")])
+    (["--videos", "0"], "videos: expected"), (["jitter=-1"], "jitter: expected"), (["clutter=100000"], "from 0 to 100"),
+    (["frames=10000", "size=1024"], "more than 512 MB"), (["fps=.nan"], "finite"), (["seed=-1"], "seed: expected")])
 def test_an_impossible_knob_is_one_clear_line_and_nothing_is_written(tmp_path, capsys, words, message):
     assert main(["make-world", "--out", str(tmp_path / "w"), *words]) == 2
     error = capsys.readouterr().err

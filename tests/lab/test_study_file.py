@@ -55,7 +55,7 @@ def test_variants_that_a_profile_makes_equal_are_an_error(tmp_path):
     ({"variants": {"full": {}, "b": {"parts.start": "nowhere"}}}, "parts.start: there is no checkpoint nowhere"),
     ({"variants": {"full": {}, False: {"method.end_marker": False}}}, "names that are text"),
     ({"variants": {"full": {}, "b": {"preference.recipe": ["shift=far"]}}}, "preference.recipe: shift: expected"),
-    ({"variants": {"full": {}, "b": {"method.target_base": 1.0}}}, "variants.b: method.target_base is 1.0"),
+    ({"variants": {"full": {}, "b": {"method.target_base": 1.0}}}, "variants.b: method.target_base: expected"),
     ({"paper": [{"metric": "f1", "variant": "none", "value": 1.0, "source": "Table 1"}]}, "paper[0].variant"),
     ({"profiles": {"quick": {"variants": ["none"]}}}, "profiles.quick.variants: there is no 'none'"),
     ({"shared": {"sft": {"overrides": {"parts.start": "@sft"}}}}, "cannot start from other shared work"),

@@ -4,42 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from ...settings import ConfigError, from_dict, override, suggest
+from ...settings import ConfigError, check_types, from_dict, override, suggest
+from ...shapes import Range, Seed, Share
 
 Color = Literal["red", "green", "blue", "yellow", "purple", "white", "orange", "cyan"]
 Shape = Literal["disc", "square", "triangle", "cross"]
 Action = Literal["moves left", "moves right", "moves up", "moves down", "spins", "grows", "shrinks", "blinks",
                  "appears"]
+Frames = Annotated[int, Range(1, 10_000)]
+LARGEST = 2**29  # bytes of the frames of one video while it is drawn
 
 
 @dataclass(frozen=True)
 class WorldConfig:
-    videos: int = 2500  # number of videos for training; validation and test have a tenth of that each
-    seed: int = 0  # seed of everything random; the same seed and settings give the same world
-    size: int = 64  # width and height of the videos, in pixels
-    frames: int = 32  # number of frames of a video
-    fps: float = 2.0  # frames per second
+    # Number of videos for training; validation and test have a tenth of that each.
+    videos: Annotated[int, Range(1, 100_000)] = 2500
+    seed: Seed = 0  # seed of everything random; the same seed and settings give the same world
+    size: Annotated[int, Range(32, 1024)] = 64  # width and height of the videos, in pixels
+    frames: Frames = 32  # number of frames of a video
+    fps: Annotated[float, Range(0, 1000, open=True)] = 2.0  # frames per second
     colors: tuple[Color, ...] = ("red", "green", "blue", "yellow")  # colours that objects may have
     shapes: tuple[Shape, ...] = ("disc", "square")  # shapes that objects may have
     actions: tuple[Action, ...] = ("moves left", "moves right", "spins", "blinks")  # what objects may do
-    objects: tuple[int, int] = (2, 3)  # smallest and largest number of objects in a video, no two of them alike
-    events: tuple[int, int] = (1, 3)  # smallest and largest number of events in a video
-    event_frames: tuple[int, int] = (3, 12)  # smallest and largest number of frames of an event
-    gap: int = 2  # smallest number of quiet frames between two events
-    repeats: float = 0.35  # share of events that repeat an earlier one
-    overlap: float = 0.0  # share of events that begin before the last one has ended
-    nested: float = 0.0  # share of events that lie inside the last one
+    objects: tuple[Frames, Frames] = (2, 3)  # smallest and largest number of objects in a video, no two of them alike
+    events: tuple[Frames, Frames] = (1, 3)  # smallest and largest number of events in a video
+    event_frames: tuple[Frames, Frames] = (3, 12)  # smallest and largest number of frames of an event
+    gap: Annotated[int, Range(0, 10_000)] = 2  # smallest number of quiet frames between two events
+    repeats: Share = 0.35  # share of events that repeat an earlier one
+    overlap: Share = 0.0  # share of events that begin before the last one has ended
+    nested: Share = 0.0  # share of events that lie inside the last one
     look: Literal["dusk", "paper"] = "dusk"  # background: dark clouds, or bright paper with stripes
-    radius: float = 0.16  # radius of an object, as a share of the picture
-    clutter: int = 2  # number of small grey specks that drift about and mean nothing
-    camera_noise: float = 3.0  # standard deviation of the noise on every pixel, whose values go up to 255
-    shot_frames: int = 0  # frames between two cuts, on average; 0 means no cuts
-    questions: int = 16  # largest number of questions about a video
-    negatives: float = 0.5  # share of training videos with a question about what never happens
-    jitter: float = 0.0  # standard deviation of the noise on annotated starts and ends, in seconds (training only)
-    dropped: float = 0.0  # share of events missing from the annotation (training only)
+    radius: Annotated[float, Range(0.08, 0.22)] = 0.16  # radius of an object, as a share of the picture
+    clutter: Annotated[int, Range(0, 100)] = 2  # number of small grey specks that drift about and mean nothing
+    # Standard deviation of the noise on every pixel, whose values go up to 255.
+    camera_noise: Annotated[float, Range(0, 255)] = 3.0
+    shot_frames: Annotated[int, Range(0, 10_000)] = 0  # frames between two cuts, on average; 0 means no cuts
+    questions: Annotated[int, Range(1, 1000)] = 16  # largest number of questions about a video
+    negatives: Share = 0.5  # share of training videos with a question about what never happens
+    # Standard deviation of the noise on annotated starts and ends, in seconds (training only).
+    jitter: Annotated[float, Range(0, 1e6)] = 0.0
+    dropped: Share = 0.0  # share of events missing from the annotation (training only)
 
     def __post_init__(self):
         """Refuse values that are impossible, alone or together."""
@@ -47,20 +53,16 @@ class WorldConfig:
             if not condition:
                 raise ConfigError(message)
 
+        check_types(self)
         for name in ("objects", "events", "event_frames"):
             low, high = getattr(self, name)
-            need(1 <= low <= high, f"{name} is [{low}, {high}]; give the smallest number, at least 1, then the largest")
-        for name in ("repeats", "overlap", "nested", "negatives", "dropped"):
-            need(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; it is a share between 0 and 1")
+            need(low <= high, f"{name} is [{low}, {high}]; give the smallest number, then the largest")
         for name in ("colors", "shapes", "actions"):
             values = getattr(self, name)
             need(len(set(values)) == len(values) > 0, f"{name} is {list(values)}; give at least one, each only once")
-        need(self.videos >= 1 and self.fps > 0 and self.questions >= 1 and self.seed >= 0,
-             "videos, fps and questions must be positive, and seed not negative")
-        need(self.size >= 32 and self.size % 2 == 0, f"size is {self.size}; use an even number of at least 32 pixels")
-        need(0.08 <= self.radius <= 0.22, f"radius is {self.radius}; objects fit and can be seen between 0.08 and 0.22")
-        need(min(self.gap, self.clutter, self.shot_frames, self.jitter, self.camera_noise) >= 0,
-             "gap, clutter, shot_frames, jitter and camera_noise cannot be negative")
+        need(self.size % 2 == 0, f"size is {self.size}; use an even number")
+        need(self.frames * self.size**2 * 3 <= LARGEST, f"frames is {self.frames} and size is {self.size}; such a "
+             f"video takes more than {LARGEST // 2**20} MB while it is drawn")
         need(self.overlap + self.nested <= 1, "overlap and nested are shares of the same events; they exceed 1")
         need(self.event_frames[0] >= 2, "event_frames: an event spans at least 2 frames")
         room, most = self.frames - 1, self.events[1]
