@@ -354,4 +354,4 @@ def _flat(tree: dict) -> dict[str, object]:
 def resolve(path: str) -> Path:
     """A path from a config: absolute, or relative to the working folder, or else to the project."""
     here = Path(path)
-    return here if here.is_absolute() or here.exists() else ROOT / path
+    return here if here.is_absolute() or os.path.exists(here) else ROOT / path

@@ -6,9 +6,11 @@ rest of the prompt with the question, then the answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
+from string import Formatter
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import LabError
 from ..ideas.evidence import END, EVIDENCE, GroundedAnswer, Interval, write
+from ..shapes import shown
 from .sample import SampleError
 
 IGNORE = -100  # the label of a token that is not predicted
@@ -44,6 +47,15 @@ class PromptFormat:
     # to be told, as in "<{seconds:.1f} seconds>{frame}". Empty: none.
     around_frame: str = ""
 
+    def __post_init__(self):
+        places = {"after": ("question", {"question"}), "around_frame": ("frame", {"frame", "seconds", "clock"})}
+        for name, (needed, known) in places.items():
+            found = _places(name, text) if (text := getattr(self, name)) else [needed]
+            if needed not in found or not known.issuperset(found):
+                others = ", ".join(sorted(known - {needed})) or "none"
+                raise LabError(f"prompt.{name} is {shown(text)}; it needs the place {{{needed}}}, and of others may "
+                               f"have {others}")
+
     @classmethod
     def of(cls, tokenizer, system: str | None = None) -> PromptFormat:
         """The format of a tokenizer's chat template; plain lines where it has none."""
@@ -64,6 +76,15 @@ class PromptFormat:
         # first one ends the answer; what follows it is never generated, so it need not be learned.
         first = [token for token in tokenizer.get_added_vocab() if ending.startswith(token)]
         return cls(before, after, max(first, key=len, default=ending) or tokenizer.eos_token or "")
+
+
+def _places(name: str, text: str) -> list[str]:
+    """The names in braces in a text that is to be filled in; numbers among them may only be rounded."""
+    try:
+        places = [(field, format_) for _, field, format_, _ in Formatter().parse(text) if field is not None]
+    except ValueError as error:
+        raise LabError(f"prompt.{name} is {shown(text)}; its braces are wrong ({error})") from None
+    return [field if re.fullmatch(r"(\.\df)?", format_) else f"{field}:{format_}" for field, format_ in places]
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,19 @@ decord reads the file, and PyAV where decord is missing (macOS on arm has no whe
 the start of the video stream, use the timestamps in the file, so that a variable frame rate needs no special care, and
 rotate pictures as the file asks. Frames before 0, which a cut without re-encoding leaves, are dropped. In trials with
 hundreds of damaged files neither decoder hung or crashed, so they run inside this process. A folder of numbered
-pictures, as some benchmarks ship, is a video too.
+pictures, as some benchmarks ship, is a video too. What a file may demand of the machine is limited; see limits.py.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +24,9 @@ import av
 import numpy as np
 
 from ..errors import LabError
+from .limits import Limits, VideoError
 
-DECODING_ERRORS: tuple[type[Exception], ...] = (av.error.FFmpegError, RuntimeError, IndexError)
+DECODING_ERRORS: tuple[type[Exception], ...] = (av.error.FFmpegError, RuntimeError, IndexError, MemoryError)
 try:
     import decord
     decord.logging.set_level(decord.logging.QUIET)
@@ -30,16 +34,19 @@ try:
 except ImportError:
     decord = None
 
-AT_ONCE = 32  # frames in their full size that are in memory before they are resized
+AT_ONCE = 32  # frames in their full size that are in memory before they are resized, or fewer where they are large:
+AT_ONCE_BYTES = 2**28
+LARGE = 9_000_000  # pixels of a frame, more than in 4K: decord needs too much memory for them, and PyAV goes first
 FAULTS = 1e-9  # share of damaged frames that decord may silently replace by a neighbour: none
 FOLDER_FPS = 3.0  # of a folder of pictures: the rate of those of TVQA, the only ones in use
 PICTURES = (".jpg", ".jpeg", ".png")
+# What FFmpeg may read. Playlists are not among them, since they can point to other files, nor are single pictures.
+CONTAINERS = ("mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,ivf,mxf,nut,rm,wtv,dv,h264,hevc,av1,obu,vvc,m4v,"
+              "mjpeg,yuv4mpegpipe")
+PICTURE_FILES = "png_pipe,jpeg_pipe,image2"
+TICKS = 10_000_000  # of the clock by which frames are chosen
 
 Prepare = Callable[[np.ndarray], np.ndarray]  # (F, H, W, 3) uint8 -> the same in another size; see preparation.py
-
-
-class VideoError(LabError):
-    """A file without a readable video; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,20 @@ class VideoFrames:
     timestamps: np.ndarray  # (F,) float64
 
 
+@dataclass(frozen=True)
+class About:
+    """What a file says about itself before anything is decoded."""
+
+    seconds: float = 0.0  # 0 where it does not say
+    frames: int = 0  # likewise
+    size: tuple[int, int] = (0, 0)  # width and height of a frame
+
+    @property
+    def at_once(self) -> int:
+        """How many frames in their full size are in memory at a time."""
+        return max(1, min(AT_ONCE, AT_ONCE_BYTES // max(1, 3 * self.size[0] * self.size[1])))
+
+
 def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prepare | None = None,
                 max_frames: int | None = None, reader: Literal["decord", "av"] | None = None) -> VideoFrames:
     """The frames on screen every 1/fps seconds, or all of them without `fps`; at most `max_frames`, spread evenly.
@@ -57,9 +78,9 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prep
     Each frame appears once, however slow the video is. `prepare` resizes frames, a part of the video at a time.
     `reader` allows one decoder only.
     """
-    if (fps is not None and fps <= 0) or (max_frames is not None and max_frames <= 0):
+    if not (fps is None or 0 < fps < np.inf) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
-    return _read(Path(path), lambda times: choose(times, fps, max_frames), prepare, reader)
+    return _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), prepare, reader)
 
 
 def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: Prepare | None = None) -> VideoFrames:
@@ -69,25 +90,57 @@ def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: P
 
 def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None,
           reader: str | None = None) -> VideoFrames:
-    announced = 0.0 if path.is_dir() else _announced_seconds(path)
-    readers = ["folder"] if path.is_dir() else [reader] if reader else ["decord", "av"] if decord else ["av"]
-    for name in readers:
+    is_folder, limits = os.path.isdir(path), Limits.of_this_machine()
+    about = About() if is_folder else _about(path)
+    limits.check(path, about.frames, *about.size)
+    for name in ["folder"] if is_folder else [reader] if reader else _readers(about):
         try:
-            video = _READERS[name](path)
-            _check_times(path, video.times, announced)
+            video = _READERS[name](path, about)
+            _check_times(path, video.times, about.seconds)
+            limits.check(path, len(video.times), *about.size)
             index = pick(video.times)
-            frames = np.concatenate([prepare(part) if prepare else part for part in video.read(index)])
-            return VideoFrames(frames, video.times[index])
+            return VideoFrames(_prepared(path, video.read(index), len(index), prepare, limits), video.times[index])
         except DECODING_ERRORS as error:
             reason = _first_line(error)
     raise VideoError(f"{path}: damaged video, cannot be decoded ({reason})")
 
 
-def choose(times: np.ndarray, fps: float | None, max_frames: int | None) -> np.ndarray:
-    """Indices of the frames that are on screen at the ticks of a clock that starts with the first frame."""
+def _readers(about: About) -> list[str]:
+    """The decoders to try, the best one first."""
+    names = ["decord", "av"] if decord else ["av"]
+    return names[::-1] if about.size[0] * about.size[1] > LARGE else names
+
+
+def _prepared(path: Path, parts: Iterator[np.ndarray], n: int, prepare: Prepare | None, limits: Limits) -> np.ndarray:
+    """All n frames in one array, which is filled part by part."""
+    frames, filled = None, 0
+    for part in parts:
+        part = prepare(part) if prepare else part
+        if frames is None:
+            limits.check_kept(path, n, part.shape[1:])
+            frames = np.empty((n, *part.shape[1:]), np.uint8)
+        if part.shape[1:] != frames.shape[1:]:
+            raise RuntimeError(f"its frames have several sizes, {_size(frames)} and {_size(part)}")
+        frames[filled:filled + len(part)] = part
+        filled += len(part)
+    return frames
+
+
+def _size(frames: np.ndarray) -> str:
+    return f"{frames.shape[-2]}x{frames.shape[-3]}"
+
+
+def choose(times: np.ndarray, fps: float | None, max_frames: int | None, name: str = "") -> np.ndarray:
+    """Indices of the frames that are on screen at the ticks of a clock that starts with the first frame.
+
+    An error says the `name` of the video.
+    """
     index = np.arange(len(times))
     if fps is not None:
-        ticks = np.arange(int((times[-1] - times[0]) * fps + 1e-3) + 1) / fps + times[0]
+        if (span := times[-1] - times[0]) * fps > TICKS:
+            raise VideoError(f"{name}: its frames span {span:,.0f} s, which at {fps:g} frames a second are more "
+                             f"than {TICKS:,}; lower data.fps")
+        ticks = np.arange(int(span * fps + 1e-3) + 1) / fps + times[0]
         index = _on_screen(times, ticks)
     if max_frames is not None and len(index) > max_frames:
         index = index[np.linspace(0, len(index) - 1, max_frames).round().astype(int)]
@@ -100,10 +153,11 @@ def _on_screen(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
 
 
 class _Decord:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, about: About):
         if decord is None:
             raise LabError("decord is not installed; use reader='av'")
-        self.reader = decord.VideoReader(str(path), num_threads=1, fault_tol=FAULTS)
+        self.at_once = about.at_once
+        self.reader = decord.VideoReader(os.path.abspath(path), num_threads=1, fault_tol=FAULTS)
         times = np.array([self.reader.get_frame_timestamp(i)[0] for i in range(len(self.reader))], dtype=np.float64)
         if (times < 0).any():  # decord counts these frames, but does not return them
             raise RuntimeError("frames before 0, which decord miscounts")
@@ -112,13 +166,13 @@ class _Decord:
         self.times = times.round(6)  # they are float32 inside
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
-        for part in np.split(index, range(AT_ONCE, len(index), AT_ONCE)):
+        for part in np.split(index, range(self.at_once, len(index), self.at_once)):
             yield self.reader.get_batch(part).asnumpy()
 
 
 class _Av:
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, about: About):
+        self.path, self.at_once = path, about.at_once
         with _open(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
@@ -135,7 +189,9 @@ class _Av:
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
                     held.append(_upright(frame))
-                    if len(held) == AT_ONCE or not wanted:
+                    if any(one.shape != other.shape for one, other in pairwise(held)):
+                        raise RuntimeError("its frames have several sizes")
+                    if len(held) == self.at_once or not wanted:
                         yield np.stack(held)
                         held = []
                 if not wanted:
@@ -144,14 +200,22 @@ class _Av:
 
 
 class _Folder:
-    def __init__(self, path: Path):
-        self.pictures = pictures(path)
+    def __init__(self, path: Path, about: About):
+        self.path, self.pictures = path, pictures(path)
+        if not self.pictures:
+            raise VideoError(f"{path}: no picture in this folder; a video is a file, or a folder of pictures "
+                             f"({', '.join(PICTURES)})")
         self.times = np.arange(len(self.pictures)) / FOLDER_FPS
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
         for i in index:
-            with _open(self.pictures[i]) as container:
-                yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
+            try:
+                with _open(self.pictures[i], PICTURE_FILES) as container:
+                    Limits.of_this_machine().check(self.pictures[i], 1, *_dimensions(container.streams.video[0]))
+                    yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
+            except (*DECODING_ERRORS, StopIteration) as error:
+                reason = _first_line(error)
+                raise VideoError(f"{self.pictures[i]}: not a picture, or a damaged one ({reason})") from None
 
 
 _READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
@@ -159,30 +223,56 @@ _READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
 
 def pictures(folder: Path) -> list[Path]:
     """The frames of a folder, by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
+    except OSError as error:
+        raise VideoError(f"{folder}: the folder cannot be read ({error.strerror})") from None
 
 
-def _open(path: Path):
-    return av.open(str(path), metadata_errors="replace")  # a title in another encoding is no reason to fail
+def _open(path: Path, formats: str = CONTAINERS):
+    """The file itself, whatever its name: some names would be addresses to FFmpeg. A title in another encoding is no
+    reason to fail."""
+    options = {"format_whitelist": formats, "protocol_whitelist": "file",
+               "max_pixels": str(Limits.of_this_machine().probed_pixels)}
+    return av.open(os.path.abspath(path), metadata_errors="replace", options=options)
 
 
-def _announced_seconds(path: Path) -> float:
-    """How long the file says that it is, 0 where it does not say; an error where it holds no video at all."""
-    if not path.is_file():
-        raise VideoError(f"{path}: no such video file")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty")
+def _about(path: Path) -> About:
+    """What the header says; an error where the file holds no video at all."""
+    check_file(path)
     try:
         with _open(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: the file holds no video stream")
             stream = container.streams.video[0]
+            seconds = 0.0
             if stream.duration is not None:
-                return float(stream.duration * stream.time_base)
-            alone = len(container.streams) == 1  # otherwise that duration may be another stream's
-            return container.duration / av.time_base if alone and container.duration else 0.0
+                seconds = float(stream.duration * stream.time_base)
+            elif len(container.streams) == 1 and container.duration:  # otherwise it may be another stream's
+                seconds = container.duration / av.time_base
+            return About(seconds, stream.frames, _dimensions(stream))
     except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: not a video, or damaged from the start ({_first_line(error)})") from None
+        not_allowed = error.errno == errno.EINVAL  # the error for a format that is not in the list
+        reason = "a picture, a playlist or another format" if not_allowed else _first_line(error)
+        raise VideoError(f"{path}: not a video, or damaged from the start ({reason})") from None
+
+
+def check_file(path: Path) -> None:
+    """An error where there is no regular file with something in it, such as a missing file or a named pipe."""
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = "a broken link" if os.path.islink(path) else getattr(error, "strerror", error)
+        raise VideoError(f"{path}: no such video file ({reason})") from None
+    if not stat.S_ISREG(state.st_mode):
+        raise VideoError(f"{path}: not a regular file")
+    if not state.st_size:
+        raise VideoError(f"{path}: the file is empty")
+
+
+def _dimensions(stream) -> tuple[int, int]:
+    codec = stream.codec_context  # None where FFmpeg knows no decoder
+    return (codec.width, codec.height) if codec else (0, 0)
 
 
 def _check_times(path: Path, times: np.ndarray, announced: float) -> None:
@@ -218,5 +308,8 @@ def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarr
 
 
 def _first_line(error: Exception) -> str:
+    """What went wrong, without the decoder's own places and numbers."""
     lines = [line for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, av.error.FFmpegError):
+        lines = [error.strerror or type(error).__name__]
     return re.sub(r"^\[[\d:]+\] \S+: ", "", lines[0].strip())[:160] if lines else type(error).__name__

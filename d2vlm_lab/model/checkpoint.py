@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -22,20 +22,68 @@ from ..data.batch import PromptFormat
 from ..data.preparation import Preparation
 from ..errors import LabError
 from ..settings import from_dict
+from ..shapes import Range, shown
 from .adapter import adapt
 from .d2vlm import D2VLM
 from .frames import EvaQFormer, FrameEncoder, HFFrames
 from .language import local_or_hub
 from .precision import dtype_name, hold, train_in_float32
-from .reading import read_json, read_tensors
+from .reading import LARGEST, building, check_files, check_sizes, read_json, read_shapes, read_tensors
 from .reference import VOCABULARY, import_reference
+from .seal import DESCRIPTION, WEIGHTS, base_hash, check_chain, check_seal, checkpoint_id, find_checkpoint, own_hashes
 from .towers.qformer import QFormerConfig, word_tokenizer, write_vocabulary
 from .towers.tiny import TinyFrames
 from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "d2vlm.json"
+__all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
+HEADS = (".frame_head.", ".evidence_head.")
+Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")
+
+
+class LoraSettings(TypedDict):
+    r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: list[str]
+    use_dora: bool
+    use_rslora: bool
+    modules_to_save: list[str] | None
+    trainable_token_indices: dict[str, list[int]] | list[int] | None
+
+
+class FrameSettings(TypedDict):
+    """Of any kind of encoder; each has some of these."""
+
+    kind: Literal["tiny", "hf", "eva", "own"]
+    words: NotRequired[list[str]]
+    width: NotRequired[Count]
+    features: NotRequired[Count]
+    channels: NotRequired[Count]
+    size: NotRequired[Count]
+    tokens_per_frame: NotRequired[Count | Literal["pooled"]]
+    tower: NotRequired[dict[str, object]]
+    eva: NotRequired[dict[str, object]]
+    qformer: NotRequired[dict[str, object]]
+    preparation: NotRequired[dict[str, object] | None]
+    mean: NotRequired[list[float]]
+    std: NotRequired[list[float]]
+
+
+class Description(TypedDict):
+    """The content of d2vlm.json."""
+
+    base: str
+    dtype: NotRequired[Literal["float32", "bfloat16", "float16"]]  # checkpoints without it are float32
+    method: dict[str, object]
+    prompt: PromptFormat
+    grounded: bool
+    frames: FrameSettings
+    adapter: LoraSettings | None
+    language: dict[str, object]
+    hashes: NotRequired[dict[str, str]]  # of its files, by their names; checkpoints of before have none
+    base_hash: NotRequired[str]
 
 
 def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
@@ -51,50 +99,44 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
         "language": {key: value for key, value in language.items() if not key.startswith("_")}}
     with replaced(Path(folder)) as partial:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial / WEIGHTS)
-        (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         model.tokenizer.save_pretrained(partial)
         if isinstance(model.frames, EvaQFormer):
             write_vocabulary(model.frames.words, partial / VOCABULARY)
+        description |= {"hashes": own_hashes(partial), "base_hash": base_hash(base)}
+        (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return Path(folder)
 
 
-def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.dtype | None = None) -> D2VLM:
+def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.dtype | None = None,
+         above: tuple[Path, ...] = ()) -> D2VLM:
     """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches.
 
     Its weights keep the precision that they were saved in. With `dtype`, the frozen ones are held in that instead.
+    `above` are the checkpoints that stand on this one.
     """
-    folder = resolve(str(folder))
+    folder = find_checkpoint(resolve(str(folder)))
+    if not os.path.isdir(folder):
+        raise LabError(f"{shown(str(folder))}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
+    check_files(folder)
+    check_chain(folder, above)
     if not (folder / DESCRIPTION).exists():
-        if (folder / "config.json").exists():
+        if not (folder / "config.json").exists():
+            raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
+                           "authors' release (no config.json)")
+        with building(folder):
             model = import_reference(folder, method=method, dtype=dtype)
-            hold(model, dtype or model.dtype)
-            return model
-        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / DESCRIPTION).exists() else ""
-        raise LabError(f"{folder}: neither a checkpoint of this project (no {DESCRIPTION}) nor laid out as the "
-                       f"authors' release (no config.json){hint}")
-    description = read_json(folder / DESCRIPTION)
-    method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}.method")
-    prompt = PromptFormat(**description["prompt"])
-    recorded = getattr(torch, description.get("dtype", "float32"))  # checkpoints without this line are float32
-    if description["base"] and is_video_language(description):
-        parts = Parts(frames=OWN, frame_tokens=description["frames"]["tokens_per_frame"],
-                      dtype=dtype_name(dtype or recorded))
-        model = load_video_language(local_or_hub(description["base"]), parts, method)
-        model.prompt = prompt
-    elif description["base"]:
-        model = load(description["base"], method, dtype or recorded)
-        model.prompt = prompt
-    elif description["frames"]["kind"] == OWN:
-        settings = description["frames"]
-        frames, language = build_parts(description["language"], recorded, settings["tokens_per_frame"],
-                                       settings["mean"], settings["std"])
-        model = D2VLM(frames, language, AutoTokenizer.from_pretrained(folder), method, prompt)
-    else:
-        language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]), dtype=recorded)
-        model = D2VLM(build_frames(folder, **description["frames"]), language, AutoTokenizer.from_pretrained(folder),
-                      method, prompt)
-    if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
-        model.language = adapt(model.language, LoraConfig(**description["adapter"]))
+        hold(model, dtype or model.dtype)
+        return model
+    description = read_json(folder / DESCRIPTION, Description)
+    check_sizes(description, str(folder / DESCRIPTION))
+    method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+    recorded = getattr(torch, description.get("dtype", "float32"))
+    read_shapes(folder / WEIGHTS)
+    check_seal(folder, description)
+    with building(folder / DESCRIPTION):
+        model = _build(folder, description, method, recorded, dtype, above)
+        if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
+            model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     names = fill(model, folder / WEIGHTS, whole=not description["base"])
     if description["base"]:  # as it was when it was saved, so that it can be saved again
         for name, value in model.named_parameters():
@@ -106,6 +148,35 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
             hold(model, dtype)
     model.can_ground, model.added = description["grounded"], []
     return model.eval()
+
+
+def _build(folder: Path, description: dict, method: Method, recorded: torch.dtype, dtype: torch.dtype | None,
+           above: tuple[Path, ...]) -> D2VLM:
+    """The model that a description describes, with the weights of its base, or with new ones where it has no base."""
+    prompt, base, settings = description["prompt"], description["base"], description["frames"]
+    if base and is_video_language(description):
+        parts = Parts(frames=OWN, frame_tokens=settings["tokens_per_frame"], dtype=dtype_name(dtype or recorded))
+        model = load_video_language(local_or_hub(base), parts, method)
+        model.prompt = prompt
+        return model
+    if base:
+        try:
+            model = load(base, method, dtype or recorded, (*above, folder))
+        except LabError as error:
+            raise LabError(f"{folder / DESCRIPTION}: base: {error}") from None
+        model.prompt = prompt
+        return model
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if settings["kind"] == OWN:
+        frames, language = build_parts(description["language"], recorded, settings["tokens_per_frame"],
+                                       settings["mean"], settings["std"])
+        return D2VLM(frames, language, tokenizer, method, prompt)
+    language = AutoModelForCausalLM.from_config(AutoConfig.for_model(**description["language"]), dtype=recorded,
+                                                trust_remote_code=False)
+    if len(tokenizer) > (rows := len(language.get_input_embeddings().weight)):
+        raise LabError(f"{folder}: the tokenizer has {len(tokenizer):,} tokens, but the language model {rows:,}; "
+                       "tokenizer.json belongs to another checkpoint")
+    return D2VLM(build_frames(folder, **settings), language, tokenizer, method, prompt)
 
 
 def is_video_language(description: dict) -> bool:
@@ -123,18 +194,24 @@ def merge(model: D2VLM) -> D2VLM:
 def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
     """Give the model the tensors of a file, in the file's precision; returns their names.
 
-    All must have a place; if the file is `whole`, no place stays empty.
+    All must have a place. If the file is `whole`, no place stays empty; otherwise none of the heads, which are always
+    trained, and none of an adapter of which there is a part.
     """
+    shapes, state = read_shapes(path), model.state_dict()
+    if unexpected := [name for name in shapes if name not in state]:
+        raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
+    trained = HEADS + ((".lora_",) if any(".lora_" in name for name in shapes) else ())
+    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)}
+    if missing := set(needed) - set(shapes):
+        raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
+    for name, shape in shapes.items():
+        if state[name].shape != shape:
+            raise LabError(f"{path}: {name} is {list(shape)} where {list(state[name].shape)} is needed")
     tensors = read_tensors(path)
     for name, value in model.named_parameters():
         if name in tensors:
             value.data = value.data.to(tensors[name].dtype)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    missing = set(missing) & set(untied(model))
-    if unexpected:
-        raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
-    if whole and missing:
-        raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
+    model.load_state_dict(tensors, strict=False)
     return set(tensors)
 
 
@@ -145,12 +222,6 @@ def untied(model: D2VLM) -> dict[str, Tensor]:
     for name, value in state.items():
         first.setdefault((value.data_ptr(), value.shape), name)
     return {name: state[name] for name in first.values()}
-
-
-def checkpoint_id(folder: str | os.PathLike) -> str:
-    """A short hash of the weights, for the protocol beside a score."""
-    with open(resolve(str(folder)) / WEIGHTS, "rb") as weights:
-        return hashlib.file_digest(weights, "sha256").hexdigest()[:12]
 
 
 def describe_frames(frames: FrameEncoder) -> dict:

@@ -1,19 +1,25 @@
 """Saved and loaded is the same model, whole or as what was trained beside its base."""
 
+import itertools
 import json
+import os
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small import clip, text, tiny_model
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from d2vlm_lab.config import RunConfig
+from d2vlm_lab.config import ROOT, RunConfig
 from d2vlm_lab.data.batch import collate
 from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.model import seal
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
 from d2vlm_lab.model.frames import HFFrames
+from d2vlm_lab.model.seal import base_hash, own_hashes
 from d2vlm_lab.settings import override
 
 
@@ -109,7 +115,7 @@ def test_bad_checkpoints_are_named(tmp_path):
         load(folder)
     assert checkpoint_id(folder) != identity
     (folder / "d2vlm.json").write_text("{")
-    with pytest.raises(LabError, match="damaged"):
+    with pytest.raises(LabError, match="d2vlm.json: line 1: not readable as JSON"):
         load(folder)
 
 
@@ -141,3 +147,127 @@ def test_training_goes_on_with_the_adapter_of_a_checkpoint_and_with_no_other(tmp
     assert any(value.requires_grad for name, value in again.named_parameters() if "lora_A" in name)
     with pytest.raises(LabError, match=message):
         prepare(load(folder), override(RunConfig(), same | change))
+
+
+def adapted(folder):
+    base = save(tiny_model(), folder / "base")
+    return save(train_a_little(load(base)), folder / "adapter", base=str(base))
+
+
+def refused(folder, function=load):
+    with pytest.raises(LabError) as error:
+        function(folder)
+    message = str(error.value)
+    assert "\n" not in message and len(message) < 700
+    return message
+
+
+def described(folder, **changes):
+    """The checkpoint with other lines in its description."""
+    path = folder / "d2vlm.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+def test_changed_bytes_missing_tensors_and_another_tokenizer_are_named(tmp_path):
+    folder = adapted(tmp_path)
+    for name, file in itertools.product(("model.safetensors", "tokenizer.json"), (folder, tmp_path / "base")):
+        path, content = file / name, (file / name).read_bytes()
+        path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+        assert str(path if file == folder else file) in refused(folder)
+        path.write_bytes(content)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["frame_head.0.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    assert "damaged or replaced" in refused(folder)
+    described(folder, hashes={})  # as checkpoints of before are
+    assert "tensors of this model are missing, such as frame_head.0.weight" in refused(folder)
+
+
+def test_a_checkpoint_loads_on_its_own_base_alone(tmp_path):
+    folder, other = adapted(tmp_path), tiny_model()
+    other.frame_head[0].weight.data += 1
+    described(folder, base=str(save(other, tmp_path / "other")))
+    assert f"{tmp_path / 'other'} is not the base that this checkpoint was trained from" in refused(folder)
+    described(folder, base=str(tmp_path / "moved"))
+    assert "base:" in refused(folder) and "no such folder" in refused(folder)
+    (tmp_path / "base").rename(tmp_path / "moved")
+    load(folder)
+    assert checkpoint_id(folder) != checkpoint_id(described(folder, base=str(tmp_path / "other")))
+
+
+def test_a_base_that_leads_back_is_named(tmp_path):
+    folder = adapted(tmp_path)
+    described(folder, base=str(folder))
+    assert "leads back to this checkpoint itself" in refused(folder) and "leads back" in refused(folder, checkpoint_id)
+    second = tmp_path / "second"
+    shutil.copytree(folder, second)
+    described(folder, base=str(second), base_hash="")
+    described(second, base_hash="")
+    assert "leads back to this checkpoint itself" in refused(folder)
+
+
+def test_checkpoints_without_hashes_still_load(tmp_path):
+    folder = adapted(tmp_path)
+    before = outputs(load(folder))
+    for each in (folder, tmp_path / "base"):
+        description = json.loads((each / "d2vlm.json").read_text())
+        assert description.pop("hashes") and description.pop("base_hash") == "" or each == folder
+        (each / "d2vlm.json").write_text(json.dumps(description))
+    assert torch.equal(outputs(load(folder)), before)
+
+
+@pytest.mark.parametrize("name", ["tiny-sft", "tiny-coupled", "base/small", "base/full"])
+def test_the_checkpoints_that_come_along_are_sealed(name):
+    description = json.loads((ROOT / "data" / name / "d2vlm.json").read_text())
+    assert description["hashes"] == own_hashes(ROOT / "data" / name)
+    assert description["base_hash"] == base_hash(description["base"])
+
+
+def test_the_folder_of_a_run_leads_to_its_checkpoint(tmp_path):
+    base = save(tiny_model(), tmp_path / "run" / "model")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    assert torch.equal(outputs(load(tmp_path / "run")), outputs(load(base)))
+    assert checkpoint_id(tmp_path / "run") == checkpoint_id(base)
+    save(tiny_model(), tmp_path / "study" / "a" / "model")
+    save(tiny_model(), tmp_path / "study" / "b" / "model")
+    assert f"several checkpoints; give one of them: {tmp_path / 'study' / 'a' / 'model'}" in refused(tmp_path / "study")
+
+
+@pytest.mark.parametrize("changes, problem", [
+    ({"base": None}, "base: expected text, found null"), ({"method": []}, "method: expected an object"),
+    ({"method": {"style": "x"}}, "method: style: 'x' is not one of"), ({"adapter": 3}, "adapter: expected an object"),
+    ({"prompt": {"after": "no place"}}, "prompt.after is 'no place'; it needs the place {question}"),
+    ({"prompt": {"around_frame": "{frame}{seconds:1000000}"}}, "prompt.around_frame"),
+    ({"prompt": {"after": "{question.__class__}"}}, "prompt.after"), ({"prompt": {"after": "{"}}, "its braces"),
+    ({"dtype": "float64"}, "dtype: 'float64' is not one of"), ({"frames": {"kind": "x"}}, "frames.kind: 'x' is not"),
+    ({"language": {"model_type": "llama", "num_hidden_layers": 10**6}}, "num_hidden_layers: expected a number of at"),
+    ({"language": {"model_type": "llama", "vocab_size": 10**9}}, "vocab_size: expected a number of at most"),
+    ({"language": {}}, "no model can be built of this"), ({"language": {"model_type": "no"}}, "no model can be built")])
+def test_a_description_that_is_wrong_is_named_before_anything_large_is_built(tmp_path, changes, problem):
+    folder = described(save(tiny_model(), tmp_path / "model"), **changes)
+    assert refused(folder).startswith(f"{folder / 'd2vlm.json'}: ") and problem in refused(folder)
+
+
+def test_no_file_of_a_checkpoint_is_waited_for(tmp_path):
+    folder = save(tiny_model(), tmp_path / "model")
+    for name in ("model.safetensors", "d2vlm.json", "tokenizer.json", "tokenizer_config.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert f"{folder / name}: expected a file, found a pipe" in refused(folder)
+        (folder / name).unlink()
+        (folder / name).write_bytes(content)
+
+
+def test_a_file_is_hashed_in_pieces_and_all_of_it_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(seal, "PIECE", 10)
+    path, found = tmp_path / "file", set()
+    for place in (None, 0, 9, 10, 34):
+        content = bytearray(35)
+        if place is not None:
+            content[place] = 1
+        path.write_bytes(content)
+        os.utime(path, ns=(0, len(found)))
+        found.add(seal.file_hash(path))
+    assert len(found) == 5

@@ -1,0 +1,116 @@
+"""What ties a checkpoint to its own weights and to its base: hashes in its description, which loading compares.
+
+Pieces of a file are hashed by several threads at once, so that this takes far less time than reading it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from ..config import resolve
+from ..errors import LabError
+from ..reader import read_json
+
+WEIGHTS, TOKENIZER, DESCRIPTION = "model.safetensors", "tokenizer.json", "d2vlm.json"
+PIECE = 2**24  # bytes of a file that one thread hashes at a time
+CHAIN = 8  # a checkpoint may stand on a base, which stands on another one, and so on, at most so many
+OF_A_BASE = ("language", "frames", "adapter")  # what a checkpoint takes from its base besides weights and tokenizer
+TOOLS = ("config.json", TOKENIZER, "preprocessor_config.json")  # likewise, where a base is not of this project
+
+
+def file_hash(path: Path) -> str:
+    """A hash of the content of a file."""
+    state = path.stat()
+    return _hash(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash(path: Path, size: int, changed: int) -> str:
+    def piece(at: int) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(at)
+            return hashlib.sha256(file.read(PIECE)).digest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return hashlib.sha256(b"".join(threads.map(piece, range(0, size, PIECE)))).hexdigest()
+
+
+def own_hashes(folder: Path) -> dict[str, str]:
+    """Of the files in a checkpoint that decide what it answers."""
+    return {name: file_hash(folder / name) for name in (WEIGHTS, TOKENIZER) if (folder / name).is_file()}
+
+
+def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
+    """A hash of everything that a checkpoint takes from its base; empty where that is not a folder on this machine."""
+    folder = find_checkpoint(resolve(base)) if base else Path()
+    if not base or not os.path.isdir(folder):
+        return ""
+    check_chain(folder, above)
+    if (folder / DESCRIPTION).is_file():
+        description = read_json(folder / DESCRIPTION, dict)
+        below = description.get("base", "")
+        parts = [{name: description.get(name) for name in OF_A_BASE},
+                 base_hash(below, (*above, folder)) if isinstance(below, str) else ""]
+        files = [folder / WEIGHTS, folder / TOKENIZER]
+    else:
+        parts, files = [], [*sorted(folder.glob("*.safetensors")), *(folder / name for name in TOOLS)]
+    parts += [[file.name, file_hash(file)] for file in files if file.is_file()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def check_chain(folder: Path, above: tuple[Path, ...]) -> None:
+    """An error where a checkpoint stands on itself, directly or through its base's base."""
+    if folder.resolve() in [each.resolve() for each in above]:
+        raise LabError(f"{above[-1] / DESCRIPTION}: base: {folder} leads back to this checkpoint itself; give the "
+                       "checkpoint that it was trained from")
+    if len(above) >= CHAIN:
+        raise LabError(f"{above[-1] / DESCRIPTION}: base: more than {CHAIN} checkpoints stand on each other")
+
+
+def check_seal(folder: Path, description: dict) -> None:
+    """An error where the weights or the base are not those that the checkpoint was saved with.
+
+    Checkpoints of before have no hashes, and nothing is compared.
+    """
+    for name, sealed in description.get("hashes", {}).items():
+        if name in (WEIGHTS, TOKENIZER) and (not (folder / name).is_file() or file_hash(folder / name) != sealed):
+            raise LabError(f"{folder / name}: not the file that {DESCRIPTION} beside it describes; it was damaged or "
+                           "replaced, so copy the checkpoint again")
+    base, sealed = description["base"], description.get("base_hash")
+    if sealed and (found := base_hash(base, (folder,))) and found != sealed:
+        raise LabError(f"{folder / DESCRIPTION}: base: {resolve(base)} is not the base that this checkpoint was "
+                       f"trained from (its hash is {found[:12]}, and {sealed[:12]} is needed); put that one there")
+
+
+def checkpoint_id(folder: str | os.PathLike) -> str:
+    """A short hash of the weights, and of the base that they stand on, for the protocol beside a score."""
+    folder = find_checkpoint(resolve(str(folder)))
+    with open(folder / WEIGHTS, "rb") as weights:
+        own = hashlib.file_digest(weights, "sha256").hexdigest()
+    below = base_hash(str(read_json(folder / DESCRIPTION, dict).get("base") or ""), (folder,))
+    return (hashlib.sha256((own + below).encode()).hexdigest() if below else own)[:12]
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The folder itself, or the only checkpoint in it where it is the folder of a run."""
+    if not os.path.isdir(folder) or (folder / DESCRIPTION).is_file():
+        return folder
+    inside = list(_inside(folder))
+    if len(inside) > 1:
+        raise LabError(f"{folder} holds several checkpoints; give one of them: {', '.join(map(str, inside[:5]))}"
+                       + (", ..." if len(inside) > 5 else ""))
+    return inside[0] if inside else folder
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Where runs and studies keep the checkpoints that they have trained."""
+    for pattern in ("model", "training/model", "*/model", "*/training/model"):
+        if found := sorted(path.parent for path in folder.glob(f"{pattern}/{DESCRIPTION}")):
+            yield from found
+            return
