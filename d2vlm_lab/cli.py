@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib
 import os
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import LabError
+from .lazy import quick_import
 
 # What is wrong with a disk, a path or its permissions, and not with this code.
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
@@ -30,7 +30,7 @@ COMMANDS = {
     "rehearse": ("d2vlm_lab.lab.rehearsal.command", "live through a whole run at small size before the real one"),
     "features": ("d2vlm_lab.lab.features_command", "compute the features of all videos of a run beforehand"),
     "ablate": ("d2vlm_lab.lab.study.command", "run every variant and seed of a study, and write its report"),
-    "report": ("d2vlm_lab.lab.report", "make tables, figures and pages from the files of a study's runs"),
+    "report": ("d2vlm_lab.lab.report.command", "make tables, figures and pages from the files of a study's runs"),
     "data": ("d2vlm_lab.lab.data_command", "explain where to get a benchmark, and check a folder that holds it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score the answers"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(name: str, words: list[str]) -> int:
     """The command `name` with the words behind it."""
     module, purpose = COMMANDS[name]
-    implementation = importlib.import_module(module)
+    implementation = quick_import(module)
     command = argparse.ArgumentParser(f"d2vlm-lab {name}", description=purpose[0].upper() + purpose[1:] + ".",
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     implementation.configure(command)

@@ -1,5 +1,6 @@
 """The command line: a table of commands, help for each, one-line errors."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -19,12 +20,35 @@ def test_each_command_explains_itself(name, capsys):
     assert stop.value.code == 0 and purpose[1:30] in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_command_is_imported_only_when_it_is_called():
-    check = ("import contextlib, sys\nfrom d2vlm_lab.cli import main\n"
-             "with contextlib.suppress(SystemExit):\n    main(sys.argv[1:])\n"
-             "sys.exit('torch' in sys.modules)")
-    for words in (["--help"], ["settings", "training.steps"], ["metrics", "spread"]):
-        assert subprocess.run([sys.executable, "-c", check, *words], capture_output=True).returncode == 0, words
+# What takes longest to import, in the order of the time that it takes.
+HEAVY = ("transformers", "torch", "peft", "scipy.stats", "matplotlib", "pandas", "scipy.optimize", "seaborn", "IPython",
+         "distributed", "tensorboard")
+FIGURES = ("matplotlib",)
+
+
+@pytest.mark.parametrize("words, allowed", [
+    ("--help", ()), ("settings training.steps", ()), ("metrics spread", ()), ("report --help", ()),
+    ("data etbench", ()), ("data etbench .", ()), ("score etbench --help", ()), ("show --help", ()),
+    ("score mvbench {folder} --protocol clean", ()), ("make-world --help", ()), ("demo --help", FIGURES),
+    ("gallery --help", FIGURES), ("ablate objective --dry-run --out {folder}", ())])
+def test_a_command_imports_only_what_it_needs(words, allowed, tmp_path):
+    """How long that takes depends on the machine; which modules are there afterwards does not."""
+    script = ("import contextlib, json, sys\nfrom d2vlm_lab.cli import main\n"
+              "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):\n    main(sys.argv[1:])\n"
+              "print(json.dumps(list(sys.modules)))")
+    assert loaded(script, *words.format(folder=tmp_path).split()) & {*HEAVY} == {*allowed}
+
+
+@pytest.mark.parametrize("use", ["import d2vlm_lab.lab.run", "from d2vlm_lab import lab; lab.load"])
+def test_where_a_model_is_needed_no_page_and_no_figure_is(use):
+    there = loaded(f"{use}\nimport json, sys\nprint(json.dumps(list(sys.modules)))")
+    assert "torch" in there and not there & {"matplotlib", "pandas", "seaborn", "IPython", "scipy.stats", "distributed"}
+
+
+def loaded(script: str, *words: str) -> set[str]:
+    """The modules that a new process has imported at its end; the script prints their names."""
+    process = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    return {*json.loads(process.stdout)}
 
 
 def test_an_unknown_command_and_a_mistake_end_with_status_2(capsys):

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..files import atomic_path
 from ..ideas.clauses import cut, words
-from ..ideas.evidence import Event
-from ..ideas.grounding import overlap
+from ..ideas.evidence import Event, overlap
 from ..ideas.rejected import FACTORS, Rejected
 from .sample import Sample, SampleError, from_record, sample_error, to_record, validate
 

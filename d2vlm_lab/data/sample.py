@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+
+import numpy as np
 
 from ..errors import LabError
 from ..files import unsafe_path
@@ -41,6 +43,11 @@ class Sample:
 
 def sample_error(sample: Sample, message: object, where: str = "") -> SampleError:
     return SampleError(f'{where}{", " if where else ""}sample {sample.id} ("{sample.video}"): {message}')
+
+
+def evenly_spaced(items: Sequence, n: int) -> list:
+    """At most `n` of the items, from the first to the last."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)]
 
 
 def validate(sample: Sample, where: str = "", half_frame: float = 0.5) -> Sample:

@@ -21,7 +21,7 @@ from .features import FeatureCache
 from .groups import NotCached, Reader
 from .preparation import Preparation
 from .pruning import prune
-from .sample import UNKNOWN, Sample, SampleError
+from .sample import UNKNOWN, Sample, SampleError, evenly_spaced
 from .skips import Skip
 from .video import read_frames
 from .world import load as load_world
@@ -89,11 +89,6 @@ def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
     for task in config.evaluation.tasks:
         questions += evenly_spaced([s for s in val.samples if s.task == task and s.events], config.evaluation.samples)
     return questions
-
-
-def evenly_spaced(items: Sequence, n: int) -> list:
-    """At most `n` of the items, from the first to the last."""
-    return [items[i] for i in np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)]
 
 
 def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:

@@ -85,6 +85,13 @@ def seconds(interval: Interval) -> str:
     return f"{interval[0]:.1f} - {interval[1]:.1f}"
 
 
+def overlap(a: Interval, b: Interval) -> float:
+    """Intersection over union of two intervals in seconds; two equal instants overlap fully."""
+    both = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+    union = a[1] - a[0] + b[1] - b[0] - both
+    return both / union if union > 0 else float(a == b)
+
+
 def write(answer: GroundedAnswer) -> str:
     """The answer as the string that is tokenized; its intervals are kept beside it, as `answer.intervals`.
 

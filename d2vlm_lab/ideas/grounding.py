@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .evidence import Interval
-
 
 def similarity(evidence: Tensor, frames: Tensor) -> Tensor:
     """(..., E, D), (..., F, D) -> (..., E, F) logits `g f^T / sqrt(D)` of "this frame belongs to this event".
@@ -58,15 +56,8 @@ def interval_log_probability(logits: Tensor, targets: Tensor, mask: Tensor | Non
     return (log_p if mask is None else log_p.masked_fill(~mask, 0)).sum(-1)
 
 
-def overlap(a: Interval, b: Interval) -> float:
-    """Intersection over union of two intervals in seconds; two equal instants overlap fully."""
-    both = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    union = a[1] - a[0] + b[1] - b[0] - both
-    return both / union if union > 0 else float(a == b)
-
-
 def frame_overlap(a: Tensor, b: Tensor) -> Tensor:
-    """(E, 2), (E, 2) -> (E,) the same for intervals of whole frames: [2, 4] and [4, 6] share one frame of five."""
+    """(E, 2), (E, 2) -> (E,) intersection over union of whole frames: [2, 4] and [4, 6] share one frame of five."""
     both = (torch.minimum(a[:, 1], b[:, 1]) - torch.maximum(a[:, 0], b[:, 0]) + 1).clamp_min(0)
     return both / (a[:, 1] - a[:, 0] + b[:, 1] - b[:, 0] + 2 - both)
 

@@ -17,8 +17,7 @@ from typing import Annotated, Literal
 from ..errors import LabError
 from ..shapes import Positive, Range, Seed, Share, Weight
 from .clauses import LIST, SYMBOL, TEXT, Piece, cut, join, mentions, spaced, symbol, words
-from .evidence import Event, Interval
-from .grounding import overlap
+from .evidence import Event, Interval, overlap
 
 Factor = Literal["when", "which", "what", "how"]
 FACTORS: tuple[Factor, ...] = ("when", "which", "what", "how")

@@ -6,16 +6,19 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.batch import Clip
 from ..data.datasets import charades_sta, et_bench, mvbench, video_mme, youcook2
 from ..data.datasets.formats import ADAPTERS
-from ..data.groups import Reader
 from ..data.sample import Sample
 from ..errors import LabError
 from ..ideas.evidence import Interval
+
+if TYPE_CHECKING:  # these files import torch, which nobody needs to check a folder or to score answers
+    from ..data.batch import Clip
+    from ..data.groups import Reader
 
 Question = tuple[Sample, dict]  # what is asked, and its prediction but for the answer
 AnswerKey = tuple[str, str, str]  # task, source and id, since some benchmarks number each task anew
@@ -121,7 +124,7 @@ def within(clip: Clip, part: Interval) -> Clip:
     times = clip.timestamps
     first = max(int(np.searchsorted(times, part[0] + 1e-3, side="right")) - 1, 0)
     last = max(int(np.searchsorted(times, part[1] + 1e-3, side="right")), first + 1)
-    return Clip(clip.features[first:last], times[first:last])
+    return replace(clip, features=clip.features[first:last], timestamps=times[first:last])
 
 
 def fingerprint(path: Path) -> str:

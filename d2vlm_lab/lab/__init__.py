@@ -1,10 +1,5 @@
-"""What people touch: ask a video, run a study, look at what came out."""
+"""What people touch: ask a video, run a study, look at what came out. `lab.load` imports the model when it is used."""
 
+from ..lazy import lazy
 
-def __getattr__(name: str):
-    """`lab.load` brings the whole model along, so it is imported only when somebody asks for it."""
-    if name == "load":
-        from .ask import load
-
-        return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __all__ = lazy(__name__, {"ask": ["load"]})

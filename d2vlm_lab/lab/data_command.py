@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config import resolve
 from ..data.datasets.mvbench import FILES
-from ..data.splits import evenly_spaced
+from ..data.sample import evenly_spaced
 from ..data.video import VideoError, read_frames
 from ..judging.benchmarks import BENCHMARKS, find, video_path
 

@@ -8,9 +8,8 @@ import time
 import psutil
 
 from d2vlm_lab.files import peak_megabytes
-from d2vlm_lab.judging.metrics import score_etbench
 from d2vlm_lab.judging.metrics.captions import meteor
-from d2vlm_lab.judging.metrics.etbench import TASKS
+from d2vlm_lab.judging.metrics.etbench import TASKS, score_etbench
 from d2vlm_lab.lab.bench import machine
 
 ANSWERS = 7289

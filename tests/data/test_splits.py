@@ -12,8 +12,8 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.config import Data, RunConfig
 from d2vlm_lab.data.datasets import et_instruct
 from d2vlm_lab.data.datasets.formats import ADAPTERS, TRAINING
-from d2vlm_lab.data.sample import Sample, SampleError, to_record
-from d2vlm_lab.data.splits import evenly_spaced, splits
+from d2vlm_lab.data.sample import Sample, SampleError, evenly_spaced, to_record
+from d2vlm_lab.data.splits import splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError

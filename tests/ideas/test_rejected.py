@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from d2vlm_lab.data.world.phrases import facts
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.clauses import cut, join
-from d2vlm_lab.ideas.evidence import Event, compose, parse, write
-from d2vlm_lab.ideas.grounding import overlap
+from d2vlm_lab.ideas.evidence import Event, compose, overlap, parse, write
 from d2vlm_lab.ideas.rejected import FACTORS, KINDS, Recipe, Words, perturb, rejected_answers, wanted_kinds
 from d2vlm_lab.judging.metrics.temporal import match_one_to_one, temporal_iou
 

@@ -6,7 +6,8 @@ import pytest
 from golden_metrics import SCRIPTS, SHORT, TASKS, answers, differences, perfect, recorded
 
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.judging.metrics import captions, score_etbench
+from d2vlm_lab.judging.metrics import captions
+from d2vlm_lab.judging.metrics.etbench import score_etbench
 from d2vlm_lab.judging.metrics.protocols import PROTOCOLS
 from d2vlm_lab.judging.metrics.sentences import find_sentence_model
 

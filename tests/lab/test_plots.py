@@ -28,7 +28,7 @@ from d2vlm_lab.lab.plots import (
     seed_interval,
     show_source,
 )
-from d2vlm_lab.lab.plots.style import TRUTH
+from d2vlm_lab.lab.plots.colors import TRUTH
 
 TIMES = np.arange(8) / 2
 CURVE = np.array([0.1, 0.1, 0.2, 0.9, 1.0, 0.8, 0.2, 0.1])

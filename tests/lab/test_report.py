@@ -28,7 +28,8 @@ from d2vlm_lab.lab.report import (
     write_report,
 )
 from d2vlm_lab.lab.report.examples import examples
-from d2vlm_lab.lab.report.tables import KEPT, write_tables
+from d2vlm_lab.lab.report.read import KEPT
+from d2vlm_lab.lab.report.tables import write_tables
 
 F1 = "named_F1@0.5"
 # Three seeds of two variants; the differences on the same seed are .1, .2 and .3.

@@ -12,7 +12,7 @@ from golden_metrics import GOLDEN, perfect
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.video import write_frames
 from d2vlm_lab.ideas.evidence import Event
-from d2vlm_lab.lab.plots.style import TRUTH, event_color
+from d2vlm_lab.lab.plots.colors import TRUTH, event_color
 from d2vlm_lab.lab.show import command as show
 from d2vlm_lab.lab.show.card import Answered, Card, card_html, lanes, text_html, text_pieces
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 Array = np.ndarray
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
@@ -40,10 +39,17 @@ def grounding_f1(pred: Sequence, truth: Sequence, threshold: float) -> float:
     return harmonic(*coverage(temporal_iou(pred, truth), threshold))
 
 
+def best_pairs(gain: Array) -> tuple[Array, Array]:
+    """(R, C) -> rows and columns of the pairs, each used once, whose sum is the largest."""
+    from scipy.optimize import linear_sum_assignment  # late: it takes longer to import than most scores to compute
+
+    return linear_sum_assignment(gain, maximize=True)
+
+
 def assign(gain: Array, threshold: float = 0.0) -> list[tuple[int, int]]:
     """Pairs (row, column), each used once: as many as reach the threshold, and among those the largest sum."""
     allowed = (gain >= threshold) & (gain > 0)
-    rows, columns = linear_sum_assignment(np.where(allowed, min(gain.shape, default=0) + 1 + gain, 0), maximize=True)
+    rows, columns = best_pairs(np.where(allowed, min(gain.shape, default=0) + 1 + gain, 0))
     return [(int(i), int(j)) for i, j in zip(rows, columns) if allowed[i, j]]
 
 
@@ -67,7 +73,7 @@ def interval_f1_miou(pred_lists: Sequence[Sequence], truth_lists: Sequence[Seque
     overlaps = [temporal_iou(pred, truth) for pred, truth in zip(pred_lists, truth_lists, strict=True)]
     f1 = np.array([[matched_f1(iou, t) for t in thresholds] for iou in overlaps]).reshape(-1, len(thresholds))
     means = f1.mean(0) if len(f1) else np.zeros(len(thresholds))
-    miou = [iou[linear_sum_assignment(iou, maximize=True)].sum() / iou.shape[1] if iou.shape[1] else not len(iou)
+    miou = [iou[best_pairs(iou)].sum() / iou.shape[1] if iou.shape[1] else not len(iou)
             for iou in overlaps]
     return {**{f"F1@{t}": float(m) for t, m in zip(thresholds, means)},
             "F1": float(means.mean()), "mIoU": float(np.mean(miou)) if miou else 0.0}

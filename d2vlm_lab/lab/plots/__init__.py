@@ -1,13 +1,13 @@
 """Every figure that more than one page uses, in one style."""
 
-from .curves import draw_confusion, draw_losses, draw_scores, draw_seeds, seed_interval
-from .grounding import draw_curve, draw_targets, draw_timeline
-from .notebook import Slider, show_source
-from .preferences import draw_preferences
-from .sequence import draw_mask, draw_tokens
-from .strips import Strip, draw_strips
-from .style import COLORS, in_style, ink_on, new_figure, use_style
+from ...lazy import lazy
 
-__all__ = ["COLORS", "Slider", "Strip", "draw_confusion", "draw_curve", "draw_losses", "draw_mask",
-           "draw_preferences", "draw_scores", "draw_seeds", "draw_strips", "draw_targets", "draw_timeline",
-           "draw_tokens", "in_style", "ink_on", "new_figure", "seed_interval", "show_source", "use_style"]
+__getattr__, __all__ = lazy(__name__, {
+    "colors": ["COLORS", "ink_on"],
+    "curves": ["draw_confusion", "draw_losses", "draw_scores", "draw_seeds", "seed_interval"],
+    "grounding": ["draw_curve", "draw_targets", "draw_timeline"],
+    "notebook": ["Slider", "show_source"],
+    "preferences": ["draw_preferences"],
+    "sequence": ["draw_mask", "draw_tokens"],
+    "strips": ["Strip", "draw_strips"],
+    "style": ["in_style", "new_figure", "use_style"]})

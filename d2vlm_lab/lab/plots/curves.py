@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy import stats
+from scipy.special import stdtrit
 
-from .style import COLORS, FAINT, PREDICTED, WRONG, in_style, ink_on, new_figure
+from .colors import COLORS, FAINT, PREDICTED, WRONG, ink_on
+from .style import in_style, new_figure
 
 LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
 UNITS = {"step": "step", "seconds": "time on the clock (s)", "cpu_seconds": "CPU time (s)"}
@@ -78,7 +79,7 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float]:
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return mean, float("nan")
-    return mean, float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return mean, float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
 
 
 def draw_confusion(table, rows: Sequence[str], columns: Sequence[str], row_label: str = "",

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...ideas.evidence import Event, Interval
-from .style import COLORS, PREDICTED, TRUTH, in_style, new_figure
+from .colors import COLORS, PREDICTED, TRUTH
+from .style import in_style, new_figure
 
 Span = Event | Interval
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import COLORS, in_style, new_figure
+from .colors import COLORS
+from .style import in_style, new_figure
 
 
 def draw_preferences(report: dict) -> Figure:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from .style import COLORS, in_style, ink_on, new_figure
+from .colors import COLORS, ink_on
+from .style import in_style, new_figure
 
 
 def draw_tokens(tokens: Sequence[str], colors: Mapping[str, str] | None = None, width: float = 9.0) -> Figure:

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...ideas.evidence import Event
-from .style import COLORS, in_style, ink_on, new_figure
+from .colors import COLORS, ink_on
+from .style import in_style, new_figure
 
 LANE, AXIS, NOTE = 0.42, 0.44, 0.34  # heights under a strip of frames, which is 1 high
 LETTER = 0.066  # inches, on average, at 9 points: a page shows a figure about as wide as it is

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...data.pairs import PreferencePair
-from ...ideas.grounding import overlap
+from ...ideas.evidence import overlap
 from ...ideas.rejected import FACTORS
 
 NAMED = 20  # samples that cannot be used are counted, and so many of them are named

@@ -9,8 +9,7 @@ from itertools import islice
 from ...data.batch import Clip
 from ...data.pairs import PreferencePair, what_is_wrong
 from ...data.sample import Sample
-from ...ideas.evidence import Event, GroundedAnswer
-from ...ideas.grounding import overlap
+from ...ideas.evidence import Event, GroundedAnswer, overlap
 from ...ideas.rejected import Recipe, Rejected
 from ...judging.predict import predict
 from ...model.d2vlm import D2VLM

@@ -1,12 +1,10 @@
 """From the files of finished runs to tables, figures and pages; nothing is run."""
 
-from .command import configure, run
-from .figures import draw_comparison, draw_differences, draw_side_by_side
-from .page import write_index, write_report
-from .read import read_results
-from .tables import Tables, conclusion, conclusions, find_tables, label, make_tables
-from .text import variants_table
+from ...lazy import lazy
 
-__all__ = ["Tables", "conclusion", "conclusions", "configure", "draw_comparison", "draw_differences",
-           "draw_side_by_side", "find_tables", "label", "make_tables", "read_results", "run", "variants_table",
-           "write_index", "write_report"]
+__getattr__, __all__ = lazy(__name__, {
+    "figures": ["draw_comparison", "draw_differences", "draw_side_by_side"],
+    "page": ["write_index", "write_report"],
+    "read": ["read_results"],
+    "tables": ["Tables", "conclusion", "conclusions", "find_tables", "label", "make_tables"],
+    "text": ["variants_table"]})

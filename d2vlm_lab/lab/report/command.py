@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...errors import LabError
-from .page import write_report
-from .read import NUMBERS, STUDY
-from .tables import KEPT
+from .read import KEPT, NUMBERS, STUDY
 
 RUNS, PAGES_OF_KEPT = Path("runs/ablations"), Path("runs/kept")
 
@@ -23,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    for folder in [find(name) for name in args.studies] or all_studies():
+    folders = [find(name) for name in args.studies] or all_studies()
+    from .page import write_report  # late: tables and figures take a second to import
+
+    for folder in folders:
         out = args.out or (PAGES_OF_KEPT if (folder / NUMBERS).is_file() else None)
         print(f"report: {write_report(folder, out)} (from {folder})")
 

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..plots import COLORS, draw_seeds, in_style, new_figure
+from ..plots.colors import WRONG
 from ..plots.curves import LOSSES
-from ..plots.style import WRONG
 from .read import Results
 from .tables import Tables, by_seed, label, paired, versus
 

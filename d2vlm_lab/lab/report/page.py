@@ -19,8 +19,8 @@ from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
 from .figures import draw_comparison, draw_training, svg
-from .read import Results, Run, read_results
-from .tables import DEMONSTRATION, KEPT, Tables, conclusion, find_tables, make_tables, write_tables
+from .read import KEPT, Results, Run, read_results
+from .tables import DEMONSTRATION, Tables, conclusion, find_tables, make_tables, write_tables
 from .text import background, findings, found_before
 
 ALL = "[all studies](../index.html)\n\n"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-
+from ...config import ROOT
 from ...errors import LabError
 
+KEPT = ROOT / "experiments" / "results"
 STUDY, NUMBERS = "study.json", "runs.csv"
 
 
@@ -101,6 +101,8 @@ def _run(folder: Path, entry: dict, kept: dict[str, dict] | None) -> Run:
 
 def _numbers(path: Path) -> dict[str, dict]:
     """Id of a run -> its metrics."""
+    import pandas as pd  # late: whoever looks for a folder, or reads one with runs, has no need of it
+
     try:
         table = pd.read_csv(path, dtype={"run": str, "metric": str, "value": float}, keep_default_na=False,
                             na_values={"value": [""]})

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...config import ROOT
 from ...files import atomic_path
 from ...judging.catalogue import CATALOGUE
 from ..plots import seed_interval
 from .read import NUMBERS, STUDY, Results, read_results
 
-KEPT = ROOT / "experiments" / "results"
 DEMONSTRATION = "one seed: a demonstration"
 INTERVAL = "95 % interval over seeds by Student's t"
 

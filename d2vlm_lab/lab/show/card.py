@@ -17,7 +17,7 @@ from PIL import Image
 
 from ...ideas.evidence import END, Event, Interval, seconds
 from ...judging.metrics.reading import find_spans
-from ..plots.style import TRUTH, event_color, ink_on
+from ..plots.colors import TRUTH, event_color, ink_on
 
 CSS = """
 .answer { border: 1px solid #ddd; border-radius: 8px; padding: .9rem 1rem 1rem; margin: 1rem 0; break-inside: avoid; }

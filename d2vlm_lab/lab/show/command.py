@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from ...data.preparation import Preparation
 from ...data.video import VideoError, read_frames_at
 from ...errors import LabError
 from ...files import atomic_path, unsafe_path
@@ -22,11 +22,11 @@ from ...judging.metrics.mvbench import is_right
 from ...judging.metrics.reading import read_intervals
 from ...judging.metrics.records import etbench_problem, read_files
 from ...judging.metrics.videomme import read_letter
-from ..plots.style import TRUTH, event_color
+from ..plots.colors import TRUTH, event_color
 from .card import ASKED, Answered, Card, cards_html, picture
 from .document import document
 
-FRAMES, SMALL = 8, Preparation(112)  # shown of each video; their short side has 112 pixels
+FRAMES, SHORT = 8, 112  # shown of each video; pixels of their short side
 FILTER = ("for (const a of document.querySelectorAll('.answer')) a.hidden = this.value && a.dataset.task != this.value")
 KEY = "display:inline-block;width:1.4rem;height:.7rem;border-radius:3px;margin:0 .3rem 0 .8rem;background:"
 
@@ -121,13 +121,20 @@ def moment(card: Card) -> Interval:
     return max(first, low - margin), min(last, high + margin)
 
 
+def small(frames: np.ndarray) -> np.ndarray:
+    """(F, H, W, 3) -> the same with a short side of `SHORT` pixels."""
+    height, width = frames.shape[1:3]
+    scale = SHORT / min(height, width)
+    size = round(width * scale), round(height * scale)
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames])
+
+
 def with_frames(card: Card, videos: Path | None) -> Card:
     """The card with its pictures; where the video cannot be read, with the reason instead."""
     if videos is None or not card.video or unsafe_path(card.video):
         return card
     try:
-        clip = read_frames_at(video_path(videos, card.video), np.linspace(*moment(card), FRAMES),
-                              SMALL.frames)
+        clip = read_frames_at(video_path(videos, card.video), np.linspace(*moment(card), FRAMES), small)
     except VideoError as error:
         return replace(card, note=card.note or str(error))
     return replace(card, frames=tuple(zip(clip.timestamps.tolist(), map(picture, clip.frames))))
