@@ -1,11 +1,14 @@
-"""Files that are complete or absent, lines that are, locks between processes, and how much memory was used."""
+"""Files that are complete or absent, lines that are, full disks, locks between processes, how much memory was used."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
+import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -34,6 +37,56 @@ def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     os.replace(partial, final)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove the unfinished files and folders that a process which was killed left in `folder` and in those below it.
+
+    Only for a folder in which nobody else may be writing, because its lock is held.
+    """
+    for left in [path for path in Path(folder).rglob(".*") if re.fullmatch(r"\..+\.\d+\.(partial|old)", path.name)]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "a file would become larger than this process may write"}
+
+
+@contextmanager
+def naming_full_disk(advice: str) -> Iterator[None]:
+    """Turns what a full disk does to a block, in whichever library, into one error that ends with the `advice`."""
+    usual = threading.excepthook
+
+    def quiet(args) -> None:  # TensorBoard writes in a thread of its own, which would print a trace
+        if args.exc_value is None or full_disk(args.exc_value) is None:
+            usual(args)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    except Exception as error:
+        if (reason := full_disk(error)) is None or isinstance(error, LabError):
+            raise
+        raise LabError(f"{reason}; {advice}") from None
+    finally:
+        threading.excepthook = usual
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """In words, where an error comes from a disk without room. Not every library hands on the system's error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return FULL[error.errno]
+        for number, reason in FULL.items():
+            if os.strerror(number) in str(error):  # safetensors
+                return reason
+        if isinstance(error, RuntimeError) and ("iostream error" in str(error) or "unexpected pos" in str(error)):
+            return "a file could not be written to its end, which mostly means that the disk is full"  # torch.save
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def json_lines(path: str | os.PathLike) -> list[dict]:

@@ -16,19 +16,19 @@ from pathlib import Path
 from .. import __version__
 from ..config import Data, RunConfig, resolve
 from ..data.groups import Reader
-from ..data.splits import reader
+from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines
+from ..files import atomic_path, claimed, json_lines, locked, naming_full_disk, sweep
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
 from .metrics import command as scoring
+from .portions import Once, by_video, portions
 from .predict import Prediction, predict
 
-AT_ONCE = 128  # answers between two writes
 GREEDY, PUBLISHED = Decoding(160), Decoding(2048, temperature=0.2)
 PENALTY = 1.2  # for repetition, with published decoding on the tasks where the authors use it
 
@@ -44,27 +44,33 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     """
     index, count = shard
     layout = BENCHMARKS[benchmark]
-    questions = layout.read(annotations, 0.5 / data.fps)[:limit][index::count]
+    everything = layout.read(annotations, 0.5 / data.fps)
+    questions = everything[:limit][index::count]
     model = on_device(load(checkpoint), worker=index)
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
-    note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
+    with alone_in(out):
+        note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
     if others := [part.name for part in out.glob("answers_*.jsonl") if not part.stem.endswith(f"_of_{count}")]:
         raise LabError(f"{out} holds {others[0]}, of another number of shards; choose another --out")
     file = out / f"answers_{index}_of_{count}.jsonl"
-    read = clip_reader(reader(RunConfig(data=data), model.frames, videos), videos, parts)
+    once = Once(reader(RunConfig(data=data), model.frames, videos))
+    read = clip_reader(once, videos, parts)
     with only_writer(file):
         drop_half_line(file)
         done = read_answers(file)
         todo = [question for question in questions if answer_key(question[1]) not in done]
         report(f"{len(done)} of {len(questions)} samples are answered")
         with open(file, "a", encoding="utf-8") as stream:
-            for start in range(0, len(todo), AT_ONCE):
-                for record in answer(model, todo[start:start + AT_ONCE], read, decoding, penalized, layout.answer):
+            n = len(done)
+            for portion in portions(by_video(todo, videos), read, once):
+                for record in answer(model, portion, read, decoding, penalized, layout.answer):
                     stream.write(json.dumps(record, ensure_ascii=False) + "\n")
                 stream.flush()
-                report(f"{len(done) + min(start + AT_ONCE, len(todo))} of {len(questions)}")
-    return all_answers(out)
+                n += len(portion)
+                report(f"{n} of {len(questions)}")
+    place = {answer_key(record): k for k, (_, record) in enumerate(everything)}
+    return sorted(all_answers(out), key=lambda record: place.get(answer_key(record), len(place)))
 
 
 def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: Decoding,
@@ -87,6 +93,11 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
     predictions = [p for settings, samples in by_decoding.items() for p in predict(model, samples, read, settings)]
     return [{**records[p.sample.task, p.sample.source, p.sample.id], field: p.text, "evidence": _evidence(p),
              "finished": p.generated.finished} for p in predictions] + unread
+
+
+def alone_in(out: Path) -> AbstractContextManager[None]:
+    """For what is written into the folder besides answers; other shards wait for their turn."""
+    return locked(out / ".lock")
 
 
 def only_writer(file: Path) -> AbstractContextManager[None]:
@@ -124,6 +135,7 @@ def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, d
 
 def note_settings(out: Path, settings: dict, videos: Path) -> None:
     """Write the settings beside the answers; an error if answers there have others. Videos may lie elsewhere."""
+    sweep(out)
     path = out / "run.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -174,6 +186,13 @@ def configure(parser) -> None:
 
 
 def run(args) -> None:
+    out = Path(args.out or f"runs/evaluate/{args.benchmark}-{_name(args.checkpoint)}")
+    with naming_full_disk(f"make room for {out} and for the features in {CACHE}, then run the same command again: the "
+                          "answers that are there are kept"):
+        answer_and_score(args, out)
+
+
+def answer_and_score(args, out: Path) -> None:
     started = time.time()
     layout = BENCHMARKS[args.benchmark]
     annotations, videos = find(args.benchmark, resolve(args.data))
@@ -182,7 +201,6 @@ def run(args) -> None:
     published = args.decoding == "published"
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)
-    out = Path(args.out or f"runs/evaluate/{args.benchmark}-{_name(args.checkpoint)}")
     records = evaluate(args.checkpoint, annotations, videos, out, decoding, data, parse_shard(args.shard), args.limit,
                        lambda line: print(line, flush=True), args.benchmark, layout.penalized if published else (),
                        not args.whole_videos)
@@ -190,13 +208,14 @@ def run(args) -> None:
     if len(records) < expected:
         print(f"{len(records)} of {expected} samples are answered; the score is computed with the last shard")
         return
-    scores, lines = score(out, args.benchmark, args.protocol)
+    with alone_in(out):
+        scores, lines = score(out, args.benchmark, args.protocol)
     unread = sum("error" in record for record in records)
     page = {"card": json.loads((out / "run.json").read_text(encoding="utf-8")), "protocol": args.protocol,
             "samples": len(records), "unreadable_videos": unread, "seconds": round(time.time() - started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
     file = out / f"score_{args.protocol}.json"
-    with atomic_path(file) as partial:
+    with alone_in(out), atomic_path(file) as partial:
         partial.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
     print(*lines, f"{unread} videos could not be read" if unread else "every video was read", signature(page), file,
           sep="\n")

@@ -19,12 +19,12 @@ from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
 from ..data.sample import Sample
 from ..data.skips import Skips
-from ..data.splits import held_out_questions, reader, splits
+from ..data.splits import CACHE, held_out_questions, reader, splits
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines
+from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep
 from ..ideas.evidence import EVIDENCE
 from ..judging.scores import judge
-from ..learning.trainer import fit
+from ..learning.trainer import differing, fit
 from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
@@ -39,9 +39,13 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
     """Train, save and score; returns what `metrics.json` then holds. The same call goes on after an interruption."""
     processes.refuse_split_weights()
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with only_trainer(folder, config):
-        return _train(config, folder, log)
+    with naming_full_disk(f"make room for {folder} and for the features in {CACHE}, then run the same command again: "
+                          "it goes on from the last checkpoint that is whole"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_trainer(folder, config):
+            if not processes.number():
+                sweep(folder)
+            return _train(config, folder, log)
 
 
 def only_trainer(folder: Path, config: RunConfig) -> AbstractContextManager[None]:
@@ -54,7 +58,7 @@ def only_trainer(folder: Path, config: RunConfig) -> AbstractContextManager[None
 
 
 def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
-    if (folder / "metrics.json").exists() and recorded_config(folder / "config.json") == config:
+    if (folder / "metrics.json").exists() and not differing(recorded_config(folder / "config.json"), config):
         log(f"{folder}: done before")
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     started = time.time()

@@ -240,19 +240,32 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     if config.training.gradient_checkpointing:
         model.language.activation_checkpointing_enable({"use_reentrant": False})
     check_trained(model)
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    checkpoints = folder / "checkpoints"
+    try:
+        result = trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+    except Exception:
+        last_checkpoint(checkpoints)  # removes one that was cut off: on a full disk it would be in the way
+        raise
     model.can_ground = True
     if trainer.is_world_process_zero():
         save(model, folder / "model", base=config.parts.base)
     return result.metrics
 
 
+FREE = {"training.workers"}  # settings that change no number: a run may go on with another value
+
+
+def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:
+    """The settings that make two runs different ones."""
+    recorded, wanted = flatten(recorded), flatten(wanted)
+    return [name for name in wanted if recorded[name] != wanted[name] and name not in FREE]
+
+
 def same_run(folder: Path, config: RunConfig) -> None:
     """Leave the config in the folder; a folder that holds a run with other settings is an error."""
     path = folder / "config.json"
     if path.exists():
-        recorded, wanted = flatten(recorded_config(path)), flatten(config)
-        if different := [name for name in wanted if recorded[name] != wanted[name]]:
+        if different := differing(recorded_config(path), config):
             raise LabError(f"{folder} holds a run with other settings ({', '.join(different)}); choose another folder, "
                            "or delete this one")
     elif processes.number() == 0:

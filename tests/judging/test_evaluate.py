@@ -10,11 +10,13 @@ from small import tiny_model
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import Data
+from d2vlm_lab.data import splits
 from d2vlm_lab.data.batch import Clip
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging import evaluate as e
+from d2vlm_lab.judging import portions
 from d2vlm_lab.judging.benchmarks import BENCHMARKS, within
 from d2vlm_lab.model.checkpoint import save as save_model
 from d2vlm_lab.model.decoding import Decoding
@@ -69,6 +71,26 @@ def test_answers_without_a_cache_of_features_are_the_same(place, tmp_path):
         place.model, place.annotations, place.videos, tmp_path / cache, QUICK, Data(fps=2.0, cache=cache), limit=6,
         report=str)] for cache in ("fp32", "off"))
     assert kept == anew
+
+
+@pytest.mark.parametrize("room", [2**30, 1], ids=["all at once", "one video at a time"])
+def test_without_a_cache_each_video_is_decoded_once(place, tmp_path, monkeypatch, room):
+    """Whatever the order of the questions, the way tasks are decoded, and whether the video can be read."""
+    decoded, read_frames = [], splits.read_frames
+    monkeypatch.setattr(splits, "read_frames", lambda path, *a: decoded.append(path.name) or read_frames(path, *a))
+    monkeypatch.setattr(portions, "ROOM", room)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for file in place.videos.glob("test_*"):
+        (videos / file.name).write_bytes(file.read_bytes() if file.name != "test_00001.mp4" else b"")
+    records = json.loads(place.annotations.read_text())
+    mixed = sorted(records, key=lambda record: record["task"])
+    (tmp_path / "mixed.json").write_text(json.dumps(mixed))
+    answered = e.evaluate(place.model, tmp_path / "mixed.json", videos, tmp_path / "out", Decoding(2),
+                          Data(fps=2.0, cache="off"), report=str, penalized=("tvg", "dvc"))
+    assert sorted(decoded) == sorted({record["video"] for record in records}) and len(decoded) > 1
+    assert [record["q"] for record in answered] == [record["q"] for record in mixed]
+    assert {r["video"] for r in answered if "error" in r} == {"test_00001.mp4"}
 
 
 def test_sampled_answers_do_not_depend_on_shards_limits_or_interruptions(place, tmp_path):
