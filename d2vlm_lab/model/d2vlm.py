@@ -175,7 +175,8 @@ class D2VLM(nn.Module):
         decoder = self.language.get_decoder()
         unread = keep and self.sparing and self.method.semantic_layer < len(decoder_layers(decoder))
         with only_at(decoder, mask.new_zeros(0, dtype=torch.long) if unread else None):
-            layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
+            layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added,
+                                   wanted=(self.method.semantic_layer, *([HEAD_LAYER] if keep else [])))
         columns = rows.columns + start.shape[1]
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
