@@ -205,7 +205,7 @@ class Evaluation:
 
     samples: int = 100  # largest number of questions of each task
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
-    batch: int = 32  # number of questions that are answered at a time
+    batch: int = 128  # largest number of questions that are answered at a time; fewer if their videos are long
     max_new_tokens: int = 96  # largest number of tokens in an answer
 
 

@@ -148,8 +148,9 @@ class D2VLM(nn.Module):
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
         # Every video becomes tokens of the language model's width, with text around its frames if the prompt has any.
         width, layers = self.frame_head[0].normalized_shape[0], 1 + self.frames.added_layers
-        features = encoded(self.frames, batch.features)
-        tokens = self.frames.project_batch(features, batch.questions)  # V of (F_v * tokens per frame, D)
+        tokens = batch.features  # V of (F_v * tokens per frame, D)
+        if not batch.projected:
+            tokens = self.frames.project_batch(encoded(self.frames, batch.features), batch.questions)
         if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
                            f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")

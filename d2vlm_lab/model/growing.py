@@ -58,8 +58,13 @@ class Growing(Protocol):
 
 def start_texts(model: D2VLM, batch: Batch, prefix: Prefix, limit: int) -> Growing:
     """The prompts of a batch, read, each with room for `limit` further tokens."""
-    form = Together if model.fast and serves(model.language) else Apart
+    form = Together if shares_frames(model) else Apart
     return form(model, batch, prefix, limit)
+
+
+def shares_frames(model: D2VLM) -> bool:
+    """Whether all texts about a video share the keys and values of its frames; otherwise each has a copy of them."""
+    return model.fast and serves(model.language)
 
 
 class Together:
