@@ -34,6 +34,7 @@ class Clip:
 
     features: Tensor  # (F, ...); or the prepared frames, (F, H, W, 3) uint8, which the model then encodes itself
     timestamps: np.ndarray  # (F,)
+    projected: bool = False  # whether the features are tokens of the language model already, (F * tokens per frame, D)
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Batch:
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
     seconds: list[Tensor] = field(default_factory=list)  # V of (F_v,): when each frame was shown
     layout: list[Tensor] | None = None  # V rows of token ids, with FRAME for each frame; None: no text between frames
+    projected: bool = False  # whether the features are tokens of the language model already
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
@@ -237,7 +239,7 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
     width = max(map(len, ids))
     shift = [width - len(row) if padding == "left" else 0 for row in ids]
     return Batch(
-        features=[clip.features for clip in clips],
+        features=[clip.features for clip in clips], projected=any(clip.projected for clip in clips),
         questions=list(questions) if questions is not None else [None] * len(clips),
         before_ids=padded(before, pad), before_mask=exists(before),
         video=torch.tensor([v for v, group in enumerate(texts) for _ in group]),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
 
 from ..data.batch import Clip
 from ..data.groups import Reader, encode_question
@@ -14,7 +17,12 @@ from ..ideas.evidence import Interval, render
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, Generated, generate
 from ..model.frames import encoded
+from ..model.growing import shares_frames
 
+# Tokens of a batch whose keys and values are kept. In a model of 3.8 billion parameters (Phi-3-mini, bfloat16), that is
+# 3 GB for the frames and 13 GB for the answers if none of them ends early.
+FRAME_TOKENS, ANSWER_TOKENS = 2**13, 2**15
+LARGE = 4  # features more than so many times as large as the tokens that they become are projected at once
 NUMBERS = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
 
 
@@ -48,42 +56,88 @@ class Prediction:
 
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
-            batch: int = 32) -> Iterator[Prediction]:
-    """Answers in batches of about `batch` texts; questions about the same video share it.
+            batch: int = 128) -> Iterator[Prediction]:
+    """Answers in batches of at most `batch` texts, fewer where their frames or their answers may take much memory.
 
-    Where the frame encoder reads the question, only samples with the same question share their video.
+    Questions about the same video share it, which is read once for all of them. Where the frame encoder reads the
+    question, only samples with the same question share their video.
     """
     videos: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
         videos[sample.video, sample.question if model.frames.reads_question else ""].append(sample)
-    pending: list[list[Sample]] = []
+    longest = (decoding or Decoding()).max_new_tokens
+    pending = Pending(model, max(1, min(batch, ANSWER_TOKENS // longest)))
     for group in videos.values():
-        for i in range(0, len(group), batch):
-            pending.append(group[i:i + batch])
-            if sum(map(len, pending)) >= batch:
-                yield from _answer(model, pending, read, decoding)
-                pending = []
-    if pending:
-        yield from _answer(model, pending, read, decoding)
+        clip = seen(model, read(group[0]), group[0].question)
+        at_once = pending.room(clip)
+        for part in (group[i:i + at_once] for i in range(0, len(group), at_once)):
+            if not pending.fits(part, clip):
+                yield from _answer(model, pending.taken(), decoding)
+            pending.groups.append((part, clip))
+    if pending.groups:
+        yield from _answer(model, pending.taken(), decoding)
 
 
-def seen(model: D2VLM, clip: Clip) -> Clip:
-    """A clip with features, which are computed once for all questions about it."""
+@dataclass
+class Pending:
+    """Questions that will be answered together, as many as the budget allows."""
+
+    model: D2VLM
+    batch: int  # texts
+    groups: list[tuple[list[Sample], Clip]] = field(default_factory=list)
+
+    def tokens(self, clip: Clip) -> int:
+        return max(1, len(clip.timestamps)) * self.model.frames.tokens_per_frame
+
+    def room(self, clip: Clip) -> int:
+        """How many questions about one video can be answered together."""
+        return self.batch if shares_frames(self.model) else max(1, min(self.batch, FRAME_TOKENS // self.tokens(clip)))
+
+    def fits(self, part: list[Sample], clip: Clip) -> bool:
+        """Whether these questions can be added. The videos of a batch are padded to its longest one."""
+        groups = [*self.groups, (part, clip)]
+        texts = sum(len(samples) for samples, _ in groups)
+        copies = len(groups) if shares_frames(self.model) else texts
+        longest = max(self.tokens(each) for _, each in groups)
+        return not self.groups or (texts <= self.batch and copies * longest <= FRAME_TOKENS)
+
+    def taken(self) -> list[tuple[list[Sample], Clip]]:
+        groups, self.groups = self.groups, []
+        return groups
+
+
+@torch.no_grad()
+def seen(model: D2VLM, clip: Clip, question: str) -> Clip:
+    """A clip as all questions about it share it: its frames are encoded.
+
+    Features that take much more memory than the tokens they become, such as all patches of a frame, become them here.
+    So those of several videos are never held at once.
+    """
     features, = encoded(model.frames, [clip.features.to(model.device)])
-    return Clip(features, clip.timestamps)
+    width = model.frame_head[0].normalized_shape[0] * (1 + model.frames.added_layers)
+    if features.numel() <= LARGE * len(features) * model.frames.tokens_per_frame * width:
+        return replace(clip, features=features)
+    with evaluation(model):
+        return replace(clip, features=model.frames.project(features, question), projected=True)
 
 
-def _answer(model: D2VLM, groups: list[list[Sample]], read: Reader,
-            decoding: Decoding | None) -> Iterator[Prediction]:
+@contextmanager
+def evaluation(model: D2VLM) -> Iterator[None]:
+    """A model in evaluation mode; afterwards it is in the mode in which it was."""
     training = model.training
     model.eval()
-    videos = {group[0].video: group[0] for group in groups}
-    clips = {video: seen(model, read(sample)) for video, sample in videos.items()}
-    clips = [clips[group[0].video] for group in groups]
-    prompts = [[encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in group]
-               for group, clip in zip(groups, clips)]
-    questions = [group[0].question for group in groups]
-    flat = [sample for group in groups for sample in group]
-    answers = generate(model, clips, prompts, decoding, questions, [sample.id for sample in flat])
-    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _answer(model: D2VLM, groups: list[tuple[list[Sample], Clip]], decoding: Decoding | None) -> Iterator[Prediction]:
+    prompts = [[encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in samples]
+               for samples, clip in groups]
+    questions = [samples[0].question for samples, _ in groups]
+    flat = [sample for samples, _ in groups for sample in samples]
+    with evaluation(model):
+        answers = generate(model, [clip for _, clip in groups], prompts, decoding, questions,
+                           [sample.id for sample in flat])
     yield from (Prediction(sample, answer) for sample, answer in zip(flat, answers))

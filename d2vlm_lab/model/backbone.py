@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from ..errors import LabError
+from .precision import dtype_of
 
 Mask = Tensor | BlockMask
 ATTENTION = ("sdpa", "eager", "flex_attention")  # implementations of attention that take our masks
@@ -69,7 +70,7 @@ def logits_of(language: nn.Module, states: Tensor) -> Tensor:
     """(..., D) last states -> (..., V) logits, scaled and capped as the family does it."""
     config = language.config.get_text_config()
     table = language.get_output_embeddings()
-    logits = table(states.to(table.weight.dtype))  # trained rows are float32
+    logits = table(states.to(dtype_of(table)))  # a trained table is float32
     if (divisor := getattr(config, "logits_scaling", None)) is not None:
         logits = logits / divisor
     if (factor := getattr(config, "logit_scale", None)) is not None:

@@ -148,8 +148,9 @@ class D2VLM(nn.Module):
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
         # Every video becomes tokens of the language model's width, with text around its frames if the prompt has any.
         width, layers = self.frame_head[0].normalized_shape[0], 1 + self.frames.added_layers
-        features = encoded(self.frames, batch.features)
-        tokens = self.frames.project_batch(features, batch.questions)  # V of (F_v * tokens per frame, D)
+        tokens = batch.features  # V of (F_v * tokens per frame, D)
+        if not batch.projected:
+            tokens = self.frames.project_batch(encoded(self.frames, batch.features), batch.questions)
         if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
                            f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")
@@ -175,7 +176,8 @@ class D2VLM(nn.Module):
         decoder = self.language.get_decoder()
         unread = keep and self.sparing and self.method.semantic_layer < len(decoder_layers(decoder))
         with only_at(decoder, mask.new_zeros(0, dtype=torch.long) if unread else None):
-            layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added)
+            layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added,
+                                   wanted=(self.method.semantic_layer, *([HEAD_LAYER] if keep else [])))
         columns = rows.columns + start.shape[1]
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,

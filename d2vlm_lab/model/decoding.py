@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -17,10 +18,13 @@ from torch import Tensor
 from transformers.generation import logits_process
 
 from ..data.batch import Batch, Clip, Text, collate, to_seconds
+from ..data.plan import plan_of
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
 from .backbone import logits_of
 from .d2vlm import D2VLM
-from .passes import HEAD_LAYER, decode, one_pass, positions, text_positions
+from .folding import merged
+from .growing import start_texts
+from .passes import Prefix
 
 NO_TOKEN = torch.iinfo(torch.long).max  # the repetition penalty leaves out ids that are not in the vocabulary
 
@@ -67,9 +71,23 @@ class Step:
     tokens: Tensor  # (R,)
     written: dict[int, int]  # the same two as numbers: the new token of each text, in this order
     logits: Tensor  # (R, vocabulary)
-    curves: Tensor  # (R, F) similarity of the frames with the state that predicts the token
-    intervals: Tensor  # (R, 2) salient frames of the curve
     embeddings: Tensor  # (R, D) what the token enters the model as
+    look: Callable[[], tuple[Tensor, Tensor]]  # compares the state that predicts the token with every frame
+
+    @cached_property
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """Only an `<evi>` needs it, so it is computed where somebody asks."""
+        return self.look()
+
+    @property
+    def curves(self) -> Tensor:
+        """(R, F) similarity of the frames with the state that predicts the token."""
+        return self.seen[0]
+
+    @property
+    def intervals(self) -> Tensor:
+        """(R, 2) salient frames of the curve."""
+        return self.seen[1]
 
 
 Chooser = Callable[[Tensor, Tensor, int], Tensor]  # (logits (R, vocabulary), rows (R,), step) -> tokens (R,)
@@ -80,15 +98,18 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
              names: Sequence[str] = ()) -> list[Generated]:
     """Answers to every prompt of every clip, in order; `names` are the ids of their samples."""
     decoding = decoding or Decoding()
-    batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names).to(model.device)
+    batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names)
+    plan_of(batch)  # counted before the batch is on the device, where counting means to wait
+    batch = batch.to(model.device)
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     ids: list[list[int]] = [[] for _ in batch.ids]
     pointing: list[tuple[int, Tensor, Tensor]] = []  # for each `<evi>` its text, its interval and its curve
-    for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens):
-        for i, (row, token) in enumerate(step.written.items()):
-            ids[row].append(token)
-            if token == evidence_id:
-                pointing.append((row, step.intervals[i], step.curves[i]))
+    with merged(model.language):
+        for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens):
+            for i, (row, token) in enumerate(step.written.items()):
+                ids[row].append(token)
+                if token == evidence_id:
+                    pointing.append((row, step.intervals[i], step.curves[i]))
 
     # Only now is the evidence fetched from the device, all of it at once.
     evidence: list[list[Evidence]] = [[] for _ in batch.ids]
@@ -111,62 +132,60 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     # The frames are read once, and every prompt runs against them. Its last state predicts the first token.
     prefix = model.read(batch)
     frames = model.frame_head(prefix.frame_states)
-    states = one_pass(model.language, batch, prefix, model.embed(batch, prefix))
+    texts = start_texts(model, batch, prefix, limit)
     running = list(range(len(batch.ids)))  # the numbers of the texts that have not stopped
-    rows = torch.tensor(running, device=batch.ids.device)
-    before = prefix.mask[batch.video]
-    column = batch.mask.shape[1] - 1 - batch.mask.flip(1).int().argmax(1)  # of the last token of each prompt
-    position = text_positions(batch, prefix)[rows, column]
-    head, last = states.head[rows, column], states.last[rows, column]
-    mask = torch.cat([before, batch.mask], 1)
+    rows, video = torch.tensor(running, device=batch.ids.device), batch.video
 
     for number in range(limit):
-        # When? The state is compared with every frame, as if the next token were `<evi>`.
-        video = batch.video[rows]
-        similarity = model.compare(model.evidence_head(head), frames, video)
-        curves, intervals = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
-
-        # What? The next token is chosen. If it is `<evi>`, it carries what is seen there: x = embedding(`<evi>`) + m.
-        logits = logits_of(model.language, last).float()
+        # What? The next token is chosen.
+        logits = logits_of(model.language, texts.last).float()
         tokens = choose(logits, rows, number)
         written = dict(zip(running, tokens.tolist()))
-        embeddings = model.embed_words(tokens)
+        step = Step(rows=rows, tokens=tokens, written=written, logits=logits, embeddings=model.embed_words(tokens),
+                    look=partial(look_at, model, prefix, frames, video, texts.head))
+
+        # When? If it is `<evi>`, its state is compared with every frame, and it carries what is seen in the interval
+        # that is found: x = embedding(`<evi>`) + m.
         if evidence_id in written.values():
             is_evidence = tokens == evidence_id
-            meaning = model.meaning(intervals.float(), video, prefix, torch.zeros_like(is_evidence))
-            embeddings = embeddings + (meaning * is_evidence[:, None]).to(embeddings.dtype)
-        yield Step(rows=rows, tokens=tokens, written=written, logits=logits, curves=curves, intervals=intervals,
-                   embeddings=embeddings)
+            meaning = model.meaning(step.intervals.float(), video, prefix, torch.zeros_like(is_evidence))
+            step.embeddings = step.embeddings + (meaning * is_evidence[:, None]).to(step.embeddings.dtype)
+        yield step
 
         # Texts that did not stop go on: their new token runs against all that was kept.
         going_on = [i for i, token in enumerate(written.values()) if token not in stops]
         if not going_on or number + 1 == limit:
             return
+        embeddings = step.embeddings
         if len(going_on) < len(running):
-            running = [running[i] for i in going_on]
-            kept = torch.tensor(going_on, device=rows.device)
-            prefix.cache.batch_select_indices(kept)
-            rows, position, mask, embeddings = (each[kept] for each in (rows, position, mask, embeddings))
-        position = position + 1
-        mask = torch.cat([mask, mask.new_ones(len(running), 1)], 1)
-        layers = decode(model.language, embeddings[:, None], mask[:, None], position[:, None], prefix.cache,
-                        positions(mask[:, :-1]))
-        head, last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
+            running, kept = [running[i] for i in going_on], torch.tensor(going_on, device=rows.device)
+            rows, video, embeddings = rows[kept], video[kept], embeddings[kept]
+            texts.keep(going_on)
+        texts.grow(embeddings)
+
+
+@torch.no_grad()
+def look_at(model: D2VLM, prefix: Prefix, frames: Tensor, video: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    """(V, F, D), (R,), (R, D) -> (R, F) similarity of each state with the frames of its video, (R, 2) what it finds."""
+    similarity = model.compare(model.evidence_head(states), frames, video)
+    return model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
 
 
 def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
     """A greedy or sampled choice. As in the authors' code, the penalty counts the prompt, and never `<evi>`."""
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
+    written, penalized = None, decoding.repetition_penalty != 1
     processors = logits_process.LogitsProcessorList()
-    if decoding.repetition_penalty != 1:
+    if penalized:
         processors.append(logits_process.RepetitionPenaltyLogitsProcessor(float(decoding.repetition_penalty)))
     if decoding.temperature > 0:
         processors.append(logits_process.TemperatureLogitsWarper(float(decoding.temperature)))
     if decoding.top_p < 1:
         processors.append(logits_process.TopPLogitsWarper(decoding.top_p))
-    ids = torch.cat([batch.before_ids[batch.video], batch.ids], 1)
-    exists = torch.cat([batch.before_mask[batch.video], batch.mask], 1)
-    written = ids.masked_fill(~exists | (ids == evidence_id), NO_TOKEN)  # (N, T) what the penalty counts
+    if penalized:
+        ids = torch.cat([batch.before_ids[batch.video], batch.ids], 1)
+        exists = torch.cat([batch.before_mask[batch.video], batch.mask], 1)
+        written = ids.masked_fill(~exists | (ids == evidence_id), NO_TOKEN)  # (N, T) what the penalty counts
     if decoding.temperature > 0:
         names = batch.names or [str(number) for number in range(len(batch.ids))]
         chances = [chance(decoding.seed, name, decoding.max_new_tokens) for name in names]
@@ -174,10 +193,11 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
 
     def choose(logits: Tensor, rows: Tensor, step: int) -> Tensor:
         nonlocal written
-        scores = processors(written[rows], logits)
+        scores = processors(written[rows] if penalized else None, logits)
         tokens = draw(scores, chances[rows, step]) if decoding.temperature > 0 else scores.argmax(-1)
-        written = F.pad(written, (0, 1), value=NO_TOKEN)
-        written[rows, -1] = tokens.masked_fill(tokens == evidence_id, NO_TOKEN)
+        if penalized:
+            written = F.pad(written, (0, 1), value=NO_TOKEN)
+            written[rows, -1] = tokens.masked_fill(tokens == evidence_id, NO_TOKEN)
         return tokens
 
     return choose

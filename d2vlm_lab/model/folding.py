@@ -11,33 +11,73 @@ rank it does not: making the sum, and its gradient, costs as much as 3 r tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import Linear
-from torch import nn
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
+from torch import Tensor, nn
 
+MEMORY = 2**30  # bytes of the sums for answers
 LOW_RANK = 32  # folding makes a step 1.11 times faster at rank 16, width 96, and 4 % slower at rank 128, width 512
 
 
 @contextmanager
 def folded(language: nn.Module, wanted: bool = True) -> Iterator[None]:
     """A language model whose LoRA is part of the weights wherever that can be, pays, and is `wanted`."""
-    layers = [layer for layer in language.modules()
-              if wanted and isinstance(layer, Linear) and is_plain(layer) and pays(layer)]
-    for layer in layers:
-        name, base = layer.active_adapters[0], layer.base_layer
-        weight = torch.addmm(base.weight, layer.lora_B[name].weight, layer.lora_A[name].weight,
-                             alpha=layer.scaling[name])
-        layer.forward = partial(F.linear, weight=weight, bias=base.bias)
+    layers = [layer for layer in plain_layers(language) if pays(layer)] if wanted else []
+    with replaced("forward", {layer: as_one_product(layer) for layer in layers}):
+        yield
+
+
+@contextmanager
+def merged(language: nn.Module) -> Iterator[None]:
+    """A language model whose adapter is part of the weights, for answers: they take many steps and train nothing.
+
+    The weights themselves do not change. The sums stand beside them and take as much memory again, so LoRA is left as
+    it is where they would take more than `MEMORY` bytes. The trained rows of a table of token embeddings are put into
+    it once; PEFT copies the whole table at each use.
+    """
+    layers = plain_layers(language)
+    if sum(layer.base_layer.weight.nbytes for layer in layers) > MEMORY:
+        layers = []
+    tables = [table for table in language.modules() if isinstance(table, TrainableTokensLayer)]
+    with torch.no_grad():
+        products = {layer: as_one_product(layer) for layer in layers}
+        whole = {table: table.get_merged_weights(table.active_adapters) for table in tables}
+    with replaced("forward", products), replaced(
+            "get_merged_weights", {table: partial(given, weight) for table, weight in whole.items()}):
+        yield
+
+
+@contextmanager
+def replaced(name: str, methods: dict[nn.Module, Callable]) -> Iterator[None]:
+    """Modules with another method of this name; afterwards they have that of their class again."""
+    for module, method in methods.items():
+        setattr(module, name, method)
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward  # the layer computes again as its class does
+        for module in methods:
+            delattr(module, name)
+
+
+def as_one_product(layer: Linear) -> Callable[[Tensor], Tensor]:
+    """What a layer with LoRA computes: its input times one weight."""
+    name, base = layer.active_adapters[0], layer.base_layer
+    weight = torch.addmm(base.weight, layer.lora_B[name].weight, layer.lora_A[name].weight, alpha=layer.scaling[name])
+    return partial(F.linear, weight=weight, bias=base.bias)
+
+
+def given(weight: Tensor, active_adapters: Sequence[str]) -> Tensor:
+    return weight
+
+
+def plain_layers(language: nn.Module) -> list[Linear]:
+    return [layer for layer in language.modules() if isinstance(layer, Linear) and is_plain(layer)]
 
 
 def is_plain(layer: Linear) -> bool:

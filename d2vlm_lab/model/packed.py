@@ -34,9 +34,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from ..data.batch import Batch
 from ..data.packing import Packing
 from ..data.plan import plan_of
+from . import passes
 from .backbone import attention_masks, decoder_layers, family
 from .last_layer import only_at
-from .passes import HEAD_LAYER, Prefix, States, causal, positions, text_positions
+from .passes import HEAD_LAYER, READ, Prefix, States, causal, positions, text_positions
 from .precision import dtype_of
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
@@ -59,28 +60,41 @@ def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddi
     The last states are computed only at the tokens that predict one.
     """
     packing = plan_of(batch).packing
+    head, last = read_row(language, batch, prefix, embeddings, packing.predicting)
+
+    def padded(states: Tensor) -> Tensor:
+        return states.index_select(0, packing.place.flatten()).unflatten(0, packing.place.shape)
+
+    return States(head=padded(head), last=padded(last), frames=prefix.frame_states, frames_row=batch.video)
+
+
+def read_row(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor, predicting: Tensor,
+             keep: list[tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
+    """(N, T, D) -> two of (S, D): what the evidence head reads, and the last states, these only at `predicting` (R,).
+
+    The keys and values of the row, for each layer (1, H, S, d), are appended to `keep`.
+    """
+    packing = plan_of(batch).packing
     before = prefix.mask[batch.video]
     position_ids = text_positions(batch, prefix)
     masks = attention_masks(language, causal(batch.mask, before), position_ids,
                             torch.cat([positions(before), position_ids], 1), embeddings.dtype)
     decoder = language.get_decoder()
     tokens = embeddings[packing.row, packing.column].to(dtype_of(decoder_layers(decoder)))
-    with packed_attention(decoder), only_at(decoder, packing.predicting):
+    with attention(decoder, NAME), only_at(decoder, predicting):
         layers = decoder(inputs_embeds=tokens[None], attention_mask=masks,
                          position_ids=position_ids[packing.row, packing.column][None], use_cache=False,
-                         output_hidden_states=True, packing=packing, kept=prefix.cache).hidden_states
-
-    def padded(states: Tensor) -> Tensor:
-        return states[0].index_select(0, packing.place.flatten()).unflatten(0, packing.place.shape)
-
-    return States(head=padded(layers[HEAD_LAYER]), last=padded(layers[-1]), frames=prefix.frame_states,
-                  frames_row=batch.video)
+                         output_hidden_states=passes.asked_for(decoder, READ), packing=packing, frames=prefix.cache,
+                         keep=keep).hidden_states
+    return layers[HEAD_LAYER][0], layers[-1][0]
 
 
 def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, packing: Packing,
-           kept: DynamicCache, **settings) -> tuple[Tensor, None]:
+           frames: DynamicCache, keep: list | None = None, **settings) -> tuple[Tensor, None]:
     """(1, H, S, d) queries, keys and values of the row, a mask (N, 1, T, P + T) -> (1, S, H, d)."""
-    video, attended = kept.layers[module.layer_idx], []
+    if keep is not None:
+        keep.append((key, value))
+    video, attended = frames.layers[module.layer_idx], []
     for group in packing.groups:
         longest, n_kept = group.place.shape[1], video.keys.shape[2]
         keys = torch.cat([video.keys.index_select(0, group.video), lay_out(key, group.place)], 2)
@@ -101,11 +115,11 @@ AttentionInterface.register(NAME, attend)
 
 
 @contextmanager
-def packed_attention(decoder: nn.Module) -> Iterator[None]:
-    """A decoder whose layers attend as above."""
+def attention(decoder: nn.Module, name: str) -> Iterator[None]:
+    """A decoder whose layers attend by the function that is registered under this name."""
     config = decoder.config.get_text_config()
     usual = config._attn_implementation
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         yield
     finally:

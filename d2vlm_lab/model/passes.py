@@ -29,7 +29,7 @@ model's width. In a branching pass also U questions, Q tokens of the longest que
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,6 +46,7 @@ from .layout import pool_frames
 from .precision import dtype_of
 
 HEAD_LAYER = -2  # both heads read the input of the last decoder layer
+READ = (HEAD_LAYER, -1)  # the layers whose states are read of a text
 
 
 @dataclass
@@ -81,7 +82,7 @@ def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
     repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
     before = prefix.mask[batch.video]
     layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, prefix), prefix.cache,
-                    positions(before))
+                    positions(before), wanted=READ)
     return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
 
 
@@ -93,14 +94,14 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     repeat_rows(prefix.cache, video, branches.one_each)
     before = prefix.mask[video]
     question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before),
-                      positions(asked, before) + prefix.shift[video], prefix.cache, positions(before))
+                      positions(asked, before) + prefix.shift[video], prefix.cache, positions(before), wanted=READ)
 
     # Each answer goes on from its question.
     repeat_rows(prefix.cache, branches.question, False)
     before = torch.cat([before, asked], 1)[branches.question]
     answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
                     positions(branches.answer_mask, before) + prefix.shift[batch.video], prefix.cache,
-                    positions(before))
+                    positions(before), wanted=READ)
 
     def joined(layer: int) -> Tensor:
         """(N, T, D) questions and answers side by side, in the order in which the texts have their tokens."""
@@ -119,7 +120,7 @@ def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddin
     ids_after = text_positions(batch, prefix).expand(*ids_before.shape[:-1], -1)
     added = tuple(torch.cat([each[batch.video], torch.zeros_like(embeddings)], 1) for each in prefix.added)
     layers = decode(language, torch.cat([prefix.embeddings[batch.video], embeddings], 1), attend,
-                    torch.cat([ids_before, ids_after], -1), added=added)
+                    torch.cat([ids_before, ids_after], -1), added=added, wanted=READ)
     frames = pool_frames(layers[HEAD_LAYER][:, :size], prefix.columns[batch.video])
     return States(head=layers[HEAD_LAYER][:, size:], last=layers[-1][:, size:], frames=frames,
                   frames_row=torch.arange(len(before), device=mask.device))
@@ -134,12 +135,13 @@ def select(states: Tensor, columns: Tensor) -> Tensor:
 
 def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, position_ids: Tensor,
            cache: DynamicCache | None = None, kept: Tensor | None = None, up_to: int | None = None,
-           added: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
+           added: tuple[Tensor, ...] = (), wanted: Sequence[int] | None = None) -> tuple[Tensor | None, ...]:
     """(B, T, D) -> the states of every layer: first the embeddings, last the normalized output of the decoder.
 
     `attend` (B, T, T) is True where a token may look. With a cache of P tokens, whose position ids are `kept` (B, P),
     it is (B, T, P + T), and the cache grows by T. `up_to` is the highest layer whose states are needed; the layers
     above it may be left out. `added`, each (B, T, D), is added after the first layers by the families that do so.
+    `wanted` are the layers whose states are read: those of others may be None, so that they take no memory.
     """
     decoder = language.get_decoder()
     embeddings = embeddings.to(dtype_of(decoder_layers(decoder)))  # trained token embeddings are float32
@@ -151,8 +153,14 @@ def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, positi
         further = {"visual_pos_masks": everywhere, "deepstack_visual_embeds": [each.flatten(0, 1) for each in added]}
     with shortened(decoder, up_to):
         return decoder(inputs_embeds=embeddings, attention_mask=masks, position_ids=position_ids,
-                       past_key_values=cache, use_cache=cache is not None, output_hidden_states=True,
-                       **further).hidden_states
+                       past_key_values=cache, use_cache=cache is not None,
+                       output_hidden_states=asked_for(decoder, wanted), **further).hidden_states
+
+
+def asked_for(decoder: nn.Module, wanted: Sequence[int] | None) -> bool | list[int]:
+    """The layers whose states a decoder is asked for; all of them for None, and in families that know no choice."""
+    records = output_capturing._CAN_RECORD_REGISTRY.get(decoder)
+    return True if wanted is None or "hidden_states" not in records else list(wanted)
 
 
 @contextmanager

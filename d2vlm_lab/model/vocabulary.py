@@ -21,7 +21,7 @@ def log_probabilities(language: nn.Module, states: Tensor, targets: Tensor) -> t
     Where the logits would be too large, they are made for some tokens at a time, and again for the gradient; None is
     returned in their place.
     """
-    vocabulary = language.get_output_embeddings().weight.shape[0]
+    vocabulary = next(language.get_output_embeddings().parameters()).shape[0]
     if len(states) * vocabulary <= LARGE:
         logits = logits_of(language, states)
         return logits, -F.cross_entropy(logits.float(), targets, reduction="none")

@@ -103,7 +103,7 @@ def test_the_plain_form_runs_where_the_faster_one_cannot():
 
 def test_the_attention_of_the_model_is_what_it_was_after_a_step_that_fails():
     net = model()
-    with pytest.raises(TypeError), packed.packed_attention(net.language.get_decoder()):
+    with pytest.raises(TypeError), packed.attention(net.language.get_decoder(), packed.NAME):
         assert net.language.config._attn_implementation == packed.NAME
         raise TypeError
     assert net.language.config._attn_implementation == "sdpa"

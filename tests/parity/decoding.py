@@ -31,13 +31,14 @@ def decoding_case(model: D2VLM, folder: Path) -> Found:
     rows.append(add("input_ids", ids, recorded["input_ids"], **EXACT))
     with listen(model.language.get_decoder()) as calls, listen_to(model.evidence_head) as queries, \
             listen_to(model.frame_head) as keys:
-        taken = list(steps(model, batch, forcing(model, batch, recorded), recorded["max_new_tokens"]))
+        taken = [(step.curves, step) for step in steps(model, batch, forcing(model, batch, recorded),
+                                                       recorded["max_new_tokens"])]
     prefix, prompt, *rest = calls
     values = {
-        "generated_ids": (torch.cat([step.tokens for step in taken]), EXACT),
-        "step_logits": (torch.cat([step.logits for step in taken]), STATE),
-        "step_similarity": (torch.cat([step.curves for step in taken]), STATE),
-        "step_interval": (torch.cat([step.intervals for step in taken]), EXACT),
+        "generated_ids": (torch.cat([step.tokens for _, step in taken]), EXACT),
+        "step_logits": (torch.cat([step.logits for _, step in taken]), STATE),
+        "step_similarity": (torch.cat([curves for curves, _ in taken]), STATE),
+        "step_interval": (torch.cat([step.intervals for _, step in taken]), EXACT),
         "step_evi_token": (torch.cat(queries), STATE),
         "frame_tokens": (keys[0][0], STATE),
         "cached_frame_hidden6": (prefix.states[model.method.semantic_layer][0, batch.before_ids.shape[1]:], STATE),
