@@ -99,10 +99,14 @@ def verdict_on(exercise: Exercise, *answer) -> Verdict:
             raise Complaint(f"Give the check one thing, your function: `check.{exercise.name}({exercise.name})`.")
         exercise.judge(answer[0])
     except NotYet as complaint:
-        return Verdict(exercise.name, "empty", complaint.message)
+        return Verdict(exercise.name, "empty", f"{complaint.message} {a_hint(exercise)}")
     except Complaint as complaint:
-        return Verdict(exercise.name, "wrong", complaint.message, complaint.example)
+        return Verdict(exercise.name, "wrong", f"{complaint.message} {a_hint(exercise)}", complaint.example)
     return Verdict(exercise.name, "passed")
+
+
+def a_hint(exercise: Exercise) -> str:
+    return f"(For a hint: `hint.{exercise.name}()`.)"
 
 
 def next_hint(exercise: Exercise) -> HTML:

@@ -73,8 +73,7 @@ class Comparison(Exercise):
         for mistake in [*everywhere, *fitting]:
             return mistake.says
         return kind_of(result, wanted, self.returns) or (
-            "This is not the right result. Do the example below by hand, step by step, and compare. "
-            f"`hint.{self.name}()` helps.")
+            "This is not the right result. Do the example below by hand, step by step, and compare.")
 
     def is_like(self, answer, mistake: Mistake) -> bool:
         """Whether the answer makes this mistake in every case."""

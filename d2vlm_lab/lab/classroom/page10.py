@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...config import ROOT
 from ...errors import LabError
 from ...judging.metrics import temporal
-from ..plots import seed_interval
+from ..plots import COLORS, new_figure, seed_interval
 from .exercise import Comparison, Judgement, Mistake, prediction
 
 generator = torch.Generator().manual_seed(10)
@@ -149,6 +152,39 @@ three_answers = prediction(
               "three times, one to one, 0.5": "there is one pair, three predictions, and two events."})
 
 
+MEASURED = {"A": ("named_F1@0.5", "factorized"), "B": ("dvc_F1@0.5", "factorized"), "C": ("named_F1@0.5", "digits"),
+            "D": ("dvc_F1@0.5", "consistency")}
+
+
+def measured() -> dict[str, tuple[float, float, float]]:
+    """Four differences to the coupled model from the study `objective`: mean, and both ends of the interval."""
+    table = pd.read_csv(ROOT / "experiments" / "results" / "objective" / "differences.csv")
+    rows = {name: table[(table.metric == metric) & (table.variant == variant)].iloc[0]
+            for name, (metric, variant) in MEASURED.items()}
+    return {name: (float(row["mean"]), float(row.low), float(row.high)) for name, row in rows.items()}
+
+
+def draw_measured() -> Figure:
+    figure, ax = new_figure(7, 2.2)
+    for k, (mean, low, high) in enumerate(measured().values()):
+        ax.errorbar(mean, k, xerr=[[mean - low], [high - mean]], fmt="D", color=COLORS[0], ms=5, capsize=4)
+    ax.axvline(0, color="#333333", lw=1)
+    ax.set_yticks(range(len(MEASURED)), MEASURED)
+    ax.set(ylim=(len(MEASURED) - 0.5, -0.5), xlabel="difference to the coupled model, five paired seeds, 95 % interval")
+    return figure
+
+
+def _clear(low: float, high: float) -> str:
+    return "higher" if low > 0 else "lower" if high < 0 else "unclear"
+
+
+clear_difference = prediction(
+    "clear_difference", "10", truth=lambda: {name: _clear(low, high) for name, (_, low, high) in measured().items()},
+    hints=("Look at the whole interval, not at the diamond. Where is zero?",),
+    explains=dict.fromkeys(MEASURED, "if the interval contains zero, then a difference of zero fits the runs as well. "
+                                     "If it does not, on which side of zero does it lie?"))
+
+
 def _my_study(tree) -> str | None:
     from ..study.study import read_study
 
@@ -186,4 +222,4 @@ my_study = Judgement(
            "`d2vlm-lab settings method` lists what can be varied, and `d2vlm-lab metrics` what can be measured.",
            "A variant is a dictionary such as `{'method.target_base': 1.3}`; the reference is `{}`."))
 
-EXERCISES = (matched_f1, paired_difference, standard_error, three_answers, my_study)
+EXERCISES = (matched_f1, paired_difference, standard_error, three_answers, clear_difference, my_study)
