@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 from collections.abc import Callable
@@ -11,16 +10,14 @@ from html import escape
 
 from IPython.display import HTML
 
-from ...config import ROOT
 from ..plots.notebook import Source
 from . import page01, page02, page03, page04, page05, page06, page07, page08, page09, page10
 from .exercise import Exercise
+from .masters import solution_of
 from .student import Complaint, NotYet
 
 PAGES = (page01, page02, page03, page04, page05, page06, page07, page08, page09, page10)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for page in PAGES for exercise in page.EXERCISES}
-MASTERS = ROOT / "notebooks" / "exercises"
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 GRADING = "NBGRADER_EXECUTION"  # nbgrader sets it while it executes a notebook; only an error costs points there
 COLORS = {"passed": "#009E73", "wrong": "#D55E00", "empty": "#777777"}
 TITLES = {"passed": "Right.", "wrong": "Not yet.", "empty": "Nothing here yet."}
@@ -122,19 +119,10 @@ def next_hint(exercise: Exercise) -> HTML:
 
 def show_solution(exercise: Exercise) -> HTML:
     """The solution, folded, from the notebook in which it stands."""
-    code = solution_of(exercise)
+    code = solution_of(exercise.name, exercise.page)
     if code is None:
         return HTML("The solutions are not here. Your lecturer has the edition that contains them.")
     return HTML(f"<details><summary>Show a solution</summary>{Source(code)._repr_html_()}</details>")
-
-
-def solution_of(exercise: Exercise) -> str | None:
-    for path in MASTERS.glob(f"{exercise.page}_*.ipynb"):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["metadata"].get("nbgrader", {}).get("grade_id") == exercise.name:
-                lines = "".join(cell["source"]).splitlines()
-                return "\n".join(line for line in lines if line.strip() not in (BEGIN, END))
-    return None
 
 
 def bar(page: str) -> str:
