@@ -29,12 +29,16 @@ test-all: $(READY)
 	$(BIN)/python -m pytest
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. \
+		--LabApp.default_url=/lab/tree/notebooks/walkthrough/00_when_before_what.ipynb
 
-# The walkthrough, executed, as a static site in site/.
+# Every page, executed, as a static site in site/, with slides and a handout to print.
 site: $(READY)
+	@echo "The first time, all pages are executed: about twelve minutes on two cores. Later only what has changed."
 	$(PIP) install -r notebooks/site.lock
-	$(BIN)/sphinx-build -q -b html notebooks site
+	$(BIN)/python notebooks/stage.py .site
+	$(BIN)/sphinx-build -q -b html .site site
+	$(BIN)/d2vlm-lab handouts site/teaching
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -213,7 +213,7 @@ class Evaluation:
 
     samples: Count = 100  # largest number of questions of each task
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
-    batch: Annotated[int, Range(1, 4096)] = 128  # largest number of questions answered at a time; fewer about long videos
+    batch: Annotated[int, Range(1, 4096)] = 128  # questions answered at a time; fewer about long videos
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
 
 

@@ -1,4 +1,4 @@
-"""`make site`: the walkthrough, executed, as pages that need no network. Read by sphinx-build."""
+"""`make site`: all pages, executed, as a site that needs no network. Read by sphinx-build after stage.py."""
 
 import os
 from html import escape
@@ -11,12 +11,12 @@ project = "d2vlm_lab"
 html_title = "D2VLM, by running it"
 extensions = ["myst_nb"]
 root_doc = "index"
-include_patterns = ["index.md", "walkthrough/*.ipynb", "bring_your_own_video.ipynb"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 
 nb_execution_mode = os.environ.get("SITE_EXECUTION", "cache")  # a page runs again when its cells have changed
 nb_execution_cache_path = str(Path(__file__).resolve().parents[1] / "site" / ".cache")
 nb_execution_timeout = 900
+nb_execution_excludepatterns = ["exercises/*"]  # what students write is still missing there
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
@@ -32,7 +32,7 @@ html_copy_source = True
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
 html_math_renderer = "mathml"
-exclude_patterns = ["ablations/*", "**/.ipynb_checkpoints"]
+exclude_patterns = ["**/.ipynb_checkpoints"]
 suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 
 PLAIN = {r"\texttt": r"\text", r"\dots": r"\ldots"}

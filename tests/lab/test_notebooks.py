@@ -1,6 +1,8 @@
 """Every notebook is committed without outputs, in one form, and runs from top to bottom at its smallest."""
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -8,10 +10,14 @@ import pytest
 from nbclient import NotebookClient
 
 from d2vlm_lab.config import read_config
+from d2vlm_lab.lab.plots import PARTS
 from d2vlm_lab.settings import flatten
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+EXERCISES = ROOT / "notebooks" / "exercises"  # these have their own tests
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if EXERCISES not in path.parents)
+WALKTHROUGH = sorted((ROOT / "notebooks" / "walkthrough").glob("*.ipynb"))
+LESSONS = [*WALKTHROUGH, ROOT / "notebooks" / "bring_your_own_video.ipynb"]
 SMALLEST = {
     "00_when_before_what": {"videos": 10},
     "01_a_world_where_the_truth_is_known": {"videos": 10},
@@ -22,6 +28,7 @@ SMALLEST = {
     "09_preferences_one_factor_at_a_time": {"videos": 10, "steps": 2, "at_once": 1, "asked": 1},
     "10_is_it_any_good": {"videos": 10, "limit": 12, "shares": [0.6], "questions": 1, "tokens": 8},
     "06_grounding_then_answering": {"videos": 10, "followed": 0},
+    "06b_one_training_step_line_by_line": {"videos": 10, "followed": 1},
     "07_consistency": {"videos": 10, "steps": 2, "at_once": 2, "weights": [0.0, 10.0]},
     "08_fine_tuning_with_lora": {"videos": 10, "steps": 4, "at_once": 2, "followed": 0},
     "bring_your_own_video": {"videos": 10},
@@ -36,6 +43,15 @@ TINY = ["data.world_settings=[videos=10]", "training.steps=2", "training.videos=
         "training.eval_every=2", "evaluation.samples=2", "evaluation.max_new_tokens=16"]
 
 
+def cells(path: Path, kind: str) -> list[str]:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def python(cell: str) -> ast.Module:
+    return ast.parse("\n".join(line for line in cell.splitlines() if not line.startswith("%")))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_committed_without_outputs_in_the_canonical_form(path):
     text = path.read_text(encoding="utf-8")
@@ -44,7 +60,67 @@ def test_it_is_committed_without_outputs_in_the_canonical_form(path):
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert sum(cell["metadata"].get("tags") == ["parameters"] for cell in code) == 1
-    assert max(len(cell["source"]) for cell in code) <= 30
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem not in ONE_POINT], ids=lambda path: path.stem)
+def test_no_cell_is_longer_than_fifteen_lines(path):
+    assert [cell for cell in cells(path, "code") if len(cell.splitlines()) > 15] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_uses_no_private_name(path):
+    names = [name for cell in cells(path, "code") for node in ast.walk(python(cell))
+             for name in (getattr(node, "attr", ""), getattr(node, "module", "") or "",
+                          *(alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)))
+             for name in name.split(".") if re.match(r"_[^_]", name)]
+    assert names == []
+
+
+@pytest.mark.parametrize("path", WALKTHROUGH, ids=lambda path: path.stem)
+def test_a_page_begins_with_two_lines_and_the_picture_with_its_part_lit(path):
+    imports, setup, picture = python(cells(path, "code")[1]).body[-3:]
+    assert ast.unparse(imports) == "from d2vlm_lab.lab import lesson, plots"
+    assert ast.unparse(setup) == "world = lesson.setup(folder, videos, seed)"
+    assert ast.unparse(picture.value.func) == "plots.draw_method"
+    assert {part.value for part in picture.value.args} <= set(PARTS)
+
+
+def test_every_part_of_the_picture_is_lit_on_some_page():
+    lit = re.findall(r"draw_method\(([^)]*)\)", "\n".join("\n".join(cells(path, "code")) for path in WALKTHROUGH))
+    assert {part for page in lit for part in re.findall(r'"(\w+)"', page)} == set(PARTS)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_page_says_first_what_it_needs_and_last_what_to_keep(path):
+    first, *_, last = cells(path, "markdown")
+    assert all(f"> **{word}**" in first for word in ("You will learn", "You need", "Time"))
+    assert re.search(r"\d+ minutes to read, .*\d+ (second|minute)s? to run on two CPU cores", first)
+    assert "> **Three things to keep**\n> 1." in last
+    assert all(f"> **{word}**" in last for word in ("What this page did not show", "Links"))
+
+
+@pytest.mark.parametrize("path", WALKTHROUGH, ids=lambda path: path.stem)
+def test_a_page_leads_to_the_next_one_to_an_exercise_and_to_the_source(path):
+    last = cells(path, "markdown")[-1]
+    after = WALKTHROUGH[WALKTHROUGH.index(path) + 1:WALKTHROUGH.index(path) + 2]
+    assert "> **Next question**" in last
+    assert all(f"]({page.name})" in last for page in after)
+    assert "](../exercises/" in last
+    assert "](../../d2vlm_lab/" in last
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_link_of_a_page_leads_to_a_file(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", "\n".join(cells(path, "markdown"))):
+        folder = (path.parent / target).resolve().parent
+        if "://" not in target and (folder != EXERCISES or EXERCISES.exists()):
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", WALKTHROUGH, ids=lambda path: path.stem)
+def test_a_formula_has_a_table_of_its_symbols(path):
+    text = "\n".join(cells(path, "markdown"))
+    assert "$$" not in text or "| symbol | in the code |" in text
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

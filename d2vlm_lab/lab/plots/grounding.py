@@ -41,6 +41,36 @@ def draw_curve(similarity, timestamps, interval: Interval | None = None, truth: 
     return ax.figure
 
 
+def draw_curves(curves: Mapping[str, Sequence[float]], timestamps, truth: Sequence[Span] | Mapping[str, Span] = (),
+                intervals: Mapping[str, Interval] | None = None) -> Figure:
+    """One row for each named curve, with its own true interval if `truth` is by name, else with all of them."""
+    with in_style():
+        figure, axes = new_figure(9, 0.5 + 1.25 * len(curves), rows=len(curves), sharex=True, squeeze=False)
+        for ax, (name, curve) in zip(axes[:, 0], curves.items()):
+            true = truth.get(name) if isinstance(truth, Mapping) else truth
+            draw_curve(curve, timestamps, (intervals or {}).get(name), true, ax=ax)
+            ax.set_title(name)
+            ax.label_outer()
+            if ax is not axes[0, 0]:
+                ax.get_legend().remove()
+    return figure
+
+
+def draw_push(curve, targets, push, truth: Interval) -> Figure:
+    """A curve with its targets, and under it how strongly the loss pushes each frame up (green) or down."""
+    frames = np.arange(len(curve))
+    with in_style():
+        figure, (top, bottom) = new_figure(9, 3.6, rows=2, sharex=True)
+        draw_curve(curve, frames, truth=truth, ax=top)
+        top.stairs(targets, np.arange(len(curve) + 1), color="#222222", ls=":", label="target, base 2")
+        top.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))
+        top.set_xlabel("")
+        bottom.bar(frames + 0.5, push, 0.8, color=np.where(np.asarray(push) > 0, COLORS[2], COLORS[5]))
+        bottom.axhline(0, color="#333333", lw=0.8)
+        bottom.set(xlabel="frame", ylabel="push on the logit")
+    return figure
+
+
 def draw_timeline(truth: Sequence[Span], predicted: Sequence[Span] | Mapping[str, Sequence[Span]], duration: float,
                   ax: Axes | None = None) -> Figure:
     """True intervals above predicted ones, which may be several rows by name. Captions are written where they fit."""

@@ -59,3 +59,24 @@ def draw_mask(mask, segments: Sequence[tuple[str, int]]) -> Figure:
         ax.spines[["top", "right"]].set_visible(True)
         ax.set(xlabel="may look at", ylabel="token")
     return figure
+
+
+def draw_decoding(words: Sequence[str], curves, intervals: Sequence[tuple[int, int]], added: Sequence[float],
+                  edges: Sequence[float]) -> Figure:
+    """Every step of an answer as a row: its token, its curve, the interval of an `<evi>`, and what is added to it.
+
+    `curves` are (steps, F), `edges` the F + 1 seconds at which a frame appears and the last one is gone.
+    """
+    rows = np.arange(len(words))
+    with in_style():
+        figure, (left, right) = new_figure(9, 0.19 * len(words) + 1, columns=2, width_ratios=(4, 1), sharey=True)
+        left.pcolormesh(edges, np.arange(len(words) + 1) - 0.5, np.asarray(curves), cmap="Blues", vmin=0, vmax=1)
+        for row, (word, (first, last)) in enumerate(zip(words, intervals)):
+            if word == "<evi>":
+                left.plot([edges[first], edges[last + 1]], [row, row], color=COLORS[1], lw=4, solid_capstyle="butt")
+        left.set_yticks(rows, [word.replace("Ġ", "") or "(blank)" for word in words], fontsize=8)
+        left.set(xlabel="time (s)", title="similarity with each frame", ylim=(len(words) - 0.5, -0.5))
+        right.barh(rows, added, color=[COLORS[1] if word == "<evi>" else "#aaaaaa" for word in words])
+        right.set(xlabel="added / embedding", title="what is added")
+        right.tick_params(axis="y", length=0)
+    return figure

@@ -45,7 +45,7 @@ def _draw_strip(ax: Axes, strip: Strip, shown: int) -> None:
     ax.set_xlim(start, end)
     shown, size = min(shown, len(strip.frames)), (end - start) / shown
     edges = np.linspace(start, end, shown + 1)
-    nearest = np.abs(strip.timestamps[None] - (edges[:-1, None] + edges[1:, None] - step) / 2).argmin(1)
+    nearest = _chosen(strip.timestamps, (edges[:-1] + edges[1:] - step) / 2)
     for left, k in zip(edges, nearest):
         margin = 0.03 * size
         ax.imshow(strip.frames[k], extent=(left + margin, left + size - margin, 0, 1), aspect="auto")
@@ -72,6 +72,14 @@ def _draw_strip(ax: Axes, strip: Strip, shown: int) -> None:
     ax.spines["bottom"].set(position=("data", -depth), color="#aaaaaa")
     ax.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g} s")
     ax.set_title(strip.title)
+
+
+def _chosen(timestamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The frames nearest to these times, but not only every second one, which would hide that a thing blinks."""
+    nearest = np.abs(timestamps[None] - wanted[:, None]).argmin(1)
+    if len(set((nearest % 2).tolist())) == 1:
+        nearest[1::2] = (nearest[1::2] + 1).clip(max=len(timestamps) - 1)
+    return nearest
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .study import Point
 PACKAGE = Path(__file__).resolve().parents[2]
 # Code that displays or orchestrates: editing it cannot change a number of a run. Everything else can.
 NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/bench.py", "lab/ask.py", "lab/demo.py",
-             "lab/gallery.py", "lab/data_command.py", "lab/features_command.py")
+             "lab/gallery.py", "lab/lesson.py", "lab/teaching", "lab/data_command.py", "lab/features_command.py")
 
 
 def digest(value) -> str:
