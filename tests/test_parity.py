@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity import parity
+from parity import PARTS, parity
 from parity.__main__ import main
 from parity.compare import compare
 from safetensors.torch import load_file, save_file
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 def keep_only(folder, *parts):
-    for part in ("interval", "grounding", "sft", "generate", "fpo", "training"):
+    for part in PARTS:
         if part not in parts:
             shutil.rmtree(folder / part)
 
@@ -65,6 +65,8 @@ def test_the_faster_form_of_a_step_computes_them_too(folder, monkeypatch):
     (PROMPT, {"generated_ids", "step_logits", "step_interval", "step_similarity", "cached_frame_hidden6", "positions"}),
     ("grounding/three_events", {"soft_targets", "fpo_soft_targets_unrounded", "fpo_grounding_logprob"}),
     ("interval/tie_three_groups", {"interval"}),
+    ("rivals/rewards", {"iou", "giou", "matched_giou", "wasserstein_beta1", "wasserstein2_beta3"}),
+    ("rivals/time_bins/3", {"expected_times", "dfl_sum_over_both_ends_divided_by_bins", "diou_mean"}),
     ("fpo/sample1_grounding_perturbed", {"chosen_text_0", "chosen_grounding_0", "rejected_text_0",
                                          "rejected_grounding_0", "rejected_total_0", "loss_lm", "fpo_term_0",
                                          "loss_fpo", "loss_total", "grad_norms", "packed_mask4d_0",
@@ -180,6 +182,23 @@ def test_a_wrong_interval_is_noticed(folder, capsys):
     assert main([str(folder), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [row["case"] for row in report["rows"] if not row["ok"]] == [f"interval/{cases[20]['kind']}"]
+
+
+def test_the_rivals_numbers_are_compared_closely_and_alone(folder, capsys):
+    """They need no checkpoint. Differences of more than a millionth are noticed, and so is an unknown reward."""
+    keep_only(folder, "rivals")
+    shutil.rmtree(folder / "checkpoint")
+    path = folder / "rivals" / "recorded.json"
+    recorded = json.loads(path.read_text())
+    recorded["rewards"][7]["iou"] += 1e-5
+    recorded["rewards"][9]["f1"] = 0.5
+    recorded["time_bins"][2]["diou_mean"] += 1e-5
+    path.write_text(json.dumps(recorded))
+    assert main([str(folder), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(row["case"], row["quantity"]) for row in report["rows"] if not row["ok"]] \
+        == [("rivals/rewards", "iou"), ("rivals/time_bins/2", "diou_mean")]
+    assert report["not_compared"] == ["rivals/rewards: no reward is called f1"]
 
 
 @pytest.mark.parametrize("damage", [

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import COLORS, in_style, new_figure
+from .colors import COLORS
+from .style import in_style, new_figure
 
 Colors = Mapping[str, str] | None
 

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from .style import COLORS, in_style, ink_on, new_figure
+from .colors import COLORS, ink_on
+from .style import in_style, new_figure
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = COLORS
 PARTS = {"world": "a video and a question", "frames": "frames become tokens", "language": "the language model",

@@ -1,0 +1,47 @@
+"""A time as a distribution over bins: the recorded numbers, and what must hold for any."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2vlm_lab.ideas import bins
+
+RECORDED = json.loads((Path(__file__).parents[1] / "golden" / "rivals" / "recorded.json").read_text())["time_bins"]
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_times_and_both_losses_are_those_recorded_from_the_rivals_code(case):
+    logits, target = torch.tensor(case["logits"]).unflatten(-1, (2, case["bins"] + 1)), torch.tensor(case["target"])
+    expected = bins.expected_anchors(logits)
+    assert torch.allclose(expected, torch.tensor(case["expected_times"]), atol=1e-5)
+    assert bins.distribution_focal_loss(logits, target).sum().item() \
+        == pytest.approx(case["dfl_sum_over_both_ends_divided_by_bins"], abs=1e-6)
+    assert bins.diou_loss(expected, target).mean().item() == pytest.approx(case["diou_mean"], abs=1e-6)
+
+
+def test_the_focal_loss_is_lowest_where_both_neighbours_share_the_time():
+    """The mean of the best distribution is the true time, also between anchors and at both ends of the video."""
+    times = torch.tensor([[0.0, 3.25], [7.5, 8.0]])
+    logits = torch.zeros(2, 2, 9, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        bins.distribution_focal_loss(logits, times).sum().backward()
+        optimizer.step()
+    assert torch.allclose(bins.expected_anchors(logits), times, atol=0.05)
+
+
+def test_the_distance_loss_also_pulls_where_nothing_overlaps_or_the_ends_are_exchanged():
+    predicted = torch.tensor([[1.0, 2.0], [7.0, 5.0], [3.0, 3.0]], requires_grad=True)
+    loss = bins.diou_loss(predicted, torch.tensor([6.0, 8.0]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and (loss >= 1).all() and (predicted.grad != 0).any(-1).all()
+    assert bins.diou_loss(torch.tensor([[6.0, 8.0]]), torch.tensor([[6.0, 8.0]])).item() == pytest.approx(0)
+
+
+def test_a_time_spreads_over_the_anchors_around_it():
+    spread = bins.gaussian_over_anchors(torch.tensor([[4.0, 0.0]]), 8)
+    assert spread.shape == (1, 2, 9) and torch.allclose(spread.sum(-1), torch.ones(1, 2))
+    assert spread.argmax(-1).tolist() == [[4, 0]] and torch.allclose(spread[0, 0], spread[0, 0].flip(-1))
