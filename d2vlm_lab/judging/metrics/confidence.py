@@ -1,0 +1,135 @@
+"""`d2vlm-lab score ... --interval` and `--against OTHER`: the answers to each benchmark, ready to be drawn again."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import LabError
+from .charades import SOURCE, THRESHOLDS, score_charades
+from .etbench import score_etbench
+from .mvbench import score_mvbench
+from .records import ETBENCH_ID
+from .resampling import Estimate, ScoreFunction, differences, intervals, paired
+from .sentences import SentenceModel
+from .videomme import score_videomme
+from .youcook2 import Recipe, score_youcook2
+
+DRAWS = 200  # of videos, for an interval; a draw of all of E.T. Bench takes about half a second
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Checked records of one benchmark, how any draw of them is scored, and what tells videos and questions apart."""
+
+    records: Sequence[dict]
+    score: ScoreFunction
+    video: Callable[[dict], Hashable]
+    identity: tuple[str, ...]
+
+
+def etbench(records: Sequence[dict], similar: SentenceModel | None) -> Answered:
+    """Captions are compared in time only: their word scores take minutes for each draw."""
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        scores = score_etbench(draw, "clean", similar, captions=False)
+        return scores.averages | scores.merged
+
+    return Answered(records, score, _video, ETBENCH_ID)
+
+
+def charades(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> Answered:
+    """A query without an answer has an empty one."""
+    answers = {record["idx"]: record for record in records}
+    task, source = SOURCE
+    queries = [answers.get(idx, {"task": task, "source": source, "idx": idx, "a": ""}) for idx in truth]
+
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        numbered = [{**record, "idx": number} for number, record in enumerate(draw)]  # a draw repeats questions
+        result = score_charades(numbered, {number: truth[record["idx"]] for number, record in enumerate(draw)})
+        return {name: result[name] for name in (*(f"R@{t}" for t in THRESHOLDS), "mIoU")}
+
+    return Answered(queries, score, _video, ETBENCH_ID)
+
+
+def youcook2(records: Sequence[dict], truth: Sequence[Recipe]) -> Answered:
+    """Every column of the table has a score for each video, so that a draw is a mean of these."""
+    columns = score_youcook2(records, truth)["per_video"]
+    row = {name: number for number, name in enumerate(columns.pop("key"))}
+    columns = {name: np.asarray(values, float) for name, values in columns.items()
+               if values is not None and name != "n_preds"}
+
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        rows = [row[video["video"]] for video in draw]
+        return {name: float(values[rows].mean()) for name, values in columns.items()}
+
+    return Answered([{"video": name} for name in row], score, lambda video: video["video"], ("video",))
+
+
+def mvbench(records: Sequence[dict]) -> Answered:
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        tasks: dict[str, list[dict]] = {}
+        for record in draw:
+            tasks.setdefault(record["file"], []).append(record)
+        result = score_mvbench(tasks)
+        return {task: right / n for task, (right, n) in result["acc_dict"].items()} | {
+            "Total": result["correct"] / result["total"]}
+
+    return Answered(records, score, lambda record: record.get("video", (record["file"], record["idx"])),
+                    ("file", "idx"))
+
+
+def videomme(records: Sequence[dict], durations: Sequence[str]) -> Answered:
+    records = [record for record in records if record["duration"] in durations]
+
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        parts = {name: [record for record in draw if record["duration"] == name] for name in durations}
+        accuracies = {name: score_videomme(part)["Overall"] / 100 for name, part in parts.items() if part}
+        return accuracies | {"Overall": score_videomme(draw)["Overall"] / 100}
+
+    return Answered(records, score, lambda record: record["video_id"], ("question_id",))
+
+
+def _video(record: dict) -> Hashable:
+    return record.get("video", (record["source"], record["idx"]))
+
+
+def intervals_of(answered: Answered, draws: int) -> tuple[dict, list[str]]:
+    """The intervals as one object, and the lines that show them."""
+    estimates = intervals(answered.records, answered.score, answered.video, draws)
+    return _shown(estimates, f"95 % intervals, x 100: {_counts(answered)} drawn again {draws} times", signed=False)
+
+
+def compared(answered: Answered, other: Answered, args: Namespace, draws: int) -> tuple[dict, list[str]]:
+    """The first file against the second, question by question."""
+    first, second, notes = paired(answered.records, other.records, answered.identity,
+                                  (str(args.predictions), str(args.against)), args.lenient)
+    estimates = differences(first, second, (answered.score, other.score), answered.video, draws)
+    title = f"{args.predictions} minus {args.against}, x 100, with 95 % intervals ({draws} draws of videos)"
+    result, lines = _shown(estimates, title, signed=True)
+    return result, [*lines, *notes]
+
+
+def check_options(args: Namespace) -> None:
+    if args.protocol != "clean" and (args.interval is not None or args.against):
+        raise LabError("--interval and --against need the protocol clean: the denominators of the published scripts "
+                       "depend on the answers, so that their scores are not those of a draw")
+    if args.interval is not None and not 20 <= args.interval <= 100_000:
+        raise LabError(f"--interval {args.interval}: the number of draws must lie between 20 and 100,000")
+
+
+def _counts(answered: Answered) -> str:
+    return f"{len({answered.video(record) for record in answered.records})} videos"
+
+
+def _shown(estimates: dict[str, Estimate], title: str, signed: bool) -> tuple[dict, list[str]]:
+    form = "+.1f" if signed else ".1f"
+    width = max(map(len, estimates), default=0)
+    lines = ["", title]
+    for name, each in estimates.items():
+        value, low, high = (format(100 * x, form) for x in (each.value, each.low, each.high))
+        verdict = "" if not signed else "  clear difference" if each.clear else "  no clear difference"
+        lines.append(f"  {name.ljust(width)}  {value:>6}  [{low}, {high}]{verdict}")
+    return {name: {"value": each.value, "low": each.low, "high": each.high} for name, each in estimates.items()}, lines

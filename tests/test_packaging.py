@@ -1,0 +1,66 @@
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+# Import names that differ from the name of the package.
+PACKAGE = {"yaml": "pyyaml", "PIL": "pillow", "IPython": "ipython", "dask_jobqueue": "dask-jobqueue"}
+# Packages that a declared one cannot do without.
+BROUGHT = {"tokenizers": "transformers", "huggingface_hub": "transformers", "jupyter_client": "jupyterlab",
+           "nbformat": "nbconvert", "pygments": "ipython"}
+# Rooms that only the extra `lab` furnishes: grids, reports, pictures with widgets.
+FURNISHED = ("lab/study/", "lab/report/", "lab/plots/", "lab/classroom/", "lab/lesson")
+
+
+def requirements(texts):
+    return [Requirement(text) for text in texts if not text.startswith("d2vlm_lab")]
+
+
+def locked():
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.lock").read_text().splitlines())
+    return {canonicalize_name(r.name): next(iter(r.specifier)).version for r in map(Requirement, filter(None, lines))}
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("requirement", requirements(
+    [*PROJECT["dependencies"], *EXTRAS["lab"], *EXTRAS["captions"], *EXTRAS["test"]]), ids=str)
+def test_the_lock_is_within_the_ranges(requirement):
+    assert requirement.specifier.contains(locked()[canonicalize_name(requirement.name)], prereleases=True)
+
+
+def test_what_the_library_imports_is_declared_and_the_method_needs_no_notebook():
+    core = {canonicalize_name(r.name) for r in requirements(PROJECT["dependencies"])}
+    everything = core | {canonicalize_name(r.name) for extra in EXTRAS.values() for r in requirements(extra)}
+    for file in sorted((ROOT / "d2vlm_lab").rglob("*.py")):
+        place = file.relative_to(ROOT / "d2vlm_lab").as_posix()
+        optional = place.startswith(FURNISHED) or place.endswith("captions.py")
+        for name in set(imports(file)) - set(sys.stdlib_module_names):
+            package = canonicalize_name(PACKAGE.get(name, BROUGHT.get(name, name)))
+            assert package in (everything if optional else core), f"{place} imports {name}"
+
+
+def test_the_version_is_the_same_everywhere():
+    version = PROJECT["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_workflow_runs_what_a_developer_runs():
+    """The workflow on a code host and the project's own check run the same two commands."""
+    workflow, check = (ROOT / ".github/workflows/ci.yml").read_text(), (ROOT / ".ci/run").read_text()
+    for command in ("make test\n", "make test-all\n"):
+        assert command in workflow and command in check
