@@ -19,6 +19,9 @@ from .lazy import quick_import
 # What is wrong with a disk, a path or its permissions, and not with this code.
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
                   errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.EEXIST, errno.ENXIO}
+# Packages that come with an extra, as they are imported: what notebooks, grids and reports need, and no model.
+EXTRA = dict.fromkeys(("IPython", "bleach", "dask", "distributed", "ipywidgets", "jupyter_client", "mistune",
+                       "nbconvert", "nbformat", "papermill", "seaborn"), "lab") | {"dask_jobqueue": "slurm"}
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
 COMMANDS = {
     "demo": ("d2vlm_lab.lab.demo", "make the small world, read it back, score trivial answers, and draw a gallery"),
@@ -64,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRA:
+            return complain(name, f"needs the package {error.name}: pip install 'd2vlm_lab[{EXTRA[error.name]}]'")
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             return complain(name, ": ".join(filter(None, (error.filename and str(error.filename), error.strerror))))
         summary = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

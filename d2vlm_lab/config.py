@@ -174,6 +174,8 @@ class Training:
     gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
     # Number of processes that load batches ahead; 0 means that the main process loads them.
     workers: Annotated[int, Range(0, 256)] = 0
+    # Where the log goes besides history.jsonl: experiment trackers that are installed.
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ("tensorboard",)
     log_every: Count = 20  # number of optimizer steps between two lines of training in history.jsonl
     eval_every: Count = 250  # number of optimizer steps between two evaluations on the validation split
     save_every: Count = 250  # number of optimizer steps between two checkpoints, from which an interrupted run goes on
@@ -304,6 +306,9 @@ def _read_preset(source: str, above: tuple[str, ...]) -> RunConfig:
     """`above` are the files that start from this one."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
+        if not PRESETS.is_dir():
+            raise ConfigError(f"no preset {shown(source)}: presets come with a checkout of the project, and this "
+                              "installation has none; give a YAML file of settings instead")
         if source not in presets():
             raise ConfigError(f"{f'{above[-1]}: preset: ' if above else ''}no preset {shown(source)}"
                               f"{suggest(source, presets())}")

@@ -1,4 +1,6 @@
 import ast
+import os
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -51,6 +53,16 @@ def test_what_the_library_imports_is_declared_and_the_method_needs_no_notebook()
         for name in set(imports(file)) - set(sys.stdlib_module_names):
             package = canonicalize_name(PACKAGE.get(name, BROUGHT.get(name, name)))
             assert package in (everything if optional else core), f"{place} imports {name}"
+
+
+def test_a_command_without_its_extra_says_what_to_install(tmp_path):
+    """In a process in which the packages of `lab` cannot be found."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nfor name in ('bleach', 'papermill', 'distributed', 'seaborn'): sys.modules[name] = None\n")
+    process = subprocess.run([sys.executable, "-m", "d2vlm_lab.cli", "report", "evidence", "--out", str(tmp_path)], capture_output=True, text=True,
+                             env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert process.returncode == 2 and "pip install 'd2vlm_lab[lab]'" in process.stderr
+    assert len(process.stderr.splitlines()) == 1
 
 
 def test_the_version_is_the_same_everywhere():

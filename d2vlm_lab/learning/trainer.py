@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -13,9 +14,8 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
-from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from .. import processes
 from ..config import RunConfig, recorded_config
@@ -28,6 +28,9 @@ from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
 from ..settings import flatten, to_dict
 from .fpo import Preferences
+
+# Environment variables with which a study names its runs, so that a tracker groups them.
+RUN_NAME, STUDY_NAME = "D2VLM_RUN", "D2VLM_STUDY"
 
 
 class NotFinite(LabError):
@@ -202,6 +205,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
     given = TrainingArguments(
         output_dir=str(folder / "checkpoints"), report_to="none", max_steps=training.steps,
+        run_name=os.environ.get(RUN_NAME, folder.resolve().name), project=os.environ.get(STUDY_NAME, "d2vlm_lab"),
         per_device_train_batch_size=training.videos, per_device_eval_batch_size=training.videos,
         gradient_accumulation_steps=training.accumulate, learning_rate=training.learning_rate,
         weight_decay=training.weight_decay, lr_scheduler_type="warmup_stable_decay", warmup_steps=warmup,
@@ -221,6 +225,20 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     return given
 
 
+def trackers(config: RunConfig, folder: Path) -> list[TrainerCallback]:
+    """The Trainer's own integrations; each logs every part of the loss by its name."""
+    def make(name: str) -> TrainerCallback:
+        if name == "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+            return INTEGRATION_TO_CALLBACK[name](SummaryWriter(folder / name))
+        try:
+            return INTEGRATION_TO_CALLBACK[name]()
+        except RuntimeError as error:
+            raise LabError(f"training.report_to names {name}, which is not installed: pip install {name}") from error
+
+    return [make(name) for name in config.training.report_to]
+
+
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
         judge: Callable[[D2VLM], dict[str, float]] | None = None, skips: Skips | None = None) -> dict:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
@@ -234,8 +252,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=held_out, config=config,
         data_collator=Collator(model.tokenizer, model.prompt), judge=judge, preferences=preferences,
         skips=skips or Skips(None, len(train), config.data.bad_share),
-        callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(),
-                   TensorBoardCallback(SummaryWriter(folder / "tensorboard"))])
+        callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(), *trackers(config, folder)])
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:
         model.language.activation_checkpointing_enable({"use_reentrant": False})
@@ -252,7 +269,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     return result.metrics
 
 
-FREE = {"training.workers"}  # settings that change no number: a run may go on with another value
+FREE = {"training.workers", "training.report_to"}  # settings that change no number: a run may go on with another value
 
 
 def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:

@@ -83,7 +83,7 @@ def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
                 extra_arguments=["--ext=d2vlm_lab.lab.study.kernel", "--HistoryManager.enabled=False",
                                  f"--IPKernelApp.ipython_dir={place}"],  # without the startup files of whoever runs it
                 kernel_manager_class=kernel_manager(kernels, place, cwd=order["cwd"], stdout=log, stderr=log,
-                                                    env={**os.environ, **variables}))
+                                                    env={**os.environ, **variables, **tracked_as(record)}))
         except papermill.PapermillExecutionError as error:
             raise LabError(f"cell {error.exec_count}: {error.ename}: {error.evalue}") from None
         except RuntimeError:
@@ -96,6 +96,13 @@ def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
                     os.killpg(kernel.pid, signal.SIGKILL)  # what it may have left behind
             if (folder / UNFINISHED).exists():
                 os.replace(folder / UNFINISHED, folder / NOTEBOOK)
+
+
+def tracked_as(record: Mapping) -> dict[str, str]:
+    """Environment variables by which experiment trackers name a run, and group it with the others of its study."""
+    name = f"{record['variant']}, seed {record['seed']}"
+    return {"D2VLM_RUN": name, "D2VLM_STUDY": record["study"], "WANDB_RUN_GROUP": record["study"],
+            "MLFLOW_EXPERIMENT_NAME": record["study"]}
 
 
 def kernel_manager(kernels: list[subprocess.Popen], place: str, **launch):
