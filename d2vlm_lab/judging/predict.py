@@ -123,13 +123,15 @@ def seen(model: D2VLM, clip: Clip, question: str) -> Clip:
 
 @contextmanager
 def evaluation(model: D2VLM) -> Iterator[None]:
-    """A model in evaluation mode; afterwards it is in the mode in which it was."""
+    """A model in evaluation mode; one that was training goes back to it."""
     training = model.training
-    model.eval()
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        if training:
+            model.train()
 
 
 def _answer(model: D2VLM, groups: list[tuple[list[Sample], Clip]], decoding: Decoding | None) -> Iterator[Prediction]:

@@ -71,7 +71,8 @@ class Together:
     """The frames of a video are kept once for all texts about it."""
 
     def __init__(self, model: D2VLM, batch: Batch, prefix: Prefix, limit: int):
-        self.language, self.cache = model.language, prefix.cache
+        self.language, self.decoder, self.cache = model.language, model.language.get_decoder(), prefix.cache
+        self.dtype = dtype_of(decoder_layers(self.decoder))
         text, column = last_tokens(batch)
         end = plan_of(batch).packing.place[text, column]
         read: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer
@@ -124,15 +125,13 @@ class Together:
         self.position, size = self.position + 1, self.size + 1
         if size > self.own[0][0].shape[2]:
             self.own = [[F.pad(states, (0, 0, 0, ROOM)) for states in layer] for layer in self.own]
-        decoder = self.language.get_decoder()
-        tokens = embeddings.to(dtype_of(decoder_layers(decoder)))
         seen = self.cache.layers[0].keys.shape[2] + size
         masks = attention_masks(self.language, self.exists[:, None, :seen], self.position[:, None],
-                                self.key_ids[:, :seen], tokens.dtype)
-        with attention(decoder, NAME):
-            layers = decoder(inputs_embeds=tokens[None], attention_mask=masks, position_ids=self.position[None],
-                             use_cache=False, output_hidden_states=passes.asked_for(decoder, READ),
-                             texts=self).hidden_states
+                                self.key_ids[:, :seen], self.dtype)
+        with attention(self.decoder, NAME):
+            layers = self.decoder(
+                inputs_embeds=embeddings[None].to(self.dtype), attention_mask=masks, position_ids=self.position[None],
+                use_cache=False, output_hidden_states=passes.asked_for(self.decoder, READ), texts=self).hidden_states
         self.head, self.last, self.size = layers[HEAD_LAYER][0], layers[-1][0], size
 
     def written(self, layer: int, key: Tensor, value: Tensor) -> list[Tensor]:

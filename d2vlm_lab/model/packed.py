@@ -25,14 +25,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..data.batch import Batch
-from ..data.packing import Packing
+from ..data.packing import Group, Packing
 from ..data.plan import plan_of
 from . import passes
 from .backbone import attention_masks, decoder_layers, family
@@ -41,6 +43,7 @@ from .passes import HEAD_LAYER, READ, Prefix, States, causal, positions, text_po
 from .precision import dtype_of
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
+COPIES = 2**26  # bytes (64 MB); larger copies of the frames are not kept for the gradient, but made again
 # Families whose attention can be replaced by a function that is given what lies beside the row. Others bring an
 # attention of their own or do not hand on what it needs. The tests compare all of these with the plain form.
 FAMILIES = {
@@ -94,15 +97,34 @@ def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: T
     """(1, H, S, d) queries, keys and values of the row, a mask (N, 1, T, P + T) -> (1, S, H, d)."""
     if keep is not None:
         keep.append((key, value))
-    video, attended = frames.layers[module.layer_idx], []
-    for group in packing.groups:
-        longest, n_kept = group.place.shape[1], video.keys.shape[2]
-        keys = torch.cat([video.keys.index_select(0, group.video), lay_out(key, group.place)], 2)
-        values = torch.cat([video.values.index_select(0, group.video), lay_out(value, group.place)], 2)
-        seen = mask[group.texts, :, :longest, :n_kept + longest]
-        out, _ = sdpa_attention_forward(module, lay_out(query, group.place), keys, values, seen, **settings)
-        attended.append(out.flatten(0, 1))
+    video = frames.layers[module.layer_idx]
+    work = in_group
+    if torch.is_grad_enabled() and copies_are_large(module, video.keys, packing):
+        work = partial(checkpoint, in_group, use_reentrant=False, preserve_rng_state=settings.get("dropout", 0) > 0)
+    attended = [work(module, group, settings, mask, query, key, value, video.keys, video.values)
+                for group in packing.groups]
     return torch.cat(attended).index_select(0, packing.laid_out)[None], None
+
+
+def in_group(module: nn.Module, group: Group, settings: dict, mask: Tensor, query: Tensor, key: Tensor, value: Tensor,
+             kept_keys: Tensor, kept_values: Tensor) -> Tensor:
+    """The texts of one group, laid out behind the frames of their videos -> (M * L, H, d)."""
+    longest = group.place.shape[1]
+    keys = torch.cat([kept_keys.index_select(0, group.video), lay_out(key, group.place)], 2)
+    values = torch.cat([kept_values.index_select(0, group.video), lay_out(value, group.place)], 2)
+    seen = mask[group.texts, :, :longest, :keys.shape[2]]
+    out, _ = sdpa_attention_forward(module, lay_out(query, group.place), keys, values, seen, **settings)
+    return out.flatten(0, 1)
+
+
+def copies_are_large(module: nn.Module, kept_keys: Tensor, packing: Packing) -> bool:
+    """Whether the copies of the frames which the texts need in all layers would take much memory until the gradient.
+
+    Then every layer makes its copies again for the gradient, so that those of one layer at a time exist.
+    """
+    n_videos, n_texts = len(kept_keys), len(packing.place)
+    copies = 2 * (n_texts - n_videos) * kept_keys[0].nbytes
+    return copies * module.config.num_hidden_layers > COPIES
 
 
 def lay_out(states: Tensor, place: Tensor) -> Tensor:

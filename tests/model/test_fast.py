@@ -200,3 +200,42 @@ def test_the_last_layer_is_whole_where_the_semantic_layer_is_the_last():
     fast = net.read(batch).meaning
     net.fast = False
     torch.testing.assert_close(fast, net.read(batch).meaning)
+
+
+@pytest.mark.parametrize("answers", ["mixed", "branching"])
+def test_copies_of_the_frames_that_are_made_again_for_the_gradient(answers, monkeypatch):
+    monkeypatch.setattr(packed, "COPIES", 0)
+    monkeypatch.setattr(branches, "MIN_SPARED", 0)
+    again, plain = [], packed.checkpoint
+    monkeypatch.setattr(packed, "checkpoint", lambda *args, **kwargs: again.append(1) or plain(*args, **kwargs))
+    net = model()
+    assert_equal_forms(net, mixed(net)[2] if answers == "mixed" else answers_to_one_question(net))
+    assert again
+
+
+def test_no_text_keeps_a_copy_of_its_frames_for_the_gradient(monkeypatch):
+    net = around(language().requires_grad_(False))
+
+    def kept(n_texts, n_frames):
+        """Numbers that the gradient of a step will need, of tensors that depend on the texts."""
+        shown = clip(n_frames)
+        texts = [[text(net, shown, "what?", ((0.0, 1.0),))] * n_texts]
+        batch, sizes = collate([shown], texts, net.tokenizer, net.prompt), {}
+        prefix = net.read(batch)
+
+        def keep(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            out = packed.packed_pass(net.language, batch, prefix, net.embed(batch, prefix))
+        assert out.last.requires_grad
+        return sum(sizes.values())
+
+    def of_eight_texts(limit):
+        monkeypatch.setattr(packed, "COPIES", limit)
+        return kept(8, 400) - kept(8, 20)
+
+    frames = 2 * 4 * 380 * 32 * 4  # bytes of keys and values in four layers of 380 frames
+    assert of_eight_texts(2**40) > 7 * frames
+    assert of_eight_texts(0) < 1.5 * frames
