@@ -42,6 +42,7 @@ class GroundedTrainer(Trainer):
         self.config, self.judge, self.preferences, self.skips = config, judge, preferences, skips
         # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
         self.notes: dict[bool, dict[str, list[torch.Tensor]]] = {True: defaultdict(list), False: defaultdict(list)}
+        self.judged: tuple[int, dict[str, float]] = (-1, {})  # the step of the newest scores of `judge`, and those
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
 
@@ -103,7 +104,8 @@ class GroundedTrainer(Trainer):
         if self.preferences is not None:
             further.append(self.mean_notes(training=False))
         if self.judge is not None:
-            further.append(self.judge(self.plain_model))
+            self.judged = self.state.global_step, self.judge(self.plain_model)
+            further.append(self.judged[1])
         for values in further:
             values = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
             self.log(values)
@@ -222,10 +224,11 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
-        judge: Callable[[D2VLM], dict[str, float]] | None = None, skips: Skips | None = None) -> dict:
+        judge: Callable[[D2VLM], dict[str, float]] = lambda model: {}, skips: Skips | None = None) -> dict[str, float]:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
-    `judge` gives the scores of generated answers, which are logged after each evaluation.
+    `judge` gives the scores of generated answers, which are logged after each evaluation. Returns those of the trained
+    model; they are not computed again where the last step was evaluated.
     """
     same_run(folder, config)
     set_seed(config.seed)
@@ -240,11 +243,12 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     if config.training.gradient_checkpointing:
         model.language.activation_checkpointing_enable({"use_reentrant": False})
     check_trained(model)
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     model.can_ground = True
     if trainer.is_world_process_zero():
         save(model, folder / "model", base=config.parts.base)
-    return result.metrics
+    step, scores = trainer.judged
+    return scores if step == trainer.state.global_step else judge(model)
 
 
 def same_run(folder: Path, config: RunConfig) -> None:
