@@ -85,8 +85,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         log(f"{len(unusable)} of {len(questions)} validation questions cannot be used; see {skips.path}")
     questions = [sample for sample in questions if sample.id not in unusable]
     score = partial(judge, samples=questions, read=read, config=config)
-    fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips)
-    scores = score(model)
+    scores = fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips)
     if processes.number():
         return {}  # of several processes, the first one writes
     metrics = {"validation": scores, "skipped": dict(skips.reasons),

@@ -45,6 +45,7 @@ class GroundedTrainer(Trainer):
         self.config, self.judge, self.preferences, self.skips = config, judge, preferences, skips
         # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
         self.notes: dict[bool, dict[str, list[torch.Tensor]]] = {True: defaultdict(list), False: defaultdict(list)}
+        self.judged: tuple[int, dict[str, float]] = (-1, {})  # the step of the newest scores of `judge`, and those
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
 
@@ -106,7 +107,8 @@ class GroundedTrainer(Trainer):
         if self.preferences is not None:
             further.append(self.mean_notes(training=False))
         if self.judge is not None:
-            further.append(self.judge(self.plain_model))
+            self.judged = self.state.global_step, self.judge(self.plain_model)
+            further.append(self.judged[1])
         for values in further:
             values = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
             self.log(values)
@@ -240,10 +242,11 @@ def trackers(config: RunConfig, folder: Path) -> list[TrainerCallback]:
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
-        judge: Callable[[D2VLM], dict[str, float]] | None = None, skips: Skips | None = None) -> dict:
+        judge: Callable[[D2VLM], dict[str, float]] = lambda model: {}, skips: Skips | None = None) -> dict[str, float]:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
-    `judge` gives the scores of generated answers, which are logged after each evaluation.
+    `judge` gives the scores of generated answers, which are logged after each evaluation. Returns those of the trained
+    model; they are not computed again where the last step was evaluated.
     """
     same_run(folder, config)
     set_seed(config.seed)
@@ -259,14 +262,15 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     check_trained(model)
     checkpoints = folder / "checkpoints"
     try:
-        result = trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     except Exception:
         last_checkpoint(checkpoints)  # removes one that was cut off: on a full disk it would be in the way
         raise
     model.can_ground = True
     if trainer.is_world_process_zero():
         save(model, folder / "model", base=config.parts.base)
-    return result.metrics
+    step, scores = trainer.judged
+    return scores if step == trainer.state.global_step else judge(model)
 
 
 FREE = {"training.workers", "training.report_to"}  # settings that change no number: a run may go on with another value

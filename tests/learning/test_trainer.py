@@ -93,6 +93,20 @@ def test_a_run_whose_frozen_weights_have_16_bits_is_trained_judged_and_loaded(co
     assert dtypes["language.base_model.model.model.layers.0.mlp.up_proj.weight"] == getattr(torch, held)
 
 
+def test_a_step_that_was_evaluated_is_not_judged_a_second_time(config, tmp_path, monkeypatch):
+    """Evaluated at steps 4 and 8, then at 3 and 6; the scores of the trained model are those after the last step."""
+    judged = []
+    monkeypatch.setattr("d2vlm_lab.lab.run.judge", lambda model, samples, read, config: judged.append(
+        float(model.frame_head[1].weight.detach().sum())) or {"named_mIoU": judged[-1]})
+    config = override(config, {"adapter.dropout": 0.0})  # an evaluation takes random numbers, which dropout would miss
+    train(config, tmp_path / "last", print)
+    logged = [line["eval_named_mIoU"] for line in history(tmp_path / "last") if "eval_named_mIoU" in line]
+    assert judged == logged and len(judged) == 2
+    metrics = train(override(config, {"training.eval_every": 3}), tmp_path / "not-last", print)
+    assert len(judged) == 2 + 3 and metrics["validation"] == {"named_mIoU": judged[1]}, "the same model at the end"
+    assert judged[4] == judged[1] != judged[3]
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tmp_path):
     short = override(config, {"training.steps": 3, "training.eval_every": 3, "training.save_every": 3})
     runs = [("a", short), ("b", short), ("c", override(short, {"seed": 1}))]
