@@ -7,10 +7,12 @@ import os
 import re
 import resource
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
@@ -29,26 +31,47 @@ def unsafe_path(path: str) -> bool:
 def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
     """`with atomic_path(final) as partial:` a file that takes its final name only if the block succeeds."""
     final = Path(final)
+    if final.is_dir():
+        raise LabError(f"{final}: a folder stands where this file should be written")
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    sweep(final.parent.absolute())
+    partial = final.with_name(f".{final.name[:100]}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
         yield partial
+        os.replace(partial, final)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    os.replace(partial, final)
 
 
-def sweep(folder: str | os.PathLike) -> None:
-    """Remove the unfinished files and folders that a process which was killed left in `folder` and in those below it.
+@cache
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that were killed had begun to write in a folder."""
+    for path in folder.glob(".*"):
+        begun = re.fullmatch(rf"\..*\.{re.escape(socket.gethostname())}\.(\d+)\.(partial|old)", path.name)
+        if begun and not is_alive(int(begun[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
 
-    Only for a folder in which nobody else may be writing, because its lock is held.
-    """
-    for left in [path for path in Path(folder).rglob(".*") if re.fullmatch(r"\..+\.\d+\.(partial|old)", path.name)]:
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+
+def sweep_below(folder: str | os.PathLike) -> None:
+    """The same in a folder and in all those below it."""
+    for place in [Path(folder).absolute(), *(path.absolute() for path in Path(folder).rglob("*") if path.is_dir())]:
+        sweep(place)
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of that number on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",

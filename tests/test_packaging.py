@@ -59,7 +59,8 @@ def test_a_command_without_its_extra_says_what_to_install(tmp_path):
     """In a process in which the packages of `lab` cannot be found."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nfor name in ('bleach', 'papermill', 'distributed', 'seaborn'): sys.modules[name] = None\n")
-    process = subprocess.run([sys.executable, "-m", "d2vlm_lab.cli", "report", "evidence", "--out", str(tmp_path)], capture_output=True, text=True,
+    process = subprocess.run([sys.executable, "-m", "d2vlm_lab.cli", "report", "evidence", "--out", str(tmp_path)],
+                             capture_output=True, text=True,
                              env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
     assert process.returncode == 2 and "pip install 'd2vlm_lab[lab]'" in process.stderr
     assert len(process.stderr.splitlines()) == 1

@@ -19,7 +19,7 @@ from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines, locked, naming_full_disk, sweep
+from ..files import atomic_path, claimed, json_lines, locked, naming_full_disk, sweep_below
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
@@ -135,7 +135,7 @@ def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, d
 
 def note_settings(out: Path, settings: dict, videos: Path) -> None:
     """Write the settings beside the answers; an error if answers there have others. Videos may lie elsewhere."""
-    sweep(out)
+    sweep_below(out)
     path = out / "run.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ from ..data.sample import Sample
 from ..data.skips import Skips
 from ..data.splits import CACHE, held_out_questions, reader, splits
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep
+from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below
 from ..ideas.evidence import EVIDENCE
 from ..judging.scores import judge
 from ..learning.trainer import differing, fit
@@ -44,7 +44,7 @@ def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -
         folder.mkdir(parents=True, exist_ok=True)
         with only_trainer(folder, config):
             if not processes.number():
-                sweep(folder)
+                sweep_below(folder)
             return _train(config, folder, log)
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 
 from ...settings import ConfigError
 from ...shapes import shown
+from ..run_files import FOLDER, METRIC
 from .form import Study
 
-FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,99}")  # names that become folders and files
 NAME = re.compile(r"[^\W_][^|`\x00-\x1f\x7f]{0,99}")  # names that stand in tables
-METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}")  # names of numbers and of their figures
 
 
 def check_names(study: Study) -> None:
