@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import resource
+import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
@@ -26,14 +28,38 @@ def unsafe_path(path: str) -> bool:
 def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
     """`with atomic_path(final) as partial:` a file that takes its final name only if the block succeeds."""
     final = Path(final)
+    if final.is_dir():
+        raise LabError(f"{final}: a folder stands where this file should be written")
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    sweep(final.parent.absolute())
+    partial = final.with_name(f".{final.name[:100]}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
         yield partial
+        os.replace(partial, final)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    os.replace(partial, final)
+
+
+@cache
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that were killed had begun to write in a folder."""
+    for path in folder.glob(".*.partial"):
+        mine = re.fullmatch(rf"\..*\.{re.escape(socket.gethostname())}\.(\d+)\.partial", path.name)
+        if mine and not is_alive(int(mine[1])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of that number on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def json_lines(path: str | os.PathLike) -> list[dict]:

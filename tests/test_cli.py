@@ -50,7 +50,8 @@ def test_what_nobody_expected_is_one_line_with_a_file_that_has_the_traceback(tmp
     monkeypatch.setattr("d2vlm_lab.lab.metrics_command.run", broken)
     assert main(["metrics"]) == 3
     file, error = *(tmp_path / "d2vlm_lab").iterdir(), capsys.readouterr().err
-    assert error == f"d2vlm-lab metrics: unexpected: RuntimeError: tensors of sizes 3 and 4 (a bug; details in {file})\n"
+    what = "unexpected: RuntimeError: tensors of sizes 3 and 4"
+    assert error == f"d2vlm-lab metrics: {what} (a bug; details in {file})\n"
     assert "Traceback" in file.read_text() and "in broken" in file.read_text()
 
 

@@ -315,11 +315,56 @@ def test_a_question_with_markdown_or_html_in_it_stays_text(tmp_path):
     assert " elsewhere?" in text and text.count("<img ") == text.count('src="data:image/svg+xml;base64,')
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("name, content", [
+    ("metrics.json", "{"), ("metrics.json", "[]"), ("metrics.json", "{}"), ("metrics.json", None),
+    ("state.json", "[1]"), ("state.json", "")])
+def test_a_run_that_is_damaged_is_a_run_without_numbers_and_its_file_is_named(tmp_path, name, content):
+    file = study(tmp_path / "s") / "full0xxxxxxx" / name
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    text = write_report(tmp_path / "s", kept=tmp_path / "none").with_name("README.md").read_text()
+    assert f"**full**, seed 0: `{name}" in text or f"without {name}" in text
+    assert len(read_results(tmp_path / "s").done) == 5
+
+
+def test_lines_and_files_that_only_explain_are_left_out_where_they_are_damaged(tmp_path):
+    place = study(tmp_path / "s") / "full0xxxxxxx"
+    (place / "environment.json").write_text("[1]")
+    (place / "history.jsonl").write_text(
+        '{"step": 1, "loss_answer": 1}\n{"step": 2, "loss_answer": NaN, "x": [1]}\n{"st\n[]')
+    (place / "predictions.jsonl").write_text(json.dumps(line("same", 1.0, None)) + "\n3\n" + json.dumps(
+        line("same", 0.5, [2.0, 4.0])))
+    run = read_results(tmp_path / "s").runs[0]
+    assert run.environment == {} and run.history == [{"step": 1, "loss_answer": 1}, {"step": 2}]
+    assert len(run.predictions) == 1 and write_report(tmp_path / "s", kept=tmp_path / "none").is_file()
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"name": "../../x"}, "name: '../../x' has to be a plain folder name"),
+    ({"metrics": ["../../x"]}, "metrics[0]: '../../x' has to be a name"),
+    ({"runs": [{"id": "a/../b", "variant": "full", "seed": 0, "folder": "a"}]}, "runs[0].id"),
+    ({"runs": [{"id": "a", "variant": "full", "seed": 0, "folder": "../../a"}]}, "runs[0].folder: '../../a' leads"),
+    ({"runs": [{"id": "a", "variant": "full", "seed": "0", "folder": "a"}]}, "runs[0].seed: expected a whole number"),
+    ({"runs": None}, "runs: expected a list"), ({"variants": []}, "variants: expected an object"),
+    ({"paper": [{}]}, "paper[0].metric: the field is missing")])
+def test_a_study_that_leads_elsewhere_or_has_another_shape_is_refused_and_nothing_is_written(tmp_path, changes, words):
+    folder = study(tmp_path / "runs" / "s", **changes)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(LabError, match=re.escape(words)):
+        write_report(folder, kept=tmp_path / "none")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
     folder = study(tmp_path / "s")
-    (folder / "full0xxxxxxx" / "metrics.json").write_text("{")
-    with pytest.raises(LabError, match=r"metrics\.json: not JSON"):
-        read_results(folder)
+    (tmp_path / "out" / "s" / "index.html").mkdir(parents=True)
+    with pytest.raises(LabError, match=r"index\.html: a folder stands where"):
+        write_report(folder, tmp_path / "out", tmp_path / "none")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_damaged_table_is_named(tmp_path):
     kept = write_report(study(tmp_path / "t"), tmp_path / "kept", tmp_path / "none").parent
     (kept / "runs.csv").write_text("not a table")
     with pytest.raises(LabError, match=r"runs\.csv is damaged .*d2vlm-lab report"):

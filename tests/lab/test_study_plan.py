@@ -5,9 +5,10 @@ import pytest
 from studies import WRITE, plan_of, small_world, write_notebook, write_study
 
 from d2vlm_lab.files import locked
+from d2vlm_lab.lab.run_files import METRICS, POINT, STATE
 from d2vlm_lab.lab.study import identity
 from d2vlm_lab.lab.study.plan import make_plan
-from d2vlm_lab.lab.study.point import POINT, STATE, write_json
+from d2vlm_lab.lab.study.point import MODEL, write_json
 from d2vlm_lab.lab.study.runner import choose, in_order
 from d2vlm_lab.lab.study.study import read_study
 
@@ -33,6 +34,9 @@ def finish(plan, status="done", **more):
     for job in plan:
         write_json(job.folder / POINT, job.record)
         write_json(job.folder / STATE, {"status": status, "seconds": 60.0, "started": 1.0, **more})
+        write_json(job.folder / METRICS, {"f1": 0.5})
+        for name in MODEL if job.shared else ():
+            write_json(job.folder / name, {})
 
 
 def reasons(study) -> list[str]:
@@ -43,6 +47,45 @@ def test_what_is_done_is_not_done_again(study):
     assert reasons(study) == ["never run"] * 2
     finish(plan_of(study))
     assert reasons(study) == ["done"] * 2 and choose(plan_of(study)) == []
+
+
+@pytest.mark.parametrize("name, content, words", [
+    (METRICS, None, "without metrics.json"), (METRICS, "", "not readable as JSON"),
+    (METRICS, "[1]", "it is a list: [1]"),
+    (METRICS, "{}", "mapping"), (POINT, None, "no such file"), (POINT, "", "not readable"), (POINT, "[]", "expected"),
+    (POINT, "{}", "id: the field is missing"), (POINT, "\0", "not readable"), (STATE, "", "not readable"),
+    (STATE, "[]", "expected an object"), (STATE, '{"status": "done"}', "seconds: the field is missing"),
+    (STATE, '{"status": "ok"}', "'ok' is not one of"),
+    (STATE, '{"status": "done", "seconds": null}', "seconds: expected"),
+    (STATE, '{"status": "done", "seconds": "9"}', "seconds: expected a number")])
+def test_one_damaged_run_is_named_and_made_again_and_the_others_stay(study, name, content, words):
+    plan = plan_of(study)
+    finish(plan)
+    file = plan[0].folder / name
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    first, second = reasons(study)
+    assert first.startswith("damaged: ") and words in first and name in first and second == "done"
+    assert [job.title for job in choose(plan_of(study))] == ["full, seed 0"]
+
+
+@pytest.mark.parametrize("name", [METRICS, POINT, STATE])
+def test_a_folder_where_a_file_of_a_run_should_be_is_damage_too(study, name):
+    plan = plan_of(study)
+    finish(plan)
+    (plan[0].folder / name).unlink()
+    (plan[0].folder / name).mkdir()
+    assert "found a folder" in reasons(study)[0]
+
+
+def test_a_shared_training_whose_model_was_deleted_is_made_again(tmp_path):
+    path = write_study(tmp_path, TRAINS, world=small_world(tmp_path), base={"parts.start": "@sft"},
+                       shared={"sft": {"overrides": {"training.steps": 2}}})
+    finish(plan_of(path))
+    assert reasons(path) == ["done"] * 3
+    shutil.rmtree(plan_of(path)[0].folder / "model")
+    assert reasons(path) == ["damaged: its model/d2vlm.json is missing", "done", "done"]
 
 
 def test_changing_one_variant_reruns_that_one_and_says_why(study):

@@ -6,7 +6,6 @@ import base64
 import functools
 import os
 import re
-import shutil
 from pathlib import Path
 
 import bleach
@@ -135,10 +134,11 @@ def _figures(results: Results, tables: Tables, out: Path) -> list[str]:
         drawings["training"] = svg(training)
     elif kept.is_file():
         drawings["training"] = kept.read_bytes()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     for name, drawing in drawings.items():
-        (out / f"{name}.svg").write_bytes(drawing)
+        with atomic_path(out / f"{name}.svg") as partial:
+            partial.write_bytes(drawing)
+    for old in set(out.glob("*.svg")) - {out / f"{name}.svg" for name in drawings}:
+        old.unlink()
     return list(drawings)
 
 

@@ -2,16 +2,96 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import pandas as pd
 
 from ...errors import LabError
+from ...reader import read_json, read_lines
+from ...shapes import shown
+from ..run_files import FOLDER, METRIC, read_metrics, read_state
 
 STUDY, NUMBERS = "study.json", "runs.csv"
+LARGEST = 1e300  # beyond it, sums and squares are no numbers any more
+
+
+class Entry(TypedDict):
+    """A run in `study.json`."""
+
+    id: str
+    variant: str
+    seed: int
+    folder: str
+
+
+class Shared(TypedDict):
+    preset: str
+    overrides: dict[str, object]
+
+
+class Profile(TypedDict, total=False):
+    base: dict[str, object]
+    shared: dict[str, dict[str, object]]
+
+
+class Paper(TypedDict):
+    metric: str
+    variant: str
+    value: float
+    source: str
+
+
+class Index(TypedDict):
+    """`study.json`: a study as it was run."""
+
+    name: str
+    question: str
+    hypothesis: str
+    preset: str
+    reference: str
+    variants: dict[str, dict[str, object]]
+    metrics: list[str]
+    base: dict[str, object]
+    profiles: dict[str, Profile]
+    paper: list[Paper]
+    shared: dict[str, Shared]
+    runs: list[Entry]
+    shared_runs: list[Entry]
+    against: NotRequired[dict[str, str]]
+    profile: NotRequired[str]
+
+
+class Environment(TypedDict, total=False):
+    python: str
+    torch: str
+    transformers: str
+    host: str
+    commit: str | None
+
+
+class Step(TypedDict):
+    """A line of `history.jsonl`."""
+
+    step: int
+
+
+class Prediction(TypedDict):
+    """A line of `predictions.jsonl`."""
+
+    sample: str
+    task: str
+    video: str
+    question: str
+    duration: float
+    truth: str
+    answer: str
+    events: list[tuple[float, float]]
+    intervals: list[tuple[float, float]]
+    mIoU: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +114,7 @@ class Run:
         """Why there are no numbers; empty where there are."""
         if self.done:
             return ""
-        if self.state.get("status") == "failed":
+        if self.state.get("status") in ("failed", "damaged"):
             return self.state.get("error", "failed without an error message")
         return {"running": "running, or interrupted", "missing": "its numbers were not kept"}.get(
             self.state.get("status"), "not run yet")
@@ -46,15 +126,20 @@ class Run:
 
     @cached_property
     def environment(self) -> dict:
-        return _json(self.folder / "environment.json")
+        """Empty where it is not there or damaged: it explains numbers, and is none."""
+        with suppress(LabError):
+            return read_json(self.folder / "environment.json", Environment)
+        return {}
 
     @cached_property
     def history(self) -> list[dict]:
-        return _lines(self.folder / "history.jsonl")
+        """The numbers of each line."""
+        return [{name: value for name, value in line.items() if type(value) in (int, float) and abs(value) < LARGEST}
+                for line in _lines(self.folder / "history.jsonl", Step)]
 
     @cached_property
     def predictions(self) -> list[dict]:
-        return _lines(self.folder / "predictions.jsonl")
+        return _lines(self.folder / "predictions.jsonl", Prediction)
 
 
 @dataclass(frozen=True)
@@ -75,27 +160,46 @@ def read_results(folder: Path) -> Results:
     A report that is kept has the numbers of all its runs in one file, and no run folders. Runs of earlier plans are
     left out.
     """
-    study = _json(folder / STUDY)
-    if not study:
+    if not (folder / STUDY).exists():
         raise LabError(f"{folder} holds no study (no {STUDY}); run `d2vlm-lab ablate` first")
+    study = read_json(folder / STUDY, Index)
+    check_places(folder, study)
     kept = _numbers(folder / NUMBERS) if (folder / NUMBERS).is_file() else None
-    try:
-        runs, shared = (tuple(_run(folder, entry, kept) for entry in study[kind]) for kind in ("runs", "shared_runs"))
-    except KeyError as error:
-        raise LabError(f"{folder / STUDY}: {error} is missing") from None
+    runs, shared = (tuple(_run(folder, entry, kept) for entry in study[kind]) for kind in ("runs", "shared_runs"))
     return Results(folder, study, runs, shared)
 
 
-def _run(folder: Path, entry: dict, kept: dict[str, dict] | None) -> Run:
+def check_places(folder: Path, study: Index) -> None:
+    """Names that become files are plain, and runs lie beside the study."""
+    def need(condition: bool, message: str) -> None:
+        if not condition:
+            raise LabError(f"{folder / STUDY}: {message}")
+
+    need(bool(FOLDER.fullmatch(study["name"])), f"name: {shown(study['name'])} has to be a plain folder name")
+    for i, metric in enumerate(study["metrics"]):
+        need(bool(METRIC.fullmatch(metric)), f"metrics[{i}]: {shown(metric)} has to be a name of letters and digits")
+    near = folder.parent.resolve()
+    for kind in ("runs", "shared_runs"):
+        for i, entry in enumerate(study[kind]):
+            need(bool(FOLDER.fullmatch(entry["id"])), f"{kind}[{i}].id: {shown(entry['id'])} has to be a plain name")
+            need((folder / entry["folder"]).resolve().is_relative_to(near),
+                 f"{kind}[{i}].folder: {shown(entry['folder'])} leads out of {near}")
+
+
+def _run(folder: Path, entry: Entry, kept: dict[str, dict] | None) -> Run:
     place = folder / entry["folder"]
-    if kept is None:
-        state = _json(place / "state.json")
-        metrics = _json(place / "metrics.json") if state.get("status") == "done" else {}
-        metrics = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    else:
+    if kept is not None:
         metrics = kept.get(entry["id"], {})
         is_shared = entry["variant"].startswith("@")  # its numbers are not kept, but what started from it is there
         state = {"status": "done" if metrics or is_shared else "missing"}
+        return Run(entry["id"], entry["variant"], entry["seed"], place, state, metrics)
+    state, metrics = read_state(place), {}
+    if state.get("status") == "done":
+        try:
+            metrics = {name: float(value) for name, value in read_metrics(place).items()
+                       if type(value) in (int, float) and METRIC.fullmatch(name) and abs(value) < LARGEST}
+        except LabError as error:
+            state = {"status": "damaged", "error": str(error).removeprefix(f"{place}/")}
     return Run(entry["id"], entry["variant"], entry["seed"], place, state, metrics)
 
 
@@ -109,15 +213,8 @@ def _numbers(path: Path) -> dict[str, dict]:
         raise LabError(f"{path} is damaged ({error}); make it again with `d2vlm-lab report`") from None
 
 
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise LabError(f"{path}: not JSON ({error})") from None
-
-
-def _lines(path: Path) -> list[dict]:
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return [json.loads(line) for line in text.splitlines()]
+def _lines(path: Path, shape: type) -> list[dict]:
+    """The lines of a file that have this shape; a damaged one, or a file that is not there, is no reason to stop."""
+    with suppress(LabError):
+        return [line for _, line in read_lines(path, shape, lambda *_: None)]
+    return []

@@ -6,15 +6,32 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 from ...config import RunConfig, resolve
+from ...errors import LabError
+from ...reader import read_json
 from ...settings import flatten
-from .study import Point
+from .form import Point
+from .parameters import notebook_cells
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # Code that displays or orchestrates: editing it cannot change a number of a run. Everything else can.
 NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/bench.py", "lab/ask.py", "lab/demo.py",
-             "lab/gallery.py", "lab/data_command.py", "lab/features_command.py")
+             "lab/gallery.py", "lab/run_files.py", "lab/data_command.py", "lab/features_command.py")
+
+
+class Card(TypedDict):
+    """`world.json`: hashes of what is in a world."""
+
+    annotations: str
+    videos: str
+
+
+class Description(TypedDict):
+    """`d2vlm.json`: what a checkpoint's weights are saved beside."""
+
+    base: str
 
 
 def digest(value) -> str:
@@ -41,8 +58,8 @@ def run_id(hashes: dict) -> str:
 
 def notebook_hash(path: Path) -> str:
     """A hash of the text and the tags of its cells; outputs and other metadata do not count."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return digest([[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in cells])
+    return digest([[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
+                   for cell in notebook_cells(path)])
 
 
 def fingerprint(point: Point) -> dict[str, str]:
@@ -57,15 +74,20 @@ def fingerprint(point: Point) -> dict[str, str]:
     return hashes
 
 
-def content(path: Path) -> str:
-    """A hash of a file, a world's card, a checkpoint's weights and their base, or the names and sizes in a folder."""
+def content(path: Path, above: tuple[Path, ...] = ()) -> str:
+    """A hash of a file, a world's card, a checkpoint's weights and their base, or the names and sizes in a folder.
+
+    `above` are the checkpoints that this one is the base of.
+    """
+    if path in above:
+        raise LabError(f"{path}: the base of this checkpoint leads back to itself")
     if (card := path / "world.json").is_file():
-        made = json.loads(card.read_text(encoding="utf-8"))
+        made = read_json(card, Card)
         return digest([made["annotations"], made["videos"]])
     if (weights := path / "model.safetensors").is_file():
         about = path / "d2vlm.json"
-        base = json.loads(about.read_text(encoding="utf-8"))["base"] if about.is_file() else ""
-        below = content(resolve(base)) if base and resolve(base).exists() else base
+        base = read_json(about, Description)["base"] if about.is_file() else ""
+        below = content(resolve(base), (*above, path)) if base and resolve(base).exists() else base
         return digest([_file_hash(weights), _file_hash(about) if about.is_file() else "", below])
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from ...errors import LabError
 from ...files import is_locked
 from ...settings import flatten, to_dict
+from ..run_files import POINT, read_record, read_state
 from . import identity
 from .estimate import History, expected
 from .job import Job
-from .point import LOCK, POINT, read_state, write_json
+from .point import LOCK, damage, write_json
 from .shared import missing_worlds, shared_folder, worlds_of
 from .study import Point, Profile, Study, make_shared, notebook_parameters, notebook_path, points_of
 
@@ -53,10 +55,8 @@ def records(out: Path) -> list[dict]:
     """What earlier runs of all studies left: their `point.json`, with the state under `state`, the oldest first."""
     past = []
     for path in sorted(out.glob(f"*/*/{POINT}")):
-        try:
-            past.append({**json.loads(path.read_text(encoding="utf-8")), "state": read_state(path.parent)})
-        except json.JSONDecodeError:
-            continue
+        with suppress(LabError):  # a damaged one tells nothing about others
+            past.append({**read_record(path.parent), "state": read_state(path.parent)})
     return sorted(past, key=lambda record: record["state"].get("started", 0))
 
 
@@ -81,9 +81,8 @@ def write_index(study: Study, profile: str, out: Path, plan: Sequence[Job], sour
 
 def relabel(job: Job) -> None:
     """A finished run that the study now calls by another name keeps its numbers and gets the name."""
-    path = job.folder / POINT
-    if json.loads(path.read_text(encoding="utf-8")) != job.record:
-        write_json(path, job.record)
+    if read_record(job.folder) != job.record:
+        write_json(job.folder / POINT, job.record)
 
 
 def _record(study: Study, profile: str, point: Point, notebook: str, shared: dict[str, str]) -> dict:
@@ -96,15 +95,19 @@ def _record(study: Study, profile: str, point: Point, notebook: str, shared: dic
 def _look(job: Job, absent: list[str], past: list[dict]) -> None:
     """Note whether it is done, how long it took, and if it is not done, why not."""
     state = read_state(job.folder)
-    job.done, job.seconds = state.get("status") == "done" and not absent, state.get("seconds")
+    harm = damage(job.folder, job.record) if state.get("status") == "done" else ""
+    job.done, job.seconds = state.get("status") == "done" and not absent and not harm, state.get("seconds")
     if not job.done:
-        job.why = f"the world {absent[0]} is to be made" if absent else _reason(job, state, past)
+        job.why = (f"the world {absent[0]} is to be made" if absent else f"damaged: {harm}" if harm else
+                   _reason(job, state, past))
 
 
 def _reason(job: Job, state: dict, past: list[dict]) -> str:
     """Why a run that is not done has to be run."""
     if state.get("status") == "failed":
         return f"failed before: {state.get('error')}"
+    if state.get("status") == "damaged":
+        return f"damaged: {state.get('error')}"
     if state.get("status") == "running":
         return "running now, by another command" if is_locked(job.folder / LOCK) else "was interrupted"
     if job.twin:

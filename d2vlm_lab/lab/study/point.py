@@ -19,10 +19,12 @@ from pathlib import Path
 from ...config import ROOT
 from ...errors import LabError
 from ...files import atomic_path, locked
+from ...reader import read_json
+from ..run_files import METRICS, POINT, STATE, read_metrics, read_record, read_state
 from . import identity
 
-POINT, STATE, METRICS, NOTEBOOK, ENVIRONMENT, LOG, LOCK = (
-    "point.json", "state.json", "metrics.json", "notebook.ipynb", "environment.json", "log.txt", ".lock")
+NOTEBOOK, ENVIRONMENT, LOG, LOCK = "notebook.ipynb", "environment.json", "log.txt", ".lock"
+MODEL = ("model/d2vlm.json", "model/model.safetensors")  # of a shared training, for those that start from it
 UNFINISHED = ".unfinished.ipynb"  # the notebook while it runs
 PATIENCE = 600  # seconds for a kernel to answer: a machine may be very busy, and one that died is noticed anyway
 ALWAYS = {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
@@ -48,17 +50,19 @@ def run_point(order: dict, variables: Mapping[str, str]) -> dict:
                                              "with; run the same command again"}
     with locked(folder / LOCK):
         before = read_state(folder)
-        if before.get("status") == "done":
+        if before.get("status") == "done" and not damage(folder, order["record"]):
             return before
         state = {"status": "running", "attempts": before.get("attempts", 0) + 1, "host": socket.gethostname(),
                  "process": os.getpid(), "started": time.time()}
         try:
-            (folder / METRICS).unlink(missing_ok=True)
+            for name in (METRICS, POINT, STATE, ENVIRONMENT):
+                if name == METRICS or (folder / name).is_dir():
+                    remove(folder / name)
             write_json(folder / POINT, order["record"])
             write_json(folder / STATE, state)
             write_json(folder / ENVIRONMENT, environment(variables))
             execute(order, folder, ALWAYS | {"MKL_NUM_THREADS": variables["OMP_NUM_THREADS"]} | variables)
-            check_metrics(folder / METRICS)
+            read_metrics(folder)
             state["status"] = "done"
         except Exception as error:
             state |= {"status": "failed", "error": one_line(error), "killed": isinstance(error, Killed)}
@@ -136,30 +140,29 @@ def lost(folder: Path) -> dict:
     """The state of a run whose worker died, and as its notebook whatever it had shown by then."""
     state = read_state(folder) | {"status": "failed", "killed": True, "error":
                                   "the process that ran it was lost (out of memory, or killed by hand)"}
-    with contextlib.suppress(OSError, json.JSONDecodeError):
-        json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, LabError):
+        read_json(folder / UNFINISHED)
         os.replace(folder / UNFINISHED, folder / NOTEBOOK)
     return finish(folder, state)
 
 
-def check_metrics(path: Path) -> None:
-    """The notebook has to leave a flat mapping: name -> number or text."""
-    if not path.is_file():
-        raise LabError(f"the run ended without {METRICS} in its folder")
+def damage(folder: Path, record: dict) -> str:
+    """What a run that is done lacks of what it left: then it has to be made again. Empty where all is there."""
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise LabError(f"{METRICS} is not JSON ({error})") from None
-    if not isinstance(metrics, dict) or not metrics:
-        raise LabError(f"{METRICS} has to be a mapping from names to numbers; it is {str(metrics)[:80]}")
+        if read_record(folder)["id"] != record["id"]:
+            return f"its {POINT} is that of another run"
+        read_metrics(folder)
+    except LabError as error:
+        return str(error).replace(f"{folder}/", "its ")
+    missing = [name for name in MODEL if record["kind"] == "shared" and not (folder / name).is_file()]
+    return f"its {missing[0]} is missing" if missing else ""
 
 
-def read_state(folder: Path) -> dict:
-    """How the run in a folder went; empty where none was."""
-    try:
-        return json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+def remove(path: Path) -> None:
+    """A file, or whatever else stands in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value) -> None:

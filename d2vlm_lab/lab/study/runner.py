@@ -11,10 +11,11 @@ from statistics import median
 
 from ...errors import LabError
 from ...files import is_locked
+from ..run_files import POINT, read_state
 from .cluster import Place
 from .estimate import History, time_left
 from .job import Job
-from .point import LOCK, POINT, lost, one_line, read_state, write_json
+from .point import LOCK, lost, one_line, write_json
 from .progress import Progress
 
 

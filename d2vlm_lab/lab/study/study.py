@@ -2,92 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...config import ROOT, RunConfig, read_config, resolve
 from ...errors import LabError
 from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
+from ...shapes import shown
+from .form import Point, Profile, Reported, Shared, Study, World
 from .metrics import check_metrics
+from .names import check_names, check_seeds
+from .parameters import check_extra, notebook_cells, notebook_parameters
 
+__all__ = ["Point", "Profile", "Reported", "Shared", "Study", "World", "notebook_parameters", "points_of", "read_study"]
 EXPERIMENTS = ROOT / "experiments"
 EXTRA = "notebook."  # settings with this prefix are parameters of the notebook, not of the run
 GIVEN = ("settings", "out")  # parameters that every notebook of a study has
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A number from the paper, shown beside the measured ones."""
-
-    metric: str
-    variant: str
-    value: float
-    source: str  # where it stands
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A training run that is made once for each seed; runs with `parts.start: "@NAME"` start from it."""
-
-    preset: str = ""  # empty: the study's
-    overrides: dict[str, object] = field(default_factory=dict)  # on the preset; the study's `base` does not apply
-
-
-@dataclass(frozen=True)
-class World:
-    """A world that notebooks need besides `data.world`; if it is missing, it is made as by make-world."""
-
-    preset: str = "small"
-    settings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A size of the study."""
-
-    seeds: tuple[int, ...] = ()  # empty: the study's
-    variants: tuple[str, ...] = ()  # empty: all
-    base: dict[str, object] = field(default_factory=dict)  # after the study's base, before the variant
-    shared: dict[str, dict[str, object]] = field(default_factory=dict)  # further overrides of shared work
-    minutes: float | None = None  # that all runs take together, used until runs have been measured
-
-
-@dataclass(frozen=True)
-class Study:
-    name: str
-    question: str
-    hypothesis: str
-    notebook: str  # relative to the project
-    preset: str
-    variants: dict[str, dict[str, object]]  # an empty one is the base as it is
-    reference: str  # differences are taken to this variant
-    metrics: tuple[str, ...]
-    against: dict[str, str] = field(default_factory=dict)  # variants that are compared with another one instead
-    seeds: tuple[int, ...] = (0,)
-    base: dict[str, object] = field(default_factory=dict)
-    paper: tuple[Reported, ...] = ()
-    shared: dict[str, Shared] = field(default_factory=dict)
-    worlds: dict[str, World] = field(default_factory=dict)
-    profiles: dict[str, Profile] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One run to make: a variant with a seed, or shared work (`variant` is then its @name)."""
-
-    variant: str
-    seed: int
-    config: RunConfig
-    extras: dict[str, object]
-
-    @property
-    def needs(self) -> list[str]:
-        """Names of the shared work that it starts from."""
-        values = (self.config.parts.start, *self.extras.values())
-        return sorted({v[1:] for v in values if isinstance(v, str) and v.startswith("@")})
 
 
 def read_study(source: str) -> tuple[Study, Path]:
@@ -106,6 +37,8 @@ def read_study(source: str) -> tuple[Study, Path]:
             check_points(study, profile)
     except LabError as error:
         raise ConfigError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+    except OSError as error:  # a path that is too long, or through what is no folder
+        raise ConfigError(f"{path}: {error.strerror}: {shown(error.filename)}") from None
     return study, path
 
 
@@ -117,8 +50,8 @@ def check(study: Study) -> None:
 
     if not study.variants or not study.metrics or not study.seeds:
         raise ConfigError("variants, metrics and seeds: name at least one of each")
-    if study.name != Path(study.name).name or study.name.startswith((".", "shared")):
-        raise ConfigError(f"name: {study.name!r} has to be a plain folder name (and not `shared`)")
+    check_names(study)
+    check_seeds(study)
     known(study.reference, "reference", study.variants)
     for variant, other in study.against.items():
         known(variant, "against", study.variants)
@@ -188,7 +121,7 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
                 _known_setting(config, key, where)
                 flat[key] = value
             elif (name := key.removeprefix(EXTRA)) in parameters and name not in GIVEN:
-                extras[name] = value
+                extras[name] = check_extra(value, parameters[name], f"{where}: {key}")
             else:
                 names = [f"{EXTRA}{p}" for p in parameters if p not in GIVEN]
                 raise ConfigError(f"{where}: {key}: {study.notebook} has no such parameter"
@@ -233,23 +166,6 @@ def notebook_path(study: Study) -> Path:
     if not path.is_file():
         raise ConfigError(f"notebook: there is no {study.notebook}")
     return path.resolve()
-
-
-def notebook_cells(path: Path) -> list[dict]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"notebook: {path} is not a notebook ({error})") from None
-
-
-def notebook_parameters(path: Path) -> dict[str, object]:
-    """Names that the notebook's `parameters` cell assigns, with their defaults (None for what is not a plain value)."""
-    for cell in notebook_cells(path):
-        if "parameters" in cell["metadata"].get("tags", ()):
-            body = ast.parse("".join(cell["source"])).body
-            return {target.id: getattr(node.value, "value", None) for node in body if isinstance(node, ast.Assign)
-                    for target in node.targets if isinstance(target, ast.Name)}
-    raise ConfigError(f"notebook: {path} has no cell with the tag `parameters`")
 
 
 def _known_setting(config: RunConfig, key: str, where: str) -> None:
