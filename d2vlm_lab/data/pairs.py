@@ -6,15 +6,30 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NotRequired, TypedDict
 
+from ..errors import LabError
 from ..files import atomic_path
 from ..ideas.clauses import cut, words
 from ..ideas.evidence import Event, overlap
 from ..ideas.rejected import FACTORS, Rejected
-from .sample import Sample, SampleError, from_record, sample_error, to_record, validate
+from ..reader import parse_json, read_lines
+from ..shapes import fit, shown
+from .sample import EventRecord, Sample, SampleError, brief, events_of, from_record, sample_error, to_record, validate
 
 OnBad = Callable[[str, str], None]  # called with (sample, message) for each bad preference, which is then left out
-FIELDS = ("video", "events", "answer", "kind", "factor", "strength", "event")
+
+
+class RejectedRecord(TypedDict):
+    """A rejected answer in a preference file."""
+
+    video: NotRequired[str]
+    events: list[EventRecord]
+    answer: list[str | int]
+    kind: str
+    factor: str
+    strength: NotRequired[float]
+    event: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -49,9 +64,9 @@ def _problems(preference: PreferencePair) -> Iterator[str]:
         yield "there is no rejected answer beside the chosen one"
     for n, rejected in enumerate(preference.rejected, 1):
         if (rejected.events, rejected.answer) == (sample.events, sample.answer):
-            yield f"rejected answer {n} ({rejected.kind}) equals the chosen one"
+            yield f"rejected answer {n} ({brief(rejected.kind)}) equals the chosen one"
         if rejected.factor not in FACTORS:
-            yield f"rejected answer {n} has factor {rejected.factor!r}; a factor is one of {', '.join(FACTORS)}"
+            yield f"rejected answer {n} has factor {shown(rejected.factor)}; a factor is one of {', '.join(FACTORS)}"
         if not 0 <= rejected.event < max(1, len(sample.events)):
             yield f"rejected answer {n} touches event {rejected.event + 1}, but there are {len(sample.events)} events"
 
@@ -66,46 +81,52 @@ def to_line(preference: PreferencePair) -> str:
 
 
 def from_line(line: str, where: str = "") -> PreferencePair:
-    """The inverse of `to_line`, strict about keys, types and what must hold."""
+    """The inverse of `to_line`."""
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SampleError(f"{where}: not JSON ({error})") from None
-    if not isinstance(record, dict) or set(record) != {"chosen", "rejected"}:
-        raise SampleError(f"{where}: expected an object with `chosen` and `rejected`")
+        record = parse_json(line, dict, where)
+    except LabError as error:
+        raise SampleError(str(error)) from None
+    return pair_of(record, where)
+
+
+def pair_of(record: dict, where: str = "") -> PreferencePair:
+    """The pair of an object in a preference file, strict about keys, types and what must hold."""
+    if set(record) != {"chosen", "rejected"}:
+        raise SampleError(f"{where}: expected an object with `chosen` and `rejected`, and nothing else")
     sample = from_record(record["chosen"], where)
     try:
-        rejected = tuple(_rejected(sample, entry) for entry in record["rejected"])
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        entries = fit(record["rejected"], list[RejectedRecord], path="rejected")
+        rejected = tuple(_rejected(sample, entry) for entry in entries)
+    except LabError as error:
         raise sample_error(sample, error, where) from None
     return check(PreferencePair(sample, rejected), where)
 
 
 def _rejected(sample: Sample, entry: dict) -> Rejected:
-    if unknown := sorted(set(entry) - set(FIELDS)):
-        raise ValueError(f"unknown field {unknown[0]!r}; a rejected answer has {', '.join(FIELDS)}")
+    if unknown := sorted(set(entry) - set(RejectedRecord.__annotations__)):
+        raise LabError(f"unknown field {shown(unknown[0])}; a rejected answer has "
+                       f"{', '.join(RejectedRecord.__annotations__)}")
     if (video := entry.get("video", sample.video)) != sample.video:
-        raise ValueError(f"a rejected answer is about another video, {video!r}; both answers must share theirs")
-    events = tuple(Event(**event) for event in entry["events"])
-    return Rejected(events, tuple(entry["answer"]), str(entry["kind"]), str(entry["factor"]),
-                    float(entry.get("strength", 1.0)), int(entry.get("event", 0)))
+        raise LabError(f"a rejected answer is about another video, {shown(video)}; both answers must share theirs")
+    return Rejected(events_of(entry["events"]), tuple(entry["answer"]), entry["kind"], entry["factor"],
+                    entry.get("strength", 1.0), entry.get("event", 0))
 
 
 def read_preferences(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
     """One at a time; a bad one is an error that names file, line and sample, or goes to `on_bad` and is left out."""
-    try:
-        lines = open(path, encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise SampleError(f"{path}: no readable preference file ({error.strerror})") from None
-    with lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                if line.strip():
-                    yield from_line(line, f"{path}, line {number}")
-            except SampleError as error:
-                if on_bad is None:
-                    raise
-                on_bad(f"line {number}", str(error))
+    def report(line: int, problem: str) -> None:
+        if on_bad is None:
+            raise SampleError(problem)
+        on_bad(f"line {line}", problem)
+
+    number = 0
+    for number, record in read_lines(path, dict, report):
+        try:
+            yield pair_of(record, f"{path}: line {number}")
+        except SampleError as error:
+            report(number, str(error))
+    if not number:
+        raise SampleError(f"{path}: there is no pair in this file that can be read")
 
 
 def write_preferences(path: str | os.PathLike, preferences: Iterable[PreferencePair]) -> None:

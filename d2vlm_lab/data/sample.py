@@ -5,15 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from ..errors import LabError
 from ..files import unsafe_path
 from ..ideas.evidence import EVIDENCE, Event, Interval
+from ..shapes import fit, shown
 
 UNKNOWN = math.inf  # the duration of a video whose annotation does not give one
+LONGEST = 20_000  # characters of a question, and of an answer between two events
+MOST_EVENTS = 1000  # of a sample
 REQUIRED = ("id", "video", "duration", "task", "source", "question")  # fields that every record has
+
+
+class EventRecord(TypedDict):
+    start: float
+    end: float
+    caption: NotRequired[str]
+    annotator: NotRequired[int]
+
+
+class Record(TypedDict):
+    """A sample in a file."""
+
+    id: str | int
+    video: str
+    duration: object  # a number; Infinity where it is not known
+    task: str
+    source: str
+    question: str
+    events: NotRequired[list[EventRecord]]
+    answer: NotRequired[list[str | int]]
+    question_intervals: NotRequired[list[tuple[float, float]]]
+    options: NotRequired[list[str | tuple[float, float]]]
+    correct: NotRequired[int | None]
 
 
 class SampleError(LabError):
@@ -42,7 +69,13 @@ class Sample:
 
 
 def sample_error(sample: Sample, message: object, where: str = "") -> SampleError:
-    return SampleError(f'{where}{", " if where else ""}sample {sample.id} ("{sample.video}"): {message}')
+    return SampleError(f'{where}{", " if where else ""}sample {brief(sample.id)} ("{brief(sample.video)}"): {message}')
+
+
+def brief(name) -> str:
+    """A name from a file as an error shows it: on one line, and not longer than a line."""
+    text = name if isinstance(name, str) else shown(name)
+    return text if len(text) < 100 and text.isprintable() else shown(text)
 
 
 def evenly_spaced(items: Sequence, n: int) -> list:
@@ -58,12 +91,22 @@ def validate(sample: Sample, where: str = "", half_frame: float = 0.5) -> Sample
 
 
 def _problems(sample: Sample, half_frame: float) -> Iterator[str]:
+    if not sample.id.strip():
+        yield "id is empty; every sample needs one"
+    if not sample.question.strip():
+        yield "question is empty"
+    for name, text in (("question", sample.question), *(("answer", p) for p in sample.answer if isinstance(p, str))):
+        if len(text) > LONGEST:
+            yield f"{name} has {len(text):,} characters; it may have at most {LONGEST:,}"
+    if len(sample.events) > MOST_EVENTS:
+        yield f"there are {len(sample.events):,} events; there may be at most {MOST_EVENTS:,}"
     if not sample.duration > 0:
         yield f"duration is {sample.duration}; it must be a positive number of seconds"
     if unsafe_path(sample.video):
-        yield f"video path {sample.video!r} leaves the video folder; use a relative path inside it"
+        yield f"video path {shown(sample.video)} leaves the video folder; use a relative path inside it"
     spans = [(f"event {i + 1}", event.interval) for i, event in enumerate(sample.events)]
     spans += [(f"question interval {i + 1}", span) for i, span in enumerate(sample.question_intervals)]
+    spans += [(f"option {i + 1}", option) for i, option in enumerate(sample.options) if not isinstance(option, str)]
     for name, (start, end) in spans:
         if not (math.isfinite(start) and math.isfinite(end)):
             yield f"{name} is [{start}, {end}]; both ends must be finite"
@@ -77,7 +120,7 @@ def _problems(sample: Sample, half_frame: float) -> Iterator[str]:
         yield f"question has {n} {EVIDENCE} but there are {len(sample.question_intervals)} question intervals"
     for piece in sample.answer:
         if isinstance(piece, str) and EVIDENCE in piece:
-            yield f"answer text {piece!r} holds a literal {EVIDENCE}; refer to an event by its index"
+            yield f"answer text {shown(piece)} holds a literal {EVIDENCE}; refer to an event by its index"
         if not isinstance(piece, str) and not 0 <= piece < len(sample.events):
             yield f"answer refers to event {piece + 1}, but there are {len(sample.events)} events"
     if sample.correct is not None and not 0 <= sample.correct < len(sample.options):
@@ -99,23 +142,26 @@ def from_record(record: dict, where: str = "", half_frame: float = 0.5) -> Sampl
         raise SampleError(f"{prefix}expected an object with the fields of a sample, found {type(record).__name__}")
     names = [field.name for field in fields(Sample)]
     if unknown := sorted(set(record) - set(names)):
-        raise SampleError(f"{prefix}unknown field {unknown[0]!r}; a sample has {', '.join(names)}")
+        raise SampleError(f"{prefix}unknown field {shown(unknown[0])}; a sample has {', '.join(names)}")
     if missing := [name for name in REQUIRED if name not in record]:
         raise SampleError(f"{prefix}field {missing[0]!r} is missing")
     try:
-        values = {**record,
-                  "id": str(record["id"]),
-                  "duration": float(record["duration"]),
-                  "events": tuple(Event(**event) for event in record.get("events", ())),
-                  "answer": tuple(record.get("answer", ())),
-                  "question_intervals": tuple(_interval(span) for span in record.get("question_intervals", ())),
-                  "options": tuple(option if isinstance(option, str) else _interval(option)
-                                   for option in record.get("options", ()))}
-        return validate(Sample(**values), where, half_frame)
-    except (TypeError, AttributeError) as error:
-        raise SampleError(f"{prefix}sample {record.get('id')}: {error}") from None
+        record = fit(record, Record)
+        duration = record["duration"]
+        if type(duration) not in (int, float):
+            raise LabError(f"duration: expected a number of seconds, found {shown(duration)}")
+        values = {**record, "id": str(record["id"]), "duration": float(duration),
+                  "events": events_of(record.get("events", ())),
+                  **{name: tuple(record.get(name, ())) for name in ("answer", "question_intervals", "options")}}
+    except (LabError, OverflowError) as error:
+        raise SampleError(f"{prefix}sample {shown(record.get('id'))}: {error}") from None
+    return validate(Sample(**values), where, half_frame)
 
 
-def _interval(span) -> Interval:
-    start, end = span
-    return (float(start), float(end))
+def events_of(records: Sequence[dict]) -> tuple[Event, ...]:
+    """Events from the objects of a file, which must fit `EventRecord` and have no other fields."""
+    known = EventRecord.__annotations__
+    for number, record in enumerate(records):
+        if unknown := [name for name in record if name not in known]:
+            raise LabError(f"events[{number}].{shown(unknown[0])}: no such field; an event has {', '.join(known)}")
+    return tuple(Event(**record) for record in records)

@@ -84,14 +84,14 @@ def test_the_written_record_has_the_public_shape():
     ({"video": "/etc/passwd"}, "leaves the video folder"),
     ({"duration": -1}, "duration"),
     ({"duration": "long"}, "duration is 'long'; it must be a number of seconds"),
-    ({"video": None}, "video is None; it must be text"),
+    ({"video": None}, "video is null; it must be text"),
     ({"tgt": [36, 44, 49]}, "3 numbers"),
     ({"tgt": [36, 44]}, "all three must agree"),
     ({"tgt": [36, 44, 57, 49]}, "event 2 starts at 57"),
     ({"tgt": [36, 44, 49, 570]}, "event 2 ends at 570"),
     ({"src": [12]}, "need two times"),
     ({"conversations": []}, "0 turns"),
-    ({"conversations": [{"from": "robot", "value": "x"}]}, "human or gpt"),
+    ({"conversations": [{"from": "robot", "value": "x"}]}, "is not one of human, gpt"),
     ({"captions": ["one"]}, "captions has 1")])
 def test_a_bad_training_record_is_one_line_that_names_file_and_sample(tmp_path, change, message):
     good = instruct("The steps of <evi>?", "<evi><evi></evi> <evi>, pour. <evi>, stir.", src=[12, 18],
@@ -159,7 +159,8 @@ def test_what_a_benchmark_question_asks_about_becomes_evidence():
 
 @pytest.mark.parametrize("record, message", [
     ({**bench("evs", tgt=[[1.0, 2.0]]), "video": 3}, "video is 3"),
-    (bench("xyz"), "task is 'xyz'"), (bench("tvg"), "'tgt' is missing"), (bench("tvg", tgt=[[1.0, 2.0]]), "expected"),
+    (bench("xyz"), "task: 'xyz' is not one of rar"), (bench("tvg"), "'tgt' is missing"),
+    (bench("tvg", tgt=[[1.0, 2.0]]), "expected"),
     (bench("tal", tgt=[1.0, 2.0]), "expected"), (bench("dvc", tgt=[[1.0, 2.0]], g=[]), "one caption for each"),
     (bench("rar", p=9, o=["a", "b", "c", "d"]), "correct option is 9"),
     (bench("tvg", tgt=[50.0, 70.0]), "after the video's end"),

@@ -17,6 +17,7 @@ def sample(**changes):
                      "answer": ("In ", 0, ".")} | changes)
 
 
+NO_NUL = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 seconds = st.floats(0, 60).map(lambda x: round(x, 3))
 spans = st.tuples(seconds, seconds).map(sorted).map(tuple)
 samples = st.builds(
@@ -25,8 +26,8 @@ samples = st.builds(
         answer=tuple(piece for k in range(len(events)) for piece in ("so ", k)),
         question="<evi> " * len(asked) + "what?", question_intervals=tuple(asked),
         options=tuple(options), correct=0 if options else None),
-    st.lists(st.tuples(spans, st.text(max_size=9)), max_size=3), st.lists(spans, max_size=2),
-    st.lists(st.one_of(st.text(min_size=1, max_size=5), spans), max_size=4))
+    st.lists(st.tuples(spans, st.text(NO_NUL, max_size=9)), max_size=3), st.lists(spans, max_size=2),
+    st.lists(st.one_of(st.text(NO_NUL, min_size=1, max_size=5), spans), max_size=4))
 
 
 @given(samples)

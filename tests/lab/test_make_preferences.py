@@ -73,13 +73,13 @@ def changed(**rejected):
     (changed(factor="whose"), "factor 'whose'"), (changed(event=5), "touches event 6"),
     (changed(events=[{"start": 1, "end": 90}], answer=[0]), "after the video's end"),
     (changed(strenght=2), "unknown field 'strenght'"), (changed(answer=[7]), "refers to event 8"),
-    ({"chosen": {}}, "`chosen` and `rejected`"), (changed(events=None), "s1"), ("{", "line 2: not JSON"),
+    ({"chosen": {}}, "`chosen` and `rejected`"), (changed(events=None), "s1"), ("{", "line 2: not readable as JSON"),
     (json.loads(to_line(PAIR)) | {"rejected": []}, "no rejected answer")])
 def test_a_bad_preference_is_an_error_that_names_file_and_line_or_is_left_out_and_told(record, message, tmp_path):
     path = tmp_path / "p.jsonl"
     line = record if isinstance(record, str) else json.dumps(record)
     path.write_text(to_line(PAIR) + "\n" + line + "\n" + to_line(PAIR) + "\n")
-    with pytest.raises(SampleError, match="p.jsonl, line 2") as error:
+    with pytest.raises(SampleError, match="p.jsonl: line 2") as error:
         list(read_preferences(path))
     assert message in str(error.value)
     reported = []

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Literal, NotRequired, TypedDict
 
 from ...ideas.evidence import EVIDENCE, Event, seconds
+from ...shapes import fit
 from ..sample import UNKNOWN, Sample
 from .records import field, interval, options, read_records, to_samples, write_records
 from .times import mark_times
@@ -18,6 +20,20 @@ CHOICE = ("rar", "eca", "rvq")
 ONE_INTERVAL = ("tvg", "epm", "gvq")
 CAPTIONED = ("dvc", "slc")
 TASKS = (*CHOICE, *ONE_INTERVAL, "tal", "evs", "vhd", *CAPTIONED, "tem")
+
+
+class Record(TypedDict):
+    """What a record holds; which of the later fields it needs depends on its task."""
+
+    task: Literal[TASKS]
+    source: str
+    q: str
+    idx: NotRequired[int | str]
+    src: NotRequired[list[float] | None]
+    tgt: NotRequired[list[object] | None]
+    g: NotRequired[list[str] | None]
+    o: NotRequired[list[object] | None]
+    p: NotRequired[int | None]
 
 
 def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
@@ -35,9 +51,8 @@ def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
 
 
 def from_record(record: dict, index: int = 0) -> Sample:
-    if record["task"] not in TASKS:
-        raise ValueError(f"task is {record['task']!r}; E.T. Bench has {', '.join(TASKS)}")
-    question, asked = mark_times(record["q"], [float(time) for time in record.get("src") or ()])
+    record = fit(record, Record)
+    question, asked = mark_times(record["q"], record.get("src") or ())
     return Sample(str(record.get("idx", index)), field(record, "video", str), field(record, "duration", float),
                   record["task"], record["source"], question, _events(record), (), asked, options(record.get("o")),
                   record.get("p"))
@@ -73,8 +88,10 @@ def _events(record: dict) -> tuple[Event, ...]:
     captions = record.get("g") if task in CAPTIONED else [""] * len(tgt)
     if captions is None or len(captions) != len(tgt):
         raise ValueError(f"g must hold one caption for each of the {len(tgt)} intervals in tgt")
-    if task == "vhd" and _depth(tgt) == 3:  # a list for each annotator
-        return tuple(Event(*interval(span, "tgt"), annotator=who) for who, spans in enumerate(tgt) for span in spans)
+    if task == "vhd" and tgt and isinstance(tgt[0], list) and tgt[0] and isinstance(tgt[0][0], list):
+        by_annotator = fit(tgt, list[list[object]], path="tgt")
+        return tuple(Event(*interval(span, "tgt"), annotator=who) for who, spans in enumerate(by_annotator)
+                     for span in spans)
     return tuple(Event(*interval(span, "tgt"), caption) for span, caption in zip(tgt, captions))
 
 
@@ -84,7 +101,3 @@ def _target(sample: Sample) -> list:
     annotators = sorted({event.annotator for event in sample.events})
     lists = [[list(event.interval) for event in sample.events if event.annotator == who] for who in annotators]
     return lists if len(lists) > 1 else lists[0]
-
-
-def _depth(value) -> int:
-    return 1 + _depth(value[0]) if isinstance(value, (list, tuple)) and value else 0

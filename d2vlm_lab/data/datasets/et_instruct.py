@@ -9,14 +9,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal, NotRequired, TypedDict
 
 from ...ideas.evidence import END, EVIDENCE, Event, compose, write
+from ...shapes import fit
 from ..sample import Sample
 from .records import OnBad, field, options, read_records, to_samples, write_records
 from .times import mark_times, pieces_of
 
 IMAGE = "<image>"
-AFTER_TIME = r"\s*(seconds)?\s*[,:]\s*"  # what stands between a time and its caption
+AFTER_TIME = r"\s*(?:seconds\s*)?[,:]\s*"  # what stands between a time and its caption
+Turn = TypedDict("Turn", {"from": Literal["human", "gpt"], "value": str})
+
+
+class Record(TypedDict):
+    conversations: list[Turn]
+    task: str
+    source: str
+    id: NotRequired[str | int]
+    src: NotRequired[list[float] | None]
+    tgt: NotRequired[list[float] | None]
+    captions: NotRequired[list[str] | None]
+    o: NotRequired[list[object] | None]
+    p: NotRequired[int | None]
 
 
 def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
@@ -30,9 +45,10 @@ def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
 
 
 def from_record(record: dict, index: int = 0) -> Sample:
+    record = fit(record, Record)
     question, answer = _turns(record["conversations"])
-    question, asked = mark_times(question, _times(record, "src"))
-    events, pieces = _answer(answer, _times(record, "tgt"), record.get("captions") or ())
+    question, asked = mark_times(question, record.get("src") or ())
+    events, pieces = _answer(answer, record.get("tgt") or (), record.get("captions") or ())
     return Sample(str(record.get("id", index)), field(record, "video", str), field(record, "duration", float),
                   record["task"], record["source"], question, events, pieces, asked, options(record.get("o")),
                   record.get("p"))
@@ -59,12 +75,10 @@ def to_record(sample: Sample) -> dict:
 
 def _turns(turns: Sequence[dict]) -> tuple[str, str]:
     """Question and answer of a conversation; those of several rounds are joined, line by line."""
-    speakers = [turn.get("from") for turn in turns]
-    if unknown := [speaker for speaker in speakers if speaker not in ("human", "gpt")]:
-        raise ValueError(f"a turn is from {unknown[0]!r}; turns are from human or gpt")
+    speakers = [turn["from"] for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
-        raise ValueError(f"{len(turns)} turns, from {', '.join(speakers) or 'nobody'}; human and gpt must take turns, "
-                         "and human begins")
+        raise ValueError(f"{len(turns)} turns, from {', '.join(speakers[:6]) or 'nobody'}; human and gpt must take "
+                         "turns, and human begins")
     questions, answers = ([field(turn, "value", str).replace(IMAGE, "").strip() for turn in turns[k::2]]
                           for k in (0, 1))
     return "\n".join(questions), _joined(answers)
@@ -104,7 +118,3 @@ def _captions(text: str) -> list[str]:
     if first or not all(re.match(AFTER_TIME + r"\w", part) for part in parts):
         return [""] * len(parts)
     return [re.sub("^" + AFTER_TIME, "", part).strip().rstrip(".") for part in parts]
-
-
-def _times(record: dict, field: str) -> list[float]:
-    return [float(time) for time in record.get(field) or ()]

@@ -21,6 +21,7 @@ FACTORS = {"f": "what", "repeat": "how", "qwen": "what"}  # of the classes whose
 
 def read(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
     """One at a time; a bad one is an error, or is reported to `on_bad` and left out."""
+    index = -1
     for index, record in enumerate(read_records(path)):
         try:
             yield from_record(record, index, str(path))
@@ -28,6 +29,8 @@ def read(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[Prefe
             if on_bad is None:
                 raise
             on_bad(str(record.get("id", index)), str(error))
+    if index < 0:
+        raise SampleError(f"{path}: there is no sample in this file")
 
 
 def is_preference(record: dict) -> bool:

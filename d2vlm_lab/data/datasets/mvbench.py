@@ -13,6 +13,7 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 
 from ...ideas.evidence import Interval
+from ...shapes import shown
 from ..sample import UNKNOWN, Sample, SampleError
 from .records import field, read_records, to_samples
 
@@ -40,8 +41,8 @@ FRAGMENT = re.compile(r"#t=([\d.]+),([\d.]+)$")
 def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
     """Every task whose file is in the folder, in the order of the table; or one file of a task."""
     path = Path(path)
-    files = [path] if path.is_file() else [path / f"{stem}.json" for stem in FILES]
-    files = [file for file in files if file.is_file()]
+    files = [path / f"{stem}.json" for stem in FILES] if os.path.isdir(path) else [path]
+    files = [file for file in files if os.path.exists(file)]
     if not files:
         raise SampleError(f"{path}: none of MVBench's files is here ({next(iter(FILES))}.json, ...)")
     if files[0].stem not in FILES:
@@ -63,9 +64,9 @@ def from_record(record: dict, index: int, stem: str) -> Sample:
     _, folder, has_part = FILES[stem]
     options, right = record["candidates"], record["answer"]
     if not isinstance(options, list) or not 2 <= len(options) <= 26 or not all(isinstance(o, str) for o in options):
-        raise ValueError(f"candidates is {options!r}; it must be a list of at least two texts")
+        raise ValueError(f"candidates is {shown(options)}; it must be a list of at least two texts")
     if right not in options:
-        raise ValueError(f"answer is {right!r}; it must be one of the candidates")
+        raise ValueError(f"answer is {shown(right)}; it must be one of the candidates")
     video = f"{folder}/{field(record, 'video', str)}"
     if has_part:
         start, end = field(record, "start", float), field(record, "end", float)

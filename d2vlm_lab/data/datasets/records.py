@@ -5,6 +5,7 @@ Every error names the file, the sample and the field.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,11 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
+from ... import reader
+from ...errors import LabError
 from ...files import atomic_path
 from ...ideas.evidence import Interval
-from ..sample import Sample, SampleError, validate
+from ...shapes import LARGEST, fit, shown
+from ..sample import Sample, SampleError, brief, sample_error, validate
 
 CHUNK = 1 << 20  # characters that are read at a time
 BETWEEN = re.compile(r"[\s,\[\]]*")  # what may stand between two records
@@ -26,18 +30,24 @@ Build = Callable[[dict, int], Sample]  # a sample from a record and its place in
 OnBad = Callable[[str, str], None]  # takes the place of a record that cannot be used, and what is wrong with it
 
 
+class Coco(TypedDict):
+    annotations: list[object]
+
+
 @contextmanager
 def opened(path: str | os.PathLike) -> Iterator[TextIO]:
-    """A text file to read from; one that is missing or is no text is an error that names it."""
+    """A text file to read from; one that is no regular file or no text is an error that names it."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with io.TextIOWrapper(reader.opened(path), encoding="utf-8-sig") as file:
             yield file
-    except FileNotFoundError:
-        raise SampleError(f"{path}: no such annotation file") from None
+    except UnicodeDecodeError as error:
+        raise SampleError(f"{path}: not readable as text ({error.reason}); save it as UTF-8") from None
+    except SampleError:
+        raise
+    except LabError as error:
+        raise SampleError(f"{error} (it should be an annotation file)") from None
     except OSError as error:
         raise SampleError(f"{path}: the annotation file cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise SampleError(f"{path}: not readable as text ({error})") from None
 
 
 def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[dict | SampleError]:
@@ -51,36 +61,47 @@ def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[dict 
         while True:
             between = BETWEEN.match(text, at)
             lists += between[0].count("[") - between[0].count("]")  # opened and not yet closed
-            at = between.end()
+            start = between.end()
             try:
-                record, at = decoder.raw_decode(text, at)
-            except json.JSONDecodeError as error:
-                if more := file.read(CHUNK):
-                    text, at = text[at:] + more, 0
+                _, at = decoder.raw_decode(text, start)
+            except (ValueError, RecursionError) as error:
+                is_open = isinstance(error, json.JSONDecodeError) and len(text) - start < reader.LINE
+                if is_open and (more := file.read(CHUNK)):
+                    text, at = text[start:] + more, 0
                     continue
-                if at == len(text) and not lists:
+                if start == len(text) and not lists and not file.read(1):
                     return
-                problem = SampleError(f"{path}, sample {index}: not readable as JSON ({error})")
-                line_end = text.find("\n", at)
+                problem = _problem(f"{path}, sample {index}", text[start:], error)
+                line_end = text.find("\n", start)
                 if not go_on or line_end < 0 or not BETWEEN.sub("", text[line_end:], 1):  # the file is cut short
                     raise problem from None
                 record, at = problem, line_end
             else:
-                if not isinstance(record, dict):
-                    record = SampleError(f"{path}, sample {index}: expected an object, found {type(record).__name__}")
+                try:
+                    record = reader.parse_json(text[start:at], dict, f"{path}, sample {index}")
+                except LabError as error:
+                    record = SampleError(str(error))
                     if not go_on:
-                        raise record
+                        raise record from None
             yield record
             index += 1
 
 
+def _problem(where: str, text: str, error: Exception) -> SampleError:
+    """Why a text is no record."""
+    if len(text) >= reader.LINE:
+        return SampleError(f"{where}: longer than {reader.LINE // reader.MB} MB")
+    if isinstance(error, json.JSONDecodeError):
+        return SampleError(f"{where}: not readable as JSON ({error.msg.lower()}, found {shown(text[:60])})")
+    return SampleError(f"{where}: {'too many lists inside each other' if isinstance(error, RecursionError) else error}")
+
+
 def read_coco(path: str | os.PathLike) -> list[dict]:
     """The annotations of a file in the shape of COCO captions: `{"annotations": [...]}`."""
-    records = list(read_records(path))
-    annotations = records[0].get("annotations") if len(records) == 1 else None
-    if not isinstance(annotations, list):
-        raise SampleError(f"{path}: expected an object with the list 'annotations'")
-    return annotations
+    try:
+        return reader.read_json(path, Coco)["annotations"]
+    except LabError as error:
+        raise SampleError(f"{error}; an annotation file holds an object with the list 'annotations'") from None
 
 
 def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
@@ -98,7 +119,7 @@ def to_samples(records: Iterable[dict], build: Build, path: str | os.PathLike, h
 
 def collect(makers: Iterable[Callable[[], Sample]], path: str | os.PathLike, on_bad: OnBad | None) -> list[Sample]:
     """What these functions return, each called for one record of a file."""
-    samples = []
+    samples, index = [], -1
     for index, make in enumerate(makers):
         try:
             samples.append(make())
@@ -106,6 +127,8 @@ def collect(makers: Iterable[Callable[[], Sample]], path: str | os.PathLike, on_
             if on_bad is None:
                 raise
             on_bad(f"{Path(path).name}, record {index}", str(error))
+    if index < 0:
+        raise SampleError(f"{path}: there is no sample in this file")
     return samples
 
 
@@ -123,9 +146,9 @@ def to_sample(record: dict, index: int, build: Build, path: str | os.PathLike, h
         problem = str(error)
     else:
         return validate(sample, str(path), half_frame)
-    name = next((record[key] for key in IDS if key in record), index)
-    video = next((record[key] for key in VIDEOS if key in record), None)
-    raise SampleError(f'{path}, sample {name} ("{video}"): {problem}')
+    name, video = (next((record[key] for key in keys if isinstance(record.get(key), (str, int))), None)
+                   for keys in (IDS, VIDEOS))
+    raise SampleError(f'{path}, sample {index if name is None else brief(name)} ("{brief(video)}"): {problem}')
 
 
 def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None = None) -> list[Sample]:
@@ -135,28 +158,28 @@ def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None 
         if sample.id not in kept:
             kept[sample.id] = sample
             continue
-        message = f'{path}, sample {sample.id} ("{sample.video}"): its id was there before'
+        error = sample_error(sample, "its id was there before", str(path))
         if on_bad is None:
-            raise SampleError(message)
-        on_bad(f"{Path(path).name}, sample {sample.id} again ({index})", message)
+            raise error
+        on_bad(f"{Path(path).name}, sample {brief(sample.id)} again ({index})", str(error))
     return list(kept.values())
 
 
 def field(record: dict, name: str, kind: type):
     """A field that must hold a `str`, an `int` or a `float`."""
     value = record[name]
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < LARGEST:
         value = float(value)
     if type(value) is not kind or (kind is str and not value.strip()):
-        raise ValueError(f"{name} is {value!r}; it must be {EXPECTED[kind]}")
-    return value
+        raise ValueError(f"{name} is {shown(value)}; it must be {EXPECTED[kind]}")
+    return fit(value, kind, path=name)
 
 
 def interval(value, name: str) -> Interval:
     good = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(x) in (int, float) for x in value)
     if not good:
-        raise ValueError(f"{name} is {value!r}; expected [start, end] in seconds")
-    return float(value[0]), float(value[1])
+        raise ValueError(f"{name} is {shown(value)}; expected [start, end] in seconds")
+    return fit(value, tuple[float, float], path=name)
 
 
 def options(values) -> tuple[str | Interval, ...]:

@@ -15,5 +15,5 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
             raise record
         return from_record(record, f"{path}, sample {index}", half_frame)
 
-    return collect((partial(make, record, index) for index, record in
-                    enumerate(read_records(path, go_on=on_bad is not None))), path, on_bad)
+    records = enumerate(read_records(path, go_on=on_bad is not None))
+    return collect((partial(make, record, index) for index, record in records), path, on_bad)

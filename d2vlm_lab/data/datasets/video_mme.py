@@ -6,6 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 
+from ...errors import LabError
+from ...reader import opened
+from ...shapes import shown
 from ..sample import UNKNOWN, Sample, SampleError
 from .records import field, read_records, to_samples, unique
 
@@ -29,14 +32,15 @@ def rows(path: str | os.PathLike) -> list[dict]:
     if not str(path).endswith(".parquet"):
         return list(read_records(path))
     import pandas
-    from pyarrow import ArrowInvalid
+    from pyarrow import ArrowException
 
     try:
-        table = pandas.read_parquet(path).to_dict(orient="records")
-    except FileNotFoundError:
-        raise SampleError(f"{path}: no such annotation file") from None
-    except (ArrowInvalid, OSError) as error:
-        raise SampleError(f"{path}: not readable as parquet ({error})") from None
+        with opened(path) as file:
+            table = pandas.read_parquet(file).to_dict(orient="records")
+    except LabError as error:
+        raise SampleError(str(error)) from None
+    except (ArrowException, OSError, ValueError) as error:
+        raise SampleError(f"{path}: not readable as parquet ({str(error).splitlines()[0][:200]})") from None
     return [{key: list(value) if hasattr(value, "tolist") else value for key, value in row.items()} for row in table]
 
 
@@ -45,10 +49,10 @@ def from_record(record: dict, index: int = 0) -> Sample:
     known = {name: field(record, name, str) for name in FIELDS}
     for name, allowed in (("duration", DURATIONS), ("answer", LETTERS)):
         if known[name] not in allowed:
-            raise ValueError(f"{name} is {known[name]!r}; it must be one of {', '.join(allowed)}")
+            raise ValueError(f"{name} is {shown(known[name])}; it must be one of {', '.join(allowed)}")
     options = record["options"]
     if not isinstance(options, list) or len(options) != 4 or not all(isinstance(option, str) for option in options):
-        raise ValueError(f"options is {options!r}; it must be a list of four texts")
+        raise ValueError(f"options is {shown(options)}; it must be a list of four texts")
     question = PROMPT.format(question=known["question"], options="\n".join(options))
     return Sample(known["question_id"], f"{field(record, 'videoID', str)}.mp4", UNKNOWN, known["task_type"],
                   known["duration"], question, options=tuple(re.sub(r"^[A-D]\.\s*", "", option) for option in options),

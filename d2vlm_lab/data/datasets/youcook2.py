@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ...ideas.evidence import EVIDENCE, Event
+from ...shapes import shown
 from ..sample import Sample
 from . import et_bench
 from .records import OnBad, field, interval, read_coco, to_samples, unique
@@ -31,7 +32,7 @@ def from_record(record: dict, index: int = 0) -> Sample:
     captions = field(record, "pure_cap", str).split(". ")
     segments = record["segments"]
     if not isinstance(segments, list) or len(segments) != len(captions):
-        raise ValueError(f"pure_cap holds {len(captions)} captions (split at '. '), segments is {segments!r}; "
+        raise ValueError(f"pure_cap holds {len(captions)} captions (split at '. '), segments is {shown(segments)}; "
                          "there must be one for each")
     events = tuple(Event(*interval(segment, f"segment {k}"), caption)
                    for k, (segment, caption) in enumerate(zip(segments, captions), 1))
