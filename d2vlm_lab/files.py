@@ -10,6 +10,7 @@ import resource
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -39,16 +40,20 @@ def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
     os.replace(partial, final)
 
 
-def sweep(folder: str | os.PathLike) -> None:
+def sweep(folder: str | os.PathLike, seconds: float = 0) -> None:
     """Remove the unfinished files and folders that a process which was killed left in `folder` and in those below it.
 
-    Only for a folder in which nobody else may be writing, because its lock is held.
+    Where nobody else may be writing, because the folder's lock is held, all of them; elsewhere those that have not
+    changed for so many `seconds`.
     """
     for left in [path for path in Path(folder).rglob(".*") if re.fullmatch(r"\..+\.\d+\.(partial|old)", path.name)]:
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime < seconds:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
 
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",

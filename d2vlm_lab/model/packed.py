@@ -33,7 +33,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..data.batch import Batch
 from ..data.packing import Packing
-from ..data.plan import plan_of
+from ..data.plan import packing_of
 from .backbone import attention_masks, decoder_layers, family
 from .last_layer import only_at
 from .passes import HEAD_LAYER, Prefix, States, causal, positions, text_positions
@@ -58,7 +58,7 @@ def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddi
 
     The last states are computed only at the tokens that predict one.
     """
-    packing = plan_of(batch).packing
+    packing = packing_of(batch)
     before = prefix.mask[batch.video]
     position_ids = text_positions(batch, prefix)
     masks = attention_masks(language, causal(batch.mask, before), position_ids,

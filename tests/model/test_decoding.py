@@ -32,6 +32,13 @@ def evidence_now_and_then(net):
     return choose
 
 
+def test_prompts_that_are_only_decoded_are_not_packed_into_a_row(monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.data.plan.pack", None)
+    net = model()
+    clips = mixed(net)[0]
+    assert generate(net, clips, prompts(net, clips), Decoding(max_new_tokens=2))
+
+
 def test_a_batch_equals_single_runs():
     net = model()
     clips = mixed(net)[0]

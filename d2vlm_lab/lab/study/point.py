@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...config import ROOT
 from ...errors import LabError
-from ...files import atomic_path, locked
+from ...files import atomic_path, locked, sweep
 from . import identity
 
 POINT, STATE, METRICS, NOTEBOOK, ENVIRONMENT, LOG, LOCK = (
@@ -50,6 +50,7 @@ def run_point(order: dict, variables: Mapping[str, str]) -> dict:
         before = read_state(folder)
         if before.get("status") == "done":
             return before
+        sweep(folder)  # what attempts that were killed have left
         state = {"status": "running", "attempts": before.get("attempts", 0) + 1, "host": socket.gethostname(),
                  "process": os.getpid(), "started": time.time()}
         try:
