@@ -1,4 +1,4 @@
-"""Does the laptop preset learn as well with frozen weights in bfloat16 as in float32? Three seeds each, as a table.
+"""Does the laptop preset learn as well in bfloat16 as in float32? Three seeds each, as a table.
 
     python experiments/precision.py [--seeds 3] [--jobs 1] [key=value ...]
 
@@ -16,10 +16,8 @@ from statistics import mean, stdev
 
 from d2vlm_lab.files import json_lines
 
-VARIANTS = {
-    "float32": [],
-    "held in bfloat16": ["parts.dtype=bfloat16"],
-    "held and computed in bfloat16": ["parts.dtype=bfloat16", "training.bfloat16=true"]}  # as the large presets are
+VARIANTS = {"float32": [],
+            "bfloat16": ["parts.dtype=bfloat16", "training.bfloat16=true"]}  # held and computed, as the large presets
 STEPS = 500
 SHORT = ["data.world=runs/precision/world", "data.world_settings=[videos=600]", f"training.steps={STEPS}",
          f"training.eval_every={STEPS}", "training.save_every=250", "evaluation.samples=1000"]
@@ -32,14 +30,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("changes", nargs="*", metavar="key=value")
     args = parser.parse_args()
-    runs = [(name, seed, Path(f"runs/precision/{name.replace(' ', '-')}-{seed}"))
-            for seed in range(args.seeds) for name in VARIANTS]
+    runs = [(name, seed, Path(f"runs/precision/{name}-{seed}")) for seed in range(args.seeds) for name in VARIANTS]
     with ThreadPoolExecutor(args.jobs) as pool:
         for process in pool.map(lambda run: train(args.changes, *run), runs):
             process.check_returncode()
     rows = {(name, seed): result(folder) for name, seed, folder in runs}
     columns = list(next(iter(rows.values())))
-    print("| frozen weights | seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|", sep="\n")
+    print("| precision | seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|", sep="\n")
     for name in VARIANTS:
         of_seeds = [rows[name, seed] for seed in range(args.seeds)]
         for seed, row in enumerate(of_seeds):

@@ -16,7 +16,7 @@ from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
 from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
-from .plan import plan_of
+from .plan import packing_of
 from .sample import Sample, SampleError
 from .skips import Skip, Skips
 from .video import VideoError
@@ -185,7 +185,7 @@ class Collator:
         preferred = [start + k for start, group in zip(first, groups) for k in group.preferred]
         batch = replace(batch, preferred=torch.tensor(preferred),
                         factors=[factor for group in groups for factor in group.factors])
-        plan_of(batch)
+        packing_of(batch)
         return {"batch": batch, "skipped": skipped}
 
 

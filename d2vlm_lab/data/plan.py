@@ -8,7 +8,7 @@ Shapes: N texts, E evidence tokens, G of them in answers, L answer tokens to pre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class Plan:
     factors: dict[str, Tensor]  # which of the rejected texts are wrong in this factor
     one_text_each: bool  # whether text n is about video n, and there are no other videos
     branches: Branches | None
-    packing: Packing  # the texts in one row
+    packing: Packing | None = None  # the texts in one row; None until `packing_of` is asked for it
 
 
 def plan_of(batch: Batch) -> Plan:
@@ -49,6 +49,14 @@ def plan_of(batch: Batch) -> Plan:
     if batch.plan is None:
         batch.plan = make_plan(batch)
     return batch.plan
+
+
+def packing_of(batch: Batch) -> Packing:
+    """The texts of a batch in one row; its plan keeps it from then on."""
+    plan = plan_of(batch)
+    if plan.packing is None:
+        plan = batch.plan = replace(plan, packing=pack(batch, plan.branches))
+    return plan.packing
 
 
 def make_plan(batch: Batch) -> Plan:
@@ -69,8 +77,7 @@ def make_plan(batch: Batch) -> Plan:
         rejected=rejected, chosen=rejected if batch.preferred is None else batch.preferred[rejected],
         factors={factor: rejected.new_tensor([k for k, other in enumerate(wrong) if other == factor])
                  for factor in sorted(set(wrong))},
-        one_text_each=len(batch.video) == len(batch.features) and is_range(batch.video), branches=branches,
-        packing=pack(batch, branches))
+        one_text_each=len(batch.video) == len(batch.features) and is_range(batch.video), branches=branches)
 
 
 def where(condition: Tensor) -> Tensor:

@@ -20,9 +20,10 @@ from ..data.skips import Skips
 from ..data.splits import CACHE, FrameEncoder, feature_cache, held_out_questions, splits
 from ..data.video import VideoError
 from ..errors import LabError
+from ..files import naming_full_disk, sweep_below
 from ..judging.evaluate import parse_shard
+from ..model.encoder import start_encoder
 from ..model.frames import encoded
-from ..model.start import start
 
 BYTES = {"fp16": 2, "fp32": 4}
 SECONDS = 10  # between two lines of progress
@@ -80,8 +81,10 @@ def run(args) -> int:
     if config.data.cache == "off":
         raise LabError("data.cache=off keeps no features; set data.cache=fp16 or data.cache=fp32")
     index, count = parse_shard(args.shard)
-    encoder = start(config).frames.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    videos = videos_of(config)[index::count]
-    counts = fill(config, encoder, videos)
-    print(f"The features are in {feature_cache(config, encoder).folder}.")
+    encoder = start_encoder(config).to("cuda" if torch.cuda.is_available() else "cpu")
+    videos, folder = videos_of(config)[index::count], feature_cache(config, encoder).folder
+    sweep_below(folder)
+    with naming_full_disk(f"make room for {folder}, then run the same command again: what is there is kept"):
+        counts = fill(config, encoder, videos)
+    print(f"The features are in {folder}.")
     return int(counts["unreadable"] > config.data.bad_share * len(videos))

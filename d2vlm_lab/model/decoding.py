@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers.generation import logits_process
 
 from ..data.batch import Batch, Clip, Text, collate, to_seconds
-from ..data.plan import plan_of
+from ..data.plan import packing_of
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
 from .backbone import logits_of
 from .d2vlm import D2VLM
@@ -99,7 +99,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
     """Answers to every prompt of every clip, in order; `names` are the ids of their samples."""
     decoding = decoding or Decoding()
     batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names)
-    plan_of(batch)  # counted before the batch is on the device, where counting means to wait
+    packing_of(batch)  # counted before the batch is on the device, where counting means to wait
     batch = batch.to(model.device)
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     ids: list[list[int]] = [[] for _ in batch.ids]

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from ..data.batch import Batch
-from ..data.plan import plan_of
+from ..data.plan import packing_of
 from . import passes
 from .backbone import attention_masks, decoder_layers
 from .d2vlm import D2VLM
@@ -74,7 +74,7 @@ class Together:
         self.language, self.decoder, self.cache = model.language, model.language.get_decoder(), prefix.cache
         self.dtype = dtype_of(decoder_layers(self.decoder))
         text, column = last_tokens(batch)
-        end = plan_of(batch).packing.place[text, column]
+        end = packing_of(batch).place[text, column]
         read: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer
         head, last = read_row(model.language, batch, prefix, model.embed(batch, prefix), end, read)
         self.head, self.last = head[end], last[end]
@@ -91,7 +91,7 @@ class Together:
 
     def set_aside(self, states: Tensor, batch: Batch) -> Tensor:
         """(1, H, S, d) keys or values of a row -> (N, H, T + ROOM, d)."""
-        return F.pad(lay_out(states, plan_of(batch).packing.place), (0, 0, 0, ROOM))
+        return F.pad(lay_out(states, packing_of(batch).place), (0, 0, 0, ROOM))
 
     def arrange(self) -> None:
         """Say where the texts of each video are among all R, and where each of these is among its video's."""

@@ -27,16 +27,23 @@ def load_language(parts: Parts, method: Method) -> D2VLM:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     width = language.config.get_text_config().hidden_size
-    try:
-        frames = HFFrames.from_pretrained(local_or_hub(parts.frames), width, parts.frame_tokens)
-    except OSError as error:
-        raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_first_line(error)})") from None
+    frames = load_tower(parts, width)
     prompt = PromptFormat.of(tokenizer, parts.system or None)
     if parts.frame_times == "text":
         prompt = replace(prompt, around_frame="<{seconds:.1f} seconds>{frame}")
     model = D2VLM(frames, language, tokenizer, method, prompt)
     hold(model, dtype)
     return model
+
+
+def load_tower(parts: Parts, width: int) -> HFFrames:
+    """The vision tower, with a new projector into a language model of this width."""
+    try:
+        return HFFrames.from_pretrained(local_or_hub(parts.frames), width, parts.frame_tokens)
+    except LabError:
+        raise
+    except (OSError, ValueError) as error:
+        raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_first_line(error)})") from None
 
 
 def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

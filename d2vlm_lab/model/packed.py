@@ -35,7 +35,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..data.batch import Batch
 from ..data.packing import Group, Packing
-from ..data.plan import plan_of
+from ..data.plan import packing_of
 from . import passes
 from .backbone import attention_masks, decoder_layers, family
 from .last_layer import only_at
@@ -62,7 +62,7 @@ def packed_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddi
 
     The last states are computed only at the tokens that predict one.
     """
-    packing = plan_of(batch).packing
+    packing = packing_of(batch)
     head, last = read_row(language, batch, prefix, embeddings, packing.predicting)
 
     def padded(states: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def read_row(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
 
     The keys and values of the row, for each layer (1, H, S, d), are appended to `keep`.
     """
-    packing = plan_of(batch).packing
+    packing = packing_of(batch)
     before = prefix.mask[batch.video]
     position_ids = text_positions(batch, prefix)
     masks = attention_masks(language, causal(batch.mask, before), position_ids,

@@ -144,7 +144,12 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of model.safetensors, or of the files that its index names."""
+    """Every tensor of a checkpoint."""
+    return {name: tensor for file in weight_files(folder) for name, tensor in read_tensors(file).items()}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """model.safetensors, or the files that its index names."""
     index, files = folder / "model.safetensors.index.json", ["model.safetensors"]
     if index.is_file():
         files = sorted(set(read_json(index).get("weight_map", {}).values()))
@@ -156,7 +161,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
                        f"{base}. Merge them first, with the authors' code: load this folder with its loader, call "
                        "merge_and_unload() of the loaded model and save_pretrained() with safetensors into a new "
                        "folder, and save the tokenizer there too; then give that folder")
-    return {name: tensor for file in files for name, tensor in read_tensors(folder / file).items()}
+    return [folder / file for file in files]
 
 
 def join_biases(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ def evidence_now_and_then(net):
     return choose
 
 
+
 def test_a_batch_equals_single_runs():
     net = model()
     clips = mixed(net)[0]

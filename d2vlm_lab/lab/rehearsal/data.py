@@ -12,7 +12,6 @@ from ...data.world import load as load_world
 from ...data.world.config import from_preset
 from ...data.world.make import make_world
 from ...data.world.world import World
-from ...errors import LabError
 
 VIDEOS = 8  # for training; one more for validation and one for the benchmark
 
@@ -32,7 +31,10 @@ def write_data(data: Data, folder: Path, frames: int | None = None) -> tuple[Wor
 
 
 def write_annotations(path: Path, samples: list[Sample], form: str) -> None:
-    """An annotation file of the format `form`; that of Charades-STA holds the questions about one moment alone."""
+    """An annotation file of the format `form`.
+
+    That of Charades-STA holds the questions about one moment alone, that of YouCook2 the dense captions alone.
+    """
     if form == "et_instruct":
         et_instruct.write_file(path, samples)
     elif form == "samples":
@@ -42,6 +44,10 @@ def write_annotations(path: Path, samples: list[Sample], form: str) -> None:
         records = [{"id": k, "image_id": sample.video, "caption": sample.question, "duration": sample.duration,
                     "timestamp": list(sample.events[0].interval)} for k, sample in enumerate(moments)]
         path.write_text(json.dumps({"annotations": records}), encoding="utf-8")
-    else:
-        raise LabError(f"data.format is {form}; a rehearsal writes annotations as et_instruct, samples or "
-                       "charades_sta: choose one of these for it")
+    else:  # youcook2
+        dense = [sample for sample in samples if sample.task == "dvc"]
+        records = [{"id": k, "image_id": sample.video, "duration": sample.duration,
+                    "segments": [list(event.interval) for event in sample.events],
+                    "pure_cap": ". ".join(event.caption.rstrip(". ") for event in sample.events)}
+                   for k, sample in enumerate(dense)]
+        path.write_text(json.dumps({"annotations": records}), encoding="utf-8")

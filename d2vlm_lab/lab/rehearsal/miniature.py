@@ -21,7 +21,6 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
-    AutoTokenizer,
     Blip2VisionConfig,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
@@ -85,16 +84,7 @@ def made_as(dtype: torch.dtype) -> Iterator[None]:
 
 def write_language(source: str, folder: Path, texts: list[str], layers: int, dtype: torch.dtype, full: bool) -> None:
     """A causal language model and its tokenizer, as a folder from the hub."""
-    if source in LANGUAGE:
-        config, chat = LANGUAGE[source]
-        tokenizer = chat_tokenizer(texts, chat)
-        rows = len(tokenizer) + chat.spare_rows
-    elif (resolve(source) / "config.json").is_file():
-        config, tokenizer = AutoConfig.from_pretrained(resolve(source)), AutoTokenizer.from_pretrained(resolve(source))
-        rows = max(config.get_text_config().vocab_size, len(tokenizer))
-    else:
-        raise LabError(f"parts.language: {source} is neither a folder with config.json nor one of the models whose "
-                       f"architecture is known here: {', '.join(LANGUAGE)}")
+    config, tokenizer, rows = architecture(source, texts, LANGUAGE, "models")
     config = resized(config, tokenizer, None if full else layers, rows)
     with made_as(dtype):
         model = AutoModelForCausalLM.from_config(config)
@@ -106,22 +96,27 @@ def write_language(source: str, folder: Path, texts: list[str], layers: int, dty
 def write_video_language(source: str, folder: Path, texts: list[str], layers: int, dtype: torch.dtype,
                          full: bool) -> None:
     """A video-language model with its tokenizer and the settings of its image processor, as a folder from the hub."""
-    if source in VIDEO_LANGUAGE:
-        config, chat = VIDEO_LANGUAGE[source]
-        tokenizer = chat_tokenizer(texts, chat)
-        rows = len(tokenizer) + chat.spare_rows
-    elif (resolve(source) / "config.json").is_file():
-        config, tokenizer = AutoConfig.from_pretrained(resolve(source)), read_tokenizer(str(resolve(source)))
-        rows = max(config.get_text_config().vocab_size, len(tokenizer))
-    else:
-        raise LabError(f"parts.language: {source} is neither a folder with config.json nor one of the video-language "
-                       f"models whose architecture is known here: {', '.join(VIDEO_LANGUAGE)}")
+    config, tokenizer, rows = architecture(source, texts, VIDEO_LANGUAGE, "video-language models")
     config = resized_parts(config, tokenizer, None if full else layers, rows)
     with made_as(dtype):
         model = AutoModelForImageTextToText.from_config(config)
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR), encoding="utf-8")
+
+
+def architecture(source: str, texts: list[str], known: dict[str, tuple[PreTrainedConfig, Chat]],
+                 kind: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, int]:
+    """The config of a `known` model or of a folder, a tokenizer for it, and the rows of its vocabulary."""
+    if source in known:
+        config, chat = known[source]
+        tokenizer = chat_tokenizer(texts, chat)
+        return config, tokenizer, len(tokenizer) + chat.spare_rows
+    if not (resolve(source) / "config.json").is_file():
+        raise LabError(f"parts.language: {source} is neither a folder with config.json nor one of the {kind} whose "
+                       f"architecture is known here: {', '.join(known)}")
+    config, tokenizer = AutoConfig.from_pretrained(resolve(source)), read_tokenizer(str(resolve(source)))
+    return config, tokenizer, max(config.get_text_config().vocab_size, len(tokenizer))
 
 
 def resized(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, layers: int | None,

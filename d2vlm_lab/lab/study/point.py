@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...config import ROOT
 from ...errors import LabError
-from ...files import atomic_path, locked
+from ...files import atomic_path, locked, sweep_below
 from ...reader import read_json
 from ..run_files import METRICS, POINT, STATE, read_metrics, read_record, read_state
 from . import identity
@@ -52,6 +52,7 @@ def run_point(order: dict, variables: Mapping[str, str]) -> dict:
         before = read_state(folder)
         if before.get("status") == "done" and not damage(folder, order["record"]):
             return before
+        sweep_below(folder)  # what attempts that were killed have left
         state = {"status": "running", "attempts": before.get("attempts", 0) + 1, "host": socket.gethostname(),
                  "process": os.getpid(), "started": time.time()}
         try:

@@ -1,0 +1,79 @@
+"""The frame encoder of a run without its language model, which is many times larger and encodes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ..config import RunConfig, resolve
+from ..errors import LabError
+from .checkpoint import DESCRIPTION, WEIGHTS, build_frames, is_video_language, load
+from .frames import EvaQFormer, FrameEncoder
+from .language import load_tower
+from .precision import cast
+from .reading import read_json
+from .reference import BERT, COUNTER, VISION, VOCABULARY, encoder_sizes, join_biases, place, read_config, weight_files
+from .start import start
+from .towers.qformer import word_tokenizer
+from .video_language import OWN
+
+RELEASED = (VISION, BERT, "model.qformer_")  # begin the names of the encoder's tensors in the authors' release
+
+
+def start_encoder(config: RunConfig) -> FrameEncoder:
+    """What `start(config).frames` encodes with. The tower of a video-language model still comes with all of it."""
+    parts, dtype = config.parts, getattr(torch, config.parts.dtype)
+    if parts.frames == OWN:
+        return start(config).frames
+    # A width of 1 will do for the projector, which is not used.
+    encoder = load_tower(parts, width=1) if parts.language else encoder_of(resolve(parts.start), dtype)
+    cast(encoder, dtype)
+    return encoder.eval()
+
+
+def encoder_of(folder: Path, dtype: torch.dtype) -> FrameEncoder:
+    """The encoder of a checkpoint. What was trained beside a base is no part of the tower, so the base's will do."""
+    if not (folder / DESCRIPTION).exists() and (folder / "config.json").exists():
+        return released_encoder(folder)
+    if not (folder / DESCRIPTION).exists():
+        return load(folder).frames  # an error that says what is missing
+    description = read_json(folder / DESCRIPTION)
+    if description["frames"]["kind"] == OWN and (not description["base"] or is_video_language(description)):
+        return load(folder, dtype=dtype).frames
+    if description["base"]:
+        return encoder_of(resolve(description["base"]), dtype)
+    encoder = build_frames(folder, **description["frames"])
+    tensors = {name.removeprefix("frames."): value for name, value in some_tensors(folder / WEIGHTS, ("frames.",))}
+    if missing := set(encoder.state_dict()) - set(tensors):
+        raise LabError(f"{folder / WEIGHTS}: {len(missing)} tensors of the frame encoder are missing, such as "
+                       f"frames.{min(missing)}")
+    encoder.load_state_dict(tensors)
+    return encoder
+
+
+def released_encoder(folder: Path) -> FrameEncoder:
+    """Of a folder laid out as the authors' release."""
+    config = read_config(folder)
+    tensors = join_biases({name: value for file in weight_files(folder) for name, value in some_tensors(file, RELEASED)
+                           if name != COUNTER})
+    with torch.device("meta"):
+        parts = nn.ModuleDict({"frames": EvaQFormer(config["hidden_size"], word_tokenizer(folder / VOCABULARY),
+                                                    *encoder_sizes(folder, tensors))})
+    place(parts, tensors, folder)
+    return parts["frames"]
+
+
+def some_tensors(path: Path, prefixes: tuple[str, ...]) -> Iterable[tuple[str, Tensor]]:
+    """The tensors of a file whose names begin with one of the prefixes; the others are not read."""
+    try:
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+            yield from ((name, file.get_tensor(name)) for name in names)
+    except FileNotFoundError:
+        raise LabError(f"{path}: no such file; weights are read from safetensors only") from None
+    except SafetensorError as error:
+        raise LabError(f"{path}: not readable as safetensors, the file is damaged ({error})") from None
