@@ -148,8 +148,8 @@ def test_a_student_with_notebooks_of_two_pages_gets_one_row(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("edition", ["solutions", "stubs"])
+@pytest.mark.parametrize("path, edition", [*((path, "solutions") for path in NOTEBOOKS), (NOTEBOOKS[2], "stubs"),
+                                           (NOTEBOOKS[8], "stubs")], ids=lambda value: getattr(value, "stem", value))
 def test_exercises_run_from_top_to_bottom_and_warnings_are_errors(path, edition, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     notebook = without_nbgrader(notebook) if edition == "stubs" else notebook
