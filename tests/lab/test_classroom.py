@@ -31,6 +31,7 @@ def namespace(cells):
 @pytest.fixture(autouse=True)
 def a_fresh_desk():
     desk.passed.clear()
+    desk.begun.clear()
     desk.hinted.clear()
 
 
@@ -143,6 +144,8 @@ def test_without_the_masters_a_solution_is_not_there(monkeypatch, tmp_path):
 
 def test_progress_counts_what_has_passed_and_forgets_what_was_broken():
     assert "No exercise" in progress().data
+    check.iou(raises)
+    assert "□□□□□ 0 of 5" in progress().data and "· iou" in progress().data
     right = EXERCISES["iou"].right
     assert "■□□□□ 1 of 5" in repr(check.iou(right)) and "✓ iou" in progress().data
     assert "□□□□□ 0 of 5" in repr(check.iou(lambda a, b: 0.0))

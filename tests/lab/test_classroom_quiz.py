@@ -4,6 +4,7 @@ import pytest
 
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab.classroom import quiz
+from d2vlm_lab.lab.classroom.marks import marked
 
 PAGES = sorted(path.stem for path in quiz.FOLDER.glob("*.yaml"))
 
@@ -62,3 +63,8 @@ def test_a_mistake_in_a_file_of_questions_is_named(text, telling, tmp_path):
     (tmp_path / "00.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(LabError, match=telling):
         quiz.read(tmp_path / "00.yaml")
+
+
+def test_sentences_may_hold_code_and_stress():
+    assert marked("the *last* `<evi>` of 2 * 3 * 4") == "the <em>last</em> <code>&lt;evi&gt;</code> of 2 * 3 * 4"
+    assert marked("`a * b * c`") == "<code>a * b * c</code>"

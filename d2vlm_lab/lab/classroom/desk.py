@@ -11,6 +11,7 @@ from html import escape
 from IPython.display import HTML
 
 from .exercise import Exercise
+from .marks import marked
 from .masters import solution_of
 from .pages import all_names, find, names_of
 from .student import Complaint, NotYet
@@ -19,7 +20,8 @@ GRADING = "NBGRADER_EXECUTION"  # nbgrader sets it while it executes a notebook;
 COLORS = {"passed": "#009E73", "wrong": "#D55E00", "empty": "#777777"}
 TITLES = {"passed": "Right.", "wrong": "Not yet.", "empty": "Nothing here yet."}
 
-passed: set[str] = set()  # in this kernel
+passed: set[str] = set()  # the exercises, in this kernel
+begun: set[str] = set()  # the pages
 hinted: dict[str, int] = {}
 
 
@@ -79,6 +81,7 @@ class Desk:
 
 def check_answer(exercise: Exercise, *answer) -> Verdict:
     verdict = verdict_on(exercise, *answer)
+    begun.add(exercise.page)
     passed.discard(exercise.name)
     if verdict.passed:
         passed.add(exercise.name)
@@ -134,16 +137,10 @@ def bar(page: str) -> str:
 
 def progress(page: str | None = None) -> HTML:
     """The exercises of a page, or of all pages that were begun, with a tick at each that has passed."""
-    pages = [page] if page else sorted({find(name).page for name in passed})
+    pages = [page] if page else sorted(begun)
     lines = [f"<b>{escape(bar(each))}</b><br>" + "<br>".join(
         f"{'✓' if name in passed else '·'} {name}" for name in names_of(each)) for each in pages]
-    return HTML("<br>".join(lines) or "No exercise has passed yet.")
-
-
-def marked(text: str) -> str:
-    """A message as HTML: what stands between backquotes is code."""
-    parts = escape(text, quote=False).split("`")
-    return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
+    return HTML("<br>".join(lines) or "No exercise has been checked yet.")
 
 
 check = Desk("check.NAME(function): is this function right, and if not, what is wrong?", check_answer)

@@ -5,9 +5,7 @@ The questions are in `notebooks/exercises/quiz/`, one file for each page. Every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from random import Random
 
@@ -16,6 +14,7 @@ from ipywidgets import HTML, Layout, RadioButtons, VBox
 
 from ...config import ROOT
 from ...errors import LabError
+from .marks import marked
 
 FOLDER = ROOT / "notebooks" / "exercises" / "quiz"
 RIGHT, WRONG = "#009E73", "#D55E00"
@@ -98,13 +97,13 @@ class Quiz:
                            + (f", {left} to go" if (left := len(self.questions) - len(self.answers)) else "."))
 
         buttons.observe(choose, "value")
-        return VBox([HTML(f"<b>{n + 1}.</b> {_marked(question.text)}"), buttons, said])
+        return VBox([HTML(f"<b>{n + 1}.</b> {marked(question.text)}"), buttons, said])
 
     def html(self) -> str:
         """A form that needs no Python: every choice unfolds what is to be said about it."""
         items = "".join(
-            f"<li style='margin-bottom: .8em'>{_marked(question.text)}" + "".join(
-                f"<details style='margin-left: 1em'><summary>{_marked(choice.text)}</summary>"
+            f"<li style='margin-bottom: .8em'>{marked(question.text)}" + "".join(
+                f"<details style='margin-left: 1em'><summary>{marked(choice.text)}</summary>"
                 f"<div style='margin-left: 1.2em'>{_answer(choice)}</div></details>" for choice in question.choices)
             + "</li>" for question in self.questions)
         return f"<ol style='max-width: 50em'>{items}</ol>"
@@ -112,11 +111,4 @@ class Quiz:
 
 def _answer(choice: Choice) -> str:
     color, word = (RIGHT, "Right.") if choice.right else (WRONG, "No.")
-    return f"<b style='color: {color}'>{word}</b> {_marked(choice.because)}"
-
-
-def _marked(text: str) -> str:
-    """Text as HTML: what stands between backquotes is code."""
-    parts: list[str] = escape(text, quote=False).split("`")
-    code: Callable[[str], str] = "<code>{}</code>".format
-    return "".join(code(part) if k % 2 else part for k, part in enumerate(parts))
+    return f"<b style='color: {color}'>{word}</b> {marked(choice.because)}"
