@@ -20,7 +20,7 @@ from ...errors import LabError
 from ...files import atomic_path
 from .masters import CHECK, cells, grade_id, masters, role
 
-CELL_SECONDS, NOTEBOOK_SECONDS = 20, 180
+CELL_SECONDS, NOTEBOOK_SECONDS = 20, 180  # of computing for a cell; for a notebook, by the clock
 
 
 @dataclass

@@ -10,19 +10,18 @@ from html import escape
 
 from IPython.display import HTML
 
-from ..plots.notebook import Source
-from . import page01, page02, page03, page04, page05, page06, page07, page08, page09, page10
 from .exercise import Exercise
+from .marks import marked
 from .masters import solution_of
+from .pages import all_names, find, names_of
 from .student import Complaint, NotYet
 
-PAGES = (page01, page02, page03, page04, page05, page06, page07, page08, page09, page10)
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for page in PAGES for exercise in page.EXERCISES}
 GRADING = "NBGRADER_EXECUTION"  # nbgrader sets it while it executes a notebook; only an error costs points there
 COLORS = {"passed": "#009E73", "wrong": "#D55E00", "empty": "#777777"}
 TITLES = {"passed": "Right.", "wrong": "Not yet.", "empty": "Nothing here yet."}
 
-passed: set[str] = set()  # in this kernel
+passed: set[str] = set()  # the exercises, in this kernel
+begun: set[str] = set()  # the pages
 hinted: dict[str, int] = {}
 
 
@@ -31,6 +30,7 @@ class Verdict:
     """What a check found; a notebook shows it as a box."""
 
     name: str
+    page: str
     state: str  # passed, wrong or empty
     message: str = ""
     example: str = ""
@@ -41,15 +41,14 @@ class Verdict:
 
     def __repr__(self) -> str:
         example = textwrap.indent(self.example, "    ")
-        return "\n".join(filter(None, [f"{TITLES[self.state]} {self.message}".strip(), example,
-                                       bar(EXERCISES[self.name].page)]))
+        return "\n".join(filter(None, [f"{TITLES[self.state]} {self.message}".strip(), example, bar(self.page)]))
 
     def _repr_html_(self) -> str:
         example = f"<pre style='white-space: pre-wrap; margin: .4em 0'>{escape(self.example)}</pre>" if self.example \
             else ""
         return (f"<div style='border-left: 5px solid {COLORS[self.state]}; padding: .3em .8em; max-width: 50em'>"
                 f"<b style='color: {COLORS[self.state]}'>{TITLES[self.state]}</b> {marked(self.message)}{example}"
-                f"<div style='color: #555; font-size: 90%'>{escape(bar(EXERCISES[self.name].page))}</div></div>")
+                f"<div style='color: #555; font-size: 90%'>{escape(bar(self.page))}</div></div>")
 
 
 class NotPassed(Exception):
@@ -68,13 +67,13 @@ class Desk:
     def __getattr__(self, name: str):
         if name.startswith("_"):
             raise AttributeError(name)
-        if name not in EXERCISES:
-            raise AttributeError(f"there is no exercise {name!r}; the exercises are {', '.join(EXERCISES)}")
-        serve, exercise = self._serve, EXERCISES[name]
+        if (exercise := find(name)) is None:
+            raise AttributeError(f"there is no exercise {name!r}; the exercises are {', '.join(all_names())}")
+        serve = self._serve
         return lambda *args: serve(exercise, *args)
 
     def __dir__(self) -> list[str]:
-        return list(EXERCISES)
+        return all_names()
 
     def __repr__(self) -> str:
         return self._purpose
@@ -82,6 +81,7 @@ class Desk:
 
 def check_answer(exercise: Exercise, *answer) -> Verdict:
     verdict = verdict_on(exercise, *answer)
+    begun.add(exercise.page)
     passed.discard(exercise.name)
     if verdict.passed:
         passed.add(exercise.name)
@@ -96,10 +96,11 @@ def verdict_on(exercise: Exercise, *answer) -> Verdict:
             raise Complaint(f"Give the check one thing, your function: `check.{exercise.name}({exercise.name})`.")
         exercise.judge(answer[0])
     except NotYet as complaint:
-        return Verdict(exercise.name, "empty", f"{complaint.message} {a_hint(exercise)}")
+        return Verdict(exercise.name, exercise.page, "empty", f"{complaint.message} {a_hint(exercise)}")
     except Complaint as complaint:
-        return Verdict(exercise.name, "wrong", f"{complaint.message} {a_hint(exercise)}", complaint.example)
-    return Verdict(exercise.name, "passed")
+        return Verdict(exercise.name, exercise.page, "wrong", f"{complaint.message} {a_hint(exercise)}",
+                       complaint.example)
+    return Verdict(exercise.name, exercise.page, "passed")
 
 
 def a_hint(exercise: Exercise) -> str:
@@ -122,29 +123,24 @@ def show_solution(exercise: Exercise) -> HTML:
     code = solution_of(exercise.name, exercise.page)
     if code is None:
         return HTML("The solutions are not here. Your lecturer has the edition that contains them.")
+    from ..plots.notebook import Source  # it brings every figure along
+
     return HTML(f"<details><summary>Show a solution</summary>{Source(code)._repr_html_()}</details>")
 
 
 def bar(page: str) -> str:
     """How many of a page's exercises have passed in this kernel."""
-    names = [name for name, exercise in EXERCISES.items() if exercise.page == page]
+    names = names_of(page)
     done = sum(name in passed for name in names)
     return f"Page {page}: {'■' * done}{'□' * (len(names) - done)} {done} of {len(names)} exercises are done."
 
 
 def progress(page: str | None = None) -> HTML:
     """The exercises of a page, or of all pages that were begun, with a tick at each that has passed."""
-    pages = [page] if page else sorted({EXERCISES[name].page for name in passed})
+    pages = [page] if page else sorted(begun)
     lines = [f"<b>{escape(bar(each))}</b><br>" + "<br>".join(
-        f"{'✓' if name in passed else '·'} {name}" for name, exercise in EXERCISES.items() if exercise.page == each)
-        for each in pages]
-    return HTML("<br>".join(lines) or "No exercise has passed yet.")
-
-
-def marked(text: str) -> str:
-    """A message as HTML: what stands between backquotes is code."""
-    parts = escape(text, quote=False).split("`")
-    return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
+        f"{'✓' if name in passed else '·'} {name}" for name in names_of(each)) for each in pages]
+    return HTML("<br>".join(lines) or "No exercise has been checked yet.")
 
 
 check = Desk("check.NAME(function): is this function right, and if not, what is wrong?", check_answer)

@@ -158,7 +158,8 @@ def kind_of(result, wanted, returns: str) -> str | None:
             return "Your result contains `inf`: somewhere a logarithm of zero or a division by zero was computed."
         return None
     comparable = (int, float) if isinstance(wanted, (int, float)) else (list, tuple)
-    if isinstance(result, comparable) or isinstance(result, Tensor) and result.dim() == 0:
+    fits = isinstance(result, comparable) or isinstance(result, Tensor) and result.dim() == 0
+    if fits and (not isinstance(wanted, tuple) or len(result) == len(wanted)):
         return None
     return f"Your function returns {described(result)}. It should return {returns}."
 

@@ -120,7 +120,10 @@ by_eye = prediction(
 
 
 def _curve_of(values) -> Tensor | str:
-    curve = torch.as_tensor(values, dtype=torch.float32)
+    try:
+        curve = torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError):
+        curve = torch.zeros(0)
     if curve.dim() != 1 or len(curve) < 3:
         return "Please return one curve: a list of at least three numbers."
     if curve.min() < 0 or curve.max() > 1:

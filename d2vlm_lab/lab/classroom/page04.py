@@ -44,7 +44,8 @@ frame_targets = Comparison(
         Mistake("Your targets fall inside the event too. All of its frames belong to it equally: 1.",
                 _targets(lambda inside, start, end, base: base ** -torch.minimum(start, end))),
         Mistake("You measure the distance from the middle of the event. The distance is taken from the nearer end, and "
-                "inside it is 0.", _targets(lambda inside, start, end, base: base ** -((start + end) / 2))),
+                "inside it is 0.",
+                lambda intervals, n, base: base ** -(torch.arange(n) - intervals.mean(-1, keepdim=True)).abs()),
         Mistake("You measure the distance from the start only. Behind the event, the end is nearer.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0, base ** -start))),
         Mistake("You take the distance to the further end, so that long events have lower slopes. Take the nearer one.",

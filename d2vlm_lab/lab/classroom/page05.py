@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...model.d2vlm import interval_mean
 from .exercise import Comparison, Judgement, Mistake, prediction
 
 generator = torch.Generator().manual_seed(5)
@@ -14,6 +13,8 @@ STEPS = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 1.0], [4.0, 5.0]])
 
 def event_means(intervals: Tensor, states: Tensor) -> Tensor:
     """(E, 2), (F, D) -> (E, D), as the library computes it for one video."""
+    from ...model.d2vlm import interval_mean  # it brings the language models along
+
     video, mask = torch.zeros(len(intervals), dtype=torch.long), torch.ones(1, len(states), dtype=torch.bool)
     return interval_mean(intervals.float(), video, states[None], mask)
 

@@ -88,7 +88,7 @@ one_pass_mask = Comparison(
            "look at itself and at what stands before it (columns).",
            "Then open the square of the frames: their rows and their columns, from `n_start` to `n_start + n_frames`.",
            "Nothing else changes. Frames still do not see the text behind them."),
-    returns="(n, n) True and False, with n = n_start + n_frames + n_text",
+    returns="(n, n) True and False, for n tokens in all",
     right=_mask, cases=[(0, 2, 1), (1, 2, 1), (2, 3, 2), (0, 1, 0), (3, 4, 5)],
     mistakes=(
         Mistake("Your frames only look backwards. A frame may also look at later frames: whether something begins here "

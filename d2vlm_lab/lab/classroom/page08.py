@@ -38,6 +38,8 @@ lora_weight = Comparison(
                 "twice as large.", lambda W, A, B, alpha: W + alpha * B @ A),
         Mistake("You divide by the wrong dimension: the rank is the small one, the number of rows of A.",
                 lambda W, A, B, alpha: W + alpha / A.shape[1] * B @ A),
+        Mistake("You multiply A by B. The product B A has the shape of W, and A B in general has not.",
+                lambda W, A, B, alpha: W + alpha / len(A) * A @ B),
         Mistake("Your scale is upside down: it is alpha / r.", lambda W, A, B, alpha: W + len(A) / alpha * B @ A),
         Mistake("You scale the whole weight. Only the change is scaled.",
                 lambda W, A, B, alpha: alpha / len(A) * (W + B @ A))))

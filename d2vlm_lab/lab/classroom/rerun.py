@@ -13,8 +13,9 @@ from pathlib import Path
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from .desk import EXERCISES, verdict_on
+from .desk import verdict_on
 from .masters import CHECK, grade_id, role, source
+from .pages import find
 
 SHOWS = "demonstration"  # a cell with this tag shows something and gives no points
 
@@ -25,13 +26,13 @@ class TooSlow(BaseException):
 
 def rerun(cells: list[dict], results: Path, seconds: int) -> None:
     shell = InteractiveShell.instance()
-    open_checks = [grade_id(cell).removeprefix(CHECK) for cell in cells if grade_id(cell).startswith(CHECK)]
-    wanted = [name for name in EXERCISES if name in open_checks or any(grade_id(cell) == name for cell in cells)]
+    names = [grade_id(cell).removeprefix(CHECK) for cell in cells if cell["cell_type"] == "code" and grade_id(cell)]
+    wanted = [name for name in dict.fromkeys(names) if find(name)]
     with results.open("a", encoding="utf-8") as file:
         def look(name: str) -> None:
             state = "wrong"  # where the function does not come to an end
             with limited(seconds):
-                state = verdict_on(EXERCISES[name], shell.user_ns.get(name, _missing)).state
+                state = verdict_on(find(name), shell.user_ns.get(name, _missing)).state
             file.write(json.dumps({"exercise": name, "state": state}) + "\n")
             file.flush()
             wanted.remove(name)
@@ -56,22 +57,22 @@ def _missing(*_):
 
 
 class limited:
-    """`with limited(5):` leaves the block after so many seconds, where the system can do this."""
+    """`with limited(5):` leaves the block after so many seconds of computing, where the system can do this."""
 
     def __init__(self, seconds: int):
         self.seconds = seconds
 
     def __enter__(self):
-        if hasattr(signal, "SIGALRM"):
-            signal.signal(signal.SIGALRM, self.stop)
-            signal.alarm(self.seconds)
+        if hasattr(signal, "SIGVTALRM"):
+            signal.signal(signal.SIGVTALRM, self.stop)
+            signal.setitimer(signal.ITIMER_VIRTUAL, self.seconds)
 
     def stop(self, *_):
         raise TooSlow
 
     def __exit__(self, kind, *_) -> bool:
-        if hasattr(signal, "SIGALRM"):
-            signal.alarm(0)
+        if hasattr(signal, "SIGVTALRM"):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         return kind is not None and issubclass(kind, TooSlow)
 
 
