@@ -6,7 +6,6 @@ Links between notebooks, results and source files lead to a page each. Exercises
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -14,8 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-LINK = re.compile(r"(\]\()([^)#\s]+)")
-PRINTED = re.compile(r"\[([^\]]*)\]\((handout|slides)\.md\)")
+LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^()#\s]+)\)")  # [words](target), but not a picture
 ONE_POINT = {  # pages that a study runs for each of its points: what they are executed with here
     "train_and_score": "learn, questions = False, 20",
     "saliency_run": "questions, shown = 20, 2",
@@ -42,7 +40,7 @@ def stage(out: Path) -> None:
         if path.suffix in (".md", ".svg", ".png", ".yaml"):
             copy(path, out / path.relative_to(ROOT))
     exercises(out / "exercises")
-    for path in list(out.rglob("*.ipynb")) + list(out.rglob("*.md")):
+    for path in [*out.rglob("*.ipynb"), *out.rglob("*.md")]:
         lead_to_pages(path, out)
 
 
@@ -73,29 +71,25 @@ def exercises(out: Path) -> None:
 
 
 def lead_to_pages(path: Path, out: Path) -> None:
-    """Links of a page that leave the notebooks lead to the page of what they name."""
-    folder = path.parent if "experiments" not in path.relative_to(out).parts else None
-    text = path.read_text(encoding="utf-8")
-    home = NOTEBOOKS / path.relative_to(out).parent if folder else ROOT / path.relative_to(out).parent
+    """Links of a page lead to pages of the site; of a link to a file that has none, only the words are left."""
+    page = path.relative_to(out)
+    home = (ROOT if page.parts[0] == "experiments" else NOTEBOOKS) / page.parent
 
     def changed(match: re.Match) -> str:
-        target = match[2]
-        inside = os.path.relpath((home / target).resolve(), ROOT)
-        if "://" in target or inside.startswith("..") or not (ROOT / inside).is_file():
+        words, target = match.groups()
+        file = (home / target).resolve()
+        if "://" in target or not file.is_relative_to(ROOT) or not file.is_file():
             return match[0]
-        if inside.endswith(".py"):
-            return f"{match[1]}/{source_page(Path(inside), out)}"
-        if inside.startswith("notebooks/"):
-            return f"{match[1]}/{inside.removeprefix('notebooks/')}"
-        if inside.startswith("experiments/") and (out / inside).exists() and inside.endswith(".md"):
-            return f"{match[1]}/{inside}"
-        if inside.endswith(".md"):
-            copy(ROOT / inside, out / inside)
-            return f"{match[1]}/{inside}"
-        return match[0]
+        inside = file.relative_to(NOTEBOOKS if file.is_relative_to(NOTEBOOKS) else ROOT)
+        if inside.stem in ("slides", "handout"):
+            return f"<a href='{inside.stem}.html'>{words}</a>"
+        if inside.suffix == ".py":
+            return f"[{words}](/{source_page(inside, out)})"
+        if inside.parts[0] == "exercises" or (inside.suffix in (".md", ".ipynb") and (out / inside).is_file()):
+            return f"[{words}](/{inside.as_posix()})"
+        return words
 
-    text = PRINTED.sub(r'<a href="\2.html">\1</a>', text)
-    path.write_text(LINK.sub(changed, text), encoding="utf-8")
+    path.write_text(LINK.sub(changed, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def source_page(path: Path, out: Path) -> str:

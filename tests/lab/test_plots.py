@@ -12,12 +12,20 @@ from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.ideas.grounding import similarity
 from d2vlm_lab.lab.plots import (
     COLORS,
+    PARTS,
     Slider,
     Strip,
+    draw_bars,
     draw_confusion,
     draw_curve,
+    draw_curves,
+    draw_decoding,
+    draw_layers,
     draw_losses,
     draw_mask,
+    draw_method,
+    draw_panels,
+    draw_push,
     draw_scores,
     draw_seeds,
     draw_strips,
@@ -195,3 +203,83 @@ def test_a_slider_brings_its_picture_for_pages_that_show_no_widgets():
     assert set(asked) == {0.6}
     slider.widget.children[0].value = 0.3
     assert asked[-1] == pytest.approx(0.3)
+
+
+def test_the_picture_of_the_method_has_one_part_in_colour_and_the_others_grey():
+    def colours(*lit):
+        figure = draw_method(*lit)
+        boxes = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_boxstyle")]
+        return {to_hex(box.get_facecolor()).upper() for box in boxes}
+
+    assert COLORS[3] in colours("consistency")  # its box alone is pink
+    assert COLORS[3] not in colours("grounding")
+    assert colours(*PARTS) == colours()
+
+
+def test_a_part_that_the_picture_does_not_have_is_named_together_with_those_it_has():
+    with pytest.raises(ValueError, match="no part 'semantic'; it has world, frames"):
+        draw_method("semantic")
+
+
+def test_nothing_in_the_picture_of_the_method_is_cut_off_and_no_words_lie_on_each_other():
+    figure = draw_method()
+    FigureCanvasAgg(figure).draw()
+    words = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text().strip()]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in words)
+    assert all(figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in words)
+    assert not any(a.overlaps(b) for k, a in enumerate(words) for b in words[:k])
+
+
+def test_a_strip_does_not_show_only_every_second_frame():
+    frames = np.zeros((32, 6, 8, 3), np.uint8)
+    frames[::2] = 255  # as of a thing that blinks
+    (ax,) = draw_strips([Strip(frames, np.arange(32) / 2, {})]).axes
+    shown = {int(image.get_array().max()) for image in ax.images}
+    assert shown == {0, 255}
+
+
+def test_intervals_of_a_row_that_overlap_are_drawn_under_each_other():
+    (ax,) = draw_timeline([(2, 6)], {"three times": [(2, 6), (2.5, 6), (7, 8)]}, 10).axes
+    truth, *bars = ax.patches
+    assert truth.get_height() == pytest.approx(0.66)
+    assert len({round(bar.get_y(), 3) for bar in bars}) == 2
+    assert all(bar.get_height() == pytest.approx(0.33) for bar in bars)
+
+
+def test_bars_have_a_row_for_each_name_and_a_legend_only_where_a_row_has_several():
+    one = draw_bars({"with": 0.5, "without": 0.25}, "F1").axes[0]
+    assert [bar.get_width() for bar in one.patches] == [0.5, 0.25]
+    assert one.get_legend() is None
+    several = draw_bars({"tvg": {"a": 1, "b": 2}, "dvc": {"b": 3}}, "F1", 3)
+    assert labels(several) == ["a", "b"]
+    assert [bar.get_width() for bar in several.axes[0].patches][2:] == [2, 3]
+
+
+def test_panels_share_their_rows_and_have_their_own_axes():
+    figure = draw_panels({"when": {"a": 0.1, "b": 0.2}, "apart": {"a": 4.0, "b": 2.0}}, ["F1", "distance"])
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["when", "apart"]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["F1", "distance"]
+    assert [ax.get_xlim()[1] > 4 for ax in figure.axes] == [False, True]
+
+
+def test_curves_are_rows_with_their_own_truth_and_one_legend():
+    figure = draw_curves({"first": CURVE, "second": CURVE}, TIMES, {"first": (1, 2)}, {"second": (1.5, 2.5)})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["first", "second"]
+    assert [ax.get_legend() is not None for ax in figure.axes] == [True, False]
+    assert [any(line.get_label() == "interval" for line in ax.lines) for ax in figure.axes] == [False, True]
+
+
+def test_the_push_is_drawn_upwards_in_green_and_downwards_in_red():
+    _, bottom = draw_push([0.2, 0.9], [1.0, 0.0], [0.4, -0.45], (0, 0)).axes
+    assert [to_hex(bar.get_facecolor()).upper() for bar in bottom.patches] == [COLORS[2], COLORS[5]]
+
+
+def test_layers_stand_side_by_side_for_each_fact_and_less_than_nothing_is_nothing():
+    (ax,) = draw_layers([[0.5, -2.0], [1.0, 0.25]], ["colour", "begin"], split=1).axes
+    assert [bar.get_height() for bar in ax.patches] == [0.5, 0, 1.0, 0.25]
+
+
+def test_decoding_marks_the_interval_of_evidence_tokens_alone():
+    left, right = draw_decoding(["<evi>", "it"], [[0, 1, 0], [1, 0, 0]], [(1, 1), (0, 0)], [3.0, 0.0], range(4)).axes
+    assert [list(line.get_xdata()) for line in left.lines] == [[1, 2]]
+    assert [bar.get_width() for bar in right.patches] == [3.0, 0.0]

@@ -73,22 +73,37 @@ def draw_push(curve, targets, push, truth: Interval) -> Figure:
 
 def draw_timeline(truth: Sequence[Span], predicted: Sequence[Span] | Mapping[str, Sequence[Span]], duration: float,
                   ax: Axes | None = None) -> Figure:
-    """True intervals above predicted ones, which may be several rows by name. Captions are written where they fit."""
+    """True intervals above predicted ones, which may be several rows by name. Captions are written where they fit.
+
+    Intervals of a row that overlap are drawn one under the other, each as a thinner bar.
+    """
     rows = {"truth": truth, **(predicted if isinstance(predicted, Mapping) else {"predicted": predicted})}
     with in_style():
         ax = ax or new_figure(8, 0.7 + 0.32 * len(rows))[1]
         for k, (name, events) in enumerate(rows.items()):
             color = TRUTH if name == "truth" else COLORS[(0, 5, 3, 1, 4)[(k - 1) % 5]]
-            for event, (start, end) in zip(events, spans(events)):
-                ax.barh(k, end - start, 0.66, start, color=color, alpha=0.85, edgecolor="white")
+            places, lanes = _lanes(spans(events))
+            for event, lane, (start, end) in zip(events, places, spans(events)):
+                middle = k + 0.66 * ((lane + 0.5) / lanes - 0.5)
+                ax.barh(middle, end - start, 0.66 / lanes, start, color=color, alpha=0.85, edgecolor="white")
                 caption = event.caption if isinstance(event, Event) else ""
-                if 0.011 * len(caption) * duration < end - start:
-                    ax.text((start + end) / 2, k, caption, ha="center", va="center", color="white", fontsize=8)
+                if lanes == 1 and 0.011 * len(caption) * duration < end - start:
+                    ax.text((start + end) / 2, middle, caption, ha="center", va="center", color="white", fontsize=8)
         ax.set_yticks(range(len(rows)), list(rows))
         ax.set(xlim=(0, duration), ylim=(len(rows) - 0.5, -0.5), xlabel="time (s)")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     return ax.figure
+
+
+def _lanes(intervals: Sequence[Interval]) -> tuple[list[int], int]:
+    """In which lane each interval lies so that none touches another of its lane, and how many lanes there are."""
+    full: list[float] = []  # up to where each lane is taken
+    places = [0] * len(intervals)
+    for k, (start, end) in sorted(enumerate(intervals), key=lambda pair: pair[1]):
+        places[k] = next((lane for lane, until in enumerate(full) if until <= start), len(full))
+        full[places[k]:places[k] + 1] = [end]
+    return places, max(1, len(full))
 
 
 def draw_targets(targets: Mapping[str, Sequence[float]]) -> Figure:

@@ -50,13 +50,14 @@ addEventListener("keydown", e => { const step = {ArrowRight: 1, ArrowDown: 1, Pa
 def configure(parser) -> None:
     parser.add_argument("out", help="folder for the files")
     parser.add_argument("--world", default="data/world-walkthrough", help="world of the figures; made if it is missing")
+    parser.add_argument("--videos", type=int, default=400, help="size of that world")
     parser.add_argument("--sources", default=str(SOURCES), help="folder that holds slides.md and handout.md")
 
 
 def run(args) -> None:
     out, sources = Path(args.out), Path(args.sources)
     out.mkdir(parents=True, exist_ok=True)
-    figures = Figures(lesson.setup(resolve(args.world)))
+    figures = Figures(lesson.setup(resolve(args.world), args.videos))
     pages = {"slides": slides((sources / "slides.md").read_text(encoding="utf-8"), figures),
              "handout": handout((sources / "handout.md").read_text(encoding="utf-8"), figures)}
     for name, page in pages.items():
