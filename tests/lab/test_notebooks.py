@@ -14,15 +14,10 @@ from d2vlm_lab.lab.plots import PARTS
 from d2vlm_lab.settings import flatten
 
 ROOT = Path(__file__).parents[2]
-<<<<<<< HEAD
 EXERCISES = ROOT / "notebooks" / "exercises"  # these have their own tests
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if EXERCISES not in path.parents)
 WALKTHROUGH = sorted((ROOT / "notebooks" / "walkthrough").glob("*.ipynb"))
 LESSONS = [*WALKTHROUGH, ROOT / "notebooks" / "bring_your_own_video.ipynb"]
-=======
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))  # run by test_classroom_editions.py
->>>>>>> exercises17
 SMALLEST = {
     "00_when_before_what": {"videos": 10},
     "01_a_world_where_the_truth_is_known": {"videos": 10},
@@ -64,7 +59,6 @@ def test_it_is_committed_without_outputs_in_the_canonical_form(path):
     assert text == json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-<<<<<<< HEAD
     assert sum(cell["metadata"].get("tags") == ["parameters"] for cell in code) == 1
 
 
@@ -127,11 +121,6 @@ def test_every_link_of_a_page_leads_to_a_file(path):
 def test_a_formula_has_a_table_of_its_symbols(path):
     text = "\n".join(cells(path, "markdown"))
     assert "$$" not in text or "| symbol | in the code |" in text
-=======
-    parameters = sum(cell["metadata"].get("tags") == ["parameters"] for cell in code)
-    assert parameters == 1 or path in EXERCISES and parameters == 0
-    assert max(len(cell["source"]) for cell in code) <= 30
->>>>>>> exercises17
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
