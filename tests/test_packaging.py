@@ -18,7 +18,7 @@ PACKAGE = {"yaml": "pyyaml", "PIL": "pillow", "IPython": "ipython", "dask_jobque
 BROUGHT = {"tokenizers": "transformers", "huggingface_hub": "transformers", "jupyter_client": "jupyterlab",
            "nbformat": "nbconvert", "pygments": "ipython"}
 # Rooms that only the extra `lab` furnishes: grids, reports, pictures with widgets.
-FURNISHED = ("lab/study/", "lab/report/", "lab/plots/", "lab/classroom/", "lab/lesson")
+FURNISHED = ("lab/study/", "lab/report/", "lab/plots/", "lab/classroom/", "lab/teaching/", "lab/lesson")
 
 
 def requirements(texts):

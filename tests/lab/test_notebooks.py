@@ -124,7 +124,7 @@ def test_a_formula_has_a_table_of_its_symbols(path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path not in EXERCISES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_top_to_bottom_and_warnings_are_errors(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     changes = {**SMALLEST.get(path.stem, {}), "folder": str(tmp_path / "world"), "runs": str(tmp_path / "runs")}
