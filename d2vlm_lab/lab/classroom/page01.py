@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from ...ideas.grounding import overlap
+from ...ideas.evidence import overlap
 from .exercise import Comparison, Judgement, Mistake, prediction
 
 dice = Random(1)

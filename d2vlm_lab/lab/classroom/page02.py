@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...data.batch import to_frames, to_seconds
-from ...ideas.grounding import overlap
+from ...ideas.evidence import overlap
 from ...judging import probe
 from .exercise import Comparison, Mistake, prediction
 

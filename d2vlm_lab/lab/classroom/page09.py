@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...ideas import grounding, preference
-from ...ideas.grounding import overlap
+from ...ideas.evidence import overlap
 from ...ideas.rejected import FACTORS
 from .exercise import Comparison, Judgement, Mistake
 
