@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ...errors import LabError
 from ...settings import suggest
+from ...shapes import Range
 from .cluster import place
 from .job import Job
+from .names import each_seed_once
 from .plan import history, make_plan, records, relabel, write_index
 from .point import one_line
 from .progress import Progress, duration
@@ -82,6 +84,9 @@ class Chosen:
 def run(args: argparse.Namespace) -> int:
     if min([n for n in (args.limit, args.jobs) if n is not None], default=1) < 1 or args.retries < 0:
         raise LabError("--limit and --jobs are at least 1, --retries at least 0")
+    if any(seed not in Range(0, 2**31 - 1) for seed in args.seeds):
+        raise LabError("--seeds: a seed is a whole number from 0 to 2,147,483,647")
+    each_seed_once(args.seeds, "--seeds")
     chosen = [with_profile(name, args.profile) for name in args.studies]
     check_chosen(chosen, args.only)
     out, jobs = Path(args.out).absolute(), []
