@@ -28,8 +28,9 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest
 
+# JupyterLab for this machine alone, opened with a token that is made anew each time.
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False
 
 # The walkthrough, executed, as a static site in site/.
 site: $(READY)

@@ -124,9 +124,9 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
 def dry_run(config: RunConfig) -> str:
     """What a run would train, on what, with one training sample as the model will see it. It makes no world."""
     if (missing := missing_world(config)) is not None:
-        return (f"{config.data.world}: there is no world yet; training would first make one of {missing.videos:,} videos "
-                f"for training (preset {config.data.world_preset}). Make it with `d2vlm-lab make-world` to see what would "
-                "be trained on it.")
+        return (f"{config.data.world}: there is no world yet; training would first make one with {missing.videos:,} "
+                f"training videos (preset {config.data.world_preset}). Make it with `d2vlm-lab make-world` to see what "
+                "would be trained on it.")
     model = prepare(start(config), config)
     split, _ = splits(config)
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
