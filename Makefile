@@ -30,8 +30,9 @@ test-all: $(READY)
 	$(PIP) install --no-deps -r tests/nbgrader.lock
 	$(BIN)/python -m pytest
 
+# JupyterLab for this machine alone, opened with a token that is made anew each time.
 lab: $(READY)
-	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. \
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False --ServerApp.root_dir=. \
 		--LabApp.default_url=/lab/tree/notebooks/walkthrough/00_when_before_what.ipynb
 
 # Every page, executed, as a static site in site/, with slides and a handout to print.

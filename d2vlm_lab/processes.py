@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from itertools import chain
-from pathlib import Path
+from typing import TypedDict
 
 from torch import distributed
 
 from .errors import LabError
+from .reader import read_json
+
+
+class DeepSpeed(TypedDict, total=False):
+    """A configuration of DeepSpeed."""
+
+    zero_optimization: dict[str, object]
 
 
 def number() -> int:
@@ -44,6 +50,5 @@ def refuse_split_weights() -> None:
 def zero_stage() -> str:
     """The stage of DeepSpeed's ZeRO as `accelerate launch` passes it on."""
     if file := os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""):
-        settings = json.loads(Path(file).read_text(encoding="utf-8"))
-        return str(settings.get("zero_optimization", {}).get("stage", ""))
+        return str(read_json(file, DeepSpeed).get("zero_optimization", {}).get("stage", ""))
     return os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from ..config import Data, RunConfig, resolve
-from ..settings import ConfigError
+from ..config import Data, Evaluation, RunConfig, resolve
+from ..settings import ConfigError, suggest
+from ..shapes import shown
 from .batch import Clip
 from .datasets.formats import ADAPTERS
 from .features import FeatureCache
@@ -25,7 +26,7 @@ from .sample import UNKNOWN, Sample, SampleError, evenly_spaced
 from .skips import Skip
 from .video import read_frames
 from .world import load as load_world
-from .world.config import from_preset
+from .world.config import WorldConfig, from_preset
 from .world.make import make_world
 
 CACHE = "data/cache"
@@ -54,14 +55,32 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
     data = config.data
     if data.train:
         videos = resolve(data.videos)
-        return annotated(data, data.train, videos), annotated(data, data.val, videos) if data.val else Split([], videos)
+        train = annotated(data, data.train, videos)
+        val = annotated(data, data.val, videos) if data.val else Split([], videos)
+        return check_tasks(config, train, val)
     if data.format != Data.format:
         raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
-    folder = resolve(data.world)
-    if not (folder / "world.json").exists():
-        make_world(folder, from_preset(data.world_preset, data.world_settings))
-    world = load_world(folder)
-    return Split(world.samples("train"), world.videos), Split(world.samples("val"), world.videos)
+    if (missing := missing_world(config)) is not None:
+        make_world(resolve(data.world), missing)
+    world = load_world(resolve(data.world))
+    return check_tasks(config, Split(world.samples("train"), world.videos), Split(world.samples("val"), world.videos))
+
+
+def check_tasks(config: RunConfig, train: Split, val: Split) -> tuple[Split, Split]:
+    """The splits themselves; an error where a task that is named is in neither of them."""
+    there = {sample.task for split in (train, val) for sample in split.samples}
+    for name, tasks in (("data.tasks", config.data.tasks), ("evaluation.tasks", config.evaluation.tasks)):
+        if tasks != Evaluation.tasks and (unknown := [task for task in tasks if task not in there]):
+            raise ConfigError(f"{name}: no question has the task {shown(unknown[0])}{suggest(unknown[0], there)}")
+    return train, val
+
+
+def missing_world(config: RunConfig) -> WorldConfig | None:
+    """How the world of a run is to be made, if it has one that is not there yet."""
+    data = config.data
+    if data.train or (resolve(data.world) / "world.json").exists():
+        return None
+    return from_preset(data.world_preset, data.world_settings)
 
 
 def annotated(data: Data, path: str, videos: Path) -> Split:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from ..data.sample import Sample
 from ..data.video import read_frames
@@ -12,6 +13,7 @@ from ..data.world.scene import Scene
 from ..errors import LabError
 from ..files import atomic_path
 from ..ideas.evidence import EVIDENCE, Event, compose, seconds, write
+from ..shapes import Range, fit
 from .plots import Strip, draw_strips
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -29,8 +31,8 @@ def configure(parser) -> None:
 def run(args) -> None:
     if Path(args.out).suffix not in SUFFIXES:
         raise LabError(f"--out is {args.out!r}; a figure is written as {', '.join(SUFFIXES)}")
-    if args.videos < 1:
-        raise LabError(f"--videos is {args.videos}; draw at least one")
+    fit(args.videos, Annotated[int, Range(1, 100)], "--videos")
+    fit(args.questions, Annotated[int, Range(0, 100)], "--questions")
     print(write_gallery(args.out, strips(load(args.world), args.split, args.videos, args.questions)))
 
 

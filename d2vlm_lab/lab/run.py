@@ -19,7 +19,7 @@ from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
 from ..data.sample import Sample
 from ..data.skips import Skips
-from ..data.splits import CACHE, held_out_questions, reader, splits
+from ..data.splits import CACHE, held_out_questions, missing_world, reader, splits
 from ..errors import LabError
 from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below
 from ..ideas.evidence import EVIDENCE
@@ -125,7 +125,11 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
 
 
 def dry_run(config: RunConfig) -> str:
-    """What a run would train, on what, with one training sample as the model will see it."""
+    """What a run would train, on what, with one training sample as the model will see it. It makes no world."""
+    if (missing := missing_world(config)) is not None:
+        return (f"{config.data.world}: there is no world yet; training would first make one with {missing.videos:,} "
+                f"training videos (preset {config.data.world_preset}). Make it with `d2vlm-lab make-world` to see what "
+                "would be trained on it.")
     model = prepare(start(config), config)
     split, _ = splits(config)
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)

@@ -51,7 +51,7 @@ def study(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_preset_is_read_or_refused(tmp_path):
-    attack(Target(read_config, preset, "run.yaml", "yaml"), tmp_path, 150)
+    attack(Target(read_config, preset, "run.yaml", "yaml"), tmp_path, 60)
 
 
 @pytest.mark.slow
@@ -60,12 +60,12 @@ def test_an_experiment_file_is_read_or_refused(tmp_path):
         found, _ = read_study(str(path))
         assert all(points_of(found, profile) for profile in ("", *found.profiles))
 
-    attack(Target(read, study, "study.yaml", "yaml"), tmp_path, 150)
+    attack(Target(read, study, "study.yaml", "yaml"), tmp_path, 60)
 
 
 @pytest.mark.slow
 def test_the_notebook_of_an_experiment_is_read_or_refused(tmp_path):
-    attack(Target(lambda _: read_study("study.yaml"), study, "run.ipynb"), tmp_path, 60)
+    attack(Target(lambda _: read_study("study.yaml"), study, "run.ipynb"), tmp_path, 30)
 
 
 @pytest.mark.slow
@@ -78,4 +78,4 @@ def test_the_plan_of_an_experiment_is_made_or_refused(tmp_path):
         tree["worlds"] = {}
         (folder / "study.yaml").write_text(yaml.safe_dump(tree))
 
-    attack(Target("ablate {file} --out out --dry-run", prepare, "study.yaml", "yaml"), tmp_path, 25)
+    attack(Target("ablate {file} --out out --dry-run", prepare, "study.yaml", "yaml"), tmp_path, 10)

@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from finished import F1, SCORES, T2, line, study, write
 from matplotlib.figure import Figure
 
 from d2vlm_lab.cli import main
@@ -30,55 +32,6 @@ from d2vlm_lab.lab.report import (
 from d2vlm_lab.lab.report.examples import examples
 from d2vlm_lab.lab.report.read import KEPT
 from d2vlm_lab.lab.report.tables import write_tables
-
-F1 = "named_F1@0.5"
-# Three seeds of two variants; the differences on the same seed are .1, .2 and .3.
-SCORES = {"full": [0.5, 0.6, 0.7], "without": [0.4, 0.4, 0.4]}
-T2 = 4.302652729749464  # Student's t, 97.5 %, two degrees of freedom
-
-
-def write(folder: Path, name: str, value) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(line) + "\n" for line in value) if isinstance(value, list) else json.dumps(value)
-    (folder / name).write_text(text)
-
-
-def notebook(folder: Path, says: str) -> None:
-    cell = nbformat.v4.new_code_cell("print('seen')", outputs=[nbformat.v4.new_output("stream", text=says)])
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "notebook.ipynb")
-
-
-def line(sample: str, overlap: float, interval, task="tvg") -> dict:
-    return {"sample": sample, "task": task, "video": "v.mp4", "duration": 16.0, "question": "when <does> it spin?",
-            "truth": "It happens in [..].", "events": [[2.0, 4.0]], "answer": f"It happens in {interval}.",
-            "intervals": [interval], "F1@0.5": float(overlap >= 0.5), "mIoU": overlap}
-
-
-def study(folder: Path, scores=SCORES, failed=(), **changes) -> Path:
-    """A study's folder as the runner leaves it."""
-    runs = []
-    for variant, values in scores.items():
-        for seed, value in enumerate(values):
-            run = f"{variant}{seed}".ljust(12, "x")
-            place, broken = folder / run, (variant, seed) in failed
-            write(place, "state.json", {"status": "failed", "error": "cell 3: <no> disk"} if broken else
-                  {"status": "done", "seconds": 60.0 + seed})
-            notebook(place, f"{variant} {seed}")
-            if not broken:
-                write(place, "metrics.json", {F1: value, "cpu_seconds": 10.0 * (seed + 1), "memory_mb": 500.0,
-                                              "note": "text"})
-                write(place, "environment.json", {"python": "3.11", "host": "here", "commit": "abc"})
-                write(place, "history.jsonl", [{"step": s, "loss_answer": 1 / s, f"eval_{F1}": value} for s in (1, 2)])
-                write(place, "predictions.jsonl", [line("same", 1.0, [2.0, 4.0]), line("other", value, [2.0, 9.0])])
-            runs.append({"id": run, "variant": variant, "seed": seed, "folder": run})
-    tree = {"name": folder.name, "question": "Does <it> work?", "hypothesis": "Yes & no.", "notebook": "n.ipynb",
-            "preset": "tiny", "variants": {name: {"method.semantics": "off"} for name in scores},
-            "reference": "without", "metrics": [F1], "seeds": [0, 1, 2], "base": {"training.steps": 3},
-            "profiles": {"quick": {"base": {}}},
-            "paper": [{"metric": F1, "variant": "full", "value": 39.5, "source": "ICCV 2025, objective, G-F1, %"}],
-            "shared": {}, "profile": "quick", "runs": runs, "shared_runs": []}
-    write(folder, "study.json", tree | changes)
-    return folder
 
 
 def tables_of(folder: Path) -> Tables:
@@ -306,6 +259,80 @@ def test_what_could_run_in_a_notebook_is_shown_as_text_and_its_tables_and_pictur
     assert "<script" not in text and "&lt;script&gt;alert(2)" in text and "onclick" not in text
     assert "javascript:" not in text and "<td>7.25</td>" in text and "data:image/png;base64,iVBORw0KGgo=" in text
     assert "<code>&lt;evi&gt;</code>" in text
+
+
+EVIL = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)><script>x()</script></svg>",
+        "<a href='data:text/html,<script>alert(1)</script>'>x</a>", "<a href=' java\tscript:alert(1)'>x</a>",
+        "<iframe src='javascript:alert(1)'></iframe>", "<style>@import url(http://evil/x.css)</style>",
+        "<div style='background:url(http://evil/z)'>x</div>", "<form action=http://evil><input name=a></form>",
+        "<math><mi xlink:href='javascript:alert(1)'>x</mi></math>", "<base href='http://evil/'>", "<object data='x'>",
+        "<meta http-equiv=refresh content='0;url=http://evil'>", "<img src='http://evil/pixel.png'>",
+        "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">", "<details open ontoggle=alert(1)>",
+        "<img src='data:text/html,<script>alert(1)</script>'>", "<sty<style></style>le>@import 'http://evil'</style>"]
+
+
+class Tags(HTMLParser):
+    """Every start tag of a page with its attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def test_a_notebook_page_runs_and_loads_nothing_whatever_its_cells_and_outputs_hold(tmp_path):
+    new = nbformat.v4.new_output
+    outputs = [new("display_data", data={kind: text}) for text in EVIL for kind in ("text/html", "text/markdown")]
+    svg = "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><script>alert(3)</script></svg>"
+    outputs += [new("display_data", data={"image/svg+xml": svg}), new("stream", text="\x1b[31m<script>x()</script>"),
+                new("display_data", data={"application/javascript": "alert(4)"}),
+                new("display_data", data={"text/latex": "$\\href{javascript:x()}{x}$ <script>x()</script>"}),
+                new("display_data", data={"image/png": '" onerror="alert(6)'}),
+                new("error", ename="<script>", evalue="<b>", traceback=["<script>alert(9)</script>"])]
+    links = "[x](javascript:x()) ![x](http://evil/a.png) [y]( data:text/html;base64,xxx)"
+    cells = [nbformat.v4.new_markdown_cell("\n\n".join([*EVIL, links])), nbformat.v4.new_raw_cell(EVIL[0]),
+             nbformat.v4.new_code_cell("'<script>x()</script>'", outputs=outputs)]
+    folder = study(tmp_path / "s")
+    title = {"title": "</title><script>alert(11)</script>"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=title), folder / "full0xxxxxxx" / "notebook.ipynb")
+    text = (write_report(folder, kept=tmp_path / "none").parent / "runs" / "full-seed0-full0xxxxxxx.html").read_text()
+    tags = Tags(text).found
+    assert not {tag for tag, _ in tags} & {"script", "iframe", "object", "base", "form", "input", "svg", "math", "link"}
+    assert [tag for tag, _ in tags].count("style") == 1 and "@import 'http" not in text.partition("<body>")[0]
+    for tag, attributes in tags:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        assert "url(" not in attributes.get("style", "") and "src" not in attributes
+        assert attributes.get("href", "../index.html").startswith(("http://evil", "../index.html")), (tag, attributes)
+    assert "Content-Security-Policy" in text and "default-src &#x27;none&#x27;" in text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"cells": [3], "nbformat": 4, "nbformat_minor": 5}'])
+def test_a_notebook_that_is_damaged_takes_no_number_from_the_report(tmp_path, content):
+    folder = study(tmp_path / "s")
+    (folder / "full0xxxxxxx" / "notebook.ipynb").write_text(content)
+    page = write_report(folder, kept=tmp_path / "none").parent
+    assert "This notebook cannot be shown" in (page / "runs" / "full-seed0-full0xxxxxxx.html").read_text()
+    assert "0.500" in (page / "index.html").read_text()
+
+
+def test_no_text_of_a_study_or_of_its_answers_becomes_a_tag(tmp_path):
+    evil = "<script>x()</script><img src=x onerror=x()>"
+    folder = study(tmp_path / "s", question=evil, hypothesis=evil, base={evil: evil},
+                   paper=[{"metric": F1, "variant": "without", "value": 1, "source": evil}])
+    for place in folder.glob("*/"):
+        told = dict.fromkeys(("sample", "task", "video", "question", "truth", "answer"), evil)
+        write(place, "predictions.jsonl", [line("s", 1.0, [2.0, 4.0]) | told | {"mIoU": float("full" in place.name)}])
+        write(place, "environment.json", dict.fromkeys(("python", "host", "commit"), evil))
+    tree = json.loads((folder / "study.json").read_text())
+    tree["variants"][f"a {evil}"] = tree["variants"].pop("full")
+    tree["runs"] = [run | {"variant": run["variant"].replace("full", f"a {evil}")} for run in tree["runs"]]
+    write(folder, "study.json", tree)
+    text = write_report(folder, kept=tmp_path / "none").read_text()
+    assert "Where variants disagree" in text and "&lt;script&gt;" in text
+    assert not [tag for tag, attributes in Tags(text).found if tag == "script" or "onerror" in attributes]
 
 
 def test_a_question_with_markdown_or_html_in_it_stays_text(tmp_path):

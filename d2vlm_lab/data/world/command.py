@@ -6,8 +6,10 @@ import argparse
 import time
 from collections import Counter
 from dataclasses import fields
+from typing import Annotated
 
 from ...settings import override
+from ...shapes import Range, fit
 from . import load
 from .baselines import table
 from .config import PRESETS, WorldConfig, from_preset
@@ -31,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     flags = {name: getattr(args, name) for name in ("seed", "videos") if getattr(args, name) is not None}
     config = override(from_preset(args.preset, args.settings), flags)
+    fit(args.workers, Annotated[int, Range(1, 256)] | None, "--workers")
     world = load(make_world(args.out, config, args.workers, args.overwrite))
     for split in SPLITS:
         samples = world.samples(split)

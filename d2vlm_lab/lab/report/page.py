@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import base64
-import functools
 import os
 import re
 from pathlib import Path
 
-import bleach
 import mistune
-from bleach.css_sanitizer import CSSSanitizer
 
-from ...config import ROOT
 from ...files import atomic_path
 from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
 from .figures import draw_comparison, draw_training, svg
+from .notebook import NOTHING_RUNS, notebook_html
 from .read import KEPT, Results, Run, read_results
 from .tables import DEMONSTRATION, Tables, conclusion, find_tables, make_tables, write_tables
 from .text import background, findings, found_before
@@ -27,13 +24,6 @@ DISAGREE = """## Where variants disagree
 
 The questions on which the overlap with the truth differs most between variants, on one seed. They were selected for
 that, so they are not typical."""
-# What may stand in the page of a notebook; all else is shown as text.
-TAGS = {"a", "b", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i",
-        "img", "li", "ol", "p", "pre", "span", "strong", "style", "summary", "table", "tbody", "td", "th", "thead",
-        "tr", "ul"}
-ATTRIBUTES = {"*": ["class", "id", "style", "title"], "a": ["href"], "img": ["src", "alt"]}
-
-
 class Renderer(mistune.HTMLRenderer):
     """HTML of a text in `folder`: tags that stand in the text are shown as text, its figures travel inside the page."""
 
@@ -91,24 +81,13 @@ def write_index(out: Path) -> Path:
     return out / "index.html"
 
 
-@functools.cache
-def exporter():
-    """One for all pages: it compiles its templates only once."""
-    from nbconvert import HTMLExporter
-
-    return HTMLExporter(template_name="basic")
-
-
 def write_notebook_page(run: Run, out: Path) -> Path:
     """The executed notebook of a run in `out`; a page that is newer than the notebook stays as it is."""
-    page = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', run.variant)}-seed{run.seed}-{run.id}.html"
+    page = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', run.variant)[:60]}-seed{run.seed}-{run.id}.html"
     if not page.is_file() or page.stat().st_mtime < run.notebook.stat().st_mtime:
-        body, _ = exporter().from_filename(str(run.notebook))
-        body = bleach.clean(body, TAGS, ATTRIBUTES, {"http", "https", "mailto", "data"}, css_sanitizer=CSSSanitizer())
-        body = body.replace(f"{ROOT}/", "")  # a traceback's paths mean something inside the project only
         head = f"[back to the study](../index.html)\n\nRun {run.id}: {run.variant}, seed {run.seed}."
-        _write(page, document(f"{run.variant}, seed {run.seed}",
-                              f'{render(head, out)}<div class="notebook">{body}</div>'))
+        _write(page, document(f"{run.variant}, seed {run.seed}", f'{render(head, out)}<div class="notebook">'
+                              f"{notebook_html(run.notebook)}</div>", NOTHING_RUNS))
     return page
 
 

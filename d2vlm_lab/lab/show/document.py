@@ -23,7 +23,9 @@ td em { display: block; font-style: normal; font-size: .8rem; }
 """
 
 
-def document(title: str, body: str) -> str:
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+def document(title: str, body: str, policy: str = "") -> str:
+    """The page; `policy` says what a browser may load and run in it, where it holds what others wrote."""
+    rule = f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">' if policy else ""
+    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{rule}<meta name="viewport" '
             f'content="width=device-width, initial-scale=1"><title>{escape(title)}</title><style>{CSS}</style></head>\n'
             f"<body>\n{body}\n</body></html>\n")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ...errors import LabError
 from ...settings import suggest
+from ...shapes import Range
 from .cluster import place
 from .job import Job
+from .names import each_seed_once
 from .plan import history, make_plan, records, relabel, write_index
 from .point import one_line
 from .progress import Progress, duration
@@ -51,6 +53,8 @@ where runs are made:
                         When a job reaches its time limit, its runs are lost and are given to the other jobs.
 """
 
+MOST_JOBS = 1024
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -82,6 +86,11 @@ class Chosen:
 def run(args: argparse.Namespace) -> int:
     if min([n for n in (args.limit, args.jobs) if n is not None], default=1) < 1 or args.retries < 0:
         raise LabError("--limit and --jobs are at least 1, --retries at least 0")
+    if (args.jobs or 1) > MOST_JOBS:
+        raise LabError(f"--jobs {args.jobs}: at most {MOST_JOBS} runs are made at a time")
+    if any(seed not in Range(0, 2**31 - 1) for seed in args.seeds):
+        raise LabError("--seeds: a seed is a whole number from 0 to 2,147,483,647")
+    each_seed_once(args.seeds, "--seeds")
     chosen = [with_profile(name, args.profile) for name in args.studies]
     check_chosen(chosen, args.only)
     out, jobs = Path(args.out).absolute(), []
