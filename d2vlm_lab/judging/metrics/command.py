@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,7 +111,9 @@ def youcook2(args) -> tuple[dict, list[str]]:
 
 
 def mvbench(args) -> tuple[dict, list[str]]:
-    files = [args.predictions] if args.predictions.is_file() else sorted(args.predictions.glob("*.json"))
+    files = sorted(args.predictions.glob("*.json")) if os.path.isdir(args.predictions) else [args.predictions]
+    if not files:
+        raise LabError(f"{args.predictions}: no .json file with predictions in this folder")
     entries = [(where, {**record, "file": file.stem, "idx": i} if isinstance(record, dict) else record)
                for file in files for i, (where, record) in enumerate(read_files(file))]
     checked = check_mvbench(entries, args.lenient)
@@ -128,6 +131,8 @@ def videomme(args) -> tuple[dict, list[str]]:
     if unknown := sorted(set(args.tasks or ()) - set(DURATIONS)):
         raise LabError(f"no duration {unknown[0]!r}: Video-MME has {', '.join(DURATIONS)}")
     checked = check_videomme(read_files(args.predictions), args.lenient)
+    if not checked.records:
+        raise LabError(f"{args.predictions}: nothing is left to score")
     result = score_videomme(checked.records, args.protocol, args.tasks or DURATIONS) | {"notes": checked.notes}
     return result, [f"videomme, protocol {args.protocol}", *result["lines"]]
 
