@@ -72,7 +72,8 @@ def test_a_malformed_record_is_named_and_leniently_counts_as_failed(change, mess
 
 
 @pytest.mark.parametrize("task, change, message", [
-    ("rvq", {"p": 4}, "p is 4; it must be the index of the right one of 4 options"), ("rvq", {"o": []}, "o is a list: []"),
+    ("rvq", {"p": 4}, "p is 4; it must be the index of the right one of 4 options"),
+    ("rvq", {"o": []}, "o is a list: []"),
     ("rvq", {"p": True}, "p is true"), ("tal", {"tgt": [1, 2]}, "tal needs a list"), ("vhd", {"tgt": []}, "vhd needs"),
     ("dvc", {"g": ["one"]}, "g has 1 captions for 3 intervals"), ("dvc", {"video": None}, "video is null"),
     ("dvc", {"tgt": None}, "tgt is null; dvc needs a list of"),

@@ -27,7 +27,8 @@ def test_no_text_of_a_prediction_becomes_a_part_of_the_page(tmp_path):
     texts = dict.fromkeys(("q", "a", "video", "error", "task", "source", "sample", "idx"), EVIL)
     choice = {"task": "rar", "o": [EVIL, "b"], "p": 0, "q": "?", "a": EVIL, "A": EVIL, "question_id": EVIL}
     captioned = GOOD | {"task": "dvc", "tgt": [[1.0, 2.0]], "g": [EVIL]}
-    status, html = page(tmp_path, GOOD | texts, choice, captioned, {"pred": EVIL, "A": f"(A) {EVIL}", "task_type": EVIL},
+    mvbench = {"pred": EVIL, "A": f"(A) {EVIL}", "task_type": EVIL}
+    status, html = page(tmp_path, GOOD | texts, choice, captioned, mvbench,
                         notes={"benchmark": EVIL, "checkpoint": EVIL, "decoding": {EVIL: EVIL}, "videos": EVIL})
     assert status == 0 and html.count("&lt;script&gt;") > 10
     assert not re.search(r"<(script|img src=x)", html) and "onerror=alert(1)>" not in html

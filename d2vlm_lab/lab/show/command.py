@@ -120,8 +120,7 @@ def read_cards(path: Path, task: str | None = None) -> tuple[list[Card], dict, l
     records, skipped = [], []
     for where, record in read_files(path):
         try:
-            record = fit(record, Shown, where)
-            records.append(_checked(record | {"tgt": _target(record.get("tgt") or [], where)}, where))
+            records.append(_checked(fit(record, Shown, where), where))
         except LabError as error:
             skipped.append(str(error))
     if not records:
@@ -152,7 +151,7 @@ def _target(value: list, where: str) -> list[Interval]:
 
 def _checked(record: dict, where: str) -> dict:
     """The record itself, or an error where its parts do not fit each other."""
-    options, right, target = record.get("o") or [], record.get("p"), record.get("tgt") or []
+    options, right, target = record.get("o") or [], record.get("p"), _target(record.get("tgt") or [], where)
     texts = [value for value in record.values() if isinstance(value, str)]
     for holds, problem in (
             (right is None or not options or 0 <= right < len(options), f"p: there is no option {right}"),
@@ -169,7 +168,7 @@ def _checked(record: dict, where: str) -> dict:
 def _spans(record: dict) -> list[Interval]:
     """All intervals that a record gives as numbers."""
     options = [option for option in record.get("o") or () if not isinstance(option, str)]
-    return [*(record.get("tgt") or ()), *options, record.get("shown", (0.0, 0.0)), *_asked(record),
+    return [*_target(record.get("tgt") or [], ""), *options, record.get("shown", (0.0, 0.0)), *_asked(record),
             (0.0, _seconds(record))]
 
 
