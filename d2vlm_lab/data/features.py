@@ -11,7 +11,8 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +22,12 @@ from torch import Tensor
 
 from ..errors import LabError
 from ..files import atomic_path, locked
+from ..reader import opened
 from .preparation import Preparation
-from .video import VideoError, pictures, read_frames
+from .video import VideoError, check_file, pictures, read_frames
 
 HEADER = 256  # bytes
+KINDS = ("<f2", "<f4")
 AS_THEY_ARE = Preparation()
 VERIFIED: set[tuple[str, int, int]] = set()  # entries with a right checksum: path, size, time of the last change
 
@@ -40,7 +43,11 @@ class FeatureCache:
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
         sampling = f"fps={fps}-size={preparation.label}-max_frames={max_frames}"
         self.folder = Path(folder) / name / (sampling if kept_as == "fp32" else f"{sampling}-{kept_as}")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LabError(f"{self.folder}: the folder for features cannot be made ({error.strerror}); make it "
+                           "writable, or set data.cache=off") from None
         self.hashes = HashIndex(Path(folder) / "hashes.txt")
 
     def entry(self, path: str | os.PathLike) -> Path:
@@ -51,7 +58,7 @@ class FeatureCache:
         """Features (F, ...) and timestamps (F,); `encode` makes missing ones from (F, H, W, 3) uint8 frames."""
         entry = self.entry(path)
         if (arrays := read_entry(entry)) is None:
-            with locked(entry.with_name(f".{entry.stem}.lock")):
+            with writing(self.folder), locked(entry.with_name(f".{entry.stem}.lock")):
                 if (arrays := read_entry(entry)) is None:  # another process may have made it meanwhile
                     video = read_frames(path, **self.sampling)
                     features = encode(torch.from_numpy(video.frames)).detach().to("cpu", self.dtype).numpy()
@@ -79,8 +86,8 @@ class HashIndex:
 
     def read_file(self) -> None:
         """Learn what this and other processes have added to the file since it was last read."""
-        if self.path.exists():
-            with open(self.path, "rb") as file:
+        if os.path.exists(self.path):
+            with opened(self.path) as file:
                 file.seek(self.end)
                 lines = file.read().decode(errors="replace").splitlines()
                 self.end = file.tell()
@@ -89,19 +96,31 @@ class HashIndex:
     def of(self, file: str | os.PathLike) -> str:
         if os.path.isdir(file):  # a folder of pictures
             return _short(" ".join(self.of(picture) for picture in pictures(Path(file))).encode())
-        try:
-            state = os.stat(file)
-        except OSError as error:
-            raise VideoError(f"{file}: no such video file ({error.strerror})") from None
+        check_file(Path(file))
+        state = os.stat(file)
         key = _short(f"{os.path.abspath(file)} {state.st_size} {state.st_mtime_ns}".encode())
         if key not in self.known:
             self.read_file()
         if key not in self.known:
-            with open(file, "rb") as content:
-                self.known[key] = hashlib.file_digest(content, "sha256").hexdigest()[:32]
-            with open(self.path, "a", encoding="utf-8") as out:  # short enough to stay whole when others write too
+            try:
+                with open(file, "rb") as content:
+                    self.known[key] = hashlib.file_digest(content, "sha256").hexdigest()[:32]
+            except OSError as error:
+                raise VideoError(f"{file}: cannot be read ({error.strerror})") from None
+            with writing(self.path), open(self.path, "a", encoding="utf-8") as out:
+                # short enough to stay whole when others write too
                 out.write(f"{key} {self.known[key]}\n")
         return self.known[key]
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """What keeps features from being written, in one line; the errors of videos pass."""
+    try:
+        yield
+    except OSError as error:
+        raise LabError(f"{place}: features cannot be kept there ({error.strerror or error}); make room or make it "
+                       "writable, or set data.cache=off") from None
 
 
 def write_entry(path: Path, features: np.ndarray, timestamps: np.ndarray) -> None:
@@ -120,17 +139,20 @@ def read_entry(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     The checksum needs the whole file, so each process verifies it only at its first read.
     """
     try:
+        opened(path).close()
         state = os.stat(path)
         raw = np.memmap(path, np.uint8, "c")
         header = json.loads(raw[:HEADER].tobytes())
         shape, kind, body = tuple(header["shape"]), np.dtype(header["dtype"]), raw[HEADER:]
+        if kind.str not in KINDS or not shape or min(shape) < 1:
+            return None
         file = (str(path), state.st_size, state.st_mtime_ns)
         if file not in VERIFIED and zlib.crc32(body) != header["crc32"]:
             return None
         VERIFIED.add(file)
         cut = 8 * shape[0]
         return body[cut:].view(kind).reshape(shape), body[:cut].view(np.float64)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (LabError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

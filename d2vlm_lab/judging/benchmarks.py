@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from ..data.datasets.formats import ADAPTERS
 from ..data.sample import Sample
 from ..errors import LabError
 from ..ideas.evidence import Interval
+from ..reader import read_bytes
+from .metrics.records import LARGEST
 
 if TYPE_CHECKING:  # these files import torch, which nobody needs to check a folder or to score answers
     from ..data.batch import Clip
@@ -40,6 +43,8 @@ class Benchmark:
     def read(self, annotations: Path, half_frame: float = 0.5) -> list[Question]:
         adapter = ADAPTERS[self.format]
         samples = adapter.read(annotations, max(half_frame, 0.5))
+        if not samples:
+            raise LabError(f"{annotations}: there is no question in this file")
         questions = [(sample, {**record, "sample": sample.id})
                      for sample, record in zip(samples, adapter.predictions(annotations, samples))]
         repeated = [key for key, count in Counter(answer_key(record) for _, record in questions).items() if count > 1]
@@ -94,7 +99,7 @@ def find(benchmark: str, folder: Path) -> tuple[Path, Path]:
 
     def existing(names: tuple[str, ...]) -> Path:
         for name in names:
-            if (folder / name).exists():
+            if os.path.exists(folder / name):
                 return folder / name
         raise LabError(f"{folder / names[0]} is missing; a {benchmark} folder holds "
                        f"{' or '.join(layout.annotations)}, and {' or '.join(layout.videos)}/ "
@@ -106,7 +111,7 @@ def find(benchmark: str, folder: Path) -> tuple[Path, Path]:
 def video_path(videos: Path, video: str) -> Path:
     """The file of a sample's video: at its path in the folder, or in the folder itself under its name."""
     path = videos / mvbench.split_part(video)[0]
-    return videos / path.name if not path.exists() and (videos / path.name).exists() else path
+    return videos / path.name if not os.path.exists(path) and os.path.exists(videos / path.name) else path
 
 
 def clip_reader(read: Reader, videos: Path, parts: bool = True) -> Reader:
@@ -129,8 +134,8 @@ def within(clip: Clip, part: Interval) -> Clip:
 
 def fingerprint(path: Path) -> str:
     """A hash of an annotation file, or of the names and contents of the files in a folder."""
-    if path.is_file():
-        content = path.read_bytes()
+    if not path.is_dir():
+        content = read_bytes(path, LARGEST)
     else:
         content = b"".join(file.name.encode() + file.read_bytes() for file in sorted(path.glob("*.json")))
     return hashlib.sha256(content).hexdigest()[:16]

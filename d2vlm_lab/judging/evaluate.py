@@ -24,6 +24,8 @@ from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
+from ..model.seal import find_checkpoint
+from ..reader import read_json
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .portions import Once, by_video, portions
@@ -138,7 +140,7 @@ def note_settings(out: Path, settings: dict, videos: Path) -> None:
     sweep_below(out)
     path = out / "run.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path, dict)
         if different := [key for key in settings if before.get(key) != settings[key]]:
             raise LabError(f"{out} holds answers with another {', '.join(different)}; choose another --out")
     with atomic_path(path) as partial:
@@ -185,6 +187,16 @@ def configure(parser) -> None:
                         help="show all of a video to questions about a part of it (mvbench), as the authors did")
 
 
+def check_options(args) -> None:
+    """An error for a number that is out of range, before anything is read."""
+    for name, least in (("limit", 1), ("fps", 0), ("max_frames", 1), ("max_new_tokens", 1)):
+        value = getattr(args, name)
+        if value is not None and not (least <= value < float("inf") and value > 0):
+            raise LabError(f"--{name.replace('_', '-')} is {value}; it must be a positive number")
+    if args.out and os.path.lexists(args.out) and not os.path.isdir(args.out):
+        raise LabError(f"--out is {args.out}, which is not a folder; choose another name")
+
+
 def run(args) -> None:
     out = Path(args.out or f"runs/evaluate/{args.benchmark}-{_name(args.checkpoint)}")
     with naming_full_disk(f"make room for {out} and for the features in {CACHE}, then run the same command again: the "
@@ -194,6 +206,8 @@ def run(args) -> None:
 
 def answer_and_score(args, out: Path) -> None:
     started = time.time()
+    check_options(args)
+    args.checkpoint = str(find_checkpoint(resolve(args.checkpoint)))
     layout = BENCHMARKS[args.benchmark]
     annotations, videos = find(args.benchmark, resolve(args.data))
     scoring.check_protocol(layout.scorer, args.protocol)
@@ -237,6 +251,8 @@ def _evidence(prediction: Prediction) -> list[dict]:
 
 def _name(checkpoint: str) -> str:
     folder = resolve(checkpoint)
+    if not os.path.isdir(folder):
+        raise LabError(f"{folder}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     return checkpoint_id(folder) if (folder / DESCRIPTION).exists() else folder.name
 
 

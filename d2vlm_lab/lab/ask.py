@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -27,12 +27,26 @@ from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
+from ..model.seal import find_checkpoint
 from ..model.towers.tiny import TinyFrames
+from ..reader import read_json
+from ..shapes import fit, shown
 from .show.card import Answered, Card, cards_html, picture
 
 FRAMES = 8  # shown of a video
+LETTERS = "ABCDE"  # of the options of a question
 TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
 INSIDE = 8 * 2**20  # bytes of a video that still travels inside the page
+
+
+class DataRate(TypedDict):
+    fps: NotRequired[float]
+
+
+class RunRate(TypedDict):
+    """What is read of the config.json of a run."""
+
+    data: NotRequired[DataRate]
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +80,7 @@ class Lab:
 
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
-        frames = self.model.frames
+        frames, path = self.model.frames, path_of(path, "a video")
         seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames)
         features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
@@ -107,14 +121,34 @@ class Watched:
         if not text.strip():
             raise LabError("the question is empty; ask something, such as 'when does the red disc spin?'")
         text = with_options(text, list(options)) if options else text
-        return validate(Sample("asked", self.path.name, float(self.timestamps[-1]) + self.step, "", "lab", text,
-                               options=tuple(options), question_intervals=tuple(intervals)))
+        if repeated := [option for option in options if list(options).count(option) > 1]:
+            raise LabError(f"options: {shown(repeated[0])} is there twice")
+        end = float(self.timestamps[-1]) + self.step
+        return validate(Sample("asked", self.path.name or "video", end, "", "lab", text, options=tuple(options),
+                               question_intervals=tuple(intervals)))
+
+    def check_length(self, text: str) -> None:
+        """An error for a question that the language model has no room for beside the frames."""
+        model = self.lab.model
+        room = getattr(model.language.config.get_text_config(), "max_position_embeddings", None)
+        words = len(model.tokenizer.encode(text))
+        frames = len(self.timestamps) * model.frames.tokens_per_frame
+        if room is not None and words + frames > room:
+            raise LabError(f"the question has {words:,} tokens and the video {frames:,}, but this language model reads "
+                           f"{room:,} together; ask something shorter, or load it with fewer max_frames")
 
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
         """The model's answer; `options` make it a choice between (A), (B), ..."""
+        text, options = fit(text, str, path="the question"), fit(list_of(options), list[str], path="options")
+        intervals = fit(list_of(intervals), list[tuple[float, float]], path="intervals")
+        if len(options) > len(LETTERS):
+            raise LabError(f"options: there are {len(options)}; a question has at most {len(LETTERS)}")
+        if not (decoding is None or isinstance(decoding, Decoding) and decoding.max_new_tokens > 0):
+            raise LabError(f"decoding is {shown(decoding)}; it must be a Decoding with at least one new token")
         known, options = self.lab.wording(text), [self.lab.wording(option) for option in options]
         sample = self.sample(known, options, intervals)
+        self.check_length(known)
         prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
         unknown = self.lab.unknown_words(sample.question)
         notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
@@ -190,9 +224,13 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
 
     On a GPU if there is one, unless `device` says otherwise.
     """
-    folder = resolve(str(checkpoint))
-    if not folder.is_dir():
-        raise LabError(f"{checkpoint}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
+    if not (fps is None or (type(fps) in (int, float) and 0 < fps < np.inf)):
+        raise LabError(f"fps is {shown(fps)}; it must be a positive number of frames a second")
+    if type(max_frames) is not int or max_frames < 1:
+        raise LabError(f"max_frames is {shown(max_frames)}; it must be a positive whole number")
+    folder = find_checkpoint(resolve(path_of(checkpoint, "a checkpoint")))
+    if not os.path.isdir(folder):
+        raise LabError(f"{shown(str(checkpoint))}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     model = on_device(load_model(folder), device)
     ours = (folder / DESCRIPTION).exists()
     name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
@@ -203,11 +241,30 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
 def _trained_rate(folder: Path) -> float | None:
     """Frames a second of the run that a checkpoint lies in."""
     run = folder.parent / "config.json"
-    return json.loads(run.read_text(encoding="utf-8")).get("data", {}).get("fps") if run.exists() else None
+    if not run.is_file():
+        return None
+    rate = read_json(run, RunRate).get("data", {}).get("fps")
+    if rate is not None and rate <= 0:
+        raise LabError(f"{run}: data.fps: expected a positive number, found {rate}")
+    return rate
+
+
+def path_of(path, what: str) -> str:
+    """A path as text; anything else is an error."""
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise LabError(f"{shown(path)} is no path; give the path of {what}")
+    return os.fsdecode(path)
+
+
+def list_of(values) -> list:
+    """A list of what was given; a text by itself is left as it is, which is then an error, and not taken apart."""
+    return values.tolist() if isinstance(values, np.ndarray) else list(values) if isinstance(values, tuple) else values
 
 
 def video_source(path: Path) -> str:
     """Where a page finds the video: inside itself when small, else at its path from the working folder."""
+    if not path.is_file():
+        return ""  # a folder of pictures, which no page can play, or gone since it was read
     if path.stat().st_size > INSIDE:
         return Path(os.path.relpath(path)).as_posix()
     kind = TYPES.get(path.suffix.lower(), "video/mp4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def check(benchmark: str, folder: Path, all_videos: bool = False) -> bool:
     annotations, videos = find(benchmark, folder)
     questions = BENCHMARKS[benchmark].read(annotations)
     paths = {video_path(videos, sample.video): None for sample, _ in questions}
-    present = [path for path in paths if path.exists()]
-    missing = [path.relative_to(videos).as_posix() for path in paths if not path.exists()]
+    present = [path for path in paths if os.path.exists(path)]
+    missing = [path.relative_to(videos).as_posix() for path in paths if not os.path.exists(path)]
     files = [f"{stem}.json" for stem in FILES] if benchmark == "mvbench" else []
     absent = [name for name in files if not (annotations / name).exists()]
     tried = present if all_videos else evenly_spaced(present, SAMPLED)

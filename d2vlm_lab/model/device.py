@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ..errors import LabError
+from ..shapes import shown
 from .d2vlm import D2VLM
 
 
@@ -16,4 +18,9 @@ def on_device(model: D2VLM, device: str | None = None, worker: int | None = None
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and worker is not None:
             device = f"cuda:{worker % torch.cuda.device_count()}"
-    return model.to(device)
+    try:
+        return model.to(device)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:90]
+        raise LabError(f"device is {shown(device)}, which cannot be used ({reason}); use cpu, or cuda where there is "
+                       "a GPU") from None

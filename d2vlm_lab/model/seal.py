@@ -110,7 +110,7 @@ def find_checkpoint(folder: Path) -> Path:
 
 def _inside(folder: Path) -> Iterator[Path]:
     """Where runs and studies keep the checkpoints that they have trained."""
-    for pattern in ("model", "training/model", "*/model", "*/training/model"):
+    for pattern in ("model", "training/model", "*", "*/model", "*/training/model"):
         if found := sorted(path.parent for path in folder.glob(f"{pattern}/{DESCRIPTION}")):
             yield from found
             return

@@ -56,10 +56,10 @@ def test_a_subset_a_few_tasks_and_jsonl_are_enough(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"a": None}, "a is None"), ({"a": 5}, "a is 5"), ({"task": "tvx"}, "task is 'tvx'"),
-    ({"tgt": [1.0, float("nan")]}, "tgt is [1.0, nan]; tvg needs one [start, end] pair"),
+    ({"a": None}, "a is null"), ({"a": 5}, "a is 5"), ({"task": "tvx"}, "task is 'tvx'"),
+    ({"tgt": [1.0, float("nan")]}, "tgt is a list: [1.0, nan]; tvg needs one [start, end] pair"),
     ({"tgt": [[1.0, 2.0]]}, "tvg needs one [start, end] pair"), ({"idx": 0}, "its id was there before"),
-    ({"idx": None}, "idx is None"), ({"tgt": "1-2"}, "tvg needs one"),
+    ({"idx": None}, "idx is null"), ({"tgt": "1-2"}, "tvg needs one"),
 ])
 def test_a_malformed_record_is_named_and_leniently_counts_as_failed(change, message, capsys, tmp_path):
     file = save(tmp_path / "p.json", [perfect("tvg"), {**perfect("tvg", 1), **change}])
@@ -72,10 +72,11 @@ def test_a_malformed_record_is_named_and_leniently_counts_as_failed(change, mess
 
 
 @pytest.mark.parametrize("task, change, message", [
-    ("rvq", {"p": 4}, "p is 4; it must be the index of the right one of 4 options"), ("rvq", {"o": []}, "o is []"),
-    ("rvq", {"p": True}, "p is True"), ("tal", {"tgt": [1, 2]}, "tal needs a list"), ("vhd", {"tgt": []}, "vhd needs"),
-    ("dvc", {"g": ["one"]}, "g has 1 captions for 3 intervals"), ("dvc", {"video": None}, "video is None"),
-    ("dvc", {"tgt": None}, "tgt is None; dvc needs a list of"),
+    ("rvq", {"p": 4}, "p is 4; it must be the index of the right one of 4 options"),
+    ("rvq", {"o": []}, "o is a list: []"),
+    ("rvq", {"p": True}, "p is true"), ("tal", {"tgt": [1, 2]}, "tal needs a list"), ("vhd", {"tgt": []}, "vhd needs"),
+    ("dvc", {"g": ["one"]}, "g has 1 captions for 3 intervals"), ("dvc", {"video": None}, "video is null"),
+    ("dvc", {"tgt": None}, "tgt is null; dvc needs a list of"),
 ])
 @pytest.mark.parametrize("protocol", ["clean", "d2vlm"])
 def test_each_task_says_what_it_needs_and_stand_ins_fail(task, change, message, protocol, capsys, tmp_path):
@@ -91,7 +92,7 @@ def test_annotations_of_another_version_and_missing_answers_are_named(capsys, tm
     truth = save(tmp_path / "truth.json", [perfect("tvg", i, a="") for i in range(3)])
     other = save(tmp_path / "a.json", [perfect("tvg", 0), perfect("tvg", 1, tgt=[0.0, 1.0]), perfect("tvg", 2)])
     code, _, err = score(capsys, "etbench", other, "--truth", truth)
-    assert code == 2 and "(tvg s 1" in err and "the annotation file says [3.0, 9.5]" in err
+    assert code == 2 and "(tvg s 1" in err and "the annotation file says a list: [3.0, 9.5]" in err
     some = save(tmp_path / "b.json", [{"task": "tvg", "source": "s", "idx": 0, "a": "3 - 9.5"}])
     code, _, err = score(capsys, "etbench", some, "--truth", truth)
     assert code == 2 and "no prediction for tvg s 1, tvg s 2" in err
@@ -103,7 +104,7 @@ def test_annotations_of_another_version_and_missing_answers_are_named(capsys, tm
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{}", "expected a list"), ("[", "not JSON"), ("[3]", "expected an object")])
+    ("{}", "expected a list"), ("[", "not readable as JSON"), ("[3]", "expected an object")])
 def test_a_file_that_is_no_list_of_predictions_is_one_clear_error(content, message, capsys, tmp_path):
     (tmp_path / "p.json").write_text(content)
     code, _, err = score(capsys, "etbench", tmp_path)
@@ -117,7 +118,7 @@ def test_wrong_options_are_clear_errors(capsys, tmp_path):
             (("--tasks", "vhd"), "nothing is left"), (("--sentence-model", tmp_path), "no sentence model")):
         code, _, err = score(capsys, "etbench", file, *args)
         assert code == 2 and message in err
-    assert "cannot be read" in score(capsys, "etbench", tmp_path / "no.json")[2]
+    assert "no such file" in score(capsys, "etbench", tmp_path / "no.json")[2]
     assert "no use for --subset" in score(capsys, "charades", file, "--subset", file)[2]
     assert "use one of clean, d2vlm" in score(capsys, "mvbench", file, "--protocol", "etbench")[2]
 
@@ -143,8 +144,8 @@ def test_without_a_truth_file_the_truth_in_the_predictions_is_used(capsys):
 
 
 @pytest.mark.parametrize("benchmark, record, message", [
-    ("mvbench", {"pred": None, "A": "(A) x"}, "pred is None"), ("mvbench", {"pred": "B", "A": "B"}, "A is 'B'"),
-    ("videomme", {"question_id": "1", "a": "B"}, "video_id is None")])
+    ("mvbench", {"pred": None, "A": "(A) x"}, "pred is null"), ("mvbench", {"pred": "B", "A": "B"}, "A is 'B'"),
+    ("videomme", {"question_id": "1", "a": "B"}, "video_id is null")])
 def test_malformed_choices_are_named_and_leniently_fail(benchmark, record, message, capsys, tmp_path):
     file = save(tmp_path / "p.json", [record])
     code, _, err = score(capsys, benchmark, file)

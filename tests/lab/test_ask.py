@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d2vlm_lab.data.batch import Clip, encode_prompt
 from d2vlm_lab.data.sample import SampleError
@@ -174,8 +175,7 @@ def test_a_folder_without_a_checkpoint_is_an_error_that_says_so(path, reason):
 
 def test_the_folder_of_a_run_leads_to_the_model_inside_it(tmp_path):
     shutil.copytree(BASE, tmp_path / "model")
-    with pytest.raises(LabError, match="did you mean .*model"):
-        lab.load(tmp_path)
+    assert lab.load(tmp_path).model.frames.id == lab.load(BASE).model.frames.id
 
 
 def test_a_missing_or_broken_video_and_a_wrong_question_are_errors(watched, tmp_path):
@@ -190,3 +190,27 @@ def test_a_missing_or_broken_video_and_a_wrong_question_are_errors(watched, tmp_
         watched.ask("what happens in <evi>?")
     with pytest.raises(SampleError, match="after the video's end"):
         watched.ask("what happens in <evi>?", intervals=[(3.0, 99.0)])
+
+
+@pytest.mark.parametrize("call, problem", [
+    (lambda w: w.ask(None), "the question: expected text"), (lambda w: w.ask("a\0b"), "text without NUL"),
+    (lambda w: w.ask("word " * 10_000), "question has 50,000 characters"), (lambda w: w.ask("what?", "ab"), "options"),
+    (lambda w: w.ask("what?", ["a", "a"]), "'a' is there twice"), (lambda w: w.ask("what?", ["x"] * 9), "at most 5"),
+    (lambda w: w.ask("in <evi>?", intervals=[1, 2]), "intervals.0."),
+    (lambda w: w.ask("in <evi>?", intervals=3), "intervals: expected a list"),
+    (lambda w: w.ask("what?", decoding=3), "decoding is 3"), (lambda w: w.lab.watch(None), "null is no path"),
+    (lambda w: lab.load(None), "null is no path"), (lambda w: lab.load(BASE, fps=0), "fps is 0"),
+    (lambda w: lab.load(BASE, max_frames=1.5), "max_frames is 1.5"),
+    (lambda w: lab.load(BASE, device="nope"), "device is 'nope'")])
+def test_what_is_of_the_wrong_kind_is_named(watched, call, problem):
+    with pytest.raises(LabError, match=problem) as error:
+        call(watched)
+    assert "\n" not in str(error.value)
+
+
+def test_an_instant_may_be_asked_about_and_a_folder_of_pictures_can_be_shown(watched, tmp_path):
+    assert watched.ask("what happens at <evi>?", intervals=[(3.0, 3.0)]).question
+    for k, frame in enumerate(watched.frames[:3]):
+        Image.fromarray(frame).save(tmp_path / f"{k}.png")
+    page = watched.lab.watch(tmp_path).ask("<script>alert(1)</script>?")._repr_html_()
+    assert "<video" not in page and "<script>" not in page and "&lt;script&gt;" in page

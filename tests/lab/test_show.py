@@ -74,7 +74,7 @@ def test_the_page_goes_from_the_worst_to_the_best_and_needs_no_other_file(folder
 
 
 def test_equally_bad_answers_take_turns_between_tasks(folder):
-    cards, _ = show.read_cards(folder)
+    cards, *_ = show.read_cards(folder)
     assert [card.task for card in cards] == ["tal", "tvg", "tvg", "tvg"] and cards[-1].id == "0"
 
 

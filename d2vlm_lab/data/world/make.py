@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ... import __version__
 from ...errors import LabError
 from ...files import locked
+from ...reader import read_json
 from ...settings import to_dict
 from ..datasets import et_bench, et_instruct
 from ..sample import Sample
@@ -62,12 +63,12 @@ def _is_made(out: Path, config: WorldConfig, overwrite: bool) -> bool:
     """Whether this very world is there already; an error where something else is in its place."""
     card = out / "world.json"
     if not card.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
             raise LabError(f"{out} exists and is not a world; choose another folder")
         return False
     if overwrite:
         return False
-    if json.loads(card.read_text(encoding="utf-8")).get("config") != to_dict(config):
+    if read_json(card, dict).get("config") != to_dict(config):
         raise LabError(f"{out} holds a world made with other settings; choose another folder or pass --overwrite")
     return True
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
+from ...errors import LabError
 from .config import WorldConfig
 
 # what changes by how many unit steps on each frame of an action
@@ -217,6 +219,38 @@ def _start(thing: Thing, walk: dict[str, np.ndarray], config: WorldConfig, rng: 
     return Thing(thing.color, thing.shape, *(round(float(number), 4) for number in numbers))
 
 
+class EventTruth(TypedDict):
+    object: int
+    action: str
+    first: int
+    last: int
+
+
+class ThingTruth(TypedDict):
+    color: str
+    shape: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+    step: float
+    growth: float
+
+
+class Truth(TypedDict):
+    """A line of truth.jsonl."""
+
+    video: str
+    split: str
+    fps: float
+    n_frames: int
+    size: int
+    objects: list[ThingTruth]
+    events: list[EventTruth]
+    cuts: list[int]
+    annotated: NotRequired[list[EventTruth]]
+
+
 def to_truth(scene: Scene) -> dict:
     """A line of truth.jsonl."""
     def records(events: tuple[SceneEvent, ...]) -> list[dict]:
@@ -230,9 +264,13 @@ def to_truth(scene: Scene) -> dict:
 
 
 def from_truth(record: dict) -> Scene:
+    if wrong := [event for name in ("events", "annotated") for event in record.get(name, ())
+                 if not 0 <= event["object"] < len(record["objects"])]:
+        raise LabError(f"truth.jsonl: {record['video']}: object {wrong[0]['object']} of an event is not in the video")
+
     def events(name: str) -> tuple[SceneEvent, ...]:
         return tuple(SceneEvent(e["object"], e["action"], e["first"], e["last"]) for e in record[name])
 
-    return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"],
-                 tuple(Thing(**thing) for thing in record["objects"]), events("events"), tuple(record["cuts"]),
-                 events("annotated") if "annotated" in record else None)
+    things = tuple(Thing(**{name: thing[name] for name in ThingTruth.__annotations__}) for thing in record["objects"])
+    return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"], things,
+                 events("events"), tuple(record["cuts"]), events("annotated") if "annotated" in record else None)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
 from ...errors import LabError
+from ...reader import read_json, read_lines
 from ...settings import from_dict
 from ..datasets import et_bench, et_instruct
 from ..sample import Sample
 from .config import WorldConfig
 from .lessons import frame_labels, frame_words
 from .phrases import facts
-from .scene import Scene, from_truth
+from .scene import Scene, Truth, from_truth
 
 FILES = {"train": "train.json", "val": "val.json", "test": "etbench.json"}
+
+
+class WorldCard(TypedDict):
+    """What is read of world.json."""
+
+    config: dict[str, object]
+    annotations: str
+    videos: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class World:
     @property
     def baselines(self) -> dict:
         """The scores of guesses made without looking."""
-        return json.loads((self.folder / "baselines.json").read_text(encoding="utf-8"))
+        return read_json(self.folder / "baselines.json", dict)
 
     def samples(self, split: str) -> list[Sample]:
         """Questions of `train`, `val` or `test`; those of `test` have no answer text, only what scoring needs."""
@@ -72,13 +81,13 @@ class World:
 def load(folder: str | os.PathLike) -> World:
     """A world that `d2vlm-lab make-world` has made."""
     folder = Path(folder)
-    try:
-        card = json.loads((folder / "world.json").read_text(encoding="utf-8"))
-        return World(folder, from_dict(WorldConfig, card["config"]), card["annotations"][:16] + card["videos"][:16])
-    except FileNotFoundError:
+    if not os.path.lexists(folder / "world.json"):
         raise LabError(f"{folder} is not a world (no world.json); make one with "
-                       f"`d2vlm-lab make-world --out {folder}`") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+                       f"`d2vlm-lab make-world --out {folder}`")
+    try:
+        card = read_json(folder / "world.json", WorldCard)
+        return World(folder, from_dict(WorldConfig, card["config"]), card["annotations"][:16] + card["videos"][:16])
+    except LabError as error:
         raise LabError(f"{folder}/world.json is damaged ({error}); make the world again") from None
 
 
@@ -91,5 +100,7 @@ def _samples(path: Path, fingerprint: str) -> tuple[Sample, ...]:
 
 @cache
 def _scenes(path: Path, fingerprint: str) -> tuple[Scene, ...]:
-    with open(path, encoding="utf-8") as lines:
-        return tuple(from_truth(json.loads(line)) for line in lines)
+    try:
+        return tuple(from_truth(record) for _, record in read_lines(path, Truth))
+    except LabError as error:
+        raise LabError(f"{error}; make the world again") from None

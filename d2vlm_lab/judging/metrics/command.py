@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -140,7 +141,9 @@ def youcook2(args) -> Scored:
 
 
 def mvbench(args) -> Scored:
-    files = [args.predictions] if args.predictions.is_file() else sorted(args.predictions.glob("*.json"))
+    files = sorted(args.predictions.glob("*.json")) if os.path.isdir(args.predictions) else [args.predictions]
+    if not files:
+        raise LabError(f"{args.predictions}: no .json file with predictions in this folder")
     entries = [(where, {**record, "file": file.stem, "idx": i} if isinstance(record, dict) else record)
                for file in files for i, (where, record) in enumerate(read_files(file))]
     checked = check_mvbench(entries, args.lenient)
@@ -159,6 +162,8 @@ def videomme(args) -> Scored:
     if unknown := sorted(set(args.tasks or ()) - set(DURATIONS)):
         raise LabError(f"no duration {unknown[0]!r}: Video-MME has {', '.join(DURATIONS)}")
     checked = check_videomme(read_files(args.predictions), args.lenient)
+    if not checked.records:
+        raise LabError(f"{args.predictions}: nothing is left to score")
     result = score_videomme(checked.records, args.protocol, args.tasks or DURATIONS) | {"notes": checked.notes}
     return Scored(result, [f"videomme, protocol {args.protocol}", *result["lines"]],
                   lambda: confidence.videomme(checked.records, args.tasks or DURATIONS))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from ...ideas.evidence import END
+from ...shapes import shown
 from .reading import LETTERS, read_choice
 from .records import Checked, Entry, check, first_problem, is_text
 
@@ -41,7 +41,11 @@ def first_word_is_right(answer: str, truth: str) -> bool:
 
 def check_mvbench(entries: Sequence[Entry], lenient: bool) -> Checked:
     """Records with the stem of their `file` and an `idx` in it."""
-    return check(entries, partial(first_problem, requirements=_requirements), lenient, ("file", "idx"), _failing)
+    return check(entries, mvbench_problem, lenient, ("file", "idx"), _failing)
+
+
+def mvbench_problem(record) -> str | None:
+    return first_problem(record, _requirements)
 
 
 def _failing(record: dict, number: int) -> dict:
@@ -52,5 +56,6 @@ def _failing(record: dict, number: int) -> dict:
 def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
     yield is_text(record, "pred")
     truth = record.get("A")
-    yield (isinstance(truth, str) and truth[:1] == "(" and truth[1:2].isalpha() and truth[3:].strip() != "",
-           f'A is {truth!r}; it must be the right option, as "(B) text"')
+    yield (isinstance(truth, str) and truth[:1] == "(" and truth[1:2].lower() in LETTERS and
+           truth[1:2] != "" and truth[3:].strip() != "" and len(truth) < 10_000,
+           f'A is {shown(truth)}; it must be the right option, as "(B) text"')

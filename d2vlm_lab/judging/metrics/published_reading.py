@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from ...ideas.evidence import END, Interval
 from .reading import IN_BRACKETS, LETTERS, Choice, Reading
 
-NUMBER = r"\d+\.*\d*"
-RANGE = re.compile(rf"({NUMBER})\s*-\s*({NUMBER})")
-TO = re.compile(rf"({NUMBER})\s* to \s*({NUMBER})")
+NUMBER = r"\d+(?:\.+\d*)?"
+WHOLE = r"(?<!\d)(?>\d+\.*\d*)"  # the same, where a part of it cannot match: no time is lost in trying
+RANGE = re.compile(rf"({WHOLE})\s*-\s*({NUMBER})")
+TO = re.compile(rf"({WHOLE})\s* to \s*({NUMBER})")
 LONE = re.compile(r"\b(?:\d+\.\d+|\d+)\b")
-CLOCK = re.compile(rf"{NUMBER}:{NUMBER}")
+CLOCK = re.compile(rf"{WHOLE}:{NUMBER}")
 SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 START_TIME = re.compile(rf"start(?:ing)? time: ({NUMBER})")
 END_TIME = re.compile(rf"end(?:ing)? time: ({NUMBER})")

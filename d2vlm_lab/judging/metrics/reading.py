@@ -22,6 +22,7 @@ FROM = re.compile(rf"\b(?:start|begin|from)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}",
 UNTIL = re.compile(rf"\b(?:end|finish|stop|until)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}", re.I)
 NUMBER = re.compile(rf"{BOUND}{TIME}")
 HEAD_BEFORE = re.compile(r"(?:^|[\n.,;:!?*)\]-])\s*$")
+BEFORE = 100  # characters before an interval in which it is looked for
 HEAD_AFTER = re.compile(r"\s*[,:]")
 TRIM = " \t\n,.;:-*"
 PREAMBLE = re.compile(r"\s*(?:the\s+)?(?:(?:best|correct|right)\s+)?(?:option|answer|choice)\b(?:\s+is\b)?[\s:]*", re.I)
@@ -111,7 +112,7 @@ def _intervals(text: str) -> tuple[Interval, ...]:
 
 def _opens_an_event(text: str, head: tuple[Interval, int, int]) -> bool:
     _, start, end = head
-    return bool(HEAD_BEFORE.search(text[:start]) or HEAD_AFTER.match(text, end)
+    return bool(HEAD_BEFORE.search(text[max(0, start - BEFORE):start]) or HEAD_AFTER.match(text, end)
                 or text[start:end].rstrip().endswith("s"))
 
 

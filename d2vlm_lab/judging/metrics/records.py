@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
+from ...data.sample import MOST_EVENTS, brief
 from ...errors import LabError
+from ...reader import MB, read_json, read_lines
+from ...shapes import fit, shown
 from .etbench import TASKS
 
 NOT_PREDICTIONS = ("metrics", "score", "run")  # other files that may lie beside predictions: beginnings of their names
 REPEATED = ("version", "video", "tgt", "p", "o", "g")  # fields that a prediction repeats from its annotation
+LATEST = 1e9  # seconds
 ETBENCH_ID = ("task", "source", "idx")
+LARGEST = 256 * MB  # of a file with predictions
+ANSWER = 50_000  # characters of an answer; the longest that a model gives has some ten thousand
 Entry = tuple[str, object]  # where a record stands, and the record, which may be anything
 Problem = Callable[[object], str | None]  # what keeps a record from being scored, None if nothing does
 
@@ -38,7 +44,7 @@ def read_files(path: str | Path) -> list[Entry]:
     """The records of a .json or .jsonl file, or of all such files in a folder, by name."""
     path = Path(path)
     files = [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".jsonl")
                        and not file.stem.startswith(NOT_PREDICTIONS))
         if not files:
@@ -48,38 +54,28 @@ def read_files(path: str | Path) -> list[Entry]:
 
 def _entries(file: Path) -> list[Entry]:
     if file.suffix == ".jsonl":
-        return [(f"{file.name}, line {number}", _parse(line, f"{file}, line {number}"))
-                for number, line in enumerate(_read(file).splitlines(), 1) if line.strip()]
-    content = load_json(file)
-    if not isinstance(content, list):
-        raise LabError(f"{file}: expected a list of predictions, found {type(content).__name__}")
-    return [(f"{file.name}, record {number}", record) for number, record in enumerate(content, 1)]
+        return [(f"{file}, line {number}", record) for number, record in read_lines(file, object)]
+    return [(f"{file}, record {number}", record)
+            for number, record in enumerate(read_json(file, list[object], LARGEST), 1)]
 
 
-def load_json(file: str | Path):
-    return _parse(_read(file), str(file))
+class Annotation(TypedDict, total=False):
+    """What is read of a record in an annotation file in the shape of COCO captions."""
+
+    id: int | str
+    image_id: str
+    timestamp: list[float]
+    segments: list[list[float]]
+    pure_cap: str
+
+
+class Annotations(TypedDict):
+    annotations: list[Annotation]
 
 
 def load_annotations(file: Path) -> list[dict]:
     """Those of a file in the shape of COCO captions."""
-    content = load_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise LabError(f"{file}: expected an object with the list 'annotations'")
-    return content["annotations"]
-
-
-def _read(file: str | Path) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise LabError(f"{file}: cannot be read ({error.strerror})") from error
-
-
-def _parse(text: str, where: str):
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise LabError(f"{where}: not JSON ({error})") from error
+    return read_json(file, Annotations)["annotations"]
 
 
 def check(entries: Iterable[Entry], problem: Problem, lenient: bool, identity: Sequence[str] = ETBENCH_ID,
@@ -109,22 +105,29 @@ def check(entries: Iterable[Entry], problem: Problem, lenient: bool, identity: S
 
 def _key(record, identity: Sequence[str]) -> tuple | None:
     """What a record says it answers; None if it does not say so."""
-    key = tuple(record.get(name) for name in identity) if isinstance(record, dict) else ()
-    named = key and all(isinstance(part, (str, int)) for part in key) and record.get("task", TASKS[0]) in TASKS
+    if not isinstance(record, dict):
+        return None
+    key = tuple(record.get(name) for name in identity)
+    task = record.get("task", TASKS[0])
+    named = all(type(part) in (str, int) for part in key) and isinstance(task, str) and task in TASKS
     return key if named else None
 
 
 def first_problem(record, requirements: Callable[[dict], Iterator[tuple[bool, str]]]) -> str | None:
     """The message of the first requirement that does not hold; those after it may rely on it, and are not looked at."""
     if not isinstance(record, dict):
-        return f"expected an object, found {type(record).__name__}"
+        return f"expected an object, found {shown(record)}"
     return next((message for holds, message in requirements(record) if not holds), None)
 
 
 def is_text(record: dict, name: str) -> tuple[bool, str]:
     """A requirement: the field is there and holds text."""
     value = record.get(name)
-    return isinstance(value, str), f"{name} is {value!r}; it must be text"
+    try:
+        fit(value, str)
+    except LabError:
+        return False, f"{name} is {shown(value)}; it must be text"
+    return len(value) <= ANSWER, f"{name} has {len(value):,} characters; it may have at most {ANSWER:,}"
 
 
 def etbench_problem(record) -> str | None:
@@ -133,39 +136,39 @@ def etbench_problem(record) -> str | None:
 
 def _etbench_requirements(record: dict) -> Iterator[tuple[bool, str]]:
     task, idx, target = record.get("task"), record.get("idx"), record.get("tgt")
-    yield task in TASKS, f"task is {task!r}; it must be one of {', '.join(TASKS)}"
+    yield isinstance(task, str) and task in TASKS, f"task is {shown(task)}; it must be one of {', '.join(TASKS)}"
     yield is_text(record, "source")
-    yield isinstance(idx, (int, str)) and not isinstance(idx, bool), f"idx is {idx!r}; it must be an integer"
+    yield isinstance(idx, (int, str)) and not isinstance(idx, bool), f"idx is {shown(idx)}; it must be an integer"
     yield is_text(record, "a")
     if task in ("rar", "eca", "rvq", "gvq"):
         right, options = record.get("p"), record.get("o")
         yield (isinstance(options, list) and options != [] and all(isinstance(o, str) or is_pair(o) for o in options),
-               f"o is {options!r}; it must be a list of options, each a text or a [start, end] pair")
+               f"o is {shown(options)}; it must be a list of options, each a text or a [start, end] pair")
         yield (isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(options),
-               f"p is {right!r}; it must be the index of the right one of {len(options)} options")
+               f"p is {shown(right)}; it must be the index of the right one of {len(options)} options")
     if task in ("tvg", "epm", "gvq"):
-        yield is_pair(target), f"tgt is {target!r}; {task} needs one [start, end] pair, in finite seconds"
+        yield is_pair(target), f"tgt is {shown(target)}; {task} needs one [start, end] pair, in finite seconds"
     elif task == "vhd":
         yield (_is_pairs(target) or isinstance(target, list) and target != [] and all(map(_is_pairs, target)),
-               f"tgt is {target!r}; {task} needs a list of [start, end] pairs, or one such list per annotator, in "
+               f"tgt is {shown(target)}; {task} needs a list of [start, end] pairs, or one such list per annotator, in "
                "finite seconds")
     elif task not in ("rar", "eca", "rvq"):
-        yield _is_pairs(target), f"tgt is {target!r}; {task} needs a list of [start, end] pairs, in finite seconds"
+        yield _is_pairs(target), f"tgt is {shown(target)}; {task} needs a list of [start, end] pairs, in finite seconds"
     if task in ("dvc", "slc"):
         captions = record.get("g")
         yield (isinstance(captions, list) and all(isinstance(caption, str) for caption in captions),
-               f"g is {captions!r}; it must be a list of captions")
+               f"g is {shown(captions)}; it must be a list of captions")
         yield len(captions) == len(target), f"g has {len(captions)} captions for {len(target)} intervals in tgt"
         yield is_text(record, "video")
 
 
 def is_pair(value) -> bool:
     return (isinstance(value, (list, tuple)) and len(value) == 2
-            and all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in value))
+            and all(type(x) in (int, float) and abs(x) < LATEST for x in value))
 
 
 def _is_pairs(value) -> bool:
-    return isinstance(value, list) and value != [] and all(map(is_pair, value))
+    return isinstance(value, list) and 0 < len(value) <= MOST_EVENTS and all(map(is_pair, value))
 
 
 def unanswered(record: dict, number: int) -> dict:
@@ -182,17 +185,19 @@ def load_etbench(path: Path, truth: Path | None, subset: Path | None, tasks: Seq
         raise LabError(f"no task {unknown[0]!r}: E.T. Bench has {', '.join(TASKS)}")
     entries = read_files(path)
     checked = _against(entries, truth, lenient, path) if truth else check(entries, etbench_problem, lenient)
-    wanted = load_json(subset) if subset else None
+    wanted = read_json(subset, dict[str, dict[str, list[int | str]]]) if subset else None
     checked.records = [r for r in checked.records if (not tasks or r["task"] in tasks)
                        and (wanted is None or r["idx"] in wanted.get(r["task"], {}).get(r["source"], ()))]
     if not checked.records:
-        raise LabError("nothing is left to score")
+        raise LabError(f"{path}: nothing is left to score")
     return checked
 
 
 def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: Path) -> Checked:
     """The truth comes from the annotation file; what a prediction repeats of it must agree."""
     truth = {key: r for _, r in read_files(annotations) if (key := _key(r, ETBENCH_ID))}
+    if not truth:
+        raise LabError(f"{annotations}: no annotation of E.T. Bench in this file; each has a task, a source and an idx")
 
     def problem(record) -> str | None:
         annotation = truth.get(_key(record, ETBENCH_ID))
@@ -200,7 +205,7 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
             return "the annotation file has no such sample (another version?)"
         for name in REPEATED:
             if name in record and name in annotation and record[name] != annotation[name]:
-                return (f"{name} is {record[name]!r}, but the annotation file says {annotation[name]!r} "
+                return (f"{name} is {shown(record[name])}, but the annotation file says {shown(annotation[name])} "
                         "(another version?)")
         return etbench_problem({**annotation, "a": record.get("a")})
 
@@ -215,12 +220,12 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
 
 
 def _name(record) -> str:
-    known = [str(record[name]) for name in (*ETBENCH_ID, "video_id", "question_id", "video")
+    known = [brief(record[name]) for name in (*ETBENCH_ID, "video_id", "question_id", "video")
              if name in record] if isinstance(record, dict) else []
     return f" ({' '.join(known)})" if known else ""
 
 
 def first_few(ids: Sequence, limit: int = 5) -> str:
     """Ids as text; those of several parts with blanks between these."""
-    shown = [" ".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in ids[:limit]]
-    return ", ".join(shown) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")
+    names = [" ".join(map(brief, each)) if isinstance(each, tuple) else brief(each) for each in ids[:limit]]
+    return ", ".join(names) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

@@ -10,6 +10,7 @@ from functools import partial
 from ...data.datasets.video_mme import DURATIONS
 from ...errors import LabError
 from ...ideas.evidence import END
+from ...shapes import shown
 from .reading import LETTERS, read_choice
 from .records import Checked, Entry, check, first_problem, is_text
 
@@ -112,4 +113,7 @@ def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
     for name in ("video_id", "duration", "domain", "sub_category", "task_type", "question_id", "answer", "a"):
         yield is_text(record, name)
     yield (record["duration"] in DURATIONS,
-           f"duration is {record['duration']!r}; it must be one of {', '.join(DURATIONS)}")
+           f"duration is {shown(record['duration'])}; it must be one of {', '.join(DURATIONS)}")
+    options = record.get("options", [])
+    yield (isinstance(options, list) and len(options) <= len(LETTERS) and all(isinstance(o, str) for o in options),
+           f"options is {shown(options)}; it must be a list of texts")

@@ -9,10 +9,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from ...data.sample import brief
 from ...errors import LabError
+from ...shapes import shown
 from . import captions, quirks
 from .published_reading import malformed_numbers_fail, split_events
 from .reading import Reading, read_events
+from .records import is_pair
 from .soda import soda
 from .temporal import Array, as_intervals, coverage, harmonic, matched_f1, temporal_iou
 
@@ -38,8 +41,11 @@ def read_truth(annotations: Sequence[dict], file: str) -> list[Recipe]:
             sentences = record["pure_cap"].split(". ")
         except (KeyError, TypeError, AttributeError) as error:
             raise LabError(f"{file}, record {number}: needs image_id, segments and pure_cap ({error!r})") from error
+        if not all(map(is_pair, segments)):
+            raise LabError(f"{file}, record {number}: segments is {shown(segments)}; it must be a list of [start, end]")
         if len(sentences) != len(segments):
-            raise LabError(f"{file}, record {number} ({video}): {len(sentences)} captions for {len(segments)} segments")
+            raise LabError(f"{file}, record {number} ({brief(video)}): {len(sentences)} captions for {len(segments)} "
+                           "segments")
         recipes.append(Recipe(video, segments, [sentence + "." for sentence in sentences]))
     return recipes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -21,6 +22,7 @@ from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
 from ...model.device import on_device
+from ...reader import read_json
 from ...settings import override
 from .mcq import multiple_choice
 from .report import Report, table
@@ -47,6 +49,12 @@ def configure(parser) -> None:
 
 def run(args) -> None:
     recipe, report = override(Recipe(), args.settings, "recipe"), Report()
+    if not 0 < args.fps < float("inf") or not 0 < args.temperature < float("inf"):
+        raise LabError(f"--fps is {args.fps} and --temperature is {args.temperature}; both must be positive numbers")
+    for place in (args.out, args.out.with_suffix(".report.json"), args.figure or args.out):
+        if os.path.isdir(place) or os.path.exists(args.source) and os.path.realpath(place) == os.path.realpath(
+                args.source):
+            raise LabError(f"{place}: nothing can be written there; it is a folder, or the source itself")
     if args.limit is not None and args.limit < 1:
         raise LabError(f"--limit is {args.limit}; it must be positive")
     words = read_words(args.words) if args.words else None
@@ -134,11 +142,8 @@ def select(pairs: Iterable[PreferencePair], recipe: Recipe, report: Report,
 
 def read_words(path: Path) -> Words:
     """A word list as JSON: `{"color": ["red", "blue"], "action": [["opens", "opening"], ["shuts", "shutting"]]}`."""
-    try:
-        kinds = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(kinds, dict) or not all(_are_words(things) for things in kinds.values()):
+    kinds = read_json(path, dict)
+    if not all(_are_words(things) for things in kinds.values()):
         raise LabError(f"{path}: expected kinds of facts, each with a list of words or of lists of forms")
     return Words(kinds)
 

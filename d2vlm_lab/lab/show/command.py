@@ -2,31 +2,81 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
 
+from ...data.sample import MOST_EVENTS, brief
 from ...data.video import VideoError, read_frames_at
 from ...errors import LabError
 from ...files import atomic_path, unsafe_path
 from ...ideas.evidence import END, Event, Interval
 from ...judging.benchmarks import video_path
 from ...judging.metrics.etbench import score_etbench
-from ...judging.metrics.mvbench import is_right
+from ...judging.metrics.mvbench import is_right, mvbench_problem
 from ...judging.metrics.reading import read_intervals
-from ...judging.metrics.records import etbench_problem, read_files
+from ...judging.metrics.records import ANSWER, LATEST, etbench_problem, read_files
 from ...judging.metrics.videomme import read_letter
+from ...reader import read_json
+from ...shapes import fit, refuse, shown
 from ..plots.colors import TRUTH, event_color
 from .card import ASKED, Answered, Card, cards_html, picture
 from .document import document
 
-FRAMES, SHORT = 8, 112  # shown of each video; pixels of their short side
+SHOWN = 2000  # most answers on a page
+Span = tuple[float, float]
+
+
+class Evidence(TypedDict):
+    curve: list[float]
+
+
+class Shown(TypedDict):
+    """What a page reads of a prediction; all of it may be missing."""
+
+    a: NotRequired[str]
+    pred: NotRequired[str]
+    A: NotRequired[str]
+    q: NotRequired[str]
+    question: NotRequired[str]
+    answer: NotRequired[str]
+    task: NotRequired[str]
+    task_type: NotRequired[str]
+    video: NotRequired[str]
+    error: NotRequired[str]
+    duration: NotRequired[float | str]  # seconds; of Video-MME a word
+    shown: NotRequired[Span]
+    tgt: NotRequired[list[object] | None]  # one interval, intervals, or such a list of each annotator
+    src: NotRequired[list[float] | None]
+    g: NotRequired[list[str] | None]
+    o: NotRequired[list[str | Span] | None]
+    options: NotRequired[list[str]]
+    p: NotRequired[int | None]
+    evidence: NotRequired[list[Evidence] | None]
+
+
+class Rule(TypedDict):
+    salience: NotRequired[str]
+    salience_value: NotRequired[float | None]
+    formulation: NotRequired[str]
+
+
+class Notes(TypedDict):
+    """What a page reads of run.json."""
+
+    videos: NotRequired[str]
+    method: NotRequired[Rule]
+    decoding: NotRequired[dict[str, object]]
+
+
+FRAMES, SHORT, LONG = 8, 112, 1024  # shown of each video; pixels of their short side, and at most of the long one
 FILTER = ("for (const a of document.querySelectorAll('.answer')) a.hidden = this.value && a.dataset.task != this.value")
 KEY = "display:inline-block;width:1.4rem;height:.7rem;border-radius:3px;margin:0 .3rem 0 .8rem;background:"
 
@@ -40,25 +90,41 @@ def configure(parser) -> None:
 
 
 def run(args) -> None:
-    cards, notes = read_cards(args.predictions, args.task)
+    if not 1 <= args.limit <= SHOWN:
+        raise LabError(f"--limit is {args.limit}; a page can hold 1 to {SHOWN:,} answers")
+    if os.path.isdir(args.out):
+        raise LabError(f"--out is {args.out}, a folder; give the name of the page, such as {args.out / 'answers.html'}")
+    cards, notes, skipped = read_cards(args.predictions, args.task)
     videos = args.videos or (Path(notes["videos"]) if "videos" in notes else None)
-    if args.videos and not args.videos.is_dir():
-        raise LabError(f"--videos is {args.videos}; there is no such folder")
-    if videos is not None and not videos.is_dir():
-        print(f"{videos} is gone; the page has no frames (name their folder with --videos)")
+    if args.videos and not os.path.isdir(args.videos):
+        raise LabError(f"--videos is {brief(str(args.videos))}; there is no such folder")
+    if videos is not None and not os.path.isdir(videos):
+        print(f"{brief(str(videos))} is gone; the page has no frames (name their folder with --videos)")
         videos = None
-    shown = [with_frames(card, videos) for card in cards[:args.limit]]
-    with atomic_path(args.out) as partial:
-        partial.write_text(page(shown, len(cards), notes, args.predictions.name), encoding="utf-8")
-    print(f"{args.out}: {len(shown)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")
+    chosen = [with_frames(card, videos) for card in cards[:args.limit]]
+    try:
+        with atomic_path(args.out) as partial:
+            partial.write_text(page(chosen, len(cards), notes, args.predictions.name), encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"--out is {brief(str(args.out))}; no page can be written there ({error.strerror})") from None
+    print(f"{args.out}: {len(chosen)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")
+    if skipped:
+        print(f"{len(skipped)} predictions cannot be shown; the first: {skipped[0]}")
 
 
-def read_cards(path: Path, task: str | None = None) -> tuple[list[Card], dict]:
-    """The answers of a file or a folder, worst first, and what `evaluate` noted about them."""
-    folder = path if path.is_dir() else path.parent
-    notes = next((json.loads((place / "run.json").read_text(encoding="utf-8")) for place in (folder, folder.parent)
-                  if (place / "run.json").exists()), {})
-    records = [record for _, record in read_files(path) if isinstance(record, dict)]
+def read_cards(path: Path, task: str | None = None) -> tuple[list[Card], dict, list[str]]:
+    """The answers of a file or a folder, worst first, what `evaluate` noted about them, and what cannot be shown."""
+    folder = path if os.path.isdir(path) else path.parent
+    notes = next((read_json(place / "run.json", Notes) for place in (folder, folder.parent)
+                  if os.path.exists(place / "run.json")), {})
+    records, skipped = [], []
+    for where, record in read_files(path):
+        try:
+            records.append(_checked(fit(record, Shown, where), where))
+        except LabError as error:
+            skipped.append(str(error))
+    if not records:
+        raise LabError(skipped[0] if skipped else f"{path}: there is no prediction in this file")
     threshold = _threshold(notes.get("method", {}))
     cards = [_card(record, score, threshold) for record, score in zip(records, rate(records))]
     if task is not None:
@@ -66,7 +132,50 @@ def read_cards(path: Path, task: str | None = None) -> tuple[list[Card], dict]:
         cards = [card for card in cards if card.task == task]
         if not cards:
             raise LabError(f"{path}: no answer to task {task!r}; there are {', '.join(known)}")
-    return worst_first(cards), notes
+    return worst_first(cards), notes, skipped
+
+
+def _target(value: list, where: str) -> list[Interval]:
+    """`tgt` in any of its shapes as intervals."""
+    for shape in (Span, list[Span], list[list[Span]]):
+        try:
+            found = fit(value, shape)
+        except LabError:
+            continue
+        if shape == Span:
+            return [found]
+        return found if shape == list[Span] else [span for spans in found for span in spans]
+    refuse(where, "tgt", "expected [start, end], a list of these, or such a list of each annotator, "
+                         f"found {shown(value)}")
+
+
+def _checked(record: dict, where: str) -> dict:
+    """The record itself, or an error where its parts do not fit each other."""
+    options, right, target = record.get("o") or [], record.get("p"), _target(record.get("tgt") or [], where)
+    texts = [value for value in record.values() if isinstance(value, str)]
+    for holds, problem in (
+            (right is None or not options or 0 <= right < len(options), f"p: there is no option {right}"),
+            (all(len(text) <= ANSWER for text in texts), f"a text of more than {ANSWER:,} characters"),
+            (all(len(each["curve"]) for each in record.get("evidence") or ()), "evidence: a curve without a value"),
+            (len(target) <= MOST_EVENTS and len(record.get("evidence") or ()) <= MOST_EVENTS, "too many intervals"),
+            (all(0 <= start <= end < LATEST for start, end in _spans(record)),
+             "an interval must begin at 0 or later, before it ends")):
+        if not holds:
+            refuse(where, "", problem)
+    return record
+
+
+def _spans(record: dict) -> list[Interval]:
+    """All intervals that a record gives as numbers."""
+    options = [option for option in record.get("o") or () if not isinstance(option, str)]
+    return [*_target(record.get("tgt") or [], ""), *options, record.get("shown", (0.0, 0.0)), *_asked(record),
+            (0.0, _seconds(record))]
+
+
+def _seconds(record: dict) -> float:
+    """How long the video is, 1 where the record does not say."""
+    duration = record.get("duration")
+    return float(duration) if isinstance(duration, (int, float)) else 1.0
 
 
 def rate(records: Sequence[dict]) -> list[float]:
@@ -74,9 +183,9 @@ def rate(records: Sequence[dict]) -> list[float]:
     scores = [0.0] * len(records)
     timed: dict[int, dict] = {}
     for i, record in enumerate(records):
-        if isinstance(record.get("pred"), str):
-            scores[i] = float(bool(is_right(record["pred"], record["A"])))
-        elif "question_id" in record:
+        if "pred" in record:
+            scores[i] = float(mvbench_problem(record) is None and bool(is_right(record["pred"], record["A"])))
+        elif "question_id" in record and "a" in record:
             scores[i] = float(read_letter(record["a"], record.get("options", ())) == record.get("answer"))
         elif etbench_problem(record) is None:
             timed[i] = {**record, "idx": i}
@@ -98,14 +207,11 @@ def worst_first(cards: Sequence[Card]) -> list[Card]:
 
 
 def true_events(record: dict) -> tuple[Event, ...]:
-    """`tgt` in any of its shapes: one pair, pairs, or pairs of several annotators; else the right option's interval."""
-    target, options = record.get("tgt") or [], record.get("o") or []
-    if not target and options and isinstance(options[record["p"]], list):
-        target = options[record["p"]]
-    if target and not isinstance(target[0], list):
-        target = [target]
-    if target and isinstance(target[0][0], list):
-        target = [span for spans in target for span in spans]
+    """The intervals in `tgt`, else that of the right option."""
+    target, options = _target(record.get("tgt") or [], ""), record.get("o") or []
+    right = options[record["p"]] if options and record.get("p") is not None else ""
+    if not target and not isinstance(right, str):
+        target = [right]
     captions = record.get("g") or [""] * len(target)
     return tuple(Event(float(start), float(end), caption) for (start, end), caption in zip(target, captions))
 
@@ -124,8 +230,8 @@ def moment(card: Card) -> Interval:
 def small(frames: np.ndarray) -> np.ndarray:
     """(F, H, W, 3) -> the same with a short side of `SHORT` pixels."""
     height, width = frames.shape[1:3]
-    scale = SHORT / min(height, width)
-    size = round(width * scale), round(height * scale)
+    scale = min(SHORT / min(height, width), LONG / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames])
 
 
@@ -164,18 +270,15 @@ def _facts(notes: dict) -> str:
 
 
 def _card(record: dict, score: float, threshold: Callable | None) -> Card:
-    text = record.get("pred", record.get("a"))
-    text = text if isinstance(text, str) else ""
+    text = record.get("pred", record.get("a", ""))
     reading = read_intervals(text)
     evidence = record.get("evidence") or []
     evidence = evidence[:len(reading.evidence) or None] if END in text else evidence
     curves = tuple(tuple(e["curve"]) for e in evidence)
-    duration = record.get("duration")
-    end = duration if isinstance(duration, (int, float)) else 1.0
     answer = Answered(text.strip(), reading.intervals, reading.evidence, curves,
                       tuple(map(threshold, curves)) if threshold else (), score)
     return Card(record.get("q", record.get("question", "")), (answer,), true_events(record), _right(record),
-                _asked(record), tuple(record.get("shown", (0.0, float(end)))),
+                _asked(record), tuple(record.get("shown", (0.0, _seconds(record)))),
                 id=str(record.get("sample", record.get("idx", record.get("question_id", "?")))),
                 task=str(record.get("task", record.get("task_type", ""))), video=record.get("video", ""),
                 note=record.get("error", ""))
@@ -192,7 +295,7 @@ def _right(record: dict) -> str:
 def _asked(record: dict) -> tuple[Interval, ...]:
     """The intervals in `src`, unless these are the options."""
     source, options = record.get("src") or [], record.get("o") or []
-    if len(source) % 2 or any(isinstance(option, list) for option in options):
+    if len(source) % 2 or any(not isinstance(option, str) for option in options):
         return ()
     return tuple(zip(source[::2], source[1::2]))
 
