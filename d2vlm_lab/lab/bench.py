@@ -24,7 +24,7 @@ FOLDER = ROOT / "experiments" / "benchmarks"
 def configure(parser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(names())}")
     parser.add_argument("--out", metavar="PATH", type=Path, help="where it writes results, if it does: the figure of "
-                        "frames, the folder of gpu (default: in experiments/results)")
+                        "cost, the folder of gpu (default: in experiments/results)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, Phi3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from d2vlm_lab.config import ROOT, Method, Preference
 from d2vlm_lab.data.batch import IGNORE, Batch, Clip, PromptFormat, Text, collate
@@ -31,11 +31,11 @@ from d2vlm_lab.model.d2vlm import D2VLM
 from d2vlm_lab.model.decoding import steps
 from d2vlm_lab.model.precision import hold
 
+from . import cost, launches
 from .grounding import grounding_part
 from .parts import GivenFrames, text, words
 
 BUDGET = 420  # seconds after which no further part begins
-LAUNCHES, WAITS = ("cudaLaunchKernel", "cuLaunchKernel"), ("cudaStreamSynchronize", "cudaDeviceSynchronize")
 REHEARSED = ("dry run", "train", "save and load", "merge", "preferences", "evaluate", "score", "ask", "precision")
 
 
@@ -48,14 +48,17 @@ class Sizes:
     counts: tuple[int, ...]  # of frames, in the part that varies them
     tokens: int  # of a text
     videos: int  # answered together
+    at_once: int  # videos of a step, where the speed of products is measured
+    product: int  # rows and columns of the largest product
     new_tokens: int
     repeats: int
     rehearsals: tuple[str, ...]
 
 
 FULL = Sizes(layers=32, width=3072, semantic_layer=6, frames=350, counts=(64, 256, 1024, 2048, 4096), tokens=100,
-             videos=16, new_tokens=64, repeats=5, rehearsals=("paper", "phi3", "qwen"))
-TINY = Sizes(layers=4, width=64, semantic_layer=2, frames=24, counts=(8, 16), tokens=40, videos=2, new_tokens=4,
+             videos=16, at_once=8, product=8192, new_tokens=64, repeats=5, rehearsals=("paper", "phi3", "qwen"))
+TINY = Sizes(layers=4, width=64, semantic_layer=2, frames=24, counts=(8, 16), tokens=40, videos=2,
+             at_once=2, product=256, new_tokens=4,
              repeats=1, rehearsals=())
 
 
@@ -100,12 +103,27 @@ def random_phi3(sizes: Sizes, device: str) -> D2VLM:
         vocab_size=32064, hidden_size=sizes.width, intermediate_size=sizes.width * 8 // 3,
         num_hidden_layers=sizes.layers, num_attention_heads=sizes.width // 96 or 1,
         num_key_value_heads=sizes.width // 96 or 1, max_position_embeddings=8192, pad_token_id=0)
+    return with_lora(config, sizes.semantic_layer, 128, ["qkv_proj", "o_proj"], device)
+
+
+def random_smollm2(bench: Bench) -> D2VLM:
+    """The layers of SmolLM2-135M with random weights in bfloat16, LoRA of rank 16 on all of its linear layers."""
+    torch.manual_seed(0)
+    full = bench.sizes is FULL
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=576 if full else 72, intermediate_size=1536 if full else 96,
+        num_hidden_layers=30 if full else 4, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)
+    return with_lora(config, bench.sizes.semantic_layer, 16, "all-linear", bench.device)
+
+
+def with_lora(config, semantic_layer: int, rank: int, targets: str | list[str], device: str) -> D2VLM:
+    """A model of this config whose heads and LoRA are trained."""
     with torch.device(device):
         language = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model = D2VLM(GivenFrames(), language, words(), Method(semantic_layer=sizes.semantic_layer),
+    model = D2VLM(GivenFrames(), language, words(), Method(semantic_layer=semantic_layer),
                   PromptFormat("w0 ", "", "<end>"))
     model.requires_grad_(False)
-    model.language = adapt(model.language, LoraConfig(r=128, lora_alpha=256, target_modules=["qkv_proj", "o_proj"]))
+    model.language = adapt(model.language, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
     model.frame_head.requires_grad_(True)
     model.evidence_head.requires_grad_(True)
     hold(model, torch.bfloat16)
@@ -115,14 +133,16 @@ def random_phi3(sizes: Sizes, device: str) -> D2VLM:
 def given(bench: Bench, frames: int, videos: int = 1) -> list[Clip]:
     """Videos whose frame tokens are random numbers."""
     generator = torch.Generator().manual_seed(0)
-    return [Clip(torch.randn(frames, bench.sizes.width, generator=generator), np.arange(frames, dtype=float))
+    width = bench.model.frame_head[0].normalized_shape[0]
+    return [Clip(torch.randn(frames, width, generator=generator), np.arange(frames, dtype=float))
             for _ in range(videos)]
 
 
-def batch_of(bench: Bench, frames: int) -> Batch:
-    """One text with three events about one video."""
+def batch_of(bench: Bench, frames: int, videos: int = 1) -> Batch:
+    """One text with three events about each video."""
     answer = text(bench.sizes.tokens, 3, frames)
-    return placed(bench, collate(given(bench, frames), [[answer]], bench.model.tokenizer, bench.model.prompt))
+    return placed(bench, collate(given(bench, frames, videos), [[answer]] * videos, bench.model.tokenizer,
+                                 bench.model.prompt))
 
 
 def placed(bench: Bench, batch: Batch) -> Batch:
@@ -131,16 +151,18 @@ def placed(bench: Bench, batch: Batch) -> Batch:
     return batch.to(bench.device)
 
 
-def training_step(bench: Bench, batch: Batch, preferences: Preferences | None = None) -> Callable[[], None]:
-    """Forward and backward in mixed precision, as the Trainer does it."""
-    def step() -> None:
-        with torch.autocast(bench.device, torch.bfloat16):
-            out = bench.model(batch)
-            if preferences is not None:
-                out, _ = preferences(bench.model, batch, out)
-        out.loss.backward()
+def loss_of(bench: Bench, batch: Batch, preferences: Preferences | None = None) -> torch.Tensor:
+    """In mixed precision, as the Trainer computes it."""
+    with torch.autocast(bench.device, torch.bfloat16):
+        out = bench.model(batch)
+        if preferences is not None:
+            out, _ = preferences(bench.model, batch, out)
+    return out.loss
 
-    return step
+
+def training_step(bench: Bench, batch: Batch, preferences: Preferences | None = None) -> Callable[[], None]:
+    """Forward and backward."""
+    return lambda: loss_of(bench, batch, preferences).backward()
 
 
 def measure(bench: Bench, work: Callable[[], object]) -> tuple[float, float]:
@@ -220,7 +242,8 @@ def grounding_share(bench: Bench) -> dict:
     with torch.no_grad(), torch.autocast(bench.device, torch.bfloat16):
         forward, _ = measure(bench, lambda: bench.model(batch))
         grounding, _ = measure(bench, lambda: grounding_part(bench.model, batch, bench.sizes.frames))
-    return {"seconds": {"forward": forward, "grounding": grounding}, "ratios": {"of the forward": grounding / forward}}
+    return {"seconds": {"forward": forward, "grounding": grounding}, "ratios": {"of the forward": grounding / forward},
+            "counts": {"grounding, ms a token": 1000 * grounding / bench.sizes.tokens}}
 
 
 def frames(bench: Bench) -> dict:
@@ -240,23 +263,30 @@ def frames(bench: Bench) -> dict:
 
 
 def kernels(bench: Bench) -> dict:
-    """Kernels that a training step launches, and how often it waits for the device; of a CPU, operations alone."""
-    step = training_step(bench, batch_of(bench, bench.sizes.frames))
-    step()
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if bench.device == "cuda":
-        torch.cuda.synchronize()
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities) as profile:
-        step()
-    events = profile.key_averages()
-    if bench.device != "cuda":
-        return {"counts": {"operations": sum(event.count for event in events)}}
-    return {"counts": {"kernels launched": count(events, LAUNCHES), "waits for the device": count(events, WAITS)}}
+    """What a training step launches, how often it waits for the device, and what it computes and moves."""
+    batch = batch_of(bench, bench.sizes.frames)
+    return {"counts": launches.counted(bench.model, lambda: loss_of(bench, batch))}
 
 
-def count(events, names: Sequence[str]) -> int:
-    return sum(event.count for event in events if event.key.startswith(tuple(names)))
+def matrix_rate(bench: Bench) -> dict:
+    """Operations a second in a step with several videos, against those of one large product in bfloat16."""
+    speeds, ratios, seconds = {"10^12 operations a second, one large product": product_rate(bench) / 1e12}, {}, {}
+    peak, = speeds.values()
+    for name, model in {"smollm2": random_smollm2(bench), "phi3": bench.model}.items():
+        part = replace(bench, model=model)
+        step = training_step(part, batch_of(part, bench.sizes.frames, bench.sizes.at_once))
+        operations = cost.counted(step)
+        seconds[name], _ = measure(part, step)
+        speeds[f"10^12 operations a second, {name}"] = operations / seconds[name] / 1e12
+        ratios[f"{name}, of the speed of one large product"] = operations / seconds[name] / 1e12 / peak
+    return {"seconds": seconds, "ratios": ratios, "counts": speeds}
+
+
+def product_rate(bench: Bench) -> float:
+    """Operations a second of a product of two square matrices, which no model can exceed."""
+    size = bench.sizes.product
+    a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * size**3 / measure(bench, lambda: a @ b)[0]
 
 
 def tiny_preset(bench: Bench) -> dict:
@@ -285,7 +315,8 @@ def rehearsals(bench: Bench) -> dict:
 
 PARTS: dict[str, Callable[[Bench], dict]] = {
     "one pass": one_pass, "shared prefix": shared_prefix, "generation": generation, "grounding share": grounding_share,
-    "kernels": kernels, "frames": frames, "preset tiny": tiny_preset, "rehearsals": rehearsals}
+    "matrix rate": matrix_rate, "kernels": kernels, "frames": frames, "preset tiny": tiny_preset,
+    "rehearsals": rehearsals}
 
 
 def default_folder(about: dict) -> Path:

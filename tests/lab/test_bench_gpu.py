@@ -18,7 +18,9 @@ def test_all_parts_run_and_leave_numbers_and_a_table(tmp_path, capsys, monkeypat
     assert result["notes"] == {} and result == json.loads((tmp_path / "gpu.json").read_text())
     assert {"one pass: one pass", "shared prefix: 4 rejected, shared frames", "generation: 2 videos at once",
             "grounding share: forward", "frames: 16 frames"} <= set(result["seconds"])
-    assert result["counts"]["kernels: operations"] > 100
+    assert result["counts"]["kernels: operators"] > 100 and result["counts"]["kernels: 10^9 operations"] > 0
+    assert result["ratios"]["matrix rate: smollm2, of the speed of one large product"] > 0
+    assert result["counts"]["grounding share: grounding, ms a token"] > 0
     table = (tmp_path / "gpu.md").read_text()
     assert "| grounding share: of the forward |" in table and f"torch {torch.__version__}" in table
 

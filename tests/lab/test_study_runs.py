@@ -10,7 +10,7 @@ import pytest
 from distributed import LocalCluster
 from studies import WRITE, alive, folder_of, plan_of, run_study, shown, small_world, write_study
 
-from d2vlm_lab.lab.study.cluster import place
+from d2vlm_lab.lab.study.cluster import place, slots
 from d2vlm_lab.lab.study.progress import Progress, duration
 from d2vlm_lab.lab.study.runner import Grid, choose
 
@@ -160,25 +160,36 @@ def test_a_run_has_the_threads_of_its_share(tmp_path, world, here):
     assert [state.get("error") for state in states.values()] == [None, None]
 
 
+def test_several_runs_share_a_gpu_where_that_is_asked_for(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots(per_gpu=2, cores=8)] == ["4", "6", "4", "6"]
+    assert {slot["OMP_NUM_THREADS"] for slot in slots(per_gpu=2, cores=8)} == {"2"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert len(slots(per_gpu=3, cores=2)) <= 2, "without a GPU, the cores decide"
+
+
 MEET = ("import json, os, pathlib, time\ngpu = os.environ['CUDA_VISIBLE_DEVICES']\n"
-        "here = pathlib.Path(out).parent / gpu\nhere.mkdir()\nend = time.time() + 60\n"
-        "while len(list(here.parent.glob('[46]'))) < 2 and time.time() < end:\n    time.sleep(0.1)\n"
+        "here = pathlib.Path(out).parent / f'{gpu}-{os.getpid()}'\nhere.mkdir()\nend = time.time() + 60\n"
+        "while len(list(here.parent.glob('[46]-*'))) < 2:\n    assert time.time() < end\n    time.sleep(0.1)\n"
         "pathlib.Path(out, 'metrics.json').write_text(json.dumps({'gpu': gpu}))")
 
 
-@pytest.mark.parametrize("elsewhere", [
-    pytest.param(False, id="here"), pytest.param(True, id="two threads of a worker elsewhere", marks=pytest.mark.slow)])
-def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch, elsewhere):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+@pytest.mark.parametrize("elsewhere, gpus, per_gpu", [
+    pytest.param(False, "4,6", 1, id="here"), pytest.param(False, "4", 2, id="both on one", marks=pytest.mark.slow),
+    pytest.param(True, "4,6", 1, id="two threads of a worker elsewhere", marks=pytest.mark.slow),
+    pytest.param(True, "4", 2, id="both on one GPU elsewhere", marks=pytest.mark.slow)])
+def test_each_run_at_a_time_has_the_gpu_of_its_slot(tmp_path, world, monkeypatch, elsewhere, gpus, per_gpu):
+    """Each run waits until the other one has begun, too."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     path = write_study(tmp_path, MEET, world=world)
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(LocalCluster(
             n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0")) if elsewhere else None
-        here = stack.enter_context(place(cluster.scheduler_address if elsewhere else ""))
+        here = stack.enter_context(place(cluster.scheduler_address if elsewhere else "", per_gpu=per_gpu))
         assert here.slots() == 2
         assert {state["status"] for state in run_study(path, here).values()} == {"done"}
     used = [json.loads((job.folder / "environment.json").read_text())["gpu"] for job in plan_of(path)]
-    assert sorted(used) == ["4", "6"]
+    assert sorted(used) == sorted(gpus.split(",") * per_gpu)
 
 
 def test_a_run_that_another_command_has_under_way_is_not_made_twice(tmp_path, world, here):

@@ -29,22 +29,23 @@ class Place:
 
 
 @contextmanager
-def place(on: str = "", jobs: int | None = None) -> Iterator[Place]:
-    """`on` is empty, `tcp://host:port` or `slurm`."""
+def place(on: str = "", jobs: int | None = None, per_gpu: int = 1) -> Iterator[Place]:
+    """`on` is empty, `tcp://host:port` or `slurm`; each GPU takes `per_gpu` runs at a time."""
+    work = partial(run_on_worker, per_gpu=per_gpu)
     if not on:
-        yield from _local(jobs)
+        yield from _local(jobs, per_gpu)
     elif on == "slurm":
         with _slurm(jobs or 1) as cluster:
-            yield from _connected(cluster, run_on_worker)
+            yield from _connected(cluster, work)
     elif on.startswith(("tcp://", "tls://")):
-        yield from _connected(on, run_on_worker)
+        yield from _connected(on, work)
     else:
         raise LabError(f"--on {on}: give tcp://host:port of a Dask scheduler, or slurm")
 
 
-def run_on_worker(order: dict, shares: Sequence[dict[str, str]] = ()) -> dict:
+def run_on_worker(order: dict, shares: Sequence[dict[str, str]] = (), per_gpu: int = 1) -> dict:
     """Called by a Dask worker to make a run; `shares` has, for each worker by number, its part of the machine."""
-    free = _free_slots(shares)
+    free = _free_slots(shares, per_gpu)
     slot = free.get()
     try:
         return run_point(order, slot)
@@ -52,8 +53,9 @@ def run_on_worker(order: dict, shares: Sequence[dict[str, str]] = ()) -> dict:
         free.put(slot)
 
 
-def _free_slots(shares: Sequence[dict[str, str]]) -> queue.SimpleQueue:
-    """The slots of this worker: its share of this machine, or elsewhere one for each thread, no more than GPUs."""
+def _free_slots(shares: Sequence[dict[str, str]], per_gpu: int) -> queue.SimpleQueue:
+    """The slots of this worker: its share of this machine, or elsewhere one for each thread, as far as GPUs take them.
+    """
     from distributed import get_worker
 
     worker = get_worker()
@@ -61,16 +63,17 @@ def _free_slots(shares: Sequence[dict[str, str]]) -> queue.SimpleQueue:
         if not hasattr(worker, "free_slots"):
             worker.free_slots = queue.SimpleQueue()
             threads, gpus = worker.state.nthreads, visible_gpus()
-            for slot in [shares[worker.name]] if shares else slots(min(threads, len(gpus)) if gpus else threads):
+            n = min(threads, len(gpus) * per_gpu) if gpus else threads
+            for slot in [shares[worker.name]] if shares else slots(n):
                 worker.free_slots.put(slot)
         return worker.free_slots
 
 
-def _local(jobs: int | None) -> Iterator[Place]:
+def _local(jobs: int | None, per_gpu: int) -> Iterator[Place]:
     """Worker processes with one run at a time each; nothing listens beyond this machine."""
     from distributed import LocalCluster
 
-    shares = slots(jobs)
+    shares = slots(jobs, per_gpu=per_gpu)
     # A worker that dies fails the run it had: whether it is run again is decided here, by --retries.
     cluster = LocalCluster(n_workers=len(shares), threads_per_worker=1, host="127.0.0.1",
                            dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=logging.CRITICAL,
@@ -121,10 +124,10 @@ def _slurm(jobs: int):
     return cluster
 
 
-def slots(n: int | None = None, cores: int | None = None) -> list[dict[str, str]]:
-    """The environment of each run at a time: one for each GPU, or shares of the cores; `n` asks for so many."""
+def slots(n: int | None = None, cores: int | None = None, per_gpu: int = 1) -> list[dict[str, str]]:
+    """The environment of each run at a time: `per_gpu` for each GPU, or shares of the cores; `n` asks for so many."""
     gpus, cores = visible_gpus(), cores or len(_usable_cores())
-    n = n or len(gpus) or _that_fit(cores)
+    n = n or len(gpus) * per_gpu or _that_fit(cores)
     share = {"OMP_NUM_THREADS": str(max(1, cores // n))}
     return [share | ({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}) for i in range(n)]
 

@@ -32,8 +32,8 @@ asked for is done, 1 when one failed, and 2 when a study or an option is wrong.
 Several studies are run as one grid: what they share is made once, and no core is idle while there is a run to begin.
 
 where runs are made:
-  (nothing)             On this machine: one run at a time for each GPU, or for each core that has 2 GB of memory;
-                        --jobs N for another number. The cores are shared out evenly.
+  (nothing)             On this machine: one run at a time for each GPU (or --per-gpu N), or for each core that has
+                        2 GB of memory; --jobs N for another number. The cores are shared out evenly.
   --on tcp://host:8786  On a Dask cluster whose machines see this folder under the same path. On one of them, start
                           dask scheduler
                         and on each, once for each GPU (CUDA_VISIBLE_DEVICES=0, 1, ...) or share of the cores,
@@ -68,6 +68,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what is done, what is not and why; run nothing")
     parser.add_argument("--on", metavar="WHERE", default="", help="tcp://host:port or slurm (default: this machine)")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time here; jobs to ask Slurm for")
+    parser.add_argument("--per-gpu", type=int, metavar="N", default=1, help="runs at a time on each GPU: a small model "
+                        "leaves most of it idle, but all N must fit into its memory (default: 1)")
     parser.add_argument("--retries", type=int, metavar="N", default=1, help="of each run that is killed (default: 1)")
     parser.add_argument("--timing", action="store_true", help="print at the end how long each slot worked and waited")
     parser.add_argument("--out", metavar="DIR", default="runs/ablations", help="default: runs/ablations")
@@ -84,8 +86,8 @@ class Chosen:
 
 
 def run(args: argparse.Namespace) -> int:
-    if min([n for n in (args.limit, args.jobs) if n is not None], default=1) < 1 or args.retries < 0:
-        raise LabError("--limit and --jobs are at least 1, --retries at least 0")
+    if min([n for n in (args.limit, args.jobs, args.per_gpu) if n is not None]) < 1 or args.retries < 0:
+        raise LabError("--limit, --jobs and --per-gpu are at least 1, --retries at least 0")
     if (args.jobs or 1) > MOST_JOBS:
         raise LabError(f"--jobs {args.jobs}: at most {MOST_JOBS} runs are made at a time")
     if any(seed not in Range(0, 2**31 - 1) for seed in args.seeds):
@@ -152,7 +154,7 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
     if not todo:
         return []
     begin = time.time()
-    with place(args.on, args.jobs) as where:
+    with place(args.on, args.jobs, args.per_gpu) as where:
         ended = Grid(todo, where, Path.cwd(), Progress(), args.retries, history(records(out))).run()
         if args.timing:
             print(timing(ended, where.slots(), begin, time.time()))
