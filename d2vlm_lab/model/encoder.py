@@ -29,10 +29,8 @@ def start_encoder(config: RunConfig) -> FrameEncoder:
     parts, dtype = config.parts, getattr(torch, config.parts.dtype)
     if parts.frames == OWN:
         return start(config).frames
-    if parts.language:
-        encoder = load_tower(parts, width=1)  # the projector is not used
-    else:
-        encoder = encoder_of(resolve(parts.start), dtype)
+    # The width of the projector does not matter, because it is not used.
+    encoder = load_tower(parts, width=1) if parts.language else encoder_of(resolve(parts.start), dtype)
     cast(encoder, dtype)
     return encoder.eval()
 
