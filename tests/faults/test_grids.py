@@ -20,7 +20,7 @@ BOOK = ("import os, pathlib, time\nfolder = pathlib.Path(out)\n(folder / 'begun'
         "with open(folder.parent / 'ends', 'a') as book:\n"
         "    book.write(f\"{settings['method.semantics']}-{settings['seed']} \")")
 ALL = sorted(f"{kind}-{seed}" for kind in ("layer", "off") for seed in range(2))
-PATIENCE = 240  # seconds for anything here; the machine may be busy
+PATIENCE = 400  # seconds for anything here; the machine may be busy
 
 
 @pytest.fixture(scope="module")

@@ -220,12 +220,10 @@ def test_a_folder_of_another_run_is_refused(config, tmp_path):
 
 
 def test_a_run_goes_on_with_another_number_of_workers_and_is_then_done_for_both(config, tmp_path):
-    whole = train(config, tmp_path / "whole", str)
-    train(override(config, {"training.workers": 1}), tmp_path / "run", str)
+    whole, lines = train(config, tmp_path / "run", str), []
     (tmp_path / "run" / "metrics.json").unlink()
     (tmp_path / "run" / "checkpoints" / "checkpoint-8" / "complete").unlink()
-    lines = []
-    again = train(config, tmp_path / "run", lines.append)
+    again = train(override(config, {"training.workers": 1}), tmp_path / "run", lines.append)
     assert again["checkpoint"] == whole["checkpoint"] and "done before" not in lines[-1]
     for workers in (0, 2):
         assert train(override(config, {"training.workers": workers}), tmp_path / "run", lines.append) == again
