@@ -53,10 +53,10 @@ def metrics(path):
     return [json.loads((job.folder / "metrics.json").read_text()) for job in plan_of(path)]
 
 
-def wait_for(condition):
+def wait_for(condition, runner):
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end
+        assert time.monotonic() < end and runner.poll() is None, printed(runner)
         time.sleep(0.02)
 
 
@@ -64,7 +64,7 @@ def wait_for(condition):
 def test_a_grid_under_two_commands_of_which_one_is_killed_makes_every_run_once(study):
     rng = random.Random(2)
     runners = [ablate(study, "--jobs", "1") for _ in range(2)]
-    wait_for(lambda: list((study.parent / "out" / "tried").glob("*/begun")))
+    wait_for(lambda: list((study.parent / "out" / "tried").glob("*/begun")), runners[1])
     time.sleep(rng.uniform(0.5, 1.5))
     runners[0].send_signal(signal.SIGKILL)
     runners[0].communicate()
@@ -87,7 +87,7 @@ def test_runs_whose_folders_were_deleted_are_made_again_and_no_others(study):
     # A folder that is deleted while its run is under way fails that run, and the same command makes it again.
     shutil.rmtree(gone[0])
     runner = ablate(study, "--jobs", "1")
-    wait_for(lambda: (gone[0] / "begun").exists())
+    wait_for(lambda: (gone[0] / "begun").exists(), runner)
     shutil.rmtree(gone[0])
     if runner.wait(PATIENCE):
         runner.communicate()
@@ -101,6 +101,8 @@ def test_a_library_that_changes_while_a_grid_runs_stops_what_was_not_begun(tmp_p
     """A copy of the library is edited; the command is then simply run again."""
     for part in ("d2vlm_lab", "experiments/presets"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "base").symlink_to(ROOT / "data" / "base")
     path = write_study(tmp_path, BOOK, WRITE, world=world, seeds=[0, 1])
 
     def run():
@@ -109,7 +111,7 @@ def test_a_library_that_changes_while_a_grid_runs_stops_what_was_not_begun(tmp_p
                                 env=os.environ | {"PYTHONPATH": str(tmp_path)})
 
     runner = run()
-    wait_for(lambda: list((tmp_path / "out" / "tried").glob("*/begun")))
+    wait_for(lambda: list((tmp_path / "out" / "tried").glob("*/begun")), runner)
     with open(tmp_path / "d2vlm_lab" / "ideas" / "evidence.py", "a") as file:
         file.write("\n# edited\n")
     assert "the library on this machine is not the one that the run was planned with" in printed(runner, status=1)
@@ -131,9 +133,9 @@ def test_a_cluster_that_loses_a_worker_and_then_its_scheduler_loses_no_run(tmp_p
         workers = [dask(stack, tmp_path, "worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny",
                         "--no-dashboard", "--local-directory", str(tmp_path / "dask")) for _ in range(2)]
         runner = ablate(path, "--on", f"tcp://127.0.0.1:{port}")
-        wait_for(lambda: list((tmp_path / "out" / "tried").glob("*/begun")))
+        wait_for(lambda: list((tmp_path / "out" / "tried").glob("*/begun")), runner)
         workers[0].kill()
-        wait_for(lambda: len(list((tmp_path / "out" / "tried").glob("*/metrics.json"))) == 2)
+        wait_for(lambda: len(list((tmp_path / "out" / "tried").glob("*/metrics.json"))) == 2, runner)
         scheduler.kill()
         printed(runner, status=1)
     (tmp_path / "out" / "tried" / "go").touch()
