@@ -88,7 +88,8 @@ class Parts:
     # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     # How the language model computes attention. auto: as transformers does by default, mostly sdpa. flex_attention: it
-    # skips what may not be looked at, which pays off with many tokens, and it needs a GPU to be trained.
+    # skips what may not be looked at, which pays off with many tokens, and it needs a GPU to be trained. A checkpoint
+    # does not keep it: all of them compute the same, and the next machine may be another one.
     attention: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"
     # Start both heads with the same weights where they were never trained, so that an `<evi>` token and a frame with
     # similar states count as similar from the first step.

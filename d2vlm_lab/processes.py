@@ -37,14 +37,23 @@ def shared_out(items: Sequence, work: Callable[[Sequence], list]) -> list:
     return list(chain.from_iterable(results))
 
 
-def refuse_split_weights() -> None:
-    """An error where the launcher wants to split the weights themselves among GPUs, before anything is loaded."""
+def refuse_split_weights(computes_in_16_bits: bool) -> None:
+    """An error where the launcher wants what would train wrongly here, before anything is loaded.
+
+    That is to split the weights themselves among GPUs, or with DeepSpeed to hold all of them in 16 bits.
+    """
     reason = ("each process must hold the whole model, because the frames are read once and their keys and values are "
               "kept between two calls of the same layers; use torchrun alone (data parallel)")
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise LabError(f"FSDP is not supported: {reason}, or DeepSpeed ZeRO-2")
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true" and zero_stage() == "3":
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+        return
+    if zero_stage() == "3":
         raise LabError(f"DeepSpeed ZeRO-3 is not supported: {reason}, or ZeRO-2")
+    if computes_in_16_bits:
+        raise LabError("training.bfloat16=true and parts.dtype=float16 make DeepSpeed hold what is trained in 16 bits, "
+                       "too; set training.bfloat16=false. With parts.dtype=bfloat16, frozen layers still compute in 16 "
+                       "bits")
 
 
 def zero_stage() -> str:

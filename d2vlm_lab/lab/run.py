@@ -37,7 +37,7 @@ QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames
 
 def train(config: RunConfig, folder: Path, log: Callable[[str], None] = print) -> dict:
     """Train, save and score; returns what `metrics.json` then holds. The same call goes on after an interruption."""
-    processes.refuse_split_weights()
+    processes.refuse_split_weights(config.training.bfloat16 or config.parts.dtype == "float16")
     folder = Path(folder)
     with naming_full_disk(f"make room for {folder} and for the features in {CACHE}, then run the same command again: "
                           "it goes on from the last checkpoint that is whole"):

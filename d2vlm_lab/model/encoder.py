@@ -29,7 +29,7 @@ def start_encoder(config: RunConfig) -> FrameEncoder:
     parts, dtype = config.parts, getattr(torch, config.parts.dtype)
     if parts.frames == OWN:
         return start(config).frames
-    # A width of 1 will do for the projector, which is not used.
+    # The width of the projector does not matter, because it is not used.
     encoder = load_tower(parts, width=1) if parts.language else encoder_of(resolve(parts.start), dtype)
     cast(encoder, dtype)
     return encoder.eval()

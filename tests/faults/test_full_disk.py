@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from small import history, tiny_model
 
 from d2vlm_lab.cli import main
+from d2vlm_lab.data import splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.files import json_lines
@@ -89,6 +90,17 @@ def test_evaluating_under_a_limit_on_files_ends_with_one_line_and_goes_on_later(
     assert main([*words, str(tmp_path / "cut")]) == 0
     assert json_lines(file)[:len(before)] == before
     assert json_lines(file) == json_lines(tmp_path / "whole" / file.name)
+
+
+def test_features_under_a_limit_on_files_end_with_one_line_and_go_on_later(place, tmp_path, limit, capfd, monkeypatch):
+    monkeypatch.setattr(splits, "CACHE", str(tmp_path / "cache"))
+    limit(2_000)
+    assert main(["features", str(place.config)]) == 2
+    limit(resource.RLIM_INFINITY)
+    error = capfd.readouterr().err.strip()
+    assert "a file would become larger" in error and f"make room for {tmp_path / 'cache'}" in error
+    assert not list(tmp_path.rglob("*.features")) and not list(tmp_path.rglob(".*.partial"))
+    assert main(["features", str(place.config)]) == 0 and list(tmp_path.rglob("*.features"))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from d2vlm_lab.settings import from_dict
 # Children start from a process that has imported everything once and has done nothing yet.
 START = multiprocessing.get_context("forkserver")
 START.set_forkserver_preload(["d2vlm_lab.lab.run", "d2vlm_lab.judging.evaluate", "transformers"])
-PATIENCE = 240  # seconds for anything here; the machine may be busy
+PATIENCE = 400  # seconds for anything here; the machine may be busy
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,7 @@ class Scripted:
     """Ends each run as the test says, at once."""
 
     def __init__(self, *ends, slots=2):
-        self.ends, self.orders, self.slots = list(ends), [], lambda: slots
+        self.ends, self.orders, self.slots, self.gone = list(ends), [], lambda: slots, lambda: False
 
     def submit(self, order):
         self.orders.append(order["record"]["variant"])
@@ -244,6 +244,17 @@ def test_lost_workers_and_lost_clusters_fail_the_runs_that_they_had(tmp_path, wo
     assert [state["error"] for _, state in ended] == ["RuntimeError: gone", "the cluster was lost"]
     ended = run_scripted(path, Scripted(KILLED, DONE, KILLED, KILLED), retries=1)
     assert [state["status"] for _, state in ended] == ["done", "failed"]
+
+
+def test_what_was_submitted_to_a_cluster_that_is_gone_does_not_keep_the_command_waiting(tmp_path, world):
+    class Gone(Scripted):
+        def submit(self, order):
+            return Future()  # which nobody will ever fulfil
+
+    place = Gone()
+    place.gone = lambda: True
+    ended = run_scripted(write_study(tmp_path, world=world), place)
+    assert [state["error"] for _, state in ended] == ["the cluster was lost"] * 2
 
 
 def test_the_progress_of_the_whole_grid_is_one_line(tmp_path, world):

@@ -216,13 +216,43 @@ def test_splitting_the_weights_among_gpus_is_refused_before_anything_is_loaded(l
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
     monkeypatch.delenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", raising=False)
-    refuse_split_weights()
+    refuse_split_weights(computes_in_16_bits=False)
+
+
+@pytest.mark.parametrize("changes", [{"training.bfloat16": True}, {"parts.dtype": "float16"}])
+def test_deepspeed_may_not_hold_what_is_trained_in_16_bits(changes, config, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setattr("d2vlm_lab.lab.run.start", None)
+    with pytest.raises(LabError, match="make DeepSpeed hold what is trained in 16 bits, too; set training.bfloat16="):
+        train(override(config, changes), tmp_path / "run", str)
 
 
 def test_a_folder_of_another_run_is_refused(config, tmp_path):
     same_run(tmp_path, config)
     with pytest.raises(LabError, match=r"training.videos.*choose another folder"):
         same_run(tmp_path, override(config, {"training.videos": 5}))
+
+
+def test_a_run_goes_on_with_another_number_of_workers_and_is_then_done_for_both(config, tmp_path):
+    whole, lines = train(config, tmp_path / "run", str), []
+    (tmp_path / "run" / "metrics.json").unlink()
+    (tmp_path / "run" / "checkpoints" / "checkpoint-8" / "complete").unlink()
+    again = train(override(config, {"training.workers": 1}), tmp_path / "run", lines.append)
+    assert again["checkpoint"] == whole["checkpoint"] and "done before" not in lines[-1]
+    for workers in (0, 2):
+        assert train(override(config, {"training.workers": workers}), tmp_path / "run", lines.append) == again
+        assert "done before" in lines[-1]
+
+
+def test_what_a_killed_run_left_half_written_is_swept_when_it_goes_on(config, tmp_path):
+    run = tmp_path / "run"
+    (run / "checkpoints" / ".checkpoint-4.123.partial").mkdir(parents=True)
+    (run / ".model.123.old").mkdir()
+    for left in (".config.json.123.partial", ".model.123.old/model.safetensors"):
+        (run / left).write_text("half")
+    (run / ".notes.partial").write_text("of somebody else")
+    train(override(config, {"training.steps": 2}), run, str)
+    assert [path.name for path in run.rglob(".*")] == [".notes.partial"]
 
 
 def test_a_run_from_before_a_setting_was_removed_goes_on(config, tmp_path):

@@ -26,6 +26,7 @@ _starting = threading.Lock()
 class Place:
     submit: Callable[[dict], Future]  # a job's order; the result is the final state of its run
     slots: Callable[[], int]  # how many runs can be made at a time, now
+    gone: Callable[[], bool] = lambda: False  # whether it is lost for good, so that nothing submitted will ever end
 
 
 @contextmanager
@@ -98,7 +99,8 @@ def _connected(scheduler, work: Callable[[dict], dict], n: int | None = None) ->
     with client:
         executor = client.get_executor(pure=False)
         try:
-            yield Place(partial(executor.submit, work), lambda: n or _threads(client))
+            yield Place(partial(executor.submit, work), lambda: n or _threads(client),
+                        lambda: client.status == "closed")
         finally:
             executor.shutdown(wait=False)
 

@@ -37,6 +37,8 @@ class Grid:
         while self.flying or self.waiting:
             self.progress.refresh(self.counts, self.time_left)
             over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
+            if self.place.gone():  # what was submitted while it went is never told about it
+                over = set(self.flying)
             for future in [future for future in self.flying if future in over]:  # in the order of submission
                 self._collect(future)
             self._submit()
@@ -88,8 +90,8 @@ class Grid:
     def _collect(self, future: Future) -> None:
         job = self.flying.pop(future)
         try:
-            state = future.result()
-        except CancelledError:
+            state = future.result(timeout=0)
+        except (CancelledError, TimeoutError):
             state = {"status": "failed", "error": "the cluster was lost"}
         except Exception as error:
             died = type(error).__name__ == "KilledWorker"
