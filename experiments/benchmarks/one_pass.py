@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from peft import LoraConfig, get_peft_model
 
 from d2vlm_lab.config import Method
-from d2vlm_lab.lab.bench import machine, median_seconds, peak_memory
+from d2vlm_lab.lab.bench import machine, medians_in_turn, peak_memory
 
 from .parts import model_and_batch
 
@@ -21,14 +23,15 @@ def run() -> dict:
             model.evidence_head.requires_grad_(True)
             model.language = get_peft_model(model.language, LoraConfig(
                 r=128, lora_alpha=256, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
-        for way in ("one", "two", "truncated"):
-            def step(way=way, model=model, batch=batch):
-                model.two_pass, model.whole_first_pass = way != "one", way == "two"
-                model(batch).loss.backward()
 
-            key = f"{name}_{way}"
-            seconds[key] = median_seconds(step)
-            memory[key] = peak_memory(step, before=lambda model=model: model.zero_grad(set_to_none=True))
+        def step(way, model=model, batch=batch):
+            model.two_pass, model.whole_first_pass = way != "one", way == "two"
+            model(batch).loss.backward()
+
+        steps = {f"{name}_{way}": partial(step, way) for way in ("one", "two", "truncated")}
+        seconds |= medians_in_turn(steps)
+        memory |= {key: peak_memory(work, before=lambda model=model: model.zero_grad(set_to_none=True))
+                   for key, work in steps.items()}
     ratios = {name: seconds[f"{name}_two"] / seconds[f"{name}_one"] for name in ("one_pass", "one_pass_full")}
     ratios |= {f"{name}_vs_truncated": seconds[f"{name}_truncated"] / seconds[f"{name}_one"]
                for name in ("one_pass", "one_pass_full")}

@@ -61,11 +61,12 @@ def run() -> dict:
     return {"bench": "tiny-exam", "ratios": ratios, "seconds": seconds, "machine": about}
 
 
-def prepared(folder: str, videos: int = VIDEOS) -> tuple[D2VLM, list[Sample], Reader, int]:
+def prepared(folder: str, checkpoint: str = CHECKPOINT,
+             videos: int = VIDEOS) -> tuple[D2VLM, list[Sample], Reader, int]:
     """A checkpoint, questions as an exam asks them, the features of their videos in memory, the longest answer."""
     config = read_config("tiny", [f"data.world={Path(folder) / 'world'}", f"data.world_settings=[videos={videos}]",
                                   f"evaluation.samples={videos}", "data.cache=off"])
-    model = load(resolve(CHECKPOINT))
+    model = load(resolve(checkpoint))
     train, _ = splits(config)  # the questions of training videos cost as much, and there are ten times as many
     samples, read = held_out_questions(train, config), reader(config, model.frames, train.videos)
     first = {sample.video: sample for sample in samples}
