@@ -1,7 +1,5 @@
 """The exercises, tested as a teacher would: solutions pass, stubs are told so, and every mistake is told what it is."""
 
-import time
-
 import nbformat
 import numpy as np
 import pytest
@@ -36,13 +34,11 @@ def a_fresh_desk():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_solution_passes_its_check_in_under_a_second(path):
+def test_every_solution_passes_its_check(path):
     names = namespace(cells(path))
     for name in [name for name, exercise in EXERCISES.items() if exercise.page == path.name[:2]]:
-        began = time.process_time()
         verdict = verdict_on(EXERCISES[name], names[name])
         assert verdict.passed, repr(verdict)
-        assert time.process_time() - began < 5, name  # about a tenth of a second; the machine may be busy
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
