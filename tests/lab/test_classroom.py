@@ -1,5 +1,7 @@
 """The exercises, tested as a teacher would: solutions pass, stubs are told so, and every mistake is told what it is."""
 
+import math
+
 import nbformat
 import numpy as np
 import pytest
@@ -189,3 +191,22 @@ def test_every_notebook_has_three_exercises_or_more_and_one_check_for_each():
         manual = [cell for cell in read if role(cell) == (True, True)]
         assert all(cell["cell_type"] == "markdown" and cell["metadata"]["nbgrader"]["points"] for cell in manual)
     assert len(NOTEBOOKS) == 10
+
+
+class Unprintable:
+    def __repr__(self):
+        raise ValueError
+
+
+ODD = [None, 7, -1.5, math.nan, True, "text", "", [], (), {}, [[]], [None, None], (None, None), ("when", None, None),
+       {"A": 1}, [1, 2, 3], [(0, 1)], [((0, 1), (2, 3))], torch.tensor(1.0), torch.zeros(0), torch.zeros(2, 3, 4),
+       torch.eye(2).bool(), torch.tensor([torch.nan]), torch.tensor([1j]), np.array(["a"], dtype=object), np.zeros(3),
+       Unprintable(), object, (torch.zeros(1), torch.zeros(1)), range(3), {1, 2}, iter([1])]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_whatever_a_function_returns_the_check_answers_with_a_sentence(name):
+    for value in ODD:
+        verdict = verdict_on(EXERCISES[name], lambda *_, value=value: value)
+        assert verdict.state == "wrong" and verdict.message and "Traceback" not in repr(verdict)
+        assert verdict._repr_html_().startswith("<div")
