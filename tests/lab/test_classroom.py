@@ -1,6 +1,6 @@
 """The exercises, tested as a teacher would: solutions pass, stubs are told so, and every mistake is told what it is."""
 
-import time
+import math
 
 import nbformat
 import numpy as np
@@ -36,13 +36,11 @@ def a_fresh_desk():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_solution_passes_its_check_in_under_a_second(path):
+def test_every_solution_passes_its_check(path):
     names = namespace(cells(path))
     for name in [name for name, exercise in EXERCISES.items() if exercise.page == path.name[:2]]:
-        began = time.process_time()
         verdict = verdict_on(EXERCISES[name], names[name])
         assert verdict.passed, repr(verdict)
-        assert time.process_time() - began < 5, name  # about a tenth of a second; the machine may be busy
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -85,6 +83,10 @@ def raises(*_):
     return [][0]
 
 
+def is_interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def changes_its_input(intervals, n_frames, base):
     intervals += 1
     return intervals
@@ -100,6 +102,7 @@ def changes_its_input(intervals, n_frames, base):
     (lambda intervals, n_frames, base: torch.full((1, n_frames), torch.nan), "contains `nan`"),
     (lambda intervals, n_frames, base: np.ones((1, n_frames)), "a NumPy array"),
     (lambda intervals: torch.ones(1, 3), "is called with intervals, n_frames, base in its brackets"),
+    (is_interrupted, "a loop that never ends"), (lambda *_: exit(1), "ends Python"),
     (changes_its_input, "changes its argument `intervals`"),
     (torch.ones(1, 3), "your function itself, without brackets"),
     (lambda intervals, n_frames, base: torch.nn.Parameter(torch.zeros(1, n_frames)), "not the right result"),
@@ -164,22 +167,23 @@ def test_for_nbgrader_a_failed_check_is_an_error_without_a_traceback(monkeypatch
     assert error.value._render_traceback_()[0].startswith("Not yet.")
 
 
-def test_every_exercise_states_its_kind_its_difficulty_and_its_minutes():
-    stated, minutes = [], 0
+def test_every_exercise_states_its_kind_its_difficulty_its_minutes_and_its_points():
+    stated, minutes = [], {"": 0, "core": 0}
     for path in NOTEBOOKS:
         read = cells(path)
         for k, cell in enumerate(read):
             if role(cell) == (False, True):
                 before = [source(each) for each in read[:k] if each["cell_type"] == "markdown"][-1]
-                kind, difficulty, time_needed, _ = before.splitlines()[2].strip("*").split(" · ")
+                kind, difficulty, time_needed, worth, *core = before.splitlines()[2].strip("*").split(" · ")
                 stated.append((grade_id(cell), kind))
                 assert difficulty.count("●") + difficulty.count("○") == 3
-                minutes += int(time_needed.split()[0])
+                assert worth.split()[0] == str(read[k + 1]["metadata"]["nbgrader"]["points"])
+                minutes["".join(core)] += int(time_needed.split()[0])
     assert {name for name, _ in stated} == set(EXERCISES) and len(stated) >= 36
     assert sum(kind == "Open" for _, kind in stated) == 3
     assert {kind for _, kind in stated} == {"Implement", "Predict before you run", "Break it and explain",
                                             "Read the curve", "Open"}
-    assert 3 * 60 < minutes < 9 * 60
+    assert 2.5 * 60 < minutes["core"] < 3.5 * 60 and sum(minutes.values()) < 8 * 60
 
 
 def test_every_notebook_has_three_exercises_or_more_and_one_check_for_each():
@@ -193,3 +197,22 @@ def test_every_notebook_has_three_exercises_or_more_and_one_check_for_each():
         manual = [cell for cell in read if role(cell) == (True, True)]
         assert all(cell["cell_type"] == "markdown" and cell["metadata"]["nbgrader"]["points"] for cell in manual)
     assert len(NOTEBOOKS) == 10
+
+
+class Unprintable:
+    def __repr__(self):
+        raise ValueError
+
+
+ODD = [None, 7, -1.5, math.nan, True, "text", "", [], (), {}, [[]], [None, None], (None, None), ("when", None, None),
+       {"A": 1}, [1, 2, 3], [(0, 1)], [((0, 1), (2, 3))], torch.tensor(1.0), torch.zeros(0), torch.zeros(2, 3, 4),
+       torch.eye(2).bool(), torch.tensor([torch.nan]), torch.tensor([1j]), np.array(["a"], dtype=object), np.zeros(3),
+       Unprintable(), object, (torch.zeros(1), torch.zeros(1)), range(3), {1, 2}, iter([1])]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_whatever_a_function_returns_the_check_answers_with_a_sentence(name):
+    for value in ODD:
+        verdict = verdict_on(EXERCISES[name], lambda *_, value=value: value)
+        assert verdict.state == "wrong" and verdict.message and "Traceback" not in repr(verdict)
+        assert verdict._repr_html_().startswith("<div")

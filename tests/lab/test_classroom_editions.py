@@ -88,12 +88,11 @@ def test_outside_the_project_a_page_is_named_and_not_linked(tmp_path):
 
 def test_what_was_handed_in_is_run_again_and_broken_notebooks_are_only_reported(tmp_path, capsys):
     path = next(path for path in NOTEBOOKS if path.stem == FOUR)
-    hand_in(answered(path, {"push": TOO_LONG}), tmp_path / "anna" / path.name)
-    forged = without_nbgrader(nbformat.read(path, as_version=4))
+    forged = answered(path, {"push": TOO_LONG})
     for cell in forged.cells:
         if role(cell) == (True, False):
             cell.outputs = [nbformat.v4.new_output("stream", text="Right.")]
-    hand_in(forged, tmp_path / "ben" / path.name)
+    hand_in(forged, tmp_path / "anna" / path.name)
     hand_in(answered(path, {"push": "import os\nos._exit(3)"}), tmp_path / "carl" / path.name)
     (tmp_path / "dora").mkdir()
     (tmp_path / "dora" / path.name).write_text("{", encoding="utf-8")
@@ -103,8 +102,8 @@ def test_what_was_handed_in_is_run_again_and_broken_notebooks_are_only_reported(
     with (tmp_path / "points.csv").open(encoding="utf-8") as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
     all_points = sum(worth for name, (page, worth) in points().items() if page == "04")
-    assert [float(rows[name]["points"]) for name in ("anna", "ben", "carl", "dora", "emil")] == [
-        all_points - points()["push"][1], 0, 4, 0, 0]
+    assert [float(rows[name]["points"]) for name in ("anna", "carl", "dora", "emil")] == [
+        all_points - points()["push"][1], 4, 0, 0]
     assert rows["anna"]["push"] == "0" and rows["anna"]["frame_targets"] == "2"
     assert "ended Python with the code 3" in rows["carl"]["problems"]
     assert "cannot be read as a notebook" in rows["dora"]["problems"]

@@ -10,15 +10,25 @@ CLOSE = 1e-4
 
 
 def same(a, b) -> bool:
-    """Equal up to rounding; a tuple equals a list, and a number equals a tensor without dimensions."""
+    """Equal up to rounding; a tuple equals a list, and a number equals a tensor without dimensions.
+
+    What cannot be compared at all is not the same.
+    """
+    try:
+        return _same(a, b)
+    except Exception:
+        return False
+
+
+def _same(a, b) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return _same_tensors(a, b)
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return _same_tensors(torch.as_tensor(a), torch.as_tensor(b)) if _is_array(a) and _is_array(b) else False
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if _is_number(a) and _is_number(b):
         both_nan = a != a and b != b
         return bool(both_nan or a == b or abs(a - b) <= CLOSE * max(1.0, abs(b)))
@@ -29,7 +39,7 @@ def _same_tensors(a, b) -> bool:
     a, b = (torch.as_tensor(x) if _is_number(x) else x for x in (a, b))
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or a.shape != b.shape:
         return False
-    if (a.dtype == torch.bool) != (b.dtype == torch.bool):
+    if (a.dtype == torch.bool) != (b.dtype == torch.bool) or a.is_complex() or b.is_complex():
         return False
     a, b = a.detach().double(), b.detach().double()
     return bool(torch.allclose(a, b, rtol=CLOSE, atol=CLOSE, equal_nan=True))

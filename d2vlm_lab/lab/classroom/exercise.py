@@ -18,6 +18,7 @@ from .compare import same
 from .show import shown, shown_inputs
 from .student import Complaint, call, described
 
+NONE = "Your function returns None. Is the last line a `return`?"
 FAILED = object()  # stands for the result of a function that stopped with an error
 
 
@@ -67,7 +68,7 @@ class Comparison(Exercise):
     def explain(self, answer, args: tuple, result, wanted) -> str:
         """The message of the mistake that gives the same results; else what can be seen from the result itself."""
         if result is None:
-            return "Your function returns None. Is the last line a `return`?"
+            return NONE
         fitting = [mistake for mistake in self.mistakes if same(result, _result(mistake.wrong, args))]
         everywhere = [mistake for mistake in fitting if self.is_like(answer, mistake)]
         for mistake in [*everywhere, *fitting]:
@@ -105,8 +106,9 @@ class Judgement(Exercise):
         for args in self.cases:
             result = call(answer, args, self.names)
             try:
-                says = "Your function returns None. Is the last line a `return`?" if result is None \
-                    else self.look(result, *args)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    says = NONE if result is None else self.look(result, *args)
             except Exception as error:  # the result has a form that nobody thought of
                 says = (f"Your function returns {described(result)}, which does not have the form that is asked for "
                         f"({type(error).__name__}). Please read once more what it has to return.")
@@ -158,8 +160,9 @@ def kind_of(result, wanted, returns: str) -> str | None:
             return "Your result contains `inf`: somewhere a logarithm of zero or a division by zero was computed."
         return None
     comparable = (int, float) if isinstance(wanted, (int, float)) else (list, tuple)
-    fits = isinstance(result, comparable) or isinstance(result, Tensor) and result.dim() == 0
-    if fits and (not isinstance(wanted, tuple) or len(result) == len(wanted)):
+    a_number = isinstance(wanted, (int, float)) and isinstance(result, Tensor) and result.dim() == 0
+    of_its_length = not isinstance(wanted, tuple) or isinstance(result, comparable) and len(result) == len(wanted)
+    if a_number or isinstance(result, comparable) and of_its_length:
         return None
     return f"Your function returns {described(result)}. It should return {returns}."
 

@@ -23,10 +23,6 @@ def _halves(text: str) -> tuple[int, int]:
     return head.count(EVI), tail.count(EVI)
 
 
-def _opening(text: str) -> int:
-    return (len(text) - len(text.lstrip("<evi>"))) // len(EVI)
-
-
 mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "

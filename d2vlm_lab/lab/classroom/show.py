@@ -33,4 +33,7 @@ def _plain(value) -> str:
     if isinstance(value, (list, tuple)):
         inside = ", ".join(map(_plain, value))
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # an object of the student's own, of any kind
+        return f"an object of the class {type(value).__name__}"

@@ -41,6 +41,12 @@ def call(function, args: Sequence, names: Sequence[str]):
     except NotImplementedError:
         raise NotYet("There is nothing to check yet. Replace the line `raise NotImplementedError()` by your own "
                      "code, run its cell, and then run this cell again.") from None
+    except KeyboardInterrupt:
+        raise Complaint("You stopped the check while your function was running. Is there a loop that never ends?",
+                        example) from None
+    except SystemExit:
+        raise Complaint("Your function ends Python (`exit` or `quit`). It should return a result instead.",
+                        example) from None
     except Exception as error:
         raise Complaint(_failure(function, error), example) from None
     for name, before, after in zip(names, args, given):
