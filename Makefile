@@ -25,7 +25,9 @@ test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
 	$(BIN)/python -m pytest -m "not slow"
 
+# nbgrader adds menus to JupyterLab, so that only this target installs it.
 test-all: $(READY)
+	$(PIP) install --no-deps -r tests/nbgrader.lock
 	$(BIN)/python -m pytest
 
 lab: $(READY)
