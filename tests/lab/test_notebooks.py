@@ -15,7 +15,8 @@ from d2vlm_lab.settings import flatten
 
 ROOT = Path(__file__).parents[2]
 EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))  # run by test_classroom_editions.py
-NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if path not in EXERCISES)
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb")
+                   if path not in EXERCISES and ".ipynb_checkpoints" not in path.parts)
 WALKTHROUGH = sorted((ROOT / "notebooks" / "walkthrough").glob("*.ipynb"))
 LESSONS = [*WALKTHROUGH, ROOT / "notebooks" / "bring_your_own_video.ipynb"]
 SMALLEST = {
