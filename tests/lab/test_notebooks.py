@@ -14,8 +14,9 @@ from d2vlm_lab.lab.plots import PARTS
 from d2vlm_lab.settings import flatten
 
 ROOT = Path(__file__).parents[2]
-EXERCISES = ROOT / "notebooks" / "exercises"  # these have their own tests
-NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if EXERCISES not in path.parents)
+EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))  # run by test_classroom_editions.py
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb")
+                   if path not in EXERCISES and ".ipynb_checkpoints" not in path.parts)
 WALKTHROUGH = sorted((ROOT / "notebooks" / "walkthrough").glob("*.ipynb"))
 LESSONS = [*WALKTHROUGH, ROOT / "notebooks" / "bring_your_own_video.ipynb"]
 SMALLEST = {
@@ -52,14 +53,15 @@ def python(cell: str) -> ast.Module:
     return ast.parse("\n".join(line for line in cell.splitlines() if not line.startswith("%")))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXERCISES], ids=lambda path: path.stem)
 def test_it_is_committed_without_outputs_in_the_canonical_form(path):
     text = path.read_text(encoding="utf-8")
     notebook = json.loads(text)
     assert text == json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-    assert sum(cell["metadata"].get("tags") == ["parameters"] for cell in code) == 1
+    parameters = sum(cell["metadata"].get("tags") == ["parameters"] for cell in code)
+    assert parameters == 1 or path in EXERCISES and parameters == 0
 
 
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem not in ONE_POINT], ids=lambda path: path.stem)
@@ -112,9 +114,13 @@ def test_a_page_leads_to_the_next_one_to_an_exercise_and_to_the_source(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_link_of_a_page_leads_to_a_file(path):
     for target in re.findall(r"\]\(([^)#]+)\)", "\n".join(cells(path, "markdown"))):
-        folder = (path.parent / target).resolve().parent
-        if "://" not in target and (folder != EXERCISES or EXERCISES.exists()):
-            assert (path.parent / target).exists(), target
+        assert "://" in target or (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "notebooks/exercises/quiz").glob("*.yaml")))
+def test_a_page_ends_with_its_quiz(page):
+    (path,) = [path for path in WALKTHROUGH if path.name.startswith(f"{page}_")]
+    assert cells(path, "code")[-1] == f'from d2vlm_lab.lab.classroom import quiz\n\nquiz.show("{page}")'
 
 
 @pytest.mark.parametrize("path", WALKTHROUGH, ids=lambda path: path.stem)

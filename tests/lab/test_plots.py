@@ -37,6 +37,7 @@ from d2vlm_lab.lab.plots import (
     show_source,
 )
 from d2vlm_lab.lab.plots.colors import TRUTH
+from d2vlm_lab.lab.plots.curves import zoom_in
 
 TIMES = np.arange(8) / 2
 CURVE = np.array([0.1, 0.1, 0.2, 0.9, 1.0, 0.8, 0.2, 0.1])
@@ -283,3 +284,15 @@ def test_decoding_marks_the_interval_of_evidence_tokens_alone():
     left, right = draw_decoding(["<evi>", "it"], [[0, 1, 0], [1, 0, 0]], [(1, 1), (0, 0)], [3.0, 0.0], range(4)).axes
     assert [list(line.get_xdata()) for line in left.lines] == [[1, 2]]
     assert [bar.get_width() for bar in right.patches] == [3.0, 0.0]
+
+
+def test_a_few_rows_that_lie_far_away_become_arrows_so_that_the_others_can_be_told_apart():
+    near = {f"variant {k}": [0.90 + 0.005 * k, 0.905 + 0.005 * k] for k in range(6)}
+    ax = draw_seeds(near | {"early": [0.5, 0.52]}, "F1").axes[0]
+    zoom_in(ax, near | {"early": [0.5, 0.52]})
+    assert ax.get_xlim()[0] > 0.85
+    assert [text.get_text().strip() for text in ax.texts] == ["< 0.51"]
+    whole = draw_seeds(near, "F1").axes[0]
+    limits = whole.get_xlim()
+    zoom_in(whole, near)
+    assert whole.get_xlim() == limits

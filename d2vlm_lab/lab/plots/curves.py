@@ -74,6 +74,26 @@ def draw_seeds(scores: Mapping[str, Sequence[float]], label: str, ax: Axes | Non
     return ax.figure
 
 
+def zoom_in(ax: Axes, scores: Mapping[str, Sequence[float]]) -> None:
+    """Of rows drawn by `draw_seeds`, show those that lie together; a few that lie far away become arrows with numbers.
+
+    Otherwise one such row would press all the others into a line.
+    """
+    means = np.array([np.mean(values) if len(values) else np.nan for values in scores.values()])
+    middle, width = np.nanmedian(means), np.nanmedian([np.ptp(values) for values in scores.values() if len(values)])
+    far = np.abs(means - middle) > 5 * max(width, np.subtract(*np.nanquantile(means, [0.75, 0.25])), 1e-9)
+    if not 0 < far.sum() <= len(means) / 3:
+        return
+    near = np.concatenate([values for values, away in zip(scores.values(), far) if len(values) and not away])
+    margin = 0.25 * max(np.ptp(near), 1e-3)
+    low, high = float(near.min()) - margin, float(near.max()) + margin
+    ax.set_xlim(low, high)
+    for row in np.flatnonzero(far):
+        below = means[row] < middle
+        ax.text(low if below else high, row, f" < {means[row]:.2f}" if below else f"{means[row]:.2f} > ",
+                ha="left" if below else "right", va="center", color=WRONG, fontsize=8)
+
+
 def seed_interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean, and half the width of its 95 % interval by Student's t; nan where one seed says nothing about others."""
     n, mean = len(values), float(np.mean(values))

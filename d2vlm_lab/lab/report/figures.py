@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ..plots import COLORS, draw_seeds, in_style, new_figure
 from ..plots.colors import WRONG
-from ..plots.curves import LOSSES
+from ..plots.curves import LOSSES, zoom_in
 from .read import Results
 from .tables import Tables, by_seed, label, paired, versus
 
@@ -71,6 +71,8 @@ def draw_training(results: Results) -> Figure | None:
                            units="run", estimator=None, kind="line", lw=1.2, height=2.3, aspect=1.4,
                            palette=dict(zip(dict.fromkeys(table.variant), cycle(COLORS))),
                            facet_kws={"sharex": False, "sharey": False})
+        for line in (line for ax in grid.axes.flat for line in ax.lines if len(line.get_xdata()) == 1):
+            line.set_marker("o")  # a single evaluation, which a line would not show
         grid.set_titles("{col_name}").set(xlabel="step", ylabel="", ylim=(0, None))
         grid.tight_layout()
     plt.close(grid.figure)  # or a notebook shows it a second time
@@ -99,6 +101,7 @@ def _panels(tables: Tables | None, metrics: Sequence[str], draw: Callable) -> Fi
 def _values(ax: Axes, tables: Tables, metric: str) -> None:
     values = {name: list(by_seed(tables.runs, metric, name).value) for name in tables.variants}
     draw_seeds(values, fill(label(metric), 34), ax)
+    zoom_in(ax, values)
     ax.set_title(f"here, {len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "here, one seed")
     if reference := tables.mean(metric, tables.study["reference"]):
         ax.axvline(reference["mean"], **LINE)
@@ -108,5 +111,6 @@ def _gains(ax: Axes, tables: Tables, metric: str) -> None:
     names = [name for name in tables.compared if name in set(tables.differences.variant)]
     values = {versus(tables.study, name): list(paired(tables.runs, tables.study, metric, name)) for name in names}
     draw_seeds(values, fill(label(metric), 34), ax)
+    zoom_in(ax, values)
     ax.set_title("difference")
     ax.axvline(0, **LINE)
