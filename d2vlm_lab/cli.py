@@ -27,6 +27,7 @@ COMMANDS = {
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
     "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
     "make-preferences": ("d2vlm_lab.lab.preferences.command", "put rejected answers beside chosen ones"),
+    "make-groups": ("d2vlm_lab.lab.preferences.groups", "draw answers to questions, and keep them with their rewards"),
     "pretrain-base": ("d2vlm_lab.learning.pretrain", "make the base checkpoint that laptop ablations start from"),
     "bench": ("d2vlm_lab.lab.bench", "measure speed and memory, as ratios within one run"),
 }

@@ -17,6 +17,7 @@ from .settings import ConfigError, check_types, flatten, override, read_yaml, su
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "experiments" / "presets"
+REWARDS = ("iou", "giou", "matched_giou", "wasserstein", "wasserstein2", "precision_iou", "words", "refusal")
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,55 @@ class Preference:
 
 
 @dataclass(frozen=True)
+class Reward:
+    """Another second stage: answers are drawn from the model and rewarded; better ones become more likely.
+
+    The forms `grpo`, `dr_grpo` and `exact` draw several answers to each question, their words as tokens and the
+    interval of each `<evi>` from the exact distribution over all intervals. The reward of an answer is the sum of the
+    rewards below, each times its weight.
+    """
+
+    # How the rewards are learned from. grpo: an answer's reward is compared with those of the other answers to the same
+    # question, in units of their deviation, and its log-probability is averaged over its tokens and intervals. dr_grpo:
+    # the same with neither division. exact: as dr_grpo for the words, but the expected reward of each interval is
+    # computed and followed exactly. iou_loss: nothing is drawn; 1 minus the expected overlap is a loss on the true
+    # answers. off: there are no rewards.
+    form: Literal["off", "grpo", "dr_grpo", "exact", "iou_loss"] = "off"
+    answers: int = 8  # number of answers that are drawn to each question
+    questions: int = 1  # largest number of questions about the same video in a batch, in place of training.texts
+    max_new_tokens: int = 64  # largest number of tokens in a drawn answer; a longer one cannot be read
+    updates: int = 1  # number of optimizer steps that learn from the same drawn answers
+    clip: float = 0.2  # with several updates: largest relative change of a probability that is still rewarded
+    kl: float = 0.04  # weight of the divergence from the model as it was when this stage began; 0 means no limit
+    weight: float = 1.0  # weight of the loss that follows from the rewards
+    # Weight of all other losses, on the true answers; 0 means that the drawn answers alone are trained on.
+    supervised: float = 0.0
+    iou: float = 1.0  # weight of the overlap of the predicted intervals with the true ones
+    giou: float = 0.0  # weight of the generalized overlap, which falls with the gap where nothing overlaps
+    # Weight of the generalized overlap of the first predicted interval with the first true one, and so on.
+    matched_giou: float = 0.0
+    wasserstein: float = 1.0  # weight of exp(-beta * distance), where the distance is how far time must be moved
+    wasserstein2: float = 0.0  # weight of the same with the squared distance
+    precision_iou: float = 0.0  # weight of an overlap in which covering too much costs more than covering too little
+    words: float = 0.0  # weight of the share of words that are right, as F1
+    refusal: float = 0.0  # weight of 1 for saying rightly that nothing happens, -1 for saying so wrongly
+    unreadable: float = -1.0  # reward of an answer that does not end or is not written in the method's style
+    beta: float = 1.0  # how fast the two distance rewards fall
+    # A file of drawn answers, made by make-groups from the checkpoint in parts.start: only those questions are trained
+    # on whose answers were rewarded differently. Empty: all questions.
+    file: str = ""
+
+    @property
+    def draws(self) -> bool:
+        return self.form in ("grpo", "dr_grpo", "exact")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The rewards that count, by name."""
+        return {name: getattr(self, name) for name in REWARDS if getattr(self, name)}
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The held-out questions that are answered during training and after it."""
 
@@ -219,6 +269,7 @@ class RunConfig:
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     preference: Preference = field(default_factory=Preference)
+    reward: Reward = field(default_factory=Reward)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0  # seed of everything random: new weights, the order of the samples, dropout, rejected answers
 
@@ -250,6 +301,7 @@ class RunConfig:
              f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
              "steps that add up to at most 1")
         self._check_preference(need)
+        self._check_reward(need)
         need(self.data.keep_frames is None or self.data.keep_frames > 1,
              f"data.keep_frames is {self.data.keep_frames}; it must be at least 2")
         need(self.data.keep_frames is None or self.data.cache != "off",
@@ -272,6 +324,39 @@ class RunConfig:
         need(preference.form == "dpo" or method.formulation == "sigmoid",
              f"preference.form=fpo scores intervals by the sigmoid of each frame; method.formulation is "
              f"{method.formulation}")
+
+
+    def _check_reward(self, need: Callable[[bool, str], None]) -> None:
+        reward, method = self.reward, self.method
+        for name in ("kl", "weight", "supervised", "clip"):
+            need(getattr(reward, name) >= 0, f"reward.{name} is {getattr(reward, name)}; it cannot be negative")
+        need(reward.beta > 0, f"reward.beta is {reward.beta}; it must be positive")
+        need(reward.form != "off" or not reward.file, "reward.file: set reward.form, or leave this out")
+        if reward.form == "off":
+            return
+        need(self.preference.form == "off", f"reward.form={reward.form} and preference.form={self.preference.form} are "
+             "two ways to learn after supervised training; set one of them to off")
+        need(method.style in ("interleaved", "factorized", "coupled"),
+             f"reward.form={reward.form} rewards the intervals of evidence tokens; method.style={method.style} has "
+             "none")
+        need(method.formulation == "sigmoid", f"reward.form={reward.form} needs the probability of an interval, which "
+             f"only method.formulation=sigmoid gives; it is {method.formulation}")
+        if not reward.draws:
+            need(not reward.file, "reward.file holds drawn answers; reward.form=iou_loss draws none")
+            return
+        need(reward.answers > 1, f"reward.answers is {reward.answers}; an answer is compared with others to the same "
+             "question, so at least 2 are needed")
+        for name in ("questions", "max_new_tokens", "updates"):
+            need(getattr(reward, name) > 0, f"reward.{name} is {getattr(reward, name)}; it must be positive")
+        need(bool(reward.weights), "reward: every reward has the weight 0, so that all answers are equally good")
+        need(self.training.save_every % reward.updates == 0,
+             f"training.save_every is {self.training.save_every}; a run goes on after a checkpoint with newly drawn "
+             f"answers, so it must be a multiple of reward.updates={reward.updates}")
+
+    @property
+    def texts(self) -> int:
+        """Largest number of questions about the same video in a batch."""
+        return self.reward.questions if self.reward.draws else self.training.texts
 
 
 def read_config(source: str | os.PathLike, changes: dict[str, object] | list[str] = ()) -> RunConfig:

@@ -101,11 +101,11 @@ AttentionInterface.register(NAME, attend)
 
 
 @contextmanager
-def packed_attention(decoder: nn.Module) -> Iterator[None]:
-    """A decoder whose layers attend as above."""
+def packed_attention(decoder: nn.Module, name: str = NAME) -> Iterator[None]:
+    """A decoder whose layers attend as above, or by another function that was registered under a `name`."""
     config = decoder.config.get_text_config()
     usual = config._attn_implementation
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from .style import COLORS, FAINT, PREDICTED, WRONG, in_style, ink_on, new_figure
 
-LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
+LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference", "loss_reward")
 UNITS = {"step": "step", "seconds": "time on the clock (s)", "cpu_seconds": "CPU time (s)"}
 
 History = str | os.PathLike | Sequence[Mapping]
