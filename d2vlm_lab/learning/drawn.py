@@ -53,11 +53,8 @@ class Answer:
     def words(self) -> str:
         return spoken(self.answer)
 
-    def parts(self, settings: Reward) -> dict[str, float]:
-        """Each reward that counts, before its weight; all 0 for an answer that cannot be read."""
-        return {name: self._part(name, settings) if self.readable else 0.0 for name in settings.weights}
-
-    def _part(self, name: str, settings: Reward) -> float:
+    def part(self, name: str, settings: Reward) -> float:
+        """One of its rewards, before its weight."""
         if name == "words":
             return word_f1(self.words, self.truth.words)
         if name == "refusal":
@@ -65,16 +62,22 @@ class Answer:
         more = {"beta": settings.beta} if name.startswith("wasserstein") else {}
         return SET_REWARDS[name](self.intervals, self.truth.intervals, **more)
 
-    def reward(self, settings: Reward) -> float:
+    def parts(self, settings: Reward) -> dict[str, float]:
+        """Each reward that counts, before its weight; all 0 for an answer that cannot be read."""
+        return {name: self.part(name, settings) if self.readable else 0.0 for name in settings.weights}
+
+    def reward(self, settings: Reward, parts: dict[str, float] | None = None) -> float:
+        """The weighted sum of its parts; `parts` are these where they are known."""
         if not self.readable:
             return settings.unreadable
-        return sum(weight * self._part(name, settings) for name, weight in settings.weights.items())
+        parts = self.parts(settings) if parts is None else parts
+        return sum(weight * parts[name] for name, weight in settings.weights.items())
 
     def other_rewards(self, settings: Reward) -> float:
         """What does not depend on where its intervals are."""
         if not self.readable:
             return settings.unreadable
-        return sum(weight * self._part(name, settings) for name, weight in settings.weights.items()
+        return sum(weight * self.part(name, settings) for name, weight in settings.weights.items()
                    if name not in SET_REWARDS)
 
 
@@ -120,15 +123,15 @@ def prompt_texts(batch: Batch) -> list[Text]:
 
 def truths_of(model: D2VLM, batch: Batch) -> list[Truth]:
     """What the true answers of a batch say."""
-    role, row = batch.role.tolist(), batch.row.tolist()
-    truths = []
+    role, row, spans_of = batch.role.tolist(), batch.row.tolist(), batch.interval.tolist()
+    stops, truths = stop_ids(model), []
     for n in range(len(batch.ids)):
         seconds = batch.seconds[int(batch.video[n])].cpu().numpy()
         wanted = GROUNDED if any(r == GROUNDED and k == n for r, k in zip(role, row)) else REFERENCED
         spans = [tuple(np.interp(span, np.arange(len(seconds)), seconds).tolist())
-                 for span, r, k in zip(batch.interval.tolist(), role, row) if r == wanted and k == n]
+                 for span, r, k in zip(spans_of, role, row) if r == wanted and k == n]
         ids = [token for token in batch.labels[n].tolist() if token != IGNORE]
-        text = model.tokenizer.decode([token for token in ids if token not in stop_ids(model)])
+        text = model.tokenizer.decode([token for token in ids if token not in stops])
         truths.append(Truth(tuple(spans), spoken(parse(text, style=model.method.style)), seconds))
     return truths
 

@@ -13,7 +13,8 @@ order of time, is rewarded for the k-th true event; intervals too many or too fe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -35,8 +36,10 @@ class Draw:
     """Drawn answers to Q questions, G to each, and what is learned from those with a signal."""
 
     answers: list[Answer]  # Q * G, in the order of the questions
+    parts: list[dict[str, float]]  # of the reward of each
     rewards: Tensor  # (Q, G)
     learned: Drawn  # the batch of the answers that are learned from
+    reference: tuple[Tensor, Tensor] | None  # words' log-probabilities and intervals' logits of the model as it was
     old: dict[str, Tensor] | None = None  # log-probabilities at the first update after drawing
 
 
@@ -60,17 +63,19 @@ class Rewards:
         self.step = step
         if step % self.settings.updates:
             return self.kept[self.place]
-        draw = self.drawn(model, batch, f"{self.seed} {step}")
+        with evaluating(model):
+            draw = self.drawn(model, batch, f"{self.seed} {step}")
         self.kept = [*self.kept[:self.place], draw]
         return draw
 
     def drawn(self, model: D2VLM, batch: Batch, key: str) -> Draw:
         settings = self.settings
-        answers, rewards = rewarded_answers(model, batch, settings, key)
+        answers, parts, rewards = rewarded_answers(model, batch, settings, key)
         # The exact form follows intervals also where all answers were rewarded alike.
         wanted = policy.has_signal(rewards) | (settings.form == "exact")
         chosen = wanted.nonzero().squeeze(1).tolist() or [0]  # one without a signal if there is no other
-        return Draw(answers, rewards, drawn_batch(model, batch, answers, chosen, settings.supervised > 0))
+        learned = drawn_batch(model, batch, answers, chosen, settings.supervised > 0)
+        return Draw(answers, parts, rewards, learned, self.reference(model, learned))
 
     def __call__(self, model: D2VLM, draw: Draw, out: Output) -> tuple[Output, dict[str, Tensor]]:
         """The output with the loss of the drawn answers, and what to log."""
@@ -91,14 +96,14 @@ class Rewards:
                 spans.answer, n)
         else:
             gain = gain + expected
-        divergence = self.divergence(model, learned, words, spans, n)
+        divergence = divergence_of(draw, words, spans, n)
         if settings.form == "grpo":  # the mean over the actions of an answer
             actions = torch.bincount(torch.cat([words.answer, spans.answer]), minlength=n)
             gain, divergence = gain / actions, divergence / actions
         loss = -(gain - settings.kl * divergence).sum() / whole
         parts = {name: settings.supervised * value for name, value in out.parts.items()} if settings.supervised else {}
         parts["reward"] = settings.weight * loss
-        notes = self.notes(draw) | {"kl": divergence.detach()}
+        notes = self.notes(draw) | ({} if draw.reference is None else {"kl": divergence.detach()})
         return replace(out, loss=sum(parts.values()), parts=parts), notes
 
     def advantages(self, draw: Draw, expected: Tensor | None) -> Tensor:
@@ -123,22 +128,15 @@ class Rewards:
             total = total.index_add(0, spans.answer[rows], value * match.share)
         return total + sum(weights.values()) * learned.nothing.to(total)
 
-    def divergence(self, model: D2VLM, learned: Drawn, words: Words, spans: Spans, n: int) -> Tensor:
-        """(n,) from the model as it was: of the words as drawn, of the intervals exactly. 0 where it has no weight."""
+    @torch.no_grad()
+    def reference(self, model: D2VLM, learned: Drawn) -> tuple[Tensor, Tensor] | None:
+        """What the model as it was says about the answers; None where the divergence has no weight."""
         if self.before is None:
-            return words.log_p.new_zeros(n)
-        training = model.training
-        model.eval()
+            return None
         self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
-        try:
-            with torch.no_grad():
-                out = functional_call(model, self.before, (learned.batch,))
-        finally:
-            model.train(training)
-        reference, there = Words.of(out, learned), Spans.of(out, learned)
-        of_words = policy.drawn_divergence(words.log_p, reference.log_p)
-        of_spans = intervals.divergence(spans.logits, there.logits, spans.mask)
-        return policy.by_answer(of_words, words.answer, n) + policy.by_answer(of_spans, spans.answer, n)
+        with evaluating(model):
+            out = functional_call(model, self.before, (learned.batch,))
+        return Words.of(out, learned).log_p, Spans.of(out, learned).logits
 
     def notes(self, draw: Draw) -> dict[str, Tensor]:
         """Numbers for the log, over all drawn answers, also those without a signal."""
@@ -151,22 +149,45 @@ class Rewards:
                  "entropy_words": torch.tensor(-sum(answer.log_p for answer in answers) / tokens),
                  "entropy_intervals": mean(entropies)}
         for name in self.settings.weights:
-            notes[f"reward_{name}"] = mean([answer.parts(self.settings)[name] for answer in answers])
+            notes[f"reward_{name}"] = mean([parts[name] for parts in draw.parts])
         return notes
 
 
-def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward, key: str) -> tuple[list[Answer], Tensor]:
-    """Q * G drawn answers and their (Q, G) rewards.
+def divergence_of(draw: Draw, words: Words, spans: Spans, n: int) -> Tensor:
+    """(n,) from the model as it was: of the words as drawn, of the intervals exactly. 0 where it has no weight."""
+    if draw.reference is None:
+        return words.log_p.new_zeros(n)
+    of_words = policy.drawn_divergence(words.log_p, draw.reference[0])
+    of_spans = intervals.divergence(spans.logits, draw.reference[1], spans.mask)
+    return policy.by_answer(of_words, words.answer, n) + policy.by_answer(of_spans, spans.answer, n)
+
+
+@contextmanager
+def evaluating(model: D2VLM) -> Iterator[None]:
+    """The model without dropout, and after that as it was."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
+
+
+def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward,
+                     key: str) -> tuple[list[Answer], list[dict[str, float]], Tensor]:
+    """Q * G drawn answers, the parts of their rewards, and their (Q, G) rewards.
 
     `key` and the name of a sample decide what is drawn: it is the same in any process and after an interruption.
     """
-    training, truths = model.training, truths_of(model, batch)
-    model.eval()
-    names = [f"{key} {name}" for name in batch.names]
-    drawn = draw_answers(model, prompts_of(model, batch), names, settings.answers, settings.max_new_tokens)
-    model.train(training)
+    truths, names = truths_of(model, batch), [f"{key} {name}" for name in batch.names]
+    with evaluating(model):
+        drawn = draw_answers(model, prompts_of(model, batch), names, settings.answers, settings.max_new_tokens)
     answers = [read_drawn(model, one, truths[n // settings.answers]) for n, one in enumerate(drawn)]
-    return answers, torch.tensor([answer.reward(settings) for answer in answers]).view(-1, settings.answers)
+    parts = [answer.parts(settings) for answer in answers]
+    rewards = [answer.reward(settings, each) for answer, each in zip(answers, parts)]
+    return answers, parts, torch.tensor(rewards).view(-1, settings.answers)
 
 
 @dataclass

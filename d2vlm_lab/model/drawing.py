@@ -27,7 +27,7 @@ from .folding import folded
 from .going_on import Copied, Shared
 from .passes import HEAD_LAYER, one_pass, text_positions
 
-DROP = 0.6  # finished answers are dropped once at most this share of the rows is still running
+DROP = 0.75  # finished answers are dropped once at most this share of the rows is still running
 
 
 @dataclass
@@ -39,7 +39,7 @@ class DrawnAnswer:
     finished: bool = False  # whether a stop token was drawn
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: int, limit: int) -> list[DrawnAnswer]:
     """`answers` answers to each of Q prompts, of at most `limit` tokens.
 

@@ -52,6 +52,8 @@ class Shared:
 
     def __init__(self, language: PreTrainedModel, cache: DynamicCache, mask: Tensor, answers: int, limit: int):
         self.language, self.answers, self.size = language, answers, 0
+        self.decoder = language.get_decoder()
+        self.dtype = dtype_of(decoder_layers(self.decoder))
         self.mask = mask.repeat_interleave(answers, 0)  # (R, P + t)
         self.shared = [[layer.keys, layer.values] for layer in cache.layers]  # (Q, H, P, d)
         self.own = [[states.new_empty(len(self.mask), states.shape[1], limit, states.shape[3]) for states in layer]
@@ -60,13 +62,13 @@ class Shared:
     def step(self, embeddings: Tensor, position: Tensor) -> tuple[Tensor, ...]:
         kept = positions(self.mask)
         self.mask, self.size = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], 1), self.size + 1
-        decoder, position = self.language.get_decoder(), position[:, None]
+        position = position[:, None]
         masks = attention_masks(self.language, self.mask[:, None], position, torch.cat([kept, position], 1),
                                 embeddings.dtype)
-        with packed_attention(decoder, NAME):
-            return decoder(inputs_embeds=embeddings[:, None].to(dtype_of(decoder_layers(decoder))),
-                           attention_mask=masks, position_ids=position, use_cache=False, output_hidden_states=True,
-                           going_on=self).hidden_states
+        with packed_attention(self.decoder, NAME):
+            return self.decoder(inputs_embeds=embeddings[:, None].to(self.dtype), attention_mask=masks,
+                                position_ids=position, use_cache=False, output_hidden_states=True,
+                                going_on=self).hidden_states
 
     def keep(self, rows: Tensor) -> None:
         """Rows of a group are then no longer side by side, so each gets a copy of what it shares."""

@@ -370,7 +370,7 @@ def test_the_interval_loss_is_one_minus_the_expected_overlap_and_falls(trained):
 # Runs.
 
 def test_a_reward_stage_runs_logs_and_goes_on_exactly_where_it_was_interrupted(config, tmp_path, monkeypatch):
-    config = override(config, {"training.eval_every": 4})
+    config = override(config, {"training.eval_every": 4, "reward.kl": 0.04})
     whole = train(config, tmp_path / "whole", str)
     logged = history(tmp_path / "whole")
     assert {"reward", "reward_iou", "reward_wasserstein", "signal", "readable", "entropy_words", "entropy_intervals",
