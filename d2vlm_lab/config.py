@@ -49,9 +49,10 @@ class Method:
     # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share
     # of the highest similarity. top_frames: the most similar frames, a fixed number. over_threshold: the frames with at
     # least a fixed similarity. These three take the best of several runs of frames. best_segment: the segment whose
-    # similarities have the highest sum after a cost for each frame.
-    salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
-    # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5.
+    # similarities have the highest sum after a cost for each frame. smoothed: peak_share after a Savitzky-Golay filter.
+    salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold", "smoothed"] = "peak_share"
+    # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5,
+    # a filter over 7 frames.
     salience_value: float | None = None
     # Which of several runs of frames is taken if their mean similarities are exactly the same. logits: the one with the
     # highest mean logit. span: all of them and everything between them, as in the authors' code.
@@ -145,6 +146,9 @@ class Data:
     max_seconds: float = 1e9  # leave out training videos that are longer than this, in seconds
     max_words: int = 200  # leave out training samples whose answer has more words than this
     limit: int | None = None  # train on the first so many videos only; null means on all
+    # Share of questions about what never happens among the training questions: of the kind there are too many of, only
+    # some are kept. null means as many as there are.
+    nothing_share: float | None = None
     bad_share: float = 0.01  # stop the run if a larger share of the training samples than this cannot be used
 
 
@@ -290,6 +294,9 @@ class RunConfig:
              "training.bfloat16 computes in bfloat16, but parts.dtype is float16; set parts.dtype=bfloat16, or "
              "training.bfloat16=false")
         need(method.target_base > 1, f"method.target_base is {method.target_base}; it must be above 1")
+        need(method.salience != "smoothed" or method.salience_value is None or method.salience_value % 2 == 1,
+             f"method.salience_value is {method.salience_value}; with method.salience=smoothed it is the number of "
+             "frames of the filter, which must be odd")
         need(method.style != "factorized" or method.end_marker,
              "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")
         need(adapter.targets in ("all", "none") or adapter.rank > 0,
@@ -309,6 +316,8 @@ class RunConfig:
         need(self.data.keep_frames is None or self.data.cache != "off",
              "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
              "data.max_frames instead, or keep features")
+        need(self.data.nothing_share is None or 0 <= self.data.nothing_share < 1,
+             f"data.nothing_share is {self.data.nothing_share}; it is a share from 0 to less than 1")
         need(not self.data.train or bool(self.data.videos), "data.videos: name the folder that data.train refers to")
 
     def _check_preference(self, need: Callable[[bool, str], None]) -> None:

@@ -70,6 +70,12 @@ _OTHERS = (
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
            "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
            ("dvc",)),
+    Metric("named_boundary_error", "named events: distance of the ends", "s", "Seconds between the ends of predicted "
+           "and true intervals, mean over both ends; over events that are found (overlap at least one half) in "
+           "questions that name one event.", False, NAMED),
+    Metric("dvc_boundary_error", "dense captions: distance of the ends", "s", "Seconds between the ends of predicted "
+           "and true intervals, mean over both ends; over events that are found (overlap at least one half) in dense "
+           "captions.", False, ("dvc",)),
     Metric("refused", "refused where nothing happens", "share", "Share of questions about an event that never happens "
            "whose answer rightly gives no interval.", True, NAMED),
     Metric("refused_wrongly", "refused where something happens", "share", "Share of questions that name one event "

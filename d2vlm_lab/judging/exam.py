@@ -33,7 +33,7 @@ from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
 from .refusals import questions_about_nothing, refusal_scores
 from .rivals import rival_scores
-from .scores import caption_scores, rounded_mean, scores_by_task, second_mentions
+from .scores import boundary_errors, caption_scores, rounded_mean, scores_by_task, second_mentions
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     decoding = Decoding(config.evaluation.max_new_tokens)
     predictions = tuple(predict(model, samples, read, decoding, config.evaluation.batch))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
+    scores |= boundary_errors(predictions)
     nothing = readable(questions_about_nothing(val, config), read)
     scores |= refusal_scores(list(predict(model, nothing, read, decoding, config.evaluation.batch)), predictions)
     if config.method.formulation == "sigmoid":  # with other formulations an interval has no probability

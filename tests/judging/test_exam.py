@@ -18,7 +18,7 @@ from d2vlm_lab.judging.exam import examine, prefers, readable, spending, teacher
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.refusals import refusal_scores
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
-from d2vlm_lab.judging.scores import caption_scores, captions, second_mentions
+from d2vlm_lab.judging.scores import boundary_errors, caption_scores, captions, second_mentions
 from d2vlm_lab.lab.run import starting_model
 
 EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
@@ -69,6 +69,15 @@ def test_refusing_is_scored_where_it_is_right_and_where_it_is_wrong():
     assert refusal_scores([said(silent, nothing)], [said(found, event)]) == {
         "refused": 1.0, "refused_wrongly": 0.0, "refusal_F1": 1.0}
     assert refusal_scores([], about_events) == refusal_scores(about_nothing, []) == {}
+
+
+def test_the_ends_of_what_was_found_are_compared_with_the_true_ones():
+    event = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", EVENTS[:1], ("In ", 0))
+    near, far = GroundedAnswer(((1.5, 3.0), (1.0, 2.0))), GroundedAnswer(((9.0, 12.0),))
+    both = GroundedAnswer(((1.0, 3.0), (6.0, 9.0)))
+    assert boundary_errors([said(near, event), said(far, event), said(both)]) == {
+        "named_boundary_error": 0.25, "dvc_boundary_error": 0.25}
+    assert boundary_errors([said(GroundedAnswer(), event)]) == {}
 
 
 def test_an_event_is_inner_outer_crossing_or_alone():
