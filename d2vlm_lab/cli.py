@@ -39,6 +39,7 @@ COMMANDS = {
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
     "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
     "make-preferences": ("d2vlm_lab.lab.preferences.command", "put rejected answers beside chosen ones"),
+    "make-groups": ("d2vlm_lab.lab.preferences.groups", "draw answers to questions, and keep them with their rewards"),
     "classroom": ("d2vlm_lab.lab.classroom.command", "hand out exercises, and make a table of what came back"),
     "pretrain-base": ("d2vlm_lab.learning.pretrain", "make the base checkpoint that laptop ablations start from"),
     "handouts": ("d2vlm_lab.lab.teaching.command", "make the slides and the handout for a reading group or a course"),

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
+REWARDS = ("iou", "giou", "matched_giou", "wasserstein", "wasserstein2", "precision_iou", "words", "refusal")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class Method:
     # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share
     # of the highest similarity. top_frames: the most similar frames, a fixed number. over_threshold: the frames with at
     # least a fixed similarity. These three take the best of several runs of frames. best_segment: the segment whose
-    # similarities have the highest sum after a cost for each frame.
-    salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold"] = "peak_share"
-    # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5.
+    # similarities have the highest sum after a cost for each frame. smoothed: peak_share after a Savitzky-Golay filter.
+    salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold", "smoothed"] = "peak_share"
+    # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5,
+    # a filter over 7 frames.
     salience_value: Annotated[float, Range(-10**6, 10**6)] | None = None
     # Which of several runs of frames is taken if their mean similarities are exactly the same. logits: the one with the
     # highest mean logit. span: all of them and everything between them, as in the authors' code.
@@ -150,6 +152,9 @@ class Data:
     max_seconds: Annotated[float, Range(0, 1e9, open=True)] = 1e9
     max_words: Count = 200  # leave out training samples whose answer has more words than this
     limit: Count | None = None  # train on the first so many videos only; null means on all
+    # Share of questions about what never happens among the training questions: of the kind there are too many of, only
+    # some are kept. null means as many as there are.
+    nothing_share: Share | None = None
     bad_share: Share = 0.01  # stop the run if a larger share of the training samples than this cannot be used
 
 
@@ -211,6 +216,60 @@ class Preference:
 
 
 @dataclass(frozen=True)
+class Reward:
+    """Another second stage: answers are drawn from the model and rewarded; better ones become more likely.
+
+    The forms `grpo`, `dr_grpo` and `exact` draw several answers to each question, their words as tokens and the
+    interval of each `<evi>` from the exact distribution over all intervals. The reward of an answer is the sum of the
+    rewards below, each times its weight.
+    """
+
+    # How the rewards are learned from. grpo: an answer's reward is compared with those of the other answers to the same
+    # question, in units of their deviation, and its log-probability is averaged over its tokens and intervals. dr_grpo:
+    # the same with neither division. exact: as dr_grpo for the words, but the expected reward of each interval is
+    # computed and followed exactly. iou_loss: nothing is drawn; 1 minus the expected overlap is a loss on the true
+    # answers. off: there are no rewards.
+    form: Literal["off", "grpo", "dr_grpo", "exact", "iou_loss"] = "off"
+    answers: Annotated[int, Range(1, 1024)] = 8  # number of answers that are drawn to each question
+    # Largest number of questions about the same video in a batch, in place of training.texts.
+    questions: Annotated[int, Range(1, 1024)] = 1
+    # Largest number of tokens in a drawn answer; a longer one cannot be read.
+    max_new_tokens: Annotated[int, Range(1, 16_384)] = 64
+    updates: Count = 1  # number of optimizer steps that learn from the same drawn answers
+    clip: Weight = 0.2  # with several updates: largest relative change of a probability that is still rewarded
+    # Weight of the divergence from the model as it was when this stage began. TimeLens2 has 0.04, Dr. GRPO 0. Above 0,
+    # every step asks that model too, which costs about half a supervised step on the laptop preset.
+    kl: Weight = 0.0
+    weight: Weight = 1.0  # weight of the loss that follows from the rewards
+    # Weight of all other losses, on the true answers; 0 means that the drawn answers alone are trained on.
+    supervised: Weight = 0.0
+    iou: Weight = 1.0  # weight of the overlap of the predicted intervals with the true ones
+    giou: Weight = 0.0  # weight of the generalized overlap, which falls with the gap where nothing overlaps
+    # Weight of the generalized overlap of the first predicted interval with the first true one, and so on.
+    matched_giou: Weight = 0.0
+    wasserstein: Weight = 1.0  # weight of exp(-beta * distance), where the distance is how far time must be moved
+    wasserstein2: Weight = 0.0  # weight of the same with the squared distance
+    precision_iou: Weight = 0.0  # weight of an overlap in which covering too much costs more than covering too little
+    words: Weight = 0.0  # weight of the share of words that are right, as F1
+    refusal: Weight = 0.0  # weight of 1 for saying rightly that nothing happens, -1 for saying so wrongly
+    # Reward of an answer that does not end or is not written in the method's style.
+    unreadable: Annotated[float, Range(-10**6, 10**6)] = -1.0
+    beta: Positive = 1.0  # how fast the two distance rewards fall
+    # A file of drawn answers, made by make-groups from the checkpoint in parts.start: only those questions are trained
+    # on whose answers were rewarded differently. Empty: all questions.
+    file: str = ""
+
+    @property
+    def draws(self) -> bool:
+        return self.form in ("grpo", "dr_grpo", "exact")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The rewards that count, by name."""
+        return {name: getattr(self, name) for name in REWARDS if getattr(self, name)}
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The held-out questions that are answered during training and after it."""
 
@@ -230,6 +289,7 @@ class RunConfig:
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     preference: Preference = field(default_factory=Preference)
+    reward: Reward = field(default_factory=Reward)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: Seed = 0  # seed of everything random: new weights, the order of the samples, dropout, rejected answers
 
@@ -262,6 +322,7 @@ class RunConfig:
              f"parts.frame_tokens is {parts.frame_tokens}; use a square number (1, 4, 9, 16, ...)")
         self._check_salience(need)
         self._check_preference(need)
+        self._check_reward(need)
         self._check_data(need)
 
     def _check_salience(self, need: Callable[[bool, str], None]) -> None:
@@ -269,6 +330,9 @@ class RunConfig:
         if value is not None:
             need(rule != "peak_share" or 0 < value <= 1,
                  f"method.salience_value is {value}; for peak_share it is a share above 0 and at most 1")
+            need(rule != "smoothed" or value >= 3 and value % 2 == 1,
+                 f"method.salience_value is {value}; for smoothed it is the odd number of frames of the filter, at "
+                 "least 3")
             need(rule != "top_frames" or value >= 1 and value == int(value),
                  f"method.salience_value is {value}; for top_frames it is a whole number of at least 1")
 
@@ -280,6 +344,7 @@ class RunConfig:
         for name, values in (("data.tasks", data.tasks), ("evaluation.tasks", self.evaluation.tasks),
                              ("preference.factors", self.preference.factors)):
             need(len(set(values)) == len(values), f"{name} is {list(values)}; name each only once")
+        need(data.nothing_share != 1, "data.nothing_share is 1; it is a share below 1")
         need(data.keep_frames != 1, "data.keep_frames is 1; keep at least 2 frames")
         need(data.keep_frames is None or data.cache != "off",
              "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
@@ -296,6 +361,34 @@ class RunConfig:
         need(preference.form == "dpo" or method.formulation == "sigmoid",
              f"preference.form=fpo scores intervals by the sigmoid of each frame; method.formulation is "
              f"{method.formulation}")
+
+
+    def _check_reward(self, need: Callable[[bool, str], None]) -> None:
+        reward, method = self.reward, self.method
+        need(reward.form != "off" or not reward.file, "reward.file: set reward.form, or leave this out")
+        if reward.form == "off":
+            return
+        need(self.preference.form == "off", f"reward.form={reward.form} and preference.form={self.preference.form} are "
+             "two ways to learn after supervised training; set one of them to off")
+        need(method.style in ("interleaved", "factorized", "coupled"),
+             f"reward.form={reward.form} rewards the intervals of evidence tokens; method.style={method.style} has "
+             "none")
+        need(method.formulation == "sigmoid", f"reward.form={reward.form} needs the probability of an interval, which "
+             f"only method.formulation=sigmoid gives; it is {method.formulation}")
+        if not reward.draws:
+            need(not reward.file, "reward.file holds drawn answers; reward.form=iou_loss draws none")
+            return
+        need(reward.answers > 1, f"reward.answers is {reward.answers}; an answer is compared with others to the same "
+             "question, so at least 2 are needed")
+        need(bool(reward.weights), "reward: every reward has the weight 0, so that all answers are equally good")
+        need(self.training.save_every % reward.updates == 0,
+             f"training.save_every is {self.training.save_every}; a run goes on after a checkpoint with newly drawn "
+             f"answers, so it must be a multiple of reward.updates={reward.updates}")
+
+    @property
+    def texts(self) -> int:
+        """Largest number of questions about the same video in a batch."""
+        return self.reward.questions if self.reward.draws else self.training.texts
 
 
 def read_config(source: str | os.PathLike, changes: dict[str, object] | list[str] = ()) -> RunConfig:

@@ -70,7 +70,21 @@ def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
         kept.append(sample)
     if not kept:
         raise LabError(f"no sample is left to train on (tasks: {', '.join(data.tasks) or 'all'})")
-    return kept
+    return kept if data.nothing_share is None else with_share_of_nothing(kept, data.nothing_share)
+
+
+def with_share_of_nothing(samples: Sequence[Sample], share: float) -> list[Sample]:
+    """As many samples as possible, of which this share asks about what never happens; in their order."""
+    nothing = [n for n, sample in enumerate(samples) if not sample.events]
+    others = [n for n, sample in enumerate(samples) if sample.events]
+    if share and not nothing:
+        raise LabError("data.nothing_share: no training question asks about what never happens; a world has them if "
+                       "its setting `negatives` is above 0")
+    whole = min(len(others) / (1 - share), len(nothing) / share if share else math.inf)
+    rng = random.Random("nothing")  # the same choice in every run
+    kept = rng.sample(nothing, min(len(nothing), round(whole * share)))
+    kept += rng.sample(others, min(len(others), round(whole * (1 - share))))
+    return [samples[n] for n in sorted(kept)]
 
 
 def group_by_video(samples: Sequence[Sample], texts: int, seed: int, by_question: bool = False) -> list[list[Sample]]:

@@ -11,6 +11,7 @@ pairs at once.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -84,6 +85,20 @@ def precision_iou(predicted: Intervals, true: Intervals) -> float:
         return iou(predicted, true)
     both = _overlaps(merge(predicted), merge(true))
     return iou(predicted, true) ** 0.6 * min(1.0, both / _length(merge(predicted))) ** 0.4
+
+
+def refusal(predicted: Intervals, true: Intervals) -> float:
+    """1 for giving no interval where nothing happens, -1 where something does; 0 for giving any."""
+    if predicted:
+        return 0.0
+    return -1.0 if true else 1.0
+
+
+def word_f1(predicted: str, true: str) -> float:
+    """F1 of the words, each counted as often as it stands there; 1 where both texts are empty."""
+    said, wanted = Counter(predicted.split()), Counter(true.split())
+    total = said.total() + wanted.total()
+    return 2 * (said & wanted).total() / total if total else 1.0
 
 
 SET_REWARDS = {"iou": iou, "giou": giou, "matched_giou": matched_giou, "wasserstein": wasserstein,

@@ -1,4 +1,4 @@
-"""Which frames are the evidence? Four rules that read an interval off a curve of similarities.
+"""Which frames are the evidence? Five rules that read an interval off a curve of similarities.
 
 A curve has ties: a similarity is a float32 number between 0 and 1, so that logits of 18 and 19 both become 1. Where the
 logits are given beside the curve, they decide between runs whose means tie. Without them, as in the authors' code, the
@@ -62,9 +62,40 @@ def over_threshold(curve: Tensor, mask: Tensor | None = None, logits: Tensor | N
     return best_run(curve, existing >= torch.minimum(peak, torch.full_like(peak, threshold)), mask, logits)
 
 
+def smoothed(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None, window: int = 7) -> Tensor:
+    """The paper's rule on a curve without jitter, as in E.M.Ground: `peak_share` after a Savitzky-Golay filter.
+
+    It does not look at the logits, which belong to the curve as it was.
+    """
+    _existing(curve, mask)
+    length = torch.full(curve.shape[:1], curve.shape[-1]) if mask is None else mask.sum(-1)
+    smooth = torch.zeros_like(curve)
+    for n in set(length.tolist()):
+        rows = length.to(curve.device) == n
+        smooth[rows, :n] = curve[rows, :n] @ savitzky_golay(n, window).to(curve).T
+    return peak_share(smooth, mask)
+
+
+def savitzky_golay(n_frames: int, window: int = 7, degree: int = 2) -> Tensor:
+    """(F, F) the filter as a matrix: each frame becomes the value of a parabola fitted to the `window` around it.
+
+    Near both ends, where the window would leave the video, the parabola of the first or last whole window is used.
+    A video that is shorter than the window is fitted as a whole.
+    """
+    window = min(window, n_frames)
+    first = (torch.arange(n_frames) - window // 2).clamp(0, n_frames - window)  # of the window around each frame
+    powers = torch.arange(min(degree, window - 1) + 1)
+    fit = torch.linalg.pinv(torch.arange(window).double()[:, None] ** powers)  # values -> coefficients
+    at = (torch.arange(n_frames) - first).double()[:, None] ** powers
+    return torch.zeros(n_frames, n_frames, dtype=torch.float64).scatter(
+        1, first[:, None] + torch.arange(window), at @ fit)
+
+
 CRITERIA = {"peak_share": peak_share, "top_frames": top_frames, "best_segment": best_segment,
-            "over_threshold": over_threshold}
-PARAMETER = {"peak_share": "share", "top_frames": "k", "best_segment": "cost", "over_threshold": "threshold"}
+            "over_threshold": over_threshold, "smoothed": smoothed}
+PARAMETER = {"peak_share": "share", "top_frames": "k", "best_segment": "cost", "over_threshold": "threshold",
+             "smoothed": "window"}
+WHOLE = ("top_frames", "smoothed")  # criteria whose parameter is a number of frames
 
 
 def criterion(name: str, value: float | None = None, ties: Literal["logits", "span"] = "logits") -> Criterion:
@@ -73,7 +104,7 @@ def criterion(name: str, value: float | None = None, ties: Literal["logits", "sp
         raise ValueError(f"unknown salience criterion {name!r}: use one of {', '.join(CRITERIA)}")
     rule = CRITERIA[name]
     if value is not None:
-        rule = partial(rule, **{PARAMETER[name]: int(value) if name == "top_frames" else value})
+        rule = partial(rule, **{PARAMETER[name]: int(value) if name in WHOLE else value})
 
     def spanning_ties(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None) -> Tensor:
         return rule(curve, mask)

@@ -33,6 +33,7 @@ TASKS = {
     "tem": ("events like one shown", "questions for the events that are like the one in a given interval"),
 }
 NAMED = ("tvg", "gvq")  # tasks whose questions name one event
+REFUSALS = ("refused", "refused_wrongly", "refusal_F1")  # in the table of every study
 # Where the asked event stands among the other events of its video.
 ROLES = {
     "alone": ("events without a rival", "the asked event overlaps no other event"),
@@ -69,6 +70,18 @@ _OTHERS = (
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
            "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
            ("dvc",)),
+    Metric("named_boundary_error", "named events: distance of the ends", "s", "Seconds between the ends of predicted "
+           "and true intervals, mean over both ends; over events that are found (overlap at least one half) in "
+           "questions that name one event.", False, NAMED),
+    Metric("dvc_boundary_error", "dense captions: distance of the ends", "s", "Seconds between the ends of predicted "
+           "and true intervals, mean over both ends; over events that are found (overlap at least one half) in dense "
+           "captions.", False, ("dvc",)),
+    Metric("refused", "refused where nothing happens", "share", "Share of questions about an event that never happens "
+           "whose answer rightly gives no interval.", True, NAMED),
+    Metric("refused_wrongly", "refused where something happens", "share", "Share of questions that name one event "
+           "whose answer wrongly gives no interval.", False, NAMED),
+    Metric("refusal_F1", "refusing, F1", "", "F1 of refusing: giving no interval where nothing happens, and only "
+           "there; both kinds of questions count alike.", True, NAMED),
     Metric("second_F1@0.5", "second mentions: F1 at overlap 0.5", "", "F1 at an overlap of one half of the intervals "
            "that answers give in their second stage; over answers that ground events first and refer to them later.",
            True),

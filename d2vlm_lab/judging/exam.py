@@ -31,8 +31,9 @@ from ..model.decoding import Decoding
 from ..model.device import on_device
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
+from .refusals import questions_about_nothing, refusal_scores
 from .rivals import rival_scores
-from .scores import caption_scores, rounded_mean, scores_by_task, second_mentions
+from .scores import boundary_errors, caption_scores, rounded_mean, scores_by_task, second_mentions
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     decoding = Decoding(config.evaluation.max_new_tokens)
     predictions = tuple(predict(model, samples, read, decoding, config.evaluation.batch))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
+    scores |= boundary_errors(predictions)
+    nothing = readable(questions_about_nothing(val, config), read)
+    scores |= refusal_scores(list(predict(model, nothing, read, decoding, config.evaluation.batch)), predictions)
     if config.method.formulation == "sigmoid":  # with other formulations an interval has no probability
         rejects = synthesized(replace(config, seed=0, preference=Preference(rejects=4)))  # the same for every run
         scores |= prefers(model, samples[::4], read, rejects)

@@ -53,6 +53,23 @@ def grounding_scores(predictions: Sequence[Prediction], group: str) -> dict[str,
     return {f"{group}_{name}": round(float(value), 4) for name, value in scores.items()}
 
 
+def boundary_errors(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """How far, in seconds, the ends of intervals that were found lie from the true ends; mean over both ends.
+
+    An event is found if a predicted interval overlaps it by at least one half; the one that overlaps it most counts.
+    """
+    errors: dict[str, list[float]] = defaultdict(list)
+    for p in predictions:
+        group = "named" if p.sample.task in NAMED else p.sample.task
+        overlap = temporal_iou(p.intervals, p.truth)
+        for k, true in enumerate(p.truth if p.intervals else ()):
+            best = int(overlap[:, k].argmax())
+            if overlap[best, k] >= 0.5:
+                errors[group].append(sum(abs(a - b) for a, b in zip(p.intervals[best], true)) / 2)
+    return {f"{group}_boundary_error": rounded_mean(values) for group, values in errors.items()
+            if group in ("named", "dvc")}
+
+
 def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Dense captions by their words alone, and by words and interval together, matched one to one."""
     words, joint = [], []

@@ -15,6 +15,7 @@ import torch
 
 from .. import processes
 from ..config import RunConfig, read_config, recorded_config, resolve
+from ..data.group_file import read_groups
 from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
 from ..data.sample import Sample
@@ -73,12 +74,12 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         skips.add(skip)
 
     def grouped(samples: Sequence[Sample], seed: int) -> list[list[Sample]]:
-        return group_by_video(samples, config.training.texts, seed, model.frames.reads_question)
+        return group_by_video(samples, config.texts, seed, model.frames.reads_question)
 
     def as_groups(groups: list[list[Sample]], rejects: Rejects | None) -> Groups:
         return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed)
 
-    groups = grouped(usable(data.samples, config.data, skips), config.seed)
+    groups = grouped(teaching(config, usable(data.samples, config.data, skips)), config.seed)
     log(summary(model, config, groups))
     held_out = as_groups(grouped(questions, 0), data.held_out_rejects)
     if unusable := leave_out_unusable(held_out, skips):
@@ -93,6 +94,20 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     with atomic_path(folder / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
+
+
+def teaching(config: RunConfig, samples: list[Sample]) -> list[Sample]:
+    """The samples whose drawn answers were rewarded differently, if the run names a file of them; else all."""
+    if not config.reward.file:
+        return samples
+    path = resolve(config.reward.file)
+    if not config.parts.start:
+        raise LabError("reward.file holds answers that were drawn from a checkpoint; name it in parts.start")
+    groups = read_groups(path, checkpoint_id(config.parts.start), config.parts.start)
+    worth = {group.sample for group in groups if group.teaches}
+    if not (kept := [sample for sample in samples if sample.id in worth]):
+        raise LabError(f"{path}: no question in it teaches anything that this run could train on")
+    return kept
 
 
 def leave_out_unusable(held_out: Groups, skips: Skips) -> set[str]:
@@ -135,7 +150,7 @@ def dry_run(config: RunConfig) -> str:
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
     for skip in split.bad:
         skips.add(skip)
-    groups = group_by_video(usable(split.samples, config.data, skips), config.training.texts, config.seed,
+    groups = group_by_video(usable(split.samples, config.data, skips), config.texts, config.seed,
                             model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
     loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed)[0]

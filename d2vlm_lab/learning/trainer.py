@@ -28,6 +28,7 @@ from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
 from ..settings import flatten, to_dict
 from .fpo import Preferences
+from .grpo import IntervalLoss, Rewards
 
 # Environment variables with which a study names its runs, so that a tracker groups them.
 RUN_NAME, STUDY_NAME = "D2VLM_RUN", "D2VLM_STUDY"
@@ -41,8 +42,8 @@ class GroundedTrainer(Trainer):
     """The Trainer with every part of the loss in the log, two learning rates, and checkpoints of trained weights."""
 
     def __init__(self, *args, config: RunConfig, judge: Callable[[D2VLM], dict[str, float]] | None = None,
-                 preferences: Preferences | None = None, skips: Skips | None = None, **kwargs):
-        self.config, self.judge, self.preferences, self.skips = config, judge, preferences, skips
+                 stage: Preferences | Rewards | IntervalLoss | None = None, skips: Skips | None = None, **kwargs):
+        self.config, self.judge, self.stage, self.skips = config, judge, stage, skips
         # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
         self.notes: dict[bool, dict[str, list[torch.Tensor]]] = {True: defaultdict(list), False: defaultdict(list)}
         self.judged: tuple[int, dict[str, float]] = (-1, {})  # the step of the newest scores of `judge`, and those
@@ -66,9 +67,13 @@ class GroundedTrainer(Trainer):
         To ask whether it is finite is the only time that a step waits for the GPU.
         """
         batch = inputs["batch"]
-        out, notes = model(batch), {}
-        if self.preferences is not None:
-            out, notes = self.preferences(self.plain_model, batch, out)
+        if isinstance(self.stage, Rewards):  # answers are drawn from the model, and learned instead of the true ones
+            draw = self.stage.draw(self.plain_model, batch, self.state.global_step)
+            out, notes = self.stage(self.plain_model, draw, model(draw.learned.batch))
+        else:
+            out, notes = model(batch), {}
+            if self.stage is not None:
+                out, notes = self.stage(self.plain_model, batch, out)
         if not out.loss.isfinite():
             name, value = next((name, part.item()) for name, part in out.parts.items() if not part.isfinite())
             raise NotFinite(f"step {self.state.global_step + 1}: the {name} loss is {value}; samples of the batch: "
@@ -100,11 +105,11 @@ class GroundedTrainer(Trainer):
         return {name: sum(values) / len(values) for name, values in steps.items()}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """The loss on held-out samples; with preferences also their notes; then the scores of generated answers."""
+        """The loss on held-out samples; with a second stage also its notes; then the scores of generated answers."""
         self.notes[False].clear()
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         further = []
-        if self.preferences is not None:
+        if self.stage is not None:
             further.append(self.mean_notes(training=False))
         if self.judge is not None:
             self.judged = self.state.global_step, self.judge(self.plain_model)
@@ -250,10 +255,9 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     """
     same_run(folder, config)
     set_seed(config.seed)
-    preferences = Preferences(config.preference, model) if config.preference.form != "off" else None
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=held_out, config=config,
-        data_collator=Collator(model.tokenizer, model.prompt), judge=judge, preferences=preferences,
+        data_collator=Collator(model.tokenizer, model.prompt), judge=judge, stage=second_stage(config, model),
         skips=skips or Skips(None, len(train), config.data.bad_share),
         callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(), *trackers(config, folder)])
     model.two_pass = config.training.gradient_checkpointing
@@ -280,6 +284,21 @@ def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:
     """The settings that make two runs different ones."""
     recorded, wanted = flatten(recorded), flatten(wanted)
     return [name for name in wanted if recorded[name] != wanted[name] and name not in FREE]
+
+
+def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | IntervalLoss | None:
+    """What is learned after supervised training, or instead of it; the model is kept as it is where it is needed."""
+    if config.preference.form != "off":
+        return Preferences(config.preference, model)
+    if config.reward.form == "iou_loss":
+        return IntervalLoss(config.reward)
+    if not config.reward.draws:
+        return None
+    if not model.can_ground:
+        begun = config.parts.start or config.parts.language
+        raise LabError(f"reward.form={config.reward.form} draws answers from a trained model, but {begun} was never "
+                       "trained to ground; name a trained checkpoint in parts.start")
+    return Rewards(config.reward, model, config.seed)
 
 
 def same_run(folder: Path, config: RunConfig) -> None:

@@ -1,13 +1,17 @@
 """Samples as a notebook hands them to a model."""
 
+import pytest
 import torch
 from small import tiny_model
 
 from d2vlm_lab.config import RunConfig
-from d2vlm_lab.data.groups import batch_of
+from d2vlm_lab.data.groups import batch_of, with_share_of_nothing
+from d2vlm_lab.data.sample import Sample
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import WorldConfig, load
 from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.errors import LabError
+from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.settings import override
 
 
@@ -22,3 +26,14 @@ def test_a_batch_of_samples_keeps_their_order_and_each_ones_own_result(tmp_path)
         together = model(batch).similarity
         alone = torch.cat([model(batch_of(model, [sample], read)).similarity for sample in samples])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("share, nothing, others", [(0.0, 0, 30), (0.1, 3, 30), (0.25, 10, 30), (0.5, 10, 10)])
+def test_a_share_of_questions_about_nothing_is_kept_and_as_many_of_the_rest_as_fit(share, nothing, others):
+    samples = [Sample(str(n), "v.mp4", 9.0, "tvg", "s", "when?", () if n % 4 == 0 else (Event(1.0, 2.0),), ("x",))
+               for n in range(40)]
+    kept = with_share_of_nothing(samples, share)
+    assert (sum(not s.events for s in kept), sum(bool(s.events) for s in kept)) == (nothing, others)
+    assert kept == sorted(kept, key=lambda s: int(s.id)) and kept == with_share_of_nothing(samples, share)
+    with pytest.raises(LabError, match="no training question asks about what never happens"):
+        with_share_of_nothing([s for s in samples if s.events], 0.5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import savgol_filter
 
 from d2vlm_lab.ideas import grounding as g
 from d2vlm_lab.ideas import salience
@@ -209,3 +210,19 @@ def test_states_of_16_bits_do_not_widen_an_interval():
 def test_an_unknown_criterion_is_named():
     with pytest.raises(ValueError, match="peak_share"):
         salience.criterion("peak")
+
+
+@pytest.mark.parametrize("n_frames, window", [(40, 7), (9, 9), (31, 5)])
+def test_the_smoothing_filter_is_that_of_scipy(n_frames, window):
+    curve = torch.rand(n_frames, generator=torch.Generator().manual_seed(n_frames), dtype=torch.float64)
+    ours = salience.savitzky_golay(n_frames, window) @ curve
+    assert np.allclose(ours, savgol_filter(curve.numpy(), window, 2, mode="interp"))
+
+
+def test_a_smoothed_curve_bridges_a_gap_of_one_frame_alone_and_among_padding():
+    curve = torch.tensor([[0.1, 0.1, 0.1, 0.9, 0.95, 0.3, 0.9, 0.92, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1]])
+    assert salience.peak_share(curve).tolist() == [[3, 4]]
+    assert salience.smoothed(curve, window=5).tolist() == [[3, 8]]
+    rows, mask = torch.cat([curve, torch.zeros(1, 14)]), torch.ones(2, 14, dtype=torch.bool)
+    rows[1, :2], mask[1, 2:] = torch.tensor([0.2, 0.8]), False
+    assert salience.criterion("smoothed", 5)(rows, mask, rows).tolist() == [[3, 8], [1, 1]]

@@ -16,8 +16,9 @@ from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, Reference, compose
 from d2vlm_lab.judging.exam import examine, prefers, readable, spending, teacher_forced, write_exam
 from d2vlm_lab.judging.predict import Prediction
+from d2vlm_lab.judging.refusals import refusal_scores
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
-from d2vlm_lab.judging.scores import caption_scores, captions, second_mentions
+from d2vlm_lab.judging.scores import boundary_errors, caption_scores, captions, second_mentions
 from d2vlm_lab.lab.run import starting_model
 
 EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
@@ -57,6 +58,28 @@ def test_second_mentions_are_scored_alone_and_against_the_first():
     assert second_mentions([said(compose(EVENTS, SAMPLE.answer, "coupled"))]) == {}
 
 
+def test_refusing_is_scored_where_it_is_right_and_where_it_is_wrong():
+    nothing = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", (), ("That does not happen.",))
+    event = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", EVENTS[:1], ("In ", 0))
+    silent, found = GroundedAnswer(pieces=("That does not happen.",)), GroundedAnswer(((1.0, 3.0),))
+    about_nothing = [said(silent, nothing), said(silent, nothing), said(found, nothing), said(silent, nothing)]
+    about_events = [said(found, event), said(silent, event), said(found, SAMPLE)]  # the last names no event
+    assert refusal_scores(about_nothing, about_events) == {
+        "refused": 0.75, "refused_wrongly": 0.5, "refusal_F1": round(1.5 / 2.25, 4)}
+    assert refusal_scores([said(silent, nothing)], [said(found, event)]) == {
+        "refused": 1.0, "refused_wrongly": 0.0, "refusal_F1": 1.0}
+    assert refusal_scores([], about_events) == refusal_scores(about_nothing, []) == {}
+
+
+def test_the_ends_of_what_was_found_are_compared_with_the_true_ones():
+    event = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", EVENTS[:1], ("In ", 0))
+    near, far = GroundedAnswer(((1.5, 3.0), (1.0, 2.0))), GroundedAnswer(((9.0, 12.0),))
+    both = GroundedAnswer(((1.0, 3.0), (6.0, 9.0)))
+    assert boundary_errors([said(near, event), said(far, event), said(both)]) == {
+        "named_boundary_error": 0.25, "dvc_boundary_error": 0.25}
+    assert boundary_errors([said(GroundedAnswer(), event)]) == {}
+
+
 def test_an_event_is_inner_outer_crossing_or_alone():
     assert role((2, 4), []) == "alone"
     assert role((2, 4), [(1, 5)]) == "inner"
@@ -89,6 +112,7 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     model = starting_model(config)
     here, there = examine(model, config, 3), examine(model, config, 3, str(tmp_path / "nested"))
     assert {"named_F1@0.5", "dvc_caption_F1", "held_out_grounding", "spread"} <= set(here.scores)
+    assert {"refused", "refused_wrongly", "refusal_F1"} <= set(here.scores)
     assert "inner_found" in there.scores and "inner_found" not in here.scores
     assert {p.sample.task for p in here.predictions} == {"tvg", "gvq", "dvc"}
     with spending() as spent:

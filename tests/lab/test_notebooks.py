@@ -27,6 +27,7 @@ SMALLEST = {
     "04_the_grounding_loss": {"videos": 10, "steps": 8, "batch": 2, "followed": 0},
     "05_what_was_seen_there": {"videos": 10, "steps": 2, "at_once": 2},
     "09_preferences_one_factor_at_a_time": {"videos": 10, "steps": 2, "at_once": 1, "asked": 1},
+    "09b_rewards_instead_of_pairs": {"videos": 10, "steps": 2, "at_once": 2, "asked": 1},
     "10_is_it_any_good": {"videos": 10, "limit": 12, "shares": [0.6], "questions": 1, "tokens": 8},
     "06_grounding_then_answering": {"videos": 10, "followed": 0},
     "06b_one_training_step_line_by_line": {"videos": 10, "followed": 1},

@@ -47,6 +47,15 @@ def test_means_and_their_intervals_are_those_worked_by_hand(tmp_path):
     assert means.loc["full", "seeds"] == "0 1 2"
 
 
+def test_refusals_stand_in_the_table_of_every_study_whose_runs_have_them(tmp_path):
+    folder = study(tmp_path / "s")
+    assert tables_of(folder).metrics == [F1]
+    for path in folder.glob("*/metrics.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"refusal_F1": 0.25, "refused": 0.5}))
+    tables = tables_of(folder)
+    assert tables.metrics == [F1, "refused", "refusal_F1"] and tables.mean("refused", "full")["mean"] == 0.5
+
+
 def test_differences_are_taken_on_the_same_seed(tmp_path):
     difference = tables_of(study(tmp_path / "s", failed=[("without", 1)])).differences.iloc[0]
     half = 12.706204736432095 * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)

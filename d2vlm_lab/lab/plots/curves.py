@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from .colors import COLORS, FAINT, PREDICTED, WRONG, ink_on
 from .style import in_style, new_figure
 
-LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference")
+LOSSES = ("loss_answer", "loss_grounding", "loss_consistency", "loss_preference", "loss_reward")
 UNITS = {"step": "step", "seconds": "time on the clock (s)", "cpu_seconds": "CPU time (s)"}
 
 History = str | os.PathLike | Sequence[Mapping]

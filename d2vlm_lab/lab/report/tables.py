@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...files import atomic_path
-from ...judging.catalogue import CATALOGUE
+from ...judging.catalogue import CATALOGUE, REFUSALS
 from ..plots import seed_interval
 from .read import NUMBERS, STUDY, Results, read_results
 
@@ -66,12 +66,16 @@ def find_tables(name: str, folders: Sequence[str | Path]) -> Tables | None:
 
 
 def make_tables(results: Results) -> Tables:
+    """The study's metrics, and after them refusals, which every exam measures."""
+    named = results.study["metrics"]
+    more = [metric for metric in REFUSALS if metric not in named and any(metric in run.metrics for run in results.done)]
+    study = results.study | {"metrics": [*named, *more]}
     rows = [{"study": results.study["name"], "profile": results.study.get("profile", ""), "variant": run.variant,
              "seed": run.seed, "run": run.id, "metric": metric, "value": value}
             for run in results.done for metric, value in run.metrics.items()]
     table = pd.DataFrame(rows, columns=["study", "profile", "variant", "seed", "run", "metric", "value"])
     runs = table.astype({"seed": int, "value": float})
-    return Tables(results.study, runs, means(runs, results.study), differences(runs, results.study))
+    return Tables(study, runs, means(runs, study), differences(runs, study))
 
 
 def write_tables(tables: Tables, out: Path) -> None:

@@ -67,7 +67,8 @@ def fingerprint(point: Point) -> dict[str, str]:
     """Setting -> hash of the content that it names."""
     config, hashes = point.config, {}
     named = {"parts.start": config.parts.start, "parts.language": config.parts.language,
-             "parts.frames": config.parts.frames, "preference.file": config.preference.file, **_data(config),
+             "parts.frames": config.parts.frames, "preference.file": config.preference.file,
+             "reward.file": config.reward.file, **_data(config),
              **{f"notebook.{key}": value for key, value in point.extras.items() if isinstance(value, str)}}
     for name, value in named.items():
         if value and not value.startswith("@") and resolve(value).exists():

@@ -156,8 +156,9 @@ def check_start(config: RunConfig, where: str) -> None:
     for name in ("train", "val", "videos"):
         if (value := getattr(data, name)) and not resolve(value).exists():
             raise ConfigError(f"{where}: data.{name}: there is no {value}")
-    if config.preference.file and not resolve(config.preference.file).exists():
-        raise ConfigError(f"{where}: preference.file: there is no {config.preference.file}")
+    for name, file in (("preference", config.preference.file), ("reward", config.reward.file)):
+        if file and not resolve(file).exists():
+            raise ConfigError(f"{where}: {name}.file: there is no {file}")
     override(Recipe(), config.preference.recipe, f"{where}: preference.recipe")
 
 

@@ -1,0 +1,117 @@
+"""Draws answers from the model itself: words as tokens, and with each `<evi>` an interval from its exact distribution.
+
+Decoding (decoding.py) gives one answer to a question, and reads an interval off the curve by a fixed rule. Here many
+answers to one question are drawn, which share the frames and the question, and what an `<evi>` points to is drawn too.
+The interval that was drawn is what the token carries, so that the model goes on writing about it.
+
+Shapes: Q questions, N answers, all those to the first question first; R of them still run; F frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.batch import Batch
+from ..ideas import intervals
+from ..ideas.evidence import EVIDENCE
+from .backbone import logits_of
+from .d2vlm import D2VLM
+from .decoding import stop_ids
+from .folding import folded
+from .going_on import Copied, Shared
+from .passes import HEAD_LAYER, one_pass, text_positions
+
+DROP = 0.75  # finished answers are dropped once at most this share of the rows is still running
+
+
+@dataclass
+class DrawnAnswer:
+    ids: list[int] = field(default_factory=list)  # its tokens, the stop token included where it was drawn
+    intervals: list[tuple[int, int]] = field(default_factory=list)  # first and last frame, for each `<evi>`
+    log_p: float = 0.0  # log-probability of its tokens
+    entropies: list[float] = field(default_factory=list)  # of the distribution of each interval
+    finished: bool = False  # whether a stop token was drawn
+
+
+@torch.inference_mode()
+def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: int, limit: int) -> list[DrawnAnswer]:
+    """`answers` answers to each of Q prompts, of at most `limit` tokens.
+
+    What is drawn depends on the weights, the prompt and its name alone: `names` should tell the step and the seed.
+    """
+    stops, evidence_id = stop_ids(model), model.tokenizer.convert_tokens_to_ids(EVIDENCE)
+    chances = torch.stack([chance(f"{name} {n}", limit) for name in names for n in range(answers)]).to(model.device)
+    drawn = [DrawnAnswer() for _ in range(len(chances))]
+
+    with folded(model.language, wanted=model.sparing):
+        # The frames and the questions are read once; then the answers to a question go on from it, each by itself.
+        prefix = model.read(prompts)
+        frames = model.frame_head(prefix.frame_states)
+        states = one_pass(model.language, prompts, prefix, model.embed(prompts, prefix))
+        question = torch.arange(len(prompts.ids), device=model.device).repeat_interleave(answers)
+        video = prompts.video[question]
+        column = (prompts.mask.sum(-1) - 1)[question]  # of the last token of each prompt
+        position = text_positions(prompts, prefix)[question, column]
+        head, last = states.head[question, column], states.last[question, column]
+        go_on = (Shared if model.sparing else Copied)(
+            model.language, prefix.cache, torch.cat([prefix.mask[prompts.video], prompts.mask], 1), answers, limit)
+        rows = torch.arange(len(drawn), device=model.device)  # of the answers that are computed
+        curves = []  # for each step with `<evi>` tokens: their similarities, and the answers that they stand in
+        running = dict(enumerate(drawn))  # those of them that have not stopped, by their place among the rows
+
+        for step in range(limit):
+            log_p = logits_of(model.language, last).double().log_softmax(-1)
+            tokens = pick(log_p, chances[rows, step, 0])
+            written, values = tokens.tolist(), log_p.gather(-1, tokens[:, None])[:, 0].tolist()
+            for k, answer in running.items():
+                answer.ids.append(written[k])
+                answer.log_p += values[k]
+                answer.finished = written[k] in stops
+            embeddings = model.embed_words(tokens)
+            if pointing := [k for k in running if written[k] == evidence_id]:
+                some = torch.tensor(pointing, device=rows.device)
+                exists = prefix.frame_mask[video[some]]
+                similarity = model.compare(model.evidence_head(head[some]), frames, video[some]).float()
+                spans = intervals.draw(similarity, chances[rows[some], step, 1:], exists)
+                meaning = model.meaning(spans.float(), video[some], prefix, torch.zeros_like(some, dtype=torch.bool))
+                embeddings = embeddings.index_add(0, some, meaning.to(embeddings.dtype))
+                for k, span in zip(pointing, spans.tolist()):
+                    running[k].intervals.append(tuple(span))
+                curves.append((similarity, exists, [running[k] for k in pointing]))
+
+            # Answers that did not stop go on. To drop the others is a copy of all that is kept, so it waits for many.
+            running = {k: answer for k, answer in running.items() if not answer.finished}
+            if not running or step + 1 == limit:
+                break
+            if len(running) <= DROP * len(rows):
+                kept = torch.tensor(list(running), device=rows.device)
+                running = dict(enumerate(running.values()))
+                go_on.keep(kept)
+                rows, video, position, embeddings = (each[kept] for each in (rows, video, position, embeddings))
+            position = position + 1
+            layers = go_on.step(embeddings, position)
+            head, last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
+    if curves:
+        similarity, exists, answers_of = zip(*curves)
+        entropies = intervals.entropy(torch.cat(similarity), torch.cat(exists)).tolist()
+        for answer, entropy in zip((answer for some in answers_of for answer in some), entropies):
+            answer.entropies.append(entropy)
+    return drawn
+
+
+def pick(log_p: Tensor, chances: Tensor) -> Tensor:
+    """(R, vocabulary), (R,) in [0, 1) -> (R,) tokens: where the summed probability passes the chance."""
+    summed = log_p.exp().cumsum(-1)
+    return (summed <= chances[:, None] * summed[:, -1:]).sum(-1).clamp_max(log_p.shape[-1] - 1)
+
+
+def chance(name: str, n: int) -> Tensor:
+    """(n, 3) numbers in [0, 1) for n tokens: one for the token itself and two for the ends of an interval."""
+    key = hashlib.sha256(name.encode()).digest()
+    return torch.from_numpy(np.random.default_rng(int.from_bytes(key)).random((n, 3)))
