@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 # Two studies in one grid at their smallest honest size, then their reports. What is done is not done again.
 ablations: $(READY)
-	$(BIN)/d2vlm-lab ablate objective evidence
+	$(BIN)/d2vlm-lab ablate objective evidence --timing
 
 # Every study with all its variants and seeds, in one grid. It takes hours and goes on where it was stopped.
 ablations-full: $(READY)

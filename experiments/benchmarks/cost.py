@@ -164,13 +164,14 @@ def draw(seconds: dict[str, float], memory: dict[str, float], path: Path) -> Non
 
     steps = [Step(frames) for frames in range(COUNTS[0], COUNTS[-1] + 1, 16)]
     work = [sum(forward(step).values()) + backward(step) for step in steps]
-    kept, weights = [kept_bytes(step) / 2**20 for step in steps], trained_bytes(steps[0]) / 2**20
+    kept, gradients = [kept_bytes(step) / 2**20 for step in steps], gradient_bytes(steps[0]) / 2**20
     figure = Figure(figsize=(8, 3), layout="constrained")
-    for axis, values, line, label in zip(
+    for axis, values, line, name, label in zip(
             figure.subplots(1, 2), (seconds, memory),
             ([operations * seconds[str(COUNTS[-1])] / work[-1] for operations in work],
-             [megabytes + weights for megabytes in kept]), ("CPU seconds a step", "peak memory, MB")):
-        axis.plot([step.frames for step in steps], line, color="#D55E00", label="formula")
+             [megabytes + gradients for megabytes in kept]),
+            ("formula", "formula: kept states and gradients"), ("CPU seconds a step", "peak memory, MB")):
+        axis.plot([step.frames for step in steps], line, color="#D55E00", label=name)
         axis.plot([int(frames) for frames in values], list(values.values()), "o", color="#0072B2", label="measured")
         axis.set(xscale="log", yscale="log", xlabel="frames", ylabel=label)
         axis.set_xticks(COUNTS, COUNTS)
@@ -185,7 +186,7 @@ def draw(seconds: dict[str, float], memory: dict[str, float], path: Path) -> Non
     figure.savefig(path, dpi=150)
 
 
-def trained_bytes(step: Step) -> int:
+def gradient_bytes(step: Step) -> int:
     """The gradients of all weights, in float32: the layers, the embeddings and the output, and both heads."""
     layer = 2 * step.width * step.width + 2 * step.width * step.keys + 3 * step.width * step.hidden
     return 4 * (step.layers * layer + 2 * step.vocabulary * step.width + 2 * step.width * step.width)
