@@ -31,14 +31,18 @@ class Place:
 @contextmanager
 def place(on: str = "", jobs: int | None = None) -> Iterator[Place]:
     """`on` is empty, `tcp://host:port` or `slurm`."""
+    check_on(on)
     if not on:
         yield from _local(jobs)
     elif on == "slurm":
         with _slurm(jobs or 1) as cluster:
             yield from _connected(cluster, run_on_worker)
-    elif on.startswith(("tcp://", "tls://")):
-        yield from _connected(on, run_on_worker)
     else:
+        yield from _connected(on, run_on_worker)
+
+
+def check_on(on: str) -> None:
+    if on not in ("", "slurm") and not on.startswith(("tcp://", "tls://")):
         raise LabError(f"--on {on}: give tcp://host:port of a Dask scheduler, or slurm")
 
 
