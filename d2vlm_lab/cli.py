@@ -17,8 +17,9 @@ from .errors import LabError
 from .lazy import quick_import
 
 # What is wrong with a disk, a path or its permissions, and not with this code.
-OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
-                  errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.EEXIST, errno.ENXIO}
+OF_THE_MACHINE = {errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES,
+                  errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.EEXIST,
+                  errno.ENXIO}
 # Packages that come with an extra, as they are imported: what notebooks, grids and reports need, and no model.
 EXTRA = dict.fromkeys(("IPython", "bleach", "dask", "distributed", "ipywidgets", "jupyter_client", "mistune",
                        "nbconvert", "nbformat", "papermill", "seaborn"), "lab") | {"dask_jobqueue": "slurm"}

@@ -68,7 +68,10 @@ def flatten(settings) -> dict[str, object]:
 def override(settings, changes: dict[str, object] | Sequence[str], where: str = ""):
     """A copy with dotted settings changed: `{"training.steps": 10}` or `["training.steps=10"]` (values are YAML)."""
     if not isinstance(changes, dict):
-        changes = dict(_split(word) for word in changes)
+        pairs = [_split(word) for word in changes]
+        changes = dict(pairs)
+        if twice := [key for key, _ in pairs if [name for name, _ in pairs].count(key) > 1]:
+            raise ConfigError(f"{twice[0]} is given twice")
     tree = to_dict(settings)
     known = flatten(settings)
     for key, value in changes.items():

@@ -77,6 +77,11 @@ def test_a_range_holds_also_for_settings_that_were_made_directly():
         WorldConfig(clutter=-1)
 
 
+def test_a_setting_that_is_given_twice_is_an_error():
+    with pytest.raises(ConfigError, match="^seed is given twice$"):
+        override(RunConfig(), ["seed=1", "training.steps=3", "seed=2"])
+
+
 def test_impossible_combinations_are_refused():
     with pytest.raises(ConfigError, match="end_marker"):
         override(RunConfig(), ["method.style=factorized", "method.end_marker=false"])

@@ -58,8 +58,6 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
         train = annotated(data, data.train, videos)
         val = annotated(data, data.val, videos) if data.val else Split([], videos)
         return check_tasks(config, train, val)
-    if data.format != Data.format:
-        raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
     if (missing := missing_world(config)) is not None:
         make_world(resolve(data.world), missing)
     world = load_world(resolve(data.world))
@@ -78,8 +76,14 @@ def check_tasks(config: RunConfig, train: Split, val: Split) -> tuple[Split, Spl
 def missing_world(config: RunConfig) -> WorldConfig | None:
     """How the world of a run is to be made, if it has one that is not there yet."""
     data = config.data
-    if data.train or (resolve(data.world) / "world.json").exists():
+    if data.train:
         return None
+    if data.format != Data.format:
+        raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
+    if (resolve(data.world) / "world.json").exists():
+        return None
+    if resolve(data.world).exists() and not resolve(data.world).is_dir():
+        raise ConfigError(f"data.world: {data.world} is no folder")
     return from_preset(data.world_preset, data.world_settings)
 
 

@@ -24,12 +24,14 @@ from ..data.splits import CACHE, held_out_questions, missing_world, reader, spli
 from ..errors import LabError
 from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below
 from ..ideas.evidence import EVIDENCE
+from ..ideas.rejected import Recipe
 from ..judging.scores import judge
 from ..learning.trainer import differing, fit
 from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.start import start
+from ..settings import override
 from .features_command import disk_space
 
 QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames of a video only if they ask the same "
@@ -141,11 +143,12 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
 
 def dry_run(config: RunConfig) -> str:
     """What a run would train, on what, with one training sample as the model will see it. It makes no world."""
+    model = prepare(start(config), config)
+    override(Recipe(), config.preference.recipe, "preference.recipe")
     if (missing := missing_world(config)) is not None:
         return (f"{config.data.world}: there is no world yet; training would first make one with {missing.videos:,} "
                 f"training videos (preset {config.data.world_preset}). Make it with `d2vlm-lab make-world` to see what "
                 "would be trained on it.")
-    model = prepare(start(config), config)
     split, _ = splits(config)
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
     for skip in split.bad:

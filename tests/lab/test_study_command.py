@@ -71,14 +71,16 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path, world, capsys):
     (["--profile", "small", "--only", "full"],
      "--only full: the profile small of the study tried leaves this variant out; choose --profile full"),
     (["study.yaml"], "the study tried is given twice"),
-    (["--on", "udp://x", "--limit", "1"], "give tcp://host:port"), (["--limit", "0"], "at least 1"),
+    (["--on", "udp://x", "--dry-run"], "give tcp://host:port"), (["--limit", "0"], "at least 1"),
+    (["--out", "study.yaml/x", "--dry-run"], "study.yaml is no folder"), (["--jobs", "100000"], "at most 1024 runs"),
+    (["--seeds", "1", "2", "1"], "--seeds: 1 stands there twice"), (["--seeds", "-1"], "a whole number from 0"),
     (["--on", "tcp://127.0.0.1:9", "--limit", "1"], "no Dask scheduler answers at tcp://127.0.0.1:9")])
 @pytest.mark.filterwarnings("ignore")
 def test_a_wrong_command_is_one_line_and_exit_code_two(tmp_path, world, capsys, words, part, monkeypatch):
     monkeypatch.setattr("d2vlm_lab.lab.study.cluster.PATIENCE", 0.2)
     path = write_study(tmp_path, world=world, profiles={"full": {}, "small": {"variants": ["without"]}})
     monkeypatch.chdir(tmp_path)
-    assert main(["ablate", str(path), *words, "--out", str(tmp_path / "out")]) == 2
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *words]) == 2
     assert part in capsys.readouterr().err
 
 

@@ -63,7 +63,20 @@ def test_variants_that_a_profile_makes_equal_are_an_error(tmp_path):
     ({"metrics": ["f1", "named_mIou"]}, "metrics: 'named_mIou' is neither in the catalogue"),
     ({"metrics": ["named_mIou"]}, "did you mean 'named_mIoU'"), ({"metrics": ["f"]}, "nor in quotes in"),
     ({"name": "shared"}, "plain folder name"),
-    ({"preset": "tinny"}, "did you mean 'tiny'?"),
+    ({"preset": "tinny"}, "did you mean 'tiny'?"), ({"preset": "x" * 300}, "no preset"),
+    ({"seeds": [0, 1, 0]}, "seeds: 0 stands there twice"),
+    ({"seeds": [-1]}, "seeds[0]: expected a whole number from 0"),
+    ({"profiles": {"quick": {"seeds": [3, 3]}}}, "profiles.quick.seeds: 3 stands there twice"),
+    ({"variants": {"full": {}, "b": {"seed": 3}}}, "variants.b: seed: the seeds of runs come from `seeds`"),
+    ({"base": {"seed": 3}}, "base: seed: the seeds of runs"),
+    ({"name": "../../x"}, "name: '../../x' has to be a plain"),
+    ({"shared": {"../../x": {}}}, "shared: '../../x' has to be a plain folder name"),
+    ({"name": "a\nb"}, "name: 'a\\nb'"), ({"metrics": ["f1", "f1"]}, "metrics: f1 stands there twice"),
+    ({"metrics": ["../x"]}, "metrics: '../x' has to be"), ({"metrics": [["f1"]]}, "metrics[0]: expected text"),
+    ({"metrics": {"f1": 1}}, "metrics: expected a list"), ({"variants": {"@sft": {}}}, "variants: '@sft' has to be"),
+    ({"variants": {"full": []}}, "variants.full: expected"), ({"notebook": "README.md"}, "not a notebook"),
+    ({"notebook": 3}, "notebook: expected text"), ({"notebook": "x" * 300}, "File name too long"),
+    ({"profiles": {"quick": {"minutes": -1}}}, "minutes: expected"),
 ])
 def test_what_cannot_be_right_is_named(tmp_path, changes, part):
     assert part in refused(write_study(tmp_path, **changes))

@@ -408,6 +408,20 @@ def test_half_lines_that_a_full_disk_left_are_passed_over(annotated, tmp_path):
     assert len(history(run)) == len({(line["step"], *sorted(line)) for line in history(run)})
 
 
+def test_a_dry_run_makes_no_world(config, tmp_path):
+    plan = dry_run(override(config, {"data.world": str(tmp_path / "new")}))
+    assert "there is no world yet" in plan and "2,500 training videos" in plan and not list(tmp_path.glob("*new*"))
+    with pytest.raises(LabError, match="data.world: .*file is no folder"):
+        (tmp_path / "file").touch()
+        dry_run(override(config, {"data.world": str(tmp_path / "file")}))
+
+
+@pytest.mark.parametrize("name", ["data.tasks", "evaluation.tasks"])
+def test_a_task_that_no_question_has_is_an_error_that_names_the_setting(config, name):
+    with pytest.raises(LabError, match=f"{name}: no question has the task 'tvgg'; did you mean 'tvg'"):
+        dry_run(override(config, {name: ["tvgg"]}))
+
+
 def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):
     plan = dry_run(config)
     assert "parameters trained" in plan and "8 steps of 4 videos" in plan and "<evi>" in plan and "frames" in plan

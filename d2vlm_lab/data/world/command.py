@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import fields
 from typing import Annotated
 
+from ...errors import LabError
 from ...settings import override
 from ...shapes import Range, fit
 from . import load
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     flags = {name: getattr(args, name) for name in ("seed", "videos") if getattr(args, name) is not None}
     config = override(from_preset(args.preset, args.settings), flags)
+    if not args.out.strip():
+        raise LabError("--out: name the folder of the new world")
     fit(args.workers, Annotated[int, Range(1, 256)] | None, "--workers")
     world = load(make_world(args.out, config, args.workers, args.overwrite))
     for split in SPLITS:

@@ -32,15 +32,19 @@ class Place:
 @contextmanager
 def place(on: str = "", jobs: int | None = None, per_gpu: int = 1) -> Iterator[Place]:
     """`on` is empty, `tcp://host:port` or `slurm`; each GPU takes `per_gpu` runs at a time."""
+    check_on(on)
     work = partial(run_on_worker, per_gpu=per_gpu)
     if not on:
         yield from _local(jobs, per_gpu)
     elif on == "slurm":
         with _slurm(jobs or 1) as cluster:
             yield from _connected(cluster, work)
-    elif on.startswith(("tcp://", "tls://")):
-        yield from _connected(on, work)
     else:
+        yield from _connected(on, work)
+
+
+def check_on(on: str) -> None:
+    if on not in ("", "slurm") and not on.startswith(("tcp://", "tls://")):
         raise LabError(f"--on {on}: give tcp://host:port of a Dask scheduler, or slurm")
 
 

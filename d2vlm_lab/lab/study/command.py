@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import LabError
 from ...settings import suggest
 from ...shapes import Range
-from .cluster import place
+from .cluster import check_on, place
 from .job import Job
 from .names import each_seed_once
 from .plan import history, make_plan, records, relabel, write_index
@@ -93,6 +93,11 @@ def run(args: argparse.Namespace) -> int:
     if any(seed not in Range(0, 2**31 - 1) for seed in args.seeds):
         raise LabError("--seeds: a seed is a whole number from 0 to 2,147,483,647")
     each_seed_once(args.seeds, "--seeds")
+    check_on(args.on)
+    out = Path(args.out).absolute()
+    first = next(path for path in (out, *out.parents) if path.exists())
+    if not first.is_dir():
+        raise LabError(f"--out {args.out}: {first} is no folder")
     chosen = [with_profile(name, args.profile) for name in args.studies]
     check_chosen(chosen, args.only)
     out, jobs = Path(args.out).absolute(), []
