@@ -1,6 +1,7 @@
 """The files of runs, broken in every way: a plan names the damage, and a report shows what is left."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,9 @@ def report(folder: Path) -> None:
     finished(folder / "runs" / "s")
 
 
-def runs(folder: Path) -> None:
+def runs(world: Path, folder: Path) -> None:
     """A study of three seeds with a shared training, all of it done."""
-    path = write_study(folder, world=small_world(folder), shared={"sft": {"overrides": {"training.steps": 2}}},
+    path = write_study(folder, world=world, shared={"sft": {"overrides": {"training.steps": 2}}},
                        base={"parts.start": "@sft"})
     for job in plan_of(path):
         write_json(job.folder / POINT, job.record)
@@ -77,10 +78,11 @@ def test_a_plan_is_made_whatever_a_run_left(tmp_path, which, name):
         assert all(job.done for job in jobs if job.folder != file.parent)
         assert jobs[which].done or jobs[which].why
 
+    prepare = partial(runs, small_world(tmp_path))
     (tmp_path / "first").mkdir()
-    runs(tmp_path / "first")
+    prepare(tmp_path / "first")
     file = plan_of(tmp_path / "first" / "study.yaml")[which].folder.relative_to(tmp_path / "first") / name
-    attack(Target(plan, runs, str(file)), tmp_path, 8)
+    attack(Target(plan, prepare, str(file)), tmp_path, 8)
 
 
 @pytest.mark.slow
