@@ -177,17 +177,10 @@ def put(path: Path, content: bytes | str) -> None:
 
 def broken(valid: bytes, kind: str) -> st.SearchStrategy[bytes | str]:
     """A valid file with one or two things wrong with it."""
-<<<<<<< HEAD
-    changes = [] if kind == "bytes" else [texts(valid, kind)]
-    raw = st.one_of(st.just(valid), *changes)
-    return st.one_of(*changes * 4, raw.flatmap(damaged), raw.flatmap(damaged),
-                     st.sampled_from([*PLACES, b"", b" ", b"[]", b"{}", b"null", b"3", b'"x"', b"[" * 100_000]))
-=======
     odd = [] if kind == "bytes" else [texts(valid, kind)]
     raw = st.one_of(st.just(valid), *odd)
     return st.one_of(*odd * 4, raw.flatmap(damaged), raw.flatmap(damaged), st.sampled_from(
         [*PLACES, b"", b" ", b"[]", b"{}", b"null", b"3", b'"x"', b"[" * 100_000]))
->>>>>>> settings22
 
 
 def texts(valid: bytes, kind: str) -> st.SearchStrategy[bytes]:
