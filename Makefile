@@ -37,7 +37,7 @@ lab: $(READY)
 
 # Every page, executed, as a static site in site/, with slides and a handout to print.
 site: $(READY)
-	@echo "The first time, all pages are executed: about twelve minutes on two cores. Later only what has changed."
+	@echo "The first time, all pages are executed: about ten minutes on two cores. Later only what has changed."
 	$(PIP) install -r notebooks/site.lock
 	$(BIN)/python notebooks/stage.py .site
 	$(BIN)/sphinx-build -q -b html .site site

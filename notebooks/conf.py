@@ -33,7 +33,7 @@ html_static_path = ["_static"]
 html_css_files = ["page.css"]
 html_math_renderer = "mathml"
 exclude_patterns = ["**/.ipynb_checkpoints"]
-suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
+suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "toc.not_included"]
 
 PLAIN = {r"\texttt": r"\text", r"\dots": r"\ldots"}
 

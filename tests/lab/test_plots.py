@@ -291,7 +291,7 @@ def test_a_few_rows_that_lie_far_away_become_arrows_so_that_the_others_can_be_to
     ax = draw_seeds(near | {"early": [0.5, 0.52]}, "F1").axes[0]
     zoom_in(ax, near | {"early": [0.5, 0.52]})
     assert ax.get_xlim()[0] > 0.85
-    assert [text.get_text().strip() for text in ax.texts] == ["< 0.51"]
+    assert [text.get_text().strip() for text in ax.texts] == ["◂ 0.51"]
     whole = draw_seeds(near, "F1").axes[0]
     limits = whole.get_xlim()
     zoom_in(whole, near)

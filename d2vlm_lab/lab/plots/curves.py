@@ -90,7 +90,7 @@ def zoom_in(ax: Axes, scores: Mapping[str, Sequence[float]]) -> None:
     ax.set_xlim(low, high)
     for row in np.flatnonzero(far):
         below = means[row] < middle
-        ax.text(low if below else high, row, f" < {means[row]:.2f}" if below else f"{means[row]:.2f} > ",
+        ax.text(low if below else high, row, f" ◂ {means[row]:.2f}" if below else f"{means[row]:.2f} ▸ ",
                 ha="left" if below else "right", va="center", color=WRONG, fontsize=8)
 
 
