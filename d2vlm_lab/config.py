@@ -206,13 +206,10 @@ class Preference:
 
 @dataclass(frozen=True)
 class Reward:
-    """Another second stage: answers are drawn from the model and rewarded; better ones become more likely.
+    """Another second stage: answers are drawn from the model, and those with a better reward become more likely."""
 
-    The forms `grpo`, `dr_grpo` and `exact` draw several answers to each question, their words as tokens and the
-    interval of each `<evi>` from the exact distribution over all intervals. The reward of an answer is the sum of the
-    rewards below, each times its weight.
-    """
-
+    # The first three draw several answers to each question: the words as tokens, the interval of each `<evi>` from the
+    # exact distribution over all intervals. An answer's reward is the sum of the rewards below, each times its weight.
     # How the rewards are learned from. grpo: an answer's reward is compared with those of the other answers to the same
     # question, in units of their deviation, and its log-probability is averaged over its tokens and intervals. dr_grpo:
     # the same with neither division. exact: as dr_grpo for the words, but the expected reward of each interval is
