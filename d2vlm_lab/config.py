@@ -212,9 +212,9 @@ class Reward:
     # question, in units of their deviation, and its log-probability is averaged over its tokens and intervals. dr_grpo:
     # the same with neither division. exact: as dr_grpo for the words, but the expected reward of each interval is
     # computed and followed exactly. iou_loss: nothing is drawn; 1 minus the expected overlap is a loss on the true
-    # answers. off: there are no rewards. The first three draw several answers to each question: the words as tokens, and
-    # the interval of each `<evi>` from the exact distribution over all intervals. An answer's reward is the sum of the
-    # rewards below, each times its weight.
+    # answers. off: there are no rewards. The first three draw several answers to each question: the words as tokens,
+    # and the interval of each `<evi>` from the exact distribution over all intervals. An answer's reward is the sum of
+    # the rewards below, each times its weight.
     form: Literal["off", "grpo", "dr_grpo", "exact", "iou_loss"] = "off"
     answers: int = 8  # number of answers that are drawn to each question
     questions: int = 1  # largest number of questions about the same video in a batch, in place of training.texts
