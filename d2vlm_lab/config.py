@@ -217,18 +217,15 @@ class Preference:
 
 @dataclass(frozen=True)
 class Reward:
-    """Another second stage: answers are drawn from the model and rewarded; better ones become more likely.
-
-    The forms `grpo`, `dr_grpo` and `exact` draw several answers to each question, their words as tokens and the
-    interval of each `<evi>` from the exact distribution over all intervals. The reward of an answer is the sum of the
-    rewards below, each times its weight.
-    """
+    """Another second stage: answers are drawn from the model, and those with a better reward become more likely."""
 
     # How the rewards are learned from. grpo: an answer's reward is compared with those of the other answers to the same
     # question, in units of their deviation, and its log-probability is averaged over its tokens and intervals. dr_grpo:
     # the same with neither division. exact: as dr_grpo for the words, but the expected reward of each interval is
     # computed and followed exactly. iou_loss: nothing is drawn; 1 minus the expected overlap is a loss on the true
-    # answers. off: there are no rewards.
+    # answers. off: there are no rewards. The first three draw several answers to each question: the words as tokens,
+    # and the interval of each `<evi>` from the exact distribution over all intervals. An answer's reward is the sum of
+    # the rewards below, each times its weight.
     form: Literal["off", "grpo", "dr_grpo", "exact", "iou_loss"] = "off"
     answers: Annotated[int, Range(1, 1024)] = 8  # number of answers that are drawn to each question
     # Largest number of questions about the same video in a batch, in place of training.texts.

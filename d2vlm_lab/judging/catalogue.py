@@ -72,10 +72,10 @@ _OTHERS = (
            ("dvc",)),
     Metric("named_boundary_error", "named events: distance of the ends", "s", "Seconds between the ends of predicted "
            "and true intervals, mean over both ends; over events that are found (overlap at least one half) in "
-           "questions that name one event.", False, NAMED),
+           "questions that name one event; missing where none is.", False, NAMED),
     Metric("dvc_boundary_error", "dense captions: distance of the ends", "s", "Seconds between the ends of predicted "
            "and true intervals, mean over both ends; over events that are found (overlap at least one half) in dense "
-           "captions.", False, ("dvc",)),
+           "captions; missing where none is.", False, ("dvc",)),
     Metric("refused", "refused where nothing happens", "share", "Share of questions about an event that never happens "
            "whose answer rightly gives no interval.", True, NAMED),
     Metric("refused_wrongly", "refused where something happens", "share", "Share of questions that name one event "

@@ -38,7 +38,8 @@ def test_what_an_exam_produces_is_in_the_catalogue(scores):
 def test_of_the_tasks_that_were_asked_an_exam_produces_all_that_the_catalogue_lists(scores):
     asked = {task for task in TASKS if f"{task}_mIoU" in scores}
     for name, entry in CATALOGUE.items():
-        if not name.startswith(("answer_", "frames_")) and asked.intersection(entry.tasks):
+        sometimes = name.endswith("boundary_error")  # only where an event was found
+        if not sometimes and not name.startswith(("answer_", "frames_")) and asked.intersection(entry.tasks):
             assert name in scores
 
 

@@ -370,7 +370,8 @@ def test_the_interval_loss_is_one_minus_the_expected_overlap_and_falls(trained):
 # Runs.
 
 def test_a_reward_stage_runs_logs_and_goes_on_exactly_where_it_was_interrupted(config, tmp_path, monkeypatch):
-    config = override(config, {"training.eval_every": 4, "reward.kl": 0.04})
+    config = override(config, {"training.steps": 3, "training.save_every": 1, "training.eval_every": 3,
+                               "reward.kl": 0.04})
     whole = train(config, tmp_path / "whole", str)
     logged = history(tmp_path / "whole")
     assert {"reward", "reward_iou", "reward_wasserstein", "signal", "readable", "entropy_words", "entropy_intervals",
@@ -380,7 +381,7 @@ def test_a_reward_stage_runs_logs_and_goes_on_exactly_where_it_was_interrupted(c
     compute = trainer.GroundedTrainer.compute_loss
 
     def interrupted(self, model, inputs, return_outputs=False, **more):
-        if self.state.global_step == 3:
+        if self.state.global_step == 2:
             raise KeyboardInterrupt
         return compute(self, model, inputs, return_outputs, **more)
 
