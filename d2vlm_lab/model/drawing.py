@@ -24,8 +24,7 @@ from .backbone import logits_of
 from .d2vlm import D2VLM
 from .decoding import stop_ids
 from .folding import folded
-from .going_on import Copied, Shared
-from .passes import HEAD_LAYER, one_pass, text_positions
+from .growing import start_texts
 
 DROP = 0.75  # finished answers are dropped once at most this share of the rows is still running
 
@@ -53,14 +52,10 @@ def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: in
         # The frames and the questions are read once; then the answers to a question go on from it, each by itself.
         prefix = model.read(prompts)
         frames = model.frame_head(prefix.frame_states)
-        states = one_pass(model.language, prompts, prefix, model.embed(prompts, prefix))
+        texts = start_texts(model, prompts, prefix, limit)
         question = torch.arange(len(prompts.ids), device=model.device).repeat_interleave(answers)
-        video = prompts.video[question]
-        column = (prompts.mask.sum(-1) - 1)[question]  # of the last token of each prompt
-        position = text_positions(prompts, prefix)[question, column]
-        head, last = states.head[question, column], states.last[question, column]
-        go_on = (Shared if model.sparing else Copied)(
-            model.language, prefix.cache, torch.cat([prefix.mask[prompts.video], prompts.mask], 1), answers, limit)
+        video, head, last = prompts.video[question], texts.head[question], texts.last[question]
+        texts.keep(question.tolist())
         rows = torch.arange(len(drawn), device=model.device)  # of the answers that are computed
         curves = []  # for each step with `<evi>` tokens: their similarities, and the answers that they stand in
         running = dict(enumerate(drawn))  # those of them that have not stopped, by their place among the rows
@@ -90,13 +85,12 @@ def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: in
             if not running or step + 1 == limit:
                 break
             if len(running) <= DROP * len(rows):
+                texts.keep(list(running))
                 kept = torch.tensor(list(running), device=rows.device)
                 running = dict(enumerate(running.values()))
-                go_on.keep(kept)
-                rows, video, position, embeddings = (each[kept] for each in (rows, video, position, embeddings))
-            position = position + 1
-            layers = go_on.step(embeddings, position)
-            head, last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
+                rows, video, embeddings = (each[kept] for each in (rows, video, embeddings))
+            texts.grow(embeddings)
+            head, last = texts.head, texts.last
     if curves:
         similarity, exists, answers_of = zip(*curves)
         entropies = intervals.entropy(torch.cat(similarity), torch.cat(exists)).tolist()

@@ -50,7 +50,7 @@ class Growing(Protocol):
     last: Tensor  # (R, D) output of the decoder, from which the next token is predicted
 
     def keep(self, going_on: Sequence[int]) -> None:
-        """Go on with these of the R texts."""
+        """Go on with these of the R texts; one that is named several times goes on in several ways."""
 
     def grow(self, embeddings: Tensor) -> None:
         """(R, D) Add a token to each text."""
