@@ -64,6 +64,9 @@ class Method:
     # highest mean logit. span: all of them and everything between them, as in the authors' code.
     ties: Literal["logits", "span"] = "logits"
 
+    def __post_init__(self):
+        check_types(self)
+
     @property
     def base(self) -> float | None:
         """The base of soft targets, which fall off as base ** -distance; None for hard ones, which are 0 or 1."""

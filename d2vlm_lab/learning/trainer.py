@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -238,10 +239,9 @@ def trackers(config: RunConfig, folder: Path) -> list[TrainerCallback]:
         if name == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
             return INTEGRATION_TO_CALLBACK[name](SummaryWriter(folder / name))
-        try:
-            return INTEGRATION_TO_CALLBACK[name]()
-        except RuntimeError as error:
-            raise LabError(f"training.report_to names {name}, which is not installed: pip install {name}") from error
+        if find_spec(name) is None:
+            raise LabError(f"training.report_to names {name}, which is not installed: pip install {name}")
+        return INTEGRATION_TO_CALLBACK[name]()
 
     return [make(name) for name in config.training.report_to]
 

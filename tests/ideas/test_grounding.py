@@ -13,6 +13,7 @@ from scipy.signal import savgol_filter
 from d2vlm_lab.ideas import grounding as g
 from d2vlm_lab.ideas import salience
 from d2vlm_lab.ideas.consistency import consistency_loss, mean_by_sample, spread
+from d2vlm_lab.ideas.evidence import overlap
 from d2vlm_lab.ideas.formulation import FORMULATIONS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -105,8 +106,8 @@ def test_padding_changes_neither_loss_nor_probability():
 
 
 def test_overlaps_by_hand():
-    assert g.overlap((0, 2), (1, 3)) == pytest.approx(1 / 3) and g.overlap((0, 1), (1, 2)) == 0
-    assert g.overlap((1, 1), (1, 1)) == 1 and g.overlap((1, 1), (2, 2)) == 0 and g.overlap((0, 4), (1, 2)) == 0.25
+    assert overlap((0, 2), (1, 3)) == pytest.approx(1 / 3) and overlap((0, 1), (1, 2)) == 0
+    assert overlap((1, 1), (1, 1)) == 1 and overlap((1, 1), (2, 2)) == 0 and overlap((0, 4), (1, 2)) == 0.25
     whole = g.frame_overlap(torch.tensor([[2, 4], [3, 3], [0, 1]]), torch.tensor([[4, 6], [3, 3], [2, 3]]))
     torch.testing.assert_close(whole, torch.tensor([0.2, 1.0, 0.0]))
 

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -246,9 +247,10 @@ def test_a_run_goes_on_with_another_number_of_workers_and_is_then_done_for_both(
 
 def test_what_a_killed_run_left_half_written_is_swept_when_it_goes_on(config, tmp_path):
     run = tmp_path / "run"
-    (run / "checkpoints" / ".checkpoint-4.123.partial").mkdir(parents=True)
-    (run / ".model.123.old").mkdir()
-    for left in (".config.json.123.partial", ".model.123.old/model.safetensors"):
+    writer = f"{socket.gethostname()}.{2**22 + 1}"  # of a process that cannot be
+    (run / "checkpoints" / f".checkpoint-4.{writer}.partial").mkdir(parents=True)
+    (run / f".model.{writer}.old").mkdir()
+    for left in (f".config.json.{writer}.partial", f".model.{writer}.old/model.safetensors"):
         (run / left).write_text("half")
     (run / ".notes.partial").write_text("of somebody else")
     train(override(config, {"training.steps": 2}), run, str)

@@ -34,7 +34,7 @@ def a_step(world, tmp_path, form, reference=False):
     collator = Collator(model.tokenizer, model.prompt)
     preferences = Preferences(config.preference, model) if form != "off" else None
     trainer = GroundedTrainer(model=model, args=arguments(config, tmp_path), train_dataset=groups, eval_dataset=groups,
-                              config=config, data_collator=collator, preferences=preferences)
+                              config=config, data_collator=collator, stage=preferences)
     trainer.current_gradient_accumulation_steps = 1
     return trainer, lambda: collator([groups[k] for k in range(4)])
 
@@ -51,7 +51,7 @@ def test_a_training_step_waits_at_most_once(form, reference, world, tmp_path):
 
 def test_the_reference_is_the_policy_as_it_was_and_stays_on_the_device(world, tmp_path):
     trainer, batch = a_step(world, tmp_path, "fpo", reference=True)
-    model, preferences, batch = trainer.model.eval(), trainer.preferences, batch()["batch"]
+    model, preferences, batch = trainer.model.eval(), trainer.stage, batch()["batch"]
     with torch.no_grad():
         expected = log_probabilities(model(batch), batch, model.method).total()
         for value in model.parameters():

@@ -113,7 +113,7 @@ def test_frames_of_another_width_are_an_error_before_the_language_model_runs():
 
 @pytest.mark.parametrize("switch, message", [
     ({"semantics": "layers"}, "'layers' is not one of layer"), ({"style": "loose"}, "interleaved"),
-    ({"end_marker": "yes"}, "expected bool")])
+    ({"end_marker": "yes"}, "expected true or false")])
 def test_an_unknown_switch_is_an_error_also_in_a_notebook(switch, message):
     with pytest.raises(LabError, match=message):
         Method(**switch)
