@@ -206,10 +206,15 @@ def last_checkpoint(folder: Path) -> str | None:
     return whole[max(whole)] if whole else None
 
 
+def in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and shell.get_ipython() is not None
+
+
 def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     """The settings in the Trainer's terms."""
     training, gpu = config.training, torch.cuda.is_available()
-    quiet = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    quiet = not (sys.stderr.isatty() or in_notebook())
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
     given = TrainingArguments(
         output_dir=str(folder / "checkpoints"), report_to="none", max_steps=training.steps,
