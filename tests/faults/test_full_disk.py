@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from small import history, tiny_model
 
@@ -114,7 +115,7 @@ def test_training_on_a_disk_that_is_full_keeps_the_last_whole_checkpoint(place, 
               f"mount -o remount,size=20m disk; {command} > second.log; echo $?; cp -r disk/run run")
     (tmp_path / "disk").mkdir()
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+                          env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
     assert done.stdout.split() == ["2", "0"], done.stderr
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("d2vlm-lab train: "), done.stderr
     whole = [path.name for path in (tmp_path / "full").glob("checkpoints/*")]

@@ -106,7 +106,8 @@ def _connected(scheduler, work: Callable[[dict], dict], n: int | None = None) ->
             yield Place(partial(executor.submit, work), lambda: n or _threads(client),
                         lambda: client.status == "closed")
         finally:
-            executor.shutdown(wait=False)
+            if client.status != "closed":  # where the scheduler is gone there is nothing to cancel
+                executor.shutdown(wait=False)
 
 
 def _threads(client) -> int:
