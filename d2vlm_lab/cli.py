@@ -84,6 +84,8 @@ def run(name: str, words: list[str]) -> int:
     command = argparse.ArgumentParser(f"d2vlm-lab {name}", description=purpose[0].upper() + purpose[1:] + ".",
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     implementation.configure(command)
+    if "" in words:
+        raise LabError(f"argument {words.index('') + 1} is empty; is a variable of the shell without a value?")
     return implementation.run(command.parse_intermixed_args(words)) or 0  # key=value may stand between options
 
 

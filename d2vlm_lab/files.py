@@ -31,17 +31,26 @@ def unsafe_path(path: str) -> bool:
 def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
     """`with atomic_path(final) as partial:` a file that takes its final name only if the block succeeds."""
     final = Path(final)
-    if final.is_dir():
-        raise LabError(f"{final}: a folder stands where this file should be written")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    sweep(final.parent.absolute())
+    if os.path.exists(final) and not os.path.isfile(final):  # also a device, which would be replaced
+        kind = "a folder" if os.path.isdir(final) else "something that is no file"
+        raise LabError(f"{final}: {kind} stands where this file should be written")
     partial = final.with_name(f".{final.name[:100]}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sweep(final.parent.absolute())
         yield partial
         os.replace(partial, final)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError) and error.errno not in FULL and error.filename in _names(partial, final):
+            raise LabError(f"{final}: cannot be written ({error.strerror})") from None
         raise
+
+
+def _names(*paths: Path) -> set[str]:
+    """Of these and of the folders in which they are."""
+    return {str(place) for path in paths for place in (path, *path.parents)}
 
 
 @cache

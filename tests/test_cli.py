@@ -59,6 +59,11 @@ def test_an_unknown_command_and_a_mistake_end_with_status_2(capsys):
     assert capsys.readouterr().err == "d2vlm-lab train: no preset 'tinny'; did you mean 'tiny'?\n"
 
 
+def test_an_empty_argument_is_named(capsys):
+    assert main(["score", "etbench", "p.json", "--against", ""]) == 2
+    assert "score: argument 4 is empty; is a variable of the shell without a value?" in capsys.readouterr().err
+
+
 def test_the_command_line_knows_its_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--version"])

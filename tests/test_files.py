@@ -1,5 +1,6 @@
 """A file is complete or absent, and what a killed process had begun is not left beside it."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -34,10 +35,25 @@ def test_a_folder_where_a_file_should_go_is_an_error_and_nothing_is_left(tmp_pat
     (tmp_path / "page.html").mkdir()
     with pytest.raises(LabError, match="page.html: a folder stands where this file should be written"):
         write(tmp_path / "page.html", b"x")
-    with pytest.raises(OSError), atomic_path(tmp_path / "late.html") as partial:
+    with pytest.raises(LabError, match="late.html: cannot be written"), atomic_path(tmp_path / "late.html") as partial:
         partial.write_text("x")
         (tmp_path / "late.html").mkdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["late.html", "page.html"]
+
+
+def test_a_place_that_cannot_be_written_is_named_by_its_final_name(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    for place in (tmp_path / "file" / "page.html", tmp_path / "file" / "deeper" / "page.html", tmp_path / ("x" * 300)):
+        with pytest.raises(LabError, match=f"^{place}: cannot be written"):
+            write(place, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LabError, match="pipe: something that is no file stands where"):
+        write(tmp_path / "pipe", b"x")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -10,9 +10,27 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from ..errors import LabError
 from ..files import atomic_path
+from ..reader import read_lines
+from ..shapes import fit
+
+
+class Head(TypedDict):
+    """The first line of a file."""
+
+    checkpoint: str
+
+
+class Line(TypedDict):
+    """Each of the others."""
+
+    sample: str
+    question: str
+    rewards: list[float]
+    answers: list[str]
 
 
 @dataclass(frozen=True)
@@ -36,21 +54,18 @@ def write_groups(path: Path, checkpoint: str, answers: int, groups: Iterable[Dra
 
 def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:
     """The groups of a file, which must have been drawn from the checkpoint that is in the folder `start`."""
-    try:
-        first, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        drawn_from = first["checkpoint"]
-    except OSError as error:
-        raise LabError(f"{path}: no readable group file ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError):
-        raise LabError(f"{path}: no file of make-groups; its first line must name the checkpoint") from None
+    lines = read_lines(path)
+    number, first = next(lines, (1, {}))
+    drawn_from = fit(first, Head, f"{path}: line {number}")["checkpoint"]
     if drawn_from != checkpoint:
         raise LabError(f"{path}: its answers were drawn from the checkpoint {drawn_from}, but parts.start is {start} "
                        f"({checkpoint}); make it again from that one with make-groups")
     groups = []
-    for number, line in enumerate(lines, 2):
-        try:
-            groups.append(DrawnGroup(**line))
-        except TypeError as error:
-            raise LabError(f"{path}, line {number}: no group with sample, question, rewards and answers "
-                           f"({error})") from None
+    for number, line in lines:
+        line = fit(line, Line, f"{path}: line {number}")
+        group = DrawnGroup(*(line[name] for name in Line.__annotations__))
+        if not len(group.rewards) == len(group.answers) > 0:
+            raise LabError(f"{path}: line {number}: rewards has {len(group.rewards)} numbers for {len(group.answers)} "
+                           "answers; each answer has one, and there is at least one")
+        groups.append(group)
     return groups

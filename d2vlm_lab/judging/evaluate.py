@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
@@ -25,7 +26,8 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.seal import find_checkpoint
-from ..reader import read_json
+from ..reader import opened, read_json
+from ..shapes import shown
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
 from .metrics import command as scoring
 from .portions import Once, by_video, portions
@@ -110,8 +112,9 @@ def only_writer(file: Path) -> AbstractContextManager[None]:
 
 def drop_half_line(file: Path) -> None:
     """Remove what stands behind the last line end, where a kill or a full disk cut a line off."""
-    if file.exists():
-        content = file.read_bytes()
+    if os.path.lexists(file):
+        with opened(file) as stream:
+            content = stream.read()
         os.truncate(file, content.rfind(b"\n") + 1)
 
 
@@ -189,10 +192,10 @@ def configure(parser) -> None:
 
 def check_options(args) -> None:
     """An error for a number that is out of range, before anything is read."""
-    for name, least in (("limit", 1), ("fps", 0), ("max_frames", 1), ("max_new_tokens", 1)):
+    for name, most in (("limit", 10**9), ("fps", 1000), ("max_frames", 100_000), ("max_new_tokens", 16_384)):
         value = getattr(args, name)
-        if value is not None and not (least <= value < float("inf") and value > 0):
-            raise LabError(f"--{name.replace('_', '-')} is {value}; it must be a positive number")
+        if value is not None and not 0 < value <= most:
+            raise LabError(f"--{name.replace('_', '-')} is {value}; it must be a positive number of at most {most:,}")
     if args.out and os.path.lexists(args.out) and not os.path.isdir(args.out):
         raise LabError(f"--out is {args.out}, which is not a folder; choose another name")
 
@@ -257,7 +260,6 @@ def _name(checkpoint: str) -> str:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise LabError(f"--shard is {text!r}; write it as I/N with I from 0 to N - 1, such as 0/4")
-    return int(index), int(count)
+    if (parts := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)) and int(parts[1]) < int(parts[2]):
+        return int(parts[1]), int(parts[2])
+    raise LabError(f"--shard is {shown(text)}; write it as I/N with I from 0 to N - 1, such as 0/4")

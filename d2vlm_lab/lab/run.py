@@ -153,7 +153,8 @@ def dry_run(config: RunConfig) -> str:
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
     for skip in split.bad:
         skips.add(skip)
-    groups = group_by_video(usable(split.samples, config.data, skips), config.texts, config.seed,
+    data = preference_data(config, split.samples)
+    groups = group_by_video(teaching(config, usable(data.samples, config.data, skips)), config.texts, config.seed,
                             model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
     loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed)[0]
@@ -169,7 +170,7 @@ def dry_run(config: RunConfig) -> str:
     return "\n".join([
         summary(model, config, groups),
         disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
-        *(f"skipped: {skip.message}" for skip in (*split.bad, *loaded.skipped)[:8]),
+        *(f"skipped: {skip.message}" for skip in (*split.bad, *data.bad, *loaded.skipped)[:8]),
         f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
         model.prompt.before + "<frames>" + model.tokenizer.decode(text.ids),
         f"supervised: {model.tokenizer.decode(supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])

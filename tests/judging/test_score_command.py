@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -219,3 +220,41 @@ def test_malformed_answers_of_single_benchmarks_are_named(benchmark, record, cha
     assert code == 2 and "p.json, record 2" in err and len(err.splitlines()) == 1
     code, out, _ = score(capsys, benchmark, save(tmp_path / "p.json", [record, other]), "--lenient", "--json")
     assert code == 0 and json.loads(out)["notes"]
+
+
+@pytest.mark.parametrize("benchmark, record, change, field", [
+    ("etbench", perfect("tvg"), {"video": ["v.mp4"]}, "video is a list"),
+    ("charades", perfect("tvg", 0, source="charades_sta"), {"q": None}, "q is null"),
+    ("mvbench", {"pred": "(A)", "A": "(A) x"}, {"video": {}}, "video is an object"),
+    ("videomme", recorded("videomme/pred/etbench_0.json")[0], {"options": [["A"]]}, "options is a list"),
+    ("videomme", recorded("videomme/pred/etbench_0.json")[0], {"domain": []}, "domain is a list")])
+def test_a_field_that_only_some_options_read_is_checked_and_leniently_the_record_fails(
+        benchmark, record, change, field, capsys, tmp_path):
+    file, more = save(tmp_path / "p.json", [{**record, **change}]), ("--sentence-model", "none")
+    code, _, err = score(capsys, benchmark, file, "--interval", "20", *more)
+    assert code == 2 and "p.json, record 1" in err and field in err
+    for options in (("--interval", "20"), ("--protocol", "d2vlm") if benchmark == "charades" else ()):
+        assert score(capsys, benchmark, file, "--lenient", *options, *more)[0] == 0
+
+
+@pytest.mark.parametrize("benchmark, task, truth, message", [
+    ("etbench", "tvg", [{**perfect("tvg"), "tgt": [""]}], "t.json, record 1 .*tgt is a list"),
+    ("charades", "tvg", {"annotations": []}, "t.json: there is no annotation in this file"),
+    ("charades", "tvg", {"annotations": [{"timestamp": [1, 2]}]}, "t.json: annotation 1 needs an id of its own"),
+    ("charades", "tvg", {"annotations": [{"id": 0, "timestamp": [1, 2]}] * 2}, "t.json: annotation 2 needs an id of"),
+    ("youcook2", "dvc", {"annotations": []}, "t.json: there is no annotation in this file")])
+def test_a_wrong_truth_is_named_also_leniently(benchmark, task, truth, message, capsys, tmp_path):
+    source = {"charades": "charades_sta", "youcook2": "youcook2"}.get(benchmark, "s")
+    file = save(tmp_path / "p.json", [{**perfect(task, 0, source=source), "a": 3}, perfect(task, 1, source=source)])
+    code, _, err = score(capsys, benchmark, file, "--truth", save(tmp_path / "t.json", truth), "--lenient",
+                         "--sentence-model", "none")
+    assert code == 2 and re.search(message, err), err
+
+
+@pytest.mark.parametrize("protocol", ["clean", "d2vlm"])
+def test_ids_of_charades_may_be_texts(protocol, capsys, tmp_path):
+    records = [{**perfect("tvg", 0, source="charades_sta"), "idx": idx, "a": "hm"} for idx in ("", "b", 3)]
+    truth = coco(tmp_path / "t.json", *({"id": idx, "timestamp": [1, 2]} for idx in ("", "b", 3, "c", 4)))
+    code, out, err = score(capsys, "charades", save(tmp_path / "p.json", records), "--truth", truth, "--json",
+                           "--protocol", protocol)
+    assert code == 0 and json.loads(out)["unparsed"] == ["", "b", 3], err

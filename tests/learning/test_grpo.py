@@ -26,7 +26,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas import intervals, policy
 from d2vlm_lab.ideas.evidence import parse
 from d2vlm_lab.ideas.rewards import pair_rewards
-from d2vlm_lab.lab.run import train
+from d2vlm_lab.lab.run import dry_run, train
 from d2vlm_lab.learning import trainer
 from d2vlm_lab.learning.drawn import Answer, Truth, drawn_batch, in_style, prompts_of, read_drawn, true_text, truths_of
 from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap, in_seconds
@@ -469,11 +469,17 @@ def test_a_group_file_of_another_checkpoint_or_of_other_questions_is_an_error(co
     for content, message in (
             ([json.dumps({"checkpoint": "0123456789ab", "answers": 4}), *lines[1:]],
              "drawn from the checkpoint 0123456789ab, but parts.start is data/tiny-sft .*; make it again"),
-            ([lines[0]], "no question in it teaches anything"), (["[]"], "no file of make-groups"),
-            ([lines[0], '{"sample": "x"}'], "line 2: .*rewards")):
+            ([lines[0]], "no question in it teaches anything"), (["[]"], "line 1: expected an object"),
+            (["{}"], "line 1: checkpoint: the field is missing"),
+            ([lines[0], '{"sample": "x"}'], "line 2: question: the field is missing"),
+            ([lines[0], json.dumps({**json.loads(lines[1]), "rewards": ["x"]})],
+             r"line 2: rewards\[0\]: expected a number"),
+            ([lines[0], json.dumps({**json.loads(lines[1]), "rewards": []})], "line 2: rewards has 0 numbers for 4")):
         group_file.write_text("\n".join(content) + "\n")
         with pytest.raises(LabError, match=message):
             train(override(config, {"reward.file": str(group_file)}), tmp_path / "run", str)
+        with pytest.raises(LabError, match=message):
+            dry_run(override(config, {"reward.file": str(group_file)}))
 
 
 def test_make_groups_needs_settings_that_draw(capsys):

@@ -29,8 +29,9 @@ def _clean(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> dict:
     iou = np.array([temporal_iou(spans.get(idx, ()), [interval]).max(initial=0) for idx, interval in truth.items()])
     unparsed = [idx for idx, span in spans.items() if not span]
     scores = {f"R@{t}": float((iou >= t).mean()) for t in THRESHOLDS} | {"mIoU": float(iou.mean())}
-    return {"protocol": "clean", "Total": len(truth), "Failed": len(unparsed), **scores,
-            "missing": sorted(truth.keys() - spans.keys()), "unparsed": unparsed}
+    missing = sorted(truth.keys() - spans.keys(), key=lambda idx: (isinstance(idx, str), idx))  # ids may be texts, too
+    return {"protocol": "clean", "Total": len(truth), "Failed": len(unparsed), **scores, "missing": missing,
+            "unparsed": unparsed}
 
 
 def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> dict:
@@ -43,7 +44,7 @@ def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> di
     lines = [f"IOU {t}: {result[str(t)] * 100 / max(n, 1)}" for t in THRESHOLDS]
     return {"protocol": "d2vlm", "converted": converted, "eval": {
         "Result": result, "num": n, "score_file": [*lines, f"mIOU: {result['miou'] / max(n, 1)}"]},
-        "unparsed": [int(idx) for idx, entry in converted.items() if not entry]}
+        "unparsed": [record["idx"] for record in records if not converted[str(record["idx"])]]}
 
 
 def _converted(record: dict) -> dict | list:

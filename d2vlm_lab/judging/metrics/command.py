@@ -105,9 +105,11 @@ def charades(args) -> Scored:
     checked = _answers_to(args, CHARADES)
     truth = {record["idx"]: record["tgt"] for record in checked.records}
     if args.truth:
-        truth = {record.get("id"): record.get("timestamp") for record in load_annotations(args.truth)}
-        if wrong := [idx for idx, interval in truth.items() if not is_pair(interval)]:
-            raise LabError(f"{args.truth}: annotation {wrong[0]} needs an id and a timestamp [start, end]")
+        truth = {}
+        for number, record in enumerate(load_annotations(args.truth), 1):
+            if "id" not in record or not is_pair(record.get("timestamp")) or record["id"] in truth:
+                raise LabError(f"{args.truth}: annotation {number} needs an id of its own and a timestamp [start, end]")
+            truth[record["id"]] = record["timestamp"]
     if args.protocol == "clean":
         unknown = [(r, f"{args.predictions}: idx {r['idx']!r} is not in {args.truth} (another version?)")
                    for r in checked.records if r["idx"] not in truth]

@@ -50,11 +50,12 @@ def mvbench_problem(record) -> str | None:
 
 def _failing(record: dict, number: int) -> dict:
     """In the place of a malformed record."""
-    return record | {"pred": "?", "A": "(A) ."}
+    return record | {"pred": "?", "A": "(A) .", "video": f"malformed {number}"}
 
 
 def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
-    yield is_text(record, "pred")
+    for name in ("pred", *(name for name in ("video",) if name in record)):
+        yield is_text(record, name)
     truth = record.get("A")
     yield (isinstance(truth, str) and truth[:1] == "(" and truth[1:2].lower() in LETTERS and
            truth[1:2] != "" and truth[3:].strip() != "" and len(truth) < 10_000,

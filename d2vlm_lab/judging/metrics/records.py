@@ -75,7 +75,9 @@ class Annotations(TypedDict):
 
 def load_annotations(file: Path) -> list[dict]:
     """Those of a file in the shape of COCO captions."""
-    return read_json(file, Annotations)["annotations"]
+    if found := read_json(file, Annotations)["annotations"]:
+        return found
+    raise LabError(f"{file}: there is no annotation in this file")
 
 
 def check(entries: Iterable[Entry], problem: Problem, lenient: bool, identity: Sequence[str] = ETBENCH_ID,
@@ -139,7 +141,8 @@ def _etbench_requirements(record: dict) -> Iterator[tuple[bool, str]]:
     yield isinstance(task, str) and task in TASKS, f"task is {shown(task)}; it must be one of {', '.join(TASKS)}"
     yield is_text(record, "source")
     yield isinstance(idx, (int, str)) and not isinstance(idx, bool), f"idx is {shown(idx)}; it must be an integer"
-    yield is_text(record, "a")
+    for name in ("a", *(name for name in ("video", "q") if name in record)):
+        yield is_text(record, name)
     if task in ("rar", "eca", "rvq", "gvq"):
         right, options = record.get("p"), record.get("o")
         yield (isinstance(options, list) and options != [] and all(isinstance(o, str) or is_pair(o) for o in options),
@@ -175,7 +178,7 @@ def unanswered(record: dict, number: int) -> dict:
     """An empty answer to a question of the right form, in the place of a malformed record."""
     flat = record["task"] in ("tvg", "epm", "gvq")
     return {**record, "a": "", "p": 0, "o": [""] * 4, "tgt": [0.0, 1.0] if flat else [[0.0, 1.0]], "g": ["?"],
-            "video": f"malformed {number}"}
+            "video": f"malformed {number}", "q": ""}
 
 
 def load_etbench(path: Path, truth: Path | None, subset: Path | None, tasks: Sequence[str] | None,
@@ -195,7 +198,12 @@ def load_etbench(path: Path, truth: Path | None, subset: Path | None, tasks: Seq
 
 def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: Path) -> Checked:
     """The truth comes from the annotation file; what a prediction repeats of it must agree."""
-    truth = {key: r for _, r in read_files(annotations) if (key := _key(r, ETBENCH_ID))}
+    truth = {}
+    for where, record in read_files(annotations):
+        if key := _key(record, ETBENCH_ID):
+            if wrong := etbench_problem({**record, "a": ""}):
+                raise LabError(f"{where}{_name(record)}: {wrong}")
+            truth[key] = record
     if not truth:
         raise LabError(f"{annotations}: no annotation of E.T. Bench in this file; each has a task, a source and an idx")
 
