@@ -71,8 +71,10 @@ class Comparison(Exercise):
             return NONE
         fitting = [mistake for mistake in self.mistakes if same(result, _result(mistake.wrong, args))]
         everywhere = [mistake for mistake in fitting if self.is_like(answer, mistake)]
-        for mistake in [*everywhere, *fitting]:
+        for mistake in everywhere:
             return mistake.says
+        for mistake in fitting:  # the same numbers by chance, or one mistake of several
+            return f"Perhaps it is this: {mistake.says}"
         return kind_of(result, wanted, self.returns) or (
             "This is not the right result. Do the example below by hand, step by step, and compare.")
 
