@@ -136,7 +136,8 @@ def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[],
         wrong = [key for key in right if not is_right(guess[key], right[key])]
         if not wrong:
             return None
-        return (f"{len(right) - len(wrong)} of {len(right)} are right. Think again about {wrong[0]!r}: "
+        count = len(right) - len(wrong)
+        return (f"{count} of {len(right)} {'is' if count == 1 else 'are'} right. Think again about {wrong[0]!r}: "
                 f"{explains[wrong[0]]}")
     return Judgement(name, page, "", hints, look)
 

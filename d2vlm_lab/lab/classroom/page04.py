@@ -60,7 +60,8 @@ frame_targets = Comparison(
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0,
                                                                       base ** -(torch.minimum(start, end) + 1)))),
         Mistake("Your event ends one frame too early. Both ends belong to it, so the target of frame `e` is 1.",
-                lambda intervals, n, base: grounding.frame_targets(intervals - torch.tensor([0.0, 1.0]), n, base)),
+                lambda intervals, n, base: base ** -((intervals[:, :1] - torch.arange(n)).clamp_min(0)
+                                                     + (torch.arange(n) - intervals[:, 1:] + 1).clamp_min(0))),
         Mistake("You use the base 2 always. The function is given its base.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0,
                                                                       2.0 ** -torch.minimum(start, end))))))

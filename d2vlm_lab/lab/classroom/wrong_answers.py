@@ -104,7 +104,8 @@ def _wrong_what(wrong, clauses: Clauses, colors: list[str]) -> str | None:
     if len(new) != len(old) or len(places) != 1:
         return "More than the colour has changed in your clause. Exchange one word and leave the others."
     if old[places[0]] not in colors or new[places[0]] not in colors:
-        return f"{old[places[0]]!r} has become {new[places[0]]!r}. Exchange one colour of `colors` for another."
+        return (f"{old[places[0]]!r} has become {new[places[0]]!r}. Exchange a colour for another colour of the list "
+                "`colors`.")
     return None
 
 
