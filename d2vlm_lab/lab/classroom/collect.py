@@ -139,7 +139,8 @@ def summary(handed_in: Sequence[HandedIn]) -> str:
     known, (header, rows) = points(), table(handed_in)
     pages = sorted({known[name][0] for name in header[1:-2]})
     width = max(len("student"), *(len(row[0]) for row in rows))
-    lines = [f"{'student':{width}}  " + "  ".join(f"{page:>5}" for page in pages) + "  points"]
+    most = sum(known[name][1] for name in header[1:-2])
+    lines = [f"{'student':{width}}  " + "  ".join(f"{page:>5}" for page in pages) + f"  points of {most:g}"]
     for row in rows:
         got = dict(zip(header[1:-2], row[1:-2]))
         counts = [[got[name] for name in got if known[name][0] == page and got[name] != ""] for page in pages]

@@ -71,8 +71,10 @@ class Comparison(Exercise):
             return NONE
         fitting = [mistake for mistake in self.mistakes if same(result, _result(mistake.wrong, args))]
         everywhere = [mistake for mistake in fitting if self.is_like(answer, mistake)]
-        for mistake in [*everywhere, *fitting]:
+        for mistake in everywhere:
             return mistake.says
+        for mistake in fitting:  # the same numbers by chance, or one mistake of several
+            return f"Perhaps it is this: {mistake.says}"
         return kind_of(result, wanted, self.returns) or (
             "This is not the right result. Do the example below by hand, step by step, and compare.")
 
@@ -134,7 +136,8 @@ def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[],
         wrong = [key for key in right if not is_right(guess[key], right[key])]
         if not wrong:
             return None
-        return (f"{len(right) - len(wrong)} of {len(right)} are right. Think again about {wrong[0]!r}: "
+        count = len(right) - len(wrong)
+        return (f"{count} of {len(right)} {'is' if count == 1 else 'are'} right. Think again about {wrong[0]!r}: "
                 f"{explains[wrong[0]]}")
     return Judgement(name, page, "", hints, look)
 

@@ -56,6 +56,12 @@ frame_targets = Comparison(
                                                                       1 / (1 + torch.minimum(start, end))))),
         Mistake("Your targets grow with the distance from the event. The exponent needs a minus sign.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0, base ** torch.minimum(start, end)))),
+        Mistake("Your distances outside are too large by one. The first frame outside has the distance 1.",
+                _targets(lambda inside, start, end, base: torch.where(inside, 1.0,
+                                                                      base ** -(torch.minimum(start, end) + 1)))),
+        Mistake("Your event ends one frame too early. Both ends belong to it, so the target of frame `e` is 1.",
+                lambda intervals, n, base: base ** -((intervals[:, :1] - torch.arange(n)).clamp_min(0)
+                                                     + (torch.arange(n) - intervals[:, 1:] + 1).clamp_min(0))),
         Mistake("You use the base 2 always. The function is given its base.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0,
                                                                       2.0 ** -torch.minimum(start, end))))))
@@ -90,6 +96,8 @@ grounding_loss = Comparison(
                 lambda z, y, m: _bce(z, y).mean(-1)),
         Mistake("You leave out the loss of the padding, but still divide by all frames. A short video in a batch with "
                 "a long one would weigh less.", lambda z, y, m: _bce(z, y).masked_fill(~m, 0).mean(-1)),
+        Mistake("You divide by the number of frames in the whole batch. Each row has its own number of frames: "
+                "`mask.sum(-1)`.", lambda z, y, m: _bce(z, y).masked_fill(~m, 0).sum(-1) / m.sum()),
         Mistake("You average over the evidence tokens as well. The function returns one loss for each of them.",
                 lambda z, y, m: (_bce(z, y).masked_fill(~m, 0).sum(-1) / m.sum(-1)).mean()),
         Mistake("Only frames of the event enter your loss. A model that answers 1 everywhere would then be perfect: "
@@ -120,6 +128,8 @@ push = Comparison(
                 lambda z, y: (z.sigmoid() - y) / len(z)),
         Mistake("You forget that the loss is a mean over T frames: each frame has only 1/T of the push.",
                 lambda z, y: y - z.sigmoid()),
+        Mistake("You use a softmax, in which the frames compete with each other. Here every frame is a question of "
+                "its own: take the sigmoid.", lambda z, y: (y - z.softmax(-1)) / len(z)),
         Mistake("You compare logits with targets. Targets are probabilities, so take the sigmoid of the logits first.",
                 lambda z, y: (y - z) / len(z)),
         Mistake("You multiply by p (1 - p), as for a squared error. For the cross-entropy this factor cancels, so "
@@ -147,6 +157,8 @@ lowest_loss = Comparison(
                 "even if the model meets it exactly.", lambda y: torch.zeros(len(y))),
         Mistake("You leave out the second half of the formula, (1 - y) log(1 - y).",
                 lambda y: torch.special.entr(y).mean(-1)),
+        Mistake("You give the targets to a function that expects logits, so a sigmoid is applied to them. Here p = y.",
+                lambda y: _bce(y, y).mean(-1)),
         Mistake("Your logarithm has the base 2. The loss uses the natural logarithm.", lambda y: _floor(y) / 0.693147),
         Mistake("You sum over the frames. The loss is a mean over frames, and so is its lowest value.",
                 lambda y: _floor(y) * y.shape[-1]),

@@ -30,6 +30,8 @@ consistency = Comparison(
                 "values before the mean.", lambda g, r: (g - r).mean(-1)),
         Mistake("You square the differences. The formula takes absolute values, so that a large difference in one "
                 "dimension does not outweigh all others.", lambda g, r: (g - r).square().mean(-1)),
+        Mistake("You take the Euclidean length of the difference. The formula has the norm with a small 1: the sum of "
+                "the absolute values, here divided by the width D.", lambda g, r: (g - r).norm(dim=-1)),
         Mistake("You sum over the width. A model with wider states would have a larger loss for the same agreement; "
                 "take "
                 "the mean.", lambda g, r: (g - r).abs().sum(-1)),
@@ -44,6 +46,8 @@ consistency_sum = Comparison(
     returns="one number, a tensor without dimensions",
     right=lambda g, r: (g - r).abs().sum(), learns=(0, 1), cases=PAIRS,
     mistakes=(
+        Mistake("Your differences cancel each other: one positive and one negative difference make 0. Take absolute "
+                "values before you add up.", lambda g, r: (g - r).sum().abs()),
         Mistake("You still average over everything. This time, add up.", lambda g, r: (g - r).abs().mean()),
         Mistake("You sum over the width only. This form also adds up the events of the answer.",
                 lambda g, r: (g - r).abs().sum(-1)),
@@ -104,7 +108,7 @@ spread = Comparison(
            "A single state cannot differ from others: return `nan`."),
     returns="one number, a tensor without dimensions",
     right=ideas.spread,
-    cases=[(torch.tensor([[0.0, 5.0], [2.0, 5.0]]),), (torch.tensor([[1.0, 9.0], [1.0, 9.0]]),),
+    cases=[(torch.tensor([[0.0, 5.0], [4.0, 3.0]]),), (torch.tensor([[1.0, 9.0], [1.0, 9.0]]),),
            (torch.tensor([[1.0, 2.0]]),), (torch.randn(5, 3, generator=generator) + torch.tensor([0.0, 10.0, -10.0]),)],
     mistakes=(
         Mistake("You take the variance over all numbers together. States that are all alike would then look different, "
@@ -112,6 +116,10 @@ spread = Comparison(
         Mistake("You take the variance within each state. The question is how much the states differ from each other.",
                 lambda states: states.var(1).mean()),
         Mistake("You return one number for each dimension. Take their mean.", lambda states: states.var(0)),
+        Mistake("You take the mean over the dimensions first. Then a dimension that grows and one that falls cancel "
+                "each other. Take the variance in each dimension first.", lambda states: states.mean(1).var(0)),
+        Mistake("You take the mean absolute deviation. The spread is a variance: squares, not absolute values.",
+                lambda states: (states - states.mean(0)).abs().mean()),
         Mistake("You return the standard deviation. The spread is a variance.", lambda states: states.std(0).mean()),
         Mistake("A single state has no spread: the answer is `nan`, which says that nothing is known, not 0.",
                 lambda states: states.var(0).mean() if len(states) > 1 else torch.tensor(0.0)),

@@ -45,6 +45,11 @@ interval_log_probability = Comparison(
         Mistake("You multiply first and take the logarithm afterwards. With 400 frames the product is smaller than any "
                 "number that the computer can hold, and its logarithm is minus infinity.",
                 lambda z, t: _mixed(z, t).prod(-1).log()),
+        Mistake("You round the targets, so a frame with the target 0.5 counts as outside or as inside. It counts as "
+                "both, each in part.", lambda z, t: _mixed(z, (t > 0.5).float()).log().sum(-1)),
+        Mistake("You use a softmax, in which the frames compete with each other. Here each frame is picked or left out "
+                "by itself: take the sigmoid.", lambda z, t: (t * z.softmax(-1) + (1 - t) * (1 - z.softmax(-1))).log()
+                .sum(-1)),
         Mistake("Your sign is wrong: the logarithm of a probability is never positive.",
                 lambda z, t: -_mixed(z, t).log().sum(-1)),
         Mistake("You use the logits as probabilities. Take the sigmoid first.",
@@ -75,6 +80,9 @@ fpo_loss = Comparison(
         Mistake("You return minus the sigmoid, without a logarithm. A pair that is completely wrong then hardly moves "
                 "the "
                 "model.", lambda c, r, beta: -torch.sigmoid(beta * (c - r))),
+        Mistake("The small number in your logarithm keeps the loss finite, but also flat: where the chosen answer is "
+                "far less probable, nothing would be learned. Compute both steps together.",
+                lambda c, r, beta: -(torch.sigmoid(beta * (c - r)) + 1e-8).log()),
         Mistake("You divide the log-probabilities. The logarithm of a ratio is a difference.",
                 lambda c, r, beta: -F.logsigmoid(beta * (c / r))),
         Mistake("If the chosen answer is far less probable, the sigmoid becomes exactly 0 and your loss infinite. "

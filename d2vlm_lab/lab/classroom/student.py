@@ -52,7 +52,7 @@ def call(function, args: Sequence, names: Sequence[str]):
     for name, before, after in zip(names, args, given):
         if not same(after, before):
             raise Complaint(f"Your function changes its argument `{name}`. Whoever called it may still need the old "
-                            "values; work on a copy instead (for a tensor, `.clone()`).", example)
+                            "values; work on a copy instead (`.clone()` of a tensor, `list(...)` of a list).", example)
     return result
 
 

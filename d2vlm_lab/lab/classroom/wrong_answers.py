@@ -64,9 +64,9 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
         return "No event is left. An answer without events cannot be compared factor by factor."
     pointing = [k for k, _ in new_clauses]
     if any(not 0 <= k < len(new_events) for k in pointing):
-        return (f"One of your clauses refers to event {max(pointing)}, but only {len(new_events)} are left. After an "
-                f"event "
-                "is removed, the ones behind it have new numbers.")
+        return (f"One of your clauses refers to event {max(pointing)}, but only {len(new_events)} are left, counted "
+                "from 0. Remove the clause of the event that you removed, and give new numbers to the clauses of those "
+                "behind it.")
     if set(pointing) != set(range(len(new_events))):
         return "One of your events is not mentioned in any clause. Its words have to come and go together with it."
     if len(new_events) == len(events):
@@ -104,7 +104,8 @@ def _wrong_what(wrong, clauses: Clauses, colors: list[str]) -> str | None:
     if len(new) != len(old) or len(places) != 1:
         return "More than the colour has changed in your clause. Exchange one word and leave the others."
     if old[places[0]] not in colors or new[places[0]] not in colors:
-        return f"{old[places[0]]!r} has become {new[places[0]]!r}. Exchange a colour for another colour."
+        return (f"{old[places[0]]!r} has become {new[places[0]]!r}. Exchange a colour for another colour of the list "
+                "`colors`.")
     return None
 
 
@@ -157,13 +158,20 @@ def _my_mistake(wrong, events: Events, clauses: Clauses, duration: float) -> str
         return f"You call this a mistake of *{factor}*, but the events have changed."
     if factor == "which" and len(new_events) == len(events):
         return "You call this a mistake of *which*, but there are as many events as before."
+    if factor == "which" and any(_words(event, new_events, new_clauses) != _words(event, events, clauses)
+                                 for event in new_events if event in events):
+        return ("An event that you have kept has other words than before. If you add or remove events, the ones behind "
+                "have new numbers, and their clauses need these numbers.")
     return None
+
+
+def _words(event, events: Events, clauses: Clauses) -> list[str]:
+    return [words for k, words in clauses if events[k] == event]
 
 
 my_mistake = Judgement(
     "my_mistake", "09", "events clauses duration", look=_my_mistake,
     cases=((TWO, WORDS, 16.0), (THREE, SAID, 16.0)),
-    hints=("Which mistakes have you seen models make? An interval that is right in the middle and too short? Two "
-           "events "
-           "that are merged into one? A shape that is confused with another?",
+    hints=("Which mistakes have you seen models make? All intervals a little too late? One event that is told as two? "
+           "A shape that is confused with another?",
            "Begin with copies: `list(events)`, `list(clauses)`."))
