@@ -85,46 +85,51 @@ def evenly_spaced(items: Sequence, n: int) -> list:
 
 def validate(sample: Sample, where: str = "", half_frame: float = 0.5) -> Sample:
     """The sample itself, or a SampleError that says which field is wrong and what would be right."""
-    for problem in _problems(sample, half_frame):
+    for _, problem in problems(sample, half_frame):
         raise sample_error(sample, problem, where)
     return sample
 
 
-def _problems(sample: Sample, half_frame: float) -> Iterator[str]:
+def problems(sample: Sample, half_frame: float = 0.5) -> Iterator[tuple[str, str]]:
+    """Everything that is wrong with a sample: the field as its record has it, and the message."""
     if not sample.id.strip():
-        yield "id is empty; every sample needs one"
+        yield "id", "id is empty; every sample needs one"
     if not sample.question.strip():
-        yield "question is empty"
-    for name, text in (("question", sample.question), *(("answer", p) for p in sample.answer if isinstance(p, str))):
+        yield "question", "question is empty"
+    pieces = [(f"answer[{k}]", "answer", piece) for k, piece in enumerate(sample.answer) if isinstance(piece, str)]
+    for field, name, text in (("question", "question", sample.question), *pieces):
         if len(text) > LONGEST:
-            yield f"{name} has {len(text):,} characters; it may have at most {LONGEST:,}"
+            yield field, f"{name} has {len(text):,} characters; it may have at most {LONGEST:,}"
     if len(sample.events) > MOST_EVENTS:
-        yield f"there are {len(sample.events):,} events; there may be at most {MOST_EVENTS:,}"
+        yield "events", f"there are {len(sample.events):,} events; there may be at most {MOST_EVENTS:,}"
     if not sample.duration > 0:
-        yield f"duration is {sample.duration}; it must be a positive number of seconds"
+        yield "duration", f"duration is {sample.duration}; it must be a positive number of seconds"
     if unsafe_path(sample.video):
-        yield f"video path {shown(sample.video)} leaves the video folder; use a relative path inside it"
-    spans = [(f"event {i + 1}", event.interval) for i, event in enumerate(sample.events)]
-    spans += [(f"question interval {i + 1}", span) for i, span in enumerate(sample.question_intervals)]
-    spans += [(f"option {i + 1}", option) for i, option in enumerate(sample.options) if not isinstance(option, str)]
-    for name, (start, end) in spans:
+        yield "video", f"video path {shown(sample.video)} leaves the video folder; use a relative path inside it"
+    spans = [(f"events[{i}]", f"event {i + 1}", event.interval) for i, event in enumerate(sample.events)]
+    spans += [(f"question_intervals[{i}]", f"question interval {i + 1}", span)
+              for i, span in enumerate(sample.question_intervals)]
+    spans += [(f"options[{i}]", f"option {i + 1}", option) for i, option in enumerate(sample.options)
+              if not isinstance(option, str)]
+    for field, name, (start, end) in spans:
         if not (math.isfinite(start) and math.isfinite(end)):
-            yield f"{name} is [{start}, {end}]; both ends must be finite"
+            yield field, f"{name} is [{start}, {end}]; both ends must be finite"
         if start > end:
-            yield f"{name} starts at {start} s, after its end at {end} s"
+            yield field, f"{name} starts at {start} s, after its end at {end} s"
         if start < -half_frame:
-            yield f"{name} starts at {start} s, before the video"
+            yield field, f"{name} starts at {start} s, before the video"
         if end > sample.duration + half_frame:
-            yield f"{name} ends at {end} s, after the video's end at {sample.duration} s"
+            yield field, f"{name} ends at {end} s, after the video's end at {sample.duration} s"
     if (n := sample.question.count(EVIDENCE)) != len(sample.question_intervals):
-        yield f"question has {n} {EVIDENCE} but there are {len(sample.question_intervals)} question intervals"
-    for piece in sample.answer:
+        yield "question", (f"question has {n} {EVIDENCE} but there are {len(sample.question_intervals)} question "
+                           "intervals")
+    for field, piece in ((f"answer[{k}]", piece) for k, piece in enumerate(sample.answer)):
         if isinstance(piece, str) and EVIDENCE in piece:
-            yield f"answer text {shown(piece)} holds a literal {EVIDENCE}; refer to an event by its index"
+            yield field, f"answer text {shown(piece)} holds a literal {EVIDENCE}; refer to an event by its index"
         if not isinstance(piece, str) and not 0 <= piece < len(sample.events):
-            yield f"answer refers to event {piece + 1}, but there are {len(sample.events)} events"
+            yield field, f"answer refers to event {piece + 1}, but there are {len(sample.events)} events"
     if sample.correct is not None and not 0 <= sample.correct < len(sample.options):
-        yield f"correct option is {sample.correct}, but there are {len(sample.options)} options"
+        yield "correct", f"correct option is {sample.correct}, but there are {len(sample.options)} options"
 
 
 def to_record(sample: Sample) -> dict:
@@ -146,16 +151,21 @@ def from_record(record: dict, where: str = "", half_frame: float = 0.5) -> Sampl
     if missing := [name for name in REQUIRED if name not in record]:
         raise SampleError(f"{prefix}field {missing[0]!r} is missing")
     try:
-        record = fit(record, Record)
-        duration = record["duration"]
-        if type(duration) not in (int, float):
-            raise LabError(f"duration: expected a number of seconds, found {shown(duration)}")
-        values = {**record, "id": str(record["id"]), "duration": float(duration),
-                  "events": events_of(record.get("events", ())),
-                  **{name: tuple(record.get(name, ())) for name in ("answer", "question_intervals", "options")}}
+        sample = as_sample(record)
     except (LabError, OverflowError) as error:
         raise SampleError(f"{prefix}sample {shown(record.get('id'))}: {error}") from None
-    return validate(Sample(**values), where, half_frame)
+    return validate(sample, where, half_frame)
+
+
+def as_sample(record: dict) -> Sample:
+    """The sample of a record whose fields have the right types. Whether their values fit each other is left open."""
+    record = fit(record, Record)
+    duration = record["duration"]
+    if type(duration) not in (int, float):
+        raise LabError(f"duration: expected a number of seconds, found {shown(duration)}")
+    return Sample(**{**record, "id": str(record["id"]), "duration": float(duration),
+                     "events": events_of(record.get("events", ())),
+                     **{name: tuple(record.get(name, ())) for name in ("answer", "question_intervals", "options")}})
 
 
 def events_of(records: Sequence[dict]) -> tuple[Event, ...]:

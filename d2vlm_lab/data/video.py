@@ -88,6 +88,12 @@ def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: P
     return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)), prepare)
 
 
+def length(path: str | os.PathLike) -> float:
+    """How many seconds a video lasts, by its header, else by its last frame. An error if it cannot be decoded there."""
+    last = float(read_frames_at(path, [0.0, np.inf]).timestamps[-1])
+    return max(last, 0.0 if os.path.isdir(path) else _about(Path(path)).seconds)
+
+
 def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None,
           reader: str | None = None) -> VideoFrames:
     is_folder, limits = os.path.isdir(path), Limits.of_this_machine()

@@ -1,0 +1,150 @@
+"""Intervals in lines of text: CSV with the columns start, end and caption, and subtitles in WebVTT or SubRip."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ...data.sample import brief
+from ...errors import LabError
+from ...reader import read_text
+from ...shapes import shown
+from .draft import Captioned, Draft, Problem, moments, questions, seconds_of, spoiled
+
+NEEDED = ("start", "end", "caption")
+KNOWN = (*NEEDED, "video", "question", "duration")
+TIMES = "Write seconds, such as 7.5, or a time such as 00:07.50, counted from the start of the video."
+CUE = re.compile(r"\s*(\S+)\s+-->\s+(\S+)(?:\s.*)?")
+TAG = re.compile(r"</?[\w.:]+[^>]*>")
+WITHOUT_CUE = ("WEBVTT", "NOTE", "STYLE", "REGION")  # how a block begins that holds no subtitle
+
+
+def csv_drafts(path: Path, task: str, video: str | None, find: Callable[[str], str] = str) -> Iterator[Draft]:
+    """A row is an event. Rows with a question of their own are grouped by it, the others by their video."""
+    table = _table(path, video)
+    if unknown := [name for name in table.fieldnames if name not in KNOWN]:
+        yield Draft(f"{path}: line 1", None, (Problem(f"{path}: line 1", brief(unknown[0]), "this column is not read",
+                                                      f"Columns that are read: {', '.join(KNOWN)}.", True),))
+    asked: dict[tuple[str, str], list[Captioned]] = {}  # video and question -> events
+    durations: dict[str, object] = {}
+    incomplete = set()  # videos of which a row cannot be used
+    for row in _rows(table, path):
+        if isinstance(row, Draft):
+            yield row
+            continue
+        place, values = row
+        name, question = find(values.get("video", "").strip() or video or ""), values.get("question", "").strip()
+        event = _event(place, name, values)
+        if isinstance(event, Draft):
+            incomplete.add(name)
+            yield event
+            continue
+        asked.setdefault((name, question), []).append(event)
+        if values.get("duration", "").strip():
+            durations[name] = _number(values["duration"])
+    for (name, question), events in asked.items():
+        if question:
+            yield moments(name, question, events, "csv", events[0].place, durations.get(name))
+        else:
+            yield from questions(name, events, task, "csv", events[0].place, durations.get(name),
+                                 name not in incomplete)
+
+
+def _table(path: Path, video: str | None) -> csv.DictReader:
+    """The rows, by the names in the first line, which is also where the separator is found."""
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="")
+    try:
+        table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+    except csv.Error as error:
+        raise LabError(f"{path}: line 1: {error}; the first line names the columns {', '.join(NEEDED)}") from None
+    needed = NEEDED if video else (*NEEDED, "video")
+    if missing := [name for name in needed if name not in table.fieldnames]:
+        raise LabError(f"{path}: line 1: no column {missing[0]!r}, found {shown(', '.join(table.fieldnames))}; the "
+                       f"first line names the columns {', '.join(needed)}"
+                       + ("" if video else ", or --video names the video"))
+    return table
+
+
+def _rows(table: csv.DictReader, path: Path) -> Iterator[tuple[str, dict] | Draft]:
+    """The rows that are not empty, each with its place; a line number is that of the row's last line."""
+    while True:
+        try:
+            values = next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield spoiled(f"{path}: line {table.line_num}", "", error, "Check the quotation marks of this line.")
+            continue
+        place = f"{path}: line {table.line_num}"
+        if None in values:
+            yield spoiled(place, "", f"{len(values[None])} more values than there are columns",
+                          'Put a caption that holds the separator into quotation marks: "she sits, then stands".')
+        elif any(value.strip() for value in values.values()):
+            yield place, values
+
+
+def _event(place: str, video: str, values: dict) -> Captioned | Draft:
+    if not video:
+        return spoiled(place, "video", "is empty", "Write the path of the video inside the folder of videos.")
+    times = []
+    for name in ("start", "end"):
+        try:
+            times.append(seconds_of(values[name]))
+        except LabError as error:
+            return spoiled(place, name, error, TIMES)
+    if not values["caption"].strip() and not values.get("question", "").strip():
+        return spoiled(place, "caption", "is empty", "Write in words what happens in this interval.")
+    return Captioned(*times, " ".join(values["caption"].split()), place, "start and end")
+
+
+def _number(text: str) -> object:
+    """A duration; what cannot be read stays as it is, and is found later."""
+    try:
+        return seconds_of(text)
+    except LabError:
+        return text
+
+
+def subtitle_drafts(path: Path, task: str, video: str, kind: str) -> Iterator[Draft]:
+    """A subtitle is an event, and its text the caption."""
+    read = [_subtitle(path, line, block) for line, block in _blocks(read_text(path))
+            if not (kind == "vtt" and block[0].startswith(WITHOUT_CUE) and not any("-->" in text for text in block))]
+    bad = [one for one in read if isinstance(one, Draft)]
+    yield from bad
+    captions = [one for one in read if isinstance(one, Captioned)]
+    yield from questions(video, captions, task, kind, f"{path}: line 1", whole=not bad)
+
+
+def _subtitle(path: Path, line: int, block: list[str]) -> Captioned | Draft:
+    at = next((k for k, text in enumerate(block) if "-->" in text), None)
+    place = f"{path}: line {line + (at or 0)}"
+    if at is None:
+        return spoiled(place, "", f"expected a line such as 00:03.000 --> 00:07.500, found {shown(block[0])}",
+                       "Separate subtitles by an empty line, and begin each with its times.")
+    match, text = CUE.fullmatch(block[at]), html.unescape(TAG.sub("", " ".join(block[at + 1:])))
+    try:
+        if match is None:
+            raise LabError(f"expected start --> end, found {shown(block[at])}")
+        times = seconds_of(match[1]), seconds_of(match[2])
+    except LabError as error:
+        return spoiled(place, "times", error, "Write them as 00:03.000 --> 00:07.500.")
+    if not text.strip():
+        return spoiled(place, "text", "is empty", "Write below the times what happens in this interval.")
+    return Captioned(*times, " ".join(text.split()), place, "times")
+
+
+def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Lines between empty ones, with the number of the first."""
+    block: list[str] = []
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield number - len(block), block
+            block = []
