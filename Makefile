@@ -30,10 +30,11 @@ test-all: $(READY)
 	$(PIP) install --no-deps -r tests/nbgrader.lock
 	$(BIN)/python -m pytest
 
+ONLY_HERE := --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False --ServerApp.root_dir=.
+
 # JupyterLab for this machine alone, opened with a token that is made anew each time.
 lab: $(READY)
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False --ServerApp.root_dir=. \
-		--LabApp.default_url=/lab/tree/notebooks/walkthrough/00_when_before_what.ipynb
+	$(BIN)/jupyter lab $(ONLY_HERE) --LabApp.default_url=/lab/tree/notebooks/walkthrough/00_when_before_what.ipynb
 
 # Every page, executed, as a static site in site/, with slides and a handout to print.
 site: $(READY)
