@@ -25,6 +25,7 @@ from ..data.video import read_frames
 from ..data.world import World, load
 from ..data.world.lessons import ALL, NOTHING, NOW, frame_labels, is_right, lessons, without_times
 from ..data.world.scene import Scene
+from ..errors import LabError
 from ..files import atomic_path
 from ..ideas.evidence import GroundedAnswer
 from ..model.checkpoint import save
@@ -37,7 +38,7 @@ from ..shapes import Count, Positive, Range, Seed, Weight
 RECIPE = "experiments/presets/base-small.yaml"
 WINDOW = 8  # neighbouring frames that the encoder is trained on together
 Log = Callable[[str], None]
-Size = Annotated[int, Range(1, 100_000)]
+Size = Annotated[int, Range(1, 4096)]
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ class Recipe:
 
     world: str = "data/world-small"
     out: str = "data/base/small"
-    width: Size = 96  # of the states of both networks
-    layers: Size = 3  # of the language model
-    channels: Size = 16  # of the encoder's convolutions
+    width: Size = 96  # of the states of both networks; a multiple of 8
+    layers: Annotated[int, Range(1, 256)] = 3  # of the language model
+    channels: Size = 16  # of the encoder's convolutions; a multiple of 4
     features: Size = 96  # numbers that describe a frame
-    vocabulary: Size = 640  # tokens
+    vocabulary: Annotated[int, Range(1, 100_000)] = 640  # tokens
     semantic_layer: Annotated[int, Range(0, 1000)] = 1
     consistency_weight: Weight = 10.0
     frame_steps: Count = 1600
@@ -71,6 +72,13 @@ class Recipe:
     language_rate: Positive = 2e-3  # learning rate
     seed: Seed = 0
     threads: Size = 1
+
+    def __post_init__(self):
+        for name, unit in (("width", 8), ("channels", 4)):  # attention has four heads of an even width
+            if getattr(self, name) % unit:
+                raise LabError(f"{name} is {getattr(self, name)}; it must be a multiple of {unit}")
+        if self.semantic_layer > self.layers:
+            raise LabError(f"semantic_layer is {self.semantic_layer}; the language model has {self.layers} layers")
 
 
 def pretrain(recipe: Recipe, log: Log = print) -> Path:

@@ -117,10 +117,11 @@ def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
 
 @pytest.mark.parametrize("words, message", [
     (["per_samples=3"], "did you mean"), (["kinds=[colour]"], "no such kind 'colour'"), (["--limit", "0"], "--limit"),
-    (["--policy", "x"], "--videos")])
+    (["--policy", "x"], "--videos"), (["--figure", "x.nope"], "--figure is x.nope; a figure is written as .png"),
+    (["--out", "."], "--out is ., a folder")])
 def test_mistakes_are_one_line_and_leave_no_file(words, message, tmp_path, capsys):
     (tmp_path / "s.jsonl").write_text(json.dumps(to_record(SAMPLE)))
-    assert main(["make-preferences", str(tmp_path / "s.jsonl"), *words, "--out", str(tmp_path / "p.jsonl")]) == 2
+    assert main(["make-preferences", str(tmp_path / "s.jsonl"), "--out", str(tmp_path / "p.jsonl"), *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["s.jsonl"]

@@ -106,3 +106,13 @@ def test_the_encoder_sees_motion_and_its_id_follows_its_frozen_weights():
 def test_the_command_changes_its_usual_recipe_when_only_settings_are_given(tmp_path, capsys):
     assert main(["pretrain-base", f"world={tmp_path / 'no-such-world'}"]) == 2
     assert "no-such-world" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change, message", [
+    ("channels=2", "channels is 2; it must be a multiple of 4"),
+    ("width=12", "width is 12; it must be a multiple of 8"),
+    ("semantic_layer=4", "semantic_layer is 4; the language model has 3 layers"),
+    ("channels=100000", "from 1 to 4,096")])
+def test_sizes_that_do_not_fit_each_other_are_named_before_anything_is_made(change, message, tmp_path, capsys):
+    assert main(["pretrain-base", f"world={tmp_path / 'no-such-world'}", change]) == 2
+    assert message in capsys.readouterr().err

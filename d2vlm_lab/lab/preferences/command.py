@@ -28,6 +28,8 @@ from .mcq import multiple_choice
 from .report import Report, table
 from .sampled import sampled_preferences
 
+FIGURES = (".png", ".pdf", ".svg")
+
 
 def configure(parser) -> None:
     parser.add_argument("source", type=Path, help="a world, samples or annotations (JSON list or lines), or the "
@@ -51,6 +53,10 @@ def run(args) -> None:
     recipe, report = override(Recipe(), args.settings, "recipe"), Report()
     if not 0 < args.fps < float("inf") or not 0 < args.temperature < float("inf"):
         raise LabError(f"--fps is {args.fps} and --temperature is {args.temperature}; both must be positive numbers")
+    if args.figure and args.figure.suffix not in FIGURES:
+        raise LabError(f"--figure is {args.figure}; a figure is written as {', '.join(FIGURES)}")
+    if not args.out.name:
+        raise LabError(f"--out is {args.out}, a folder; give the name of the file")
     for place in (args.out, args.out.with_suffix(".report.json"), args.figure or args.out):
         if os.path.isdir(place) or os.path.exists(args.source) and os.path.realpath(place) == os.path.realpath(
                 args.source):
@@ -72,7 +78,7 @@ def run(args) -> None:
         from ..plots import draw_preferences
 
         with atomic_path(args.figure) as unfinished:
-            draw_preferences(summary).savefig(unfinished, format=args.figure.suffix[1:] or "png")
+            draw_preferences(summary).savefig(unfinished, format=args.figure.suffix[1:])
     print(table(summary))
     for message in report.bad[:3]:
         print(f"left out: {message}", file=sys.stderr)
