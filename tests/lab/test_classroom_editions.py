@@ -69,6 +69,13 @@ def test_students_work_is_never_overwritten(tmp_path, capsys):
     assert capsys.readouterr().out.count("kept") == 10
 
 
+def test_a_folder_that_is_a_link_to_itself_is_named(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for edition in ("student", "lecturer"):
+        assert main(["classroom", edition, str(tmp_path / "loop")]) == 2
+        assert "/loop/" in capsys.readouterr().err
+
+
 def test_a_link_to_a_page_leads_there_from_the_new_place():
     folder = ROOT / "build" / "exercises-of-a-test"
     try:
