@@ -119,6 +119,19 @@ def test_what_was_handed_in_is_run_again_and_broken_notebooks_are_only_reported(
     assert "anna       4/5  8" in printed and "dora         -  0" in printed
 
 
+@pytest.mark.parametrize("content, problem", [
+    (None, "expected a file, found a pipe"), ("[" * 100_000, "more than 64 deep"),
+    ('{"cells": [{"cell_type": "code", "metadata": {"nbgrader": []}}]}', "cells[0].metadata.nbgrader: expected an obj"),
+    ('{"cells": [{"cell_type": "code", "metadata": {}, "source": 3}]}', "cells[0].source: expected text"),
+    ('{"cells": {}}', "cells: expected a list"), ("\0", "not readable as JSON")])
+def test_whatever_lies_in_the_place_of_a_notebook_is_reported(tmp_path, content, problem):
+    path = tmp_path / "anna" / "page.ipynb"
+    path.parent.mkdir()
+    os.mkfifo(path) if content is None else path.write_text(content, encoding="utf-8")
+    handed_in, = collect(tmp_path)
+    assert problem in handed_in.problem and handed_in.problem.startswith(f"cannot be read as a notebook: {path}")
+
+
 @pytest.mark.slow
 def test_a_notebook_that_never_ends_is_stopped_and_keeps_what_it_had(tmp_path):
     path = next(path for path in NOTEBOOKS if path.stem == FOUR)
