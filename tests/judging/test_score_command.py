@@ -115,6 +115,7 @@ def test_a_file_that_is_no_list_of_predictions_is_one_clear_error(content, messa
 def test_wrong_options_are_clear_errors(capsys, tmp_path):
     file = save(tmp_path / "p.json", [perfect("tvg")])
     for args, message in (
+            (("--sentence-model", file), "no sentence model"),
             (("--protocol", "x"), "use one of clean"), (("--tasks", "x"), "no task 'x'"),
             (("--tasks", "vhd"), "nothing is left"), (("--sentence-model", tmp_path), "no sentence model")):
         code, _, err = score(capsys, "etbench", file, *args)

@@ -69,6 +69,13 @@ def test_students_work_is_never_overwritten(tmp_path, capsys):
     assert capsys.readouterr().out.count("kept") == 10
 
 
+def test_a_folder_that_is_a_link_to_itself_is_named(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for edition in ("student", "lecturer"):
+        assert main(["classroom", edition, str(tmp_path / "loop")]) == 2
+        assert "/loop/" in capsys.readouterr().err
+
+
 def test_a_link_to_a_page_leads_there_from_the_new_place():
     folder = ROOT / "build" / "exercises-of-a-test"
     try:
@@ -110,6 +117,19 @@ def test_what_was_handed_in_is_run_again_and_broken_notebooks_are_only_reported(
     assert "no cell of any exercise" in rows["emil"]["problems"]
     printed = capsys.readouterr().out
     assert "anna       4/5  8" in printed and "dora         -  0" in printed
+
+
+@pytest.mark.parametrize("content, problem", [
+    (None, "expected a file, found a pipe"), ("[" * 100_000, "more than 64 deep"),
+    ('{"cells": [{"cell_type": "code", "metadata": {"nbgrader": []}}]}', "cells[0].metadata.nbgrader: expected an obj"),
+    ('{"cells": [{"cell_type": "code", "metadata": {}, "source": 3}]}', "cells[0].source: expected text"),
+    ('{"cells": {}}', "cells: expected a list"), ("\0", "not readable as JSON")])
+def test_whatever_lies_in_the_place_of_a_notebook_is_reported(tmp_path, content, problem):
+    path = tmp_path / "anna" / "page.ipynb"
+    path.parent.mkdir()
+    os.mkfifo(path) if content is None else path.write_text(content, encoding="utf-8")
+    handed_in, = collect(tmp_path)
+    assert problem in handed_in.problem and handed_in.problem.startswith(f"cannot be read as a notebook: {path}")
 
 
 @pytest.mark.slow

@@ -61,3 +61,15 @@ def test_the_handout_fits_on_two_pages_and_each_slide_on_one(tmp_path):
         page = tmp_path / f"{name}.html"
         page.write_text(make((SOURCES / f"{name}.md").read_text(), figures))
         assert len(re.findall(rb"/Type\s*/Page\b", printed(page).read_bytes())) == pages
+
+
+def test_sources_that_cannot_be_read_are_named_and_nothing_is_made(tmp_path, capsys):
+    (tmp_path / "slides.md").write_text("# One")
+    for content, message in ((None, "handout.md: no such file"), (b"\xe9", "handout.md: line 1: not UTF-8")):
+        if content:
+            (tmp_path / "handout.md").write_bytes(content)
+        assert main(["handouts", str(tmp_path / "out"), "--sources", str(tmp_path), "--world",
+                     str(tmp_path / "world")]) == 2
+        assert message in capsys.readouterr().err and not {"out", "world"} & {p.name for p in tmp_path.iterdir()}
+    assert main(["handouts", str(tmp_path / "slides.md"), "--world", str(tmp_path / "world")]) == 2
+    assert "slides.md is not a folder" in capsys.readouterr().err

@@ -395,6 +395,13 @@ def test_a_study_that_leads_elsewhere_or_has_another_shape_is_refused_and_nothin
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_run_folder_that_is_a_link_to_itself_is_a_run_that_is_missing(tmp_path):
+    place = study(tmp_path / "s") / "full0xxxxxxx"
+    shutil.rmtree(place)
+    place.symlink_to(place)
+    assert write_report(tmp_path / "s", kept=tmp_path / "none").is_file()
+
+
 def test_a_page_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
     folder = study(tmp_path / "s")
     (tmp_path / "out" / "s" / "index.html").mkdir(parents=True)

@@ -25,9 +25,10 @@ class SentenceModel:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(where)
             self.model = AutoModel.from_pretrained(where, use_safetensors=True).eval()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever else lies there, the library may fail over it in any way
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise LabError(f"no sentence model at {str(where)!r}: it must be a hub id or a folder with config.json, "
-                           f"a tokenizer and model.safetensors ({str(error).splitlines()[0]})") from error
+                           f"a tokenizer and model.safetensors ({reason})") from error
         self.known: dict[str, np.ndarray] = {}
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:

@@ -109,8 +109,9 @@ def _write(edition: Callable, master: Path, path: Path) -> str:
 
 def _point_to_pages(notebook: NotebookNode, path: Path) -> None:
     """Links to the pages lead there from the new place too; outside the project they become plain names."""
-    inside = path.resolve().is_relative_to(ROOT)
-    pages = Path(os.path.relpath(PAGES, path.resolve().parent)).as_posix()
+    place = Path(os.path.realpath(path))  # unlike Path.resolve, it takes links that lead to themselves
+    inside = place.is_relative_to(ROOT)
+    pages = Path(os.path.relpath(PAGES, place.parent)).as_posix()
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and "(../walkthrough/" in cell.source:
             link = rf"[\1]({pages}/\2)" if inside else r"\1 (`notebooks/walkthrough/\2`)"

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 from ...config import ROOT
+from ...reader import read_json
 
 MASTERS = ROOT / "notebooks" / "exercises"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CHECK = "check_"  # a cell that checks an exercise has its name behind this
+
+
+class Marks(TypedDict, total=False):
+    """What nbgrader notes about a cell."""
+
+    grade: bool
+    solution: bool
+    grade_id: str
+
+
+class Metadata(TypedDict):
+    nbgrader: NotRequired[Marks]
+    tags: NotRequired[list[str]]
+
+
+class Cell(TypedDict):
+    cell_type: str
+    metadata: Metadata
+    source: NotRequired[str | list[str]]
+
+
+class Notebook(TypedDict):
+    cells: list[Cell]
 
 
 def role(cell: Mapping) -> tuple[bool, bool]:
@@ -23,8 +47,8 @@ def grade_id(cell: Mapping) -> str:
     return cell["metadata"].get("nbgrader", {}).get("grade_id", "")
 
 
-def cells(path: Path) -> list[dict]:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+def cells(path: Path) -> list[Cell]:
+    return read_json(path, Notebook)["cells"]
 
 
 def masters(page: str = "") -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -182,7 +183,7 @@ def check_places(folder: Path, study: Index) -> None:
     for kind in ("runs", "shared_runs"):
         for i, entry in enumerate(study[kind]):
             need(bool(FOLDER.fullmatch(entry["id"])), f"{kind}[{i}].id: {shown(entry['id'])} has to be a plain name")
-            need((folder / entry["folder"]).resolve().is_relative_to(near),
+            need(Path(os.path.realpath(folder / entry["folder"])).is_relative_to(near),
                  f"{kind}[{i}].folder: {shown(entry['folder'])} leads out of {near}")
 
 

@@ -9,7 +9,9 @@ import tempfile
 from pathlib import Path
 
 from ...config import ROOT, resolve
+from ...errors import LabError
 from ...files import atomic_path
+from ...reader import read_text
 from .. import lesson
 from .document import to_html
 from .figures import Figures
@@ -56,10 +58,12 @@ def configure(parser) -> None:
 
 def run(args) -> None:
     out, sources = Path(args.out), Path(args.sources)
-    out.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise LabError(f"{out} is not a folder; choose another name")
+    texts = {name: read_text(sources / f"{name}.md") for name in ("slides", "handout")}
     figures = Figures(lesson.setup(resolve(args.world), args.videos))
-    pages = {"slides": slides((sources / "slides.md").read_text(encoding="utf-8"), figures),
-             "handout": handout((sources / "handout.md").read_text(encoding="utf-8"), figures)}
+    pages = {"slides": slides(texts["slides"], figures),
+             "handout": handout(texts["handout"], figures)}
     for name, page in pages.items():
         with atomic_path(out / f"{name}.html") as unfinished:
             unfinished.write_text(page, encoding="utf-8")
