@@ -342,7 +342,8 @@ class RunConfig:
         need(data.min_seconds <= data.max_seconds,
              f"data.min_seconds is {data.min_seconds}, above data.max_seconds, which is {data.max_seconds}")
         for name, values in (("data.tasks", data.tasks), ("evaluation.tasks", self.evaluation.tasks),
-                             ("preference.factors", self.preference.factors)):
+                             ("preference.factors", self.preference.factors),
+                             ("training.report_to", self.training.report_to)):
             need(len(set(values)) == len(values), f"{name} is {list(values)}; name each only once")
         need(data.nothing_share != 1, "data.nothing_share is 1; it is a share below 1")
         need(data.keep_frames != 1, "data.keep_frames is 1; keep at least 2 frames")

@@ -137,7 +137,7 @@ def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None
         waiting()
         return False
 
-    lock = FileLock(path)
+    lock = _lock(path)
     lock.acquire(poll_interval=every, cancel_check=give_up)
     try:
         yield
@@ -149,7 +149,7 @@ def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None
 @contextmanager
 def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0) -> Iterator[None]:
     """Hold the lock file `path` for a block; an error with the message `refusal` if another process keeps it longer."""
-    lock = FileLock(path)
+    lock = _lock(path)
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
@@ -159,6 +159,18 @@ def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0) -> Iterat
     finally:
         Path(path).unlink(missing_ok=True)
         lock.release()
+
+
+def _lock(path: str | os.PathLike) -> FileLock:
+    """A lock that can be taken: where its file cannot be made, FileLock would wait for ever."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise LabError(f"{path}: cannot be written ({error.strerror})") from None
+    return FileLock(path)
 
 
 def is_locked(path: str | os.PathLike) -> bool:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.files import atomic_path, sweep
+from d2vlm_lab.files import atomic_path, claimed, locked, sweep
 
 WRITES = """
 import sys, time
@@ -47,6 +47,14 @@ def test_a_place_that_cannot_be_written_is_named_by_its_final_name(tmp_path):
         with pytest.raises(LabError, match=f"^{place}: cannot be written"):
             write(place, b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_and_no_endless_wait(tmp_path):
+    for place in ("/proc/no-such-folder/.lock", tmp_path):
+        with pytest.raises(LabError, match="cannot be written"), locked(place):
+            pass
+        with pytest.raises(LabError, match="cannot be written"), claimed(place, "another process"):
+            pass
 
 
 def test_what_is_no_file_is_never_replaced_by_one(tmp_path):

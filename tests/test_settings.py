@@ -26,6 +26,7 @@ def test_every_preset_can_be_read_and_survives_its_flat_view():
 
 
 @pytest.mark.parametrize("change, message", [
+    ("training.report_to=[wandb, wandb]", "training.report_to is .* name each only once"),
     ("training.step=3", "did you mean 'training.steps'"),
     ("trainig.steps=3", "did you mean 'training.steps'"),
     ("training.steps=many", "expected a whole number, found 'many'"),
