@@ -150,6 +150,13 @@ def test_no_run_sees_what_another_one_did(tmp_path, world, here):
     assert len(found) == 1 and found.pop().startswith("[False, None, False, False, False, False, False, False, 2, ")
 
 
+def test_a_run_keeps_freed_memory_although_workers_of_dask_do_not(tmp_path, world, here):
+    path = write_study(tmp_path, "import os\nprint('TRIM', os.environ['MALLOC_TRIM_THRESHOLD_'], 'END')", WRITE,
+                       world=world, seeds=[0])
+    run_study(path, here)
+    assert {int(re.search(r"TRIM (\d+) END", shown(job.folder)).group(1)) >= 2**28 for job in plan_of(path)} == {True}
+
+
 def test_a_run_has_the_threads_of_its_share(tmp_path, world, here):
     busy = ("import os, torch\na = torch.rand(600, 600)\nassert torch.get_num_threads() == 2\n"
             "parts = [a @ a for _ in range(20)]\nassert all(torch.allclose(p, parts[0]) for p in parts)\n"
