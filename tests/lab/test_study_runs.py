@@ -151,10 +151,10 @@ def test_no_run_sees_what_another_one_did(tmp_path, world, here):
 
 
 def test_a_run_keeps_freed_memory_although_workers_of_dask_do_not(tmp_path, world, here):
-    path = write_study(tmp_path, "import os\nprint('TRIM', os.environ['MALLOC_TRIM_THRESHOLD_'], 'END')", WRITE,
+    path = write_study(tmp_path, "import os\nprint('TRIM', os.environ.get('MALLOC_TRIM_THRESHOLD_'), 'END')", WRITE,
                        world=world, seeds=[0])
     run_study(path, here)
-    assert {int(re.search(r"TRIM (\d+) END", shown(job.folder)).group(1)) >= 2**28 for job in plan_of(path)} == {True}
+    assert all("TRIM None END" in shown(job.folder) for job in plan_of(path))
 
 
 def test_a_run_has_the_threads_of_its_share(tmp_path, world, here):
