@@ -26,7 +26,7 @@ from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_be
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import differing, fit
+from ..learning.trainer import check_trackers, differing, fit
 from ..model.adapter import prepare
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
@@ -143,6 +143,7 @@ def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]])
 
 def dry_run(config: RunConfig) -> str:
     """What a run would train, on what, with one training sample as the model will see it. It makes no world."""
+    check_trackers(config)
     model = prepare(start(config), config)
     override(Recipe(), config.preference.recipe, "preference.recipe")
     if (missing := missing_world(config)) is not None:

@@ -238,16 +238,21 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     return given
 
 
+def check_trackers(config: RunConfig) -> None:
+    for name in config.training.report_to:
+        if find_spec(name) is None:
+            raise LabError(f"training.report_to names {name}, which is not installed: pip install {name}")
+
+
 def trackers(config: RunConfig, folder: Path) -> list[TrainerCallback]:
     """The Trainer's own integrations; each logs every part of the loss by its name."""
     def make(name: str) -> TrainerCallback:
         if name == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
             return INTEGRATION_TO_CALLBACK[name](SummaryWriter(folder / name))
-        if find_spec(name) is None:
-            raise LabError(f"training.report_to names {name}, which is not installed: pip install {name}")
         return INTEGRATION_TO_CALLBACK[name]()
 
+    check_trackers(config)
     return [make(name) for name in config.training.report_to]
 
 

@@ -7,9 +7,8 @@ import pytest
 from test_trainer import config, place  # noqa: F401  fixtures: a tiny world and its settings
 
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.lab.run import train
+from d2vlm_lab.lab.run import dry_run, train
 from d2vlm_lab.lab.study.point import tracked_as
-from d2vlm_lab.learning.trainer import trackers
 from d2vlm_lab.settings import override
 
 PARTS = ("loss_answer", "loss_grounding", "loss_consistency", "spread")
@@ -41,8 +40,10 @@ def test_without_trackers_nothing_but_the_history_is_written(config, tmp_path): 
 def test_a_tracker_that_is_not_installed_is_an_error_that_says_what_to_install(config, tmp_path, name):  # noqa: F811
     if importlib.util.find_spec(name):
         pytest.skip(f"{name} is installed")
-    with pytest.raises(LabError, match=f"pip install {name}"):
-        trackers(override(config, {"training.report_to": [name]}), tmp_path)
+    other = override(config, {"training.report_to": [name]})
+    for work in (dry_run, lambda config: train(config, tmp_path / "run", str)):
+        with pytest.raises(LabError, match=f"pip install {name}"):
+            work(other)
 
 
 @pytest.mark.slow
