@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +13,7 @@ from ..data.batch import Clip
 from ..data.groups import Reader, encode_question
 from ..data.sample import Sample
 from ..ideas.evidence import Interval, render
-from ..model.d2vlm import D2VLM
+from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, Generated, generate
 from ..model.frames import encoded
 from ..model.growing import shares_frames
@@ -119,19 +118,6 @@ def seen(model: D2VLM, clip: Clip, question: str) -> Clip:
         return replace(clip, features=features)
     with evaluation(model):
         return replace(clip, features=model.frames.project(features, question), projected=True)
-
-
-@contextmanager
-def evaluation(model: D2VLM) -> Iterator[None]:
-    """A model in evaluation mode; one that was training goes back to it."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
 
 
 def _answer(model: D2VLM, groups: list[tuple[list[Sample], Clip]], decoding: Decoding | None) -> Iterator[Prediction]:

@@ -13,8 +13,7 @@ order of time, is rewarded for the k-th true event; intervals too many or too fe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,7 +25,7 @@ from ..data.batch import Batch
 from ..data.plan import plan_of
 from ..ideas import intervals, policy
 from ..ideas.rewards import SET_REWARDS, pair_rewards
-from ..model.d2vlm import D2VLM, Output
+from ..model.d2vlm import D2VLM, Output, evaluation
 from ..model.drawing import draw_answers
 from .drawn import Answer, Drawn, drawn_batch, prompts_of, read_drawn, truths_of
 
@@ -63,7 +62,7 @@ class Rewards:
         self.step = step
         if step % self.settings.updates:
             return self.kept[self.place]
-        with evaluating(model):
+        with evaluation(model):
             draw = self.drawn(model, batch, f"{self.seed} {step}")
         self.kept = [*self.kept[:self.place], draw]
         return draw
@@ -134,7 +133,7 @@ class Rewards:
         if self.before is None:
             return None
         self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
-        with evaluating(model):
+        with evaluation(model):
             out = functional_call(model, self.before, (learned.batch,))
         return Words.of(out, learned).log_p, Spans.of(out, learned).logits
 
@@ -162,19 +161,6 @@ def divergence_of(draw: Draw, words: Words, spans: Spans, n: int) -> Tensor:
     return policy.by_answer(of_words, words.answer, n) + policy.by_answer(of_spans, spans.answer, n)
 
 
-@contextmanager
-def evaluating(model: D2VLM) -> Iterator[None]:
-    """The model without dropout, and after that as it was."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
-
-
 def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward,
                      key: str) -> tuple[list[Answer], list[dict[str, float]], Tensor]:
     """Q * G drawn answers, the parts of their rewards, and their (Q, G) rewards.
@@ -182,7 +168,7 @@ def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward,
     `key` and the name of a sample decide what is drawn: it is the same in any process and after an interruption.
     """
     truths, names = truths_of(model, batch), [f"{key} {name}" for name in batch.names]
-    with evaluating(model):
+    with evaluation(model):
         drawn = draw_answers(model, prompts_of(model, batch), names, settings.answers, settings.max_new_tokens)
     answers = [read_drawn(model, one, truths[n // settings.answers]) for n, one in enumerate(drawn)]
     parts = [answer.parts(settings) for answer in answers]

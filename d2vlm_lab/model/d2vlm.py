@@ -10,6 +10,8 @@ G of them in answers (grounded and referenced mentions), L answer tokens to pred
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -283,3 +285,16 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
     weight = weight / weight.sum(-1, keepdim=True)
     belongs = (video[:, None] == torch.arange(len(states), device=video.device)).to(states.dtype)  # (E, V)
     return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)
+
+
+@contextmanager
+def evaluation(model: D2VLM) -> Iterator[None]:
+    """A model in evaluation mode; one that was training goes back to it."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()

@@ -205,8 +205,12 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
 
 def chance(seed: int, name: str, n: int) -> np.ndarray:
     """(n,) numbers in [0, 1), one for each token of a text. They depend on the seed and the name of the text alone."""
-    key = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(key)).random(n)
+    return named_generator(f"{seed} {name}").random(n)
+
+
+def named_generator(name: str) -> np.random.Generator:
+    """A source of random numbers that depend on its name alone."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()))
 
 
 def draw(scores: Tensor, chances: Tensor) -> Tensor:

@@ -9,11 +9,9 @@ Shapes: Q questions, N answers, all those to the first question first; R of them
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from ..ideas import intervals
 from ..ideas.evidence import EVIDENCE
 from .backbone import logits_of
 from .d2vlm import D2VLM
-from .decoding import stop_ids
+from .decoding import named_generator, stop_ids
 from .folding import folded
 from .growing import start_texts
 
@@ -107,5 +105,4 @@ def pick(log_p: Tensor, chances: Tensor) -> Tensor:
 
 def chance(name: str, n: int) -> Tensor:
     """(n, 3) numbers in [0, 1) for n tokens: one for the token itself and two for the ends of an interval."""
-    key = hashlib.sha256(name.encode()).digest()
-    return torch.from_numpy(np.random.default_rng(int.from_bytes(key)).random((n, 3)))
+    return torch.from_numpy(named_generator(name).random((n, 3)))
