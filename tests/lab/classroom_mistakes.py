@@ -311,7 +311,7 @@ MISTAKES = {
         (lambda e, d: [(e[0][1], e[0][0]), *e[1:]], "ends before it starts"),
         (lambda e, d: [(e[0][0], d), *e[1:]], "another length"), (lambda e, d: e[1:], "number of events")],
     "wrong_which": [
-        (lambda e, c: (e[1:], c), "only 1 are left"), (lambda e, c: (e, c), "as many events as before"),
+        (lambda e, c: (e[1:], c), "only event 0 is left"), (lambda e, c: (e, c), "as many events as before"),
         (lambda e, c: (e[:-1], c[:-2]), "not mentioned in any clause"),
         (lambda e, c: (e[1:], [(0, c[0][1])]), "describes another event")],
     "wrong_what": [

@@ -103,6 +103,15 @@ def test_a_page_says_first_what_it_needs_and_last_what_to_keep(path):
 
 
 @pytest.mark.parametrize("path", WALKTHROUGH, ids=lambda path: path.stem)
+def test_the_minutes_to_read_are_counted(path):
+    """150 words in a minute, 3 seconds for a line of code, and 2 minutes for the quiz, as page 00 says."""
+    words = len(re.sub(r"\]\([^)]*\)|[|]", " ", "\n".join(cells(path, "markdown"))).split())
+    lines = sum(bool(line.strip()) for code in cells(path, "code") for line in code.splitlines())
+    stated = int(re.search(r"(\d+) minutes to read", cells(path, "markdown")[0])[1])
+    assert abs(words / 150 + lines / 20 + 2 - stated) < 5
+
+
+@pytest.mark.parametrize("path", WALKTHROUGH, ids=lambda path: path.stem)
 def test_a_page_leads_to_the_next_one_to_an_exercise_and_to_the_source(path):
     last = cells(path, "markdown")[-1]
     after = WALKTHROUGH[WALKTHROUGH.index(path) + 1:WALKTHROUGH.index(path) + 2]

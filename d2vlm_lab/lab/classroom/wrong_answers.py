@@ -64,8 +64,9 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
         return "No event is left. An answer without events cannot be compared factor by factor."
     pointing = [k for k, _ in new_clauses]
     if any(not 0 <= k < len(new_events) for k in pointing):
-        return (f"One of your clauses refers to event {max(pointing)}, but only {len(new_events)} are left, counted "
-                "from 0. Remove the clause of the event that you removed, and give new numbers to the clauses of those "
+        left = "only event 0 is left" if len(new_events) == 1 else f"only events 0 to {len(new_events) - 1} are left"
+        return (f"One of your clauses refers to event {max(pointing)}, but {left}, because events are counted from 0. "
+                "Remove the clause of the event that you removed, and give new numbers to the clauses of those "
                 "behind it.")
     if set(pointing) != set(range(len(new_events))):
         return "One of your events is not mentioned in any clause. Its words have to come and go together with it."
