@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
+import re
 import reprlib
 import types
 import typing
@@ -21,6 +23,7 @@ from .errors import LabError
 LARGEST = 2**63 - 1  # what whole numbers of 64 bits hold, as in torch and in files of numbers
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null",
          dict: "an object", list: "a list", object: "anything"}
+BROKEN = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
 SHORT = reprlib.Repr()
 SHORT.maxstring, SHORT.maxlevel, SHORT.maxother = 60, 2, 60
 
@@ -51,14 +54,21 @@ Positive = typing.Annotated[float, Range(0, 10**6, open=True)]
 Seed = typing.Annotated[int, Range(0, 2**31 - 1)]
 
 
+@functools.cache
+def _hints(shape: type) -> dict[str, object]:
+    return typing.get_type_hints(shape, include_extras=True)
+
+
 def fit(value, shape, where: str = "", path: str = ""):
     """The value as the shape has it: lists as tuples, objects as dataclasses, whole numbers as floats where it says so.
 
     `where` is a file, or a file with a line; `path` leads to the value inside it, such as `events[2].interval`.
     """
-    origin, args = typing.get_origin(shape), typing.get_args(shape)
     if shape is object:
         return value
+    if isinstance(shape, type) and shape in WORDS:  # before the others, because most values are of these kinds
+        return _plain(value, shape, where, path)
+    origin, args = typing.get_origin(shape), typing.get_args(shape)
     if origin is typing.Annotated:
         fitted = fit(value, args[0], where, path)
         _need(all(fitted in limits for limits in args[1:] if isinstance(limits, Range)), value, shape, where, path)
@@ -179,7 +189,7 @@ def _fields(value, shape, where: str, path: str) -> dict:
     """The object itself, with the fields that the shape names as it has them."""
     _need(isinstance(value, dict), value, shape, where, path)
     fitted = dict(value)
-    for name, kind in typing.get_type_hints(shape, include_extras=True).items():
+    for name, kind in _hints(shape).items():
         optional = typing.get_origin(kind) is typing.NotRequired
         if name in value:
             fitted[name] = fit(value[name], typing.get_args(kind)[0] if optional else kind, where, below(path, name))
@@ -196,7 +206,7 @@ def _dataclass(value, shape: type, where: str, path: str):
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             refuse(where, below(path, name), "this setting has no default; give it a value")
-    hints = typing.get_type_hints(shape, include_extras=True)
+    hints = _hints(shape)
     fitted = {key: fit(leaf, hints[key], where, below(path, key)) for key, leaf in value.items()}
     try:
         return shape(**fitted)
@@ -212,6 +222,6 @@ def _plain(value, shape: type, where: str, path: str):
         refuse(where, path, f"expected a finite number, found {value}")
     if shape is int and abs(value) > LARGEST:
         refuse(where, path, f"expected a whole number of at most 64 bits, found {shown(value)}")
-    if shape is str and ("\0" in value or any("\ud800" <= character <= "\udfff" for character in value)):
+    if shape is str and BROKEN.search(value):
         refuse(where, path, f"expected text without NUL and without broken characters, found {shown(value)}")
     return value
