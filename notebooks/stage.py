@@ -85,7 +85,7 @@ def lead_to_pages(path: Path, out: Path) -> None:
             return f"<a href='{inside.stem}.html'>{words}</a>"
         if inside.suffix == ".py":
             return f"[{words}](/{source_page(inside, out)})"
-        if inside.parts[0] == "exercises" or (inside.suffix in (".md", ".ipynb") and (out / inside).is_file()):
+        if inside.suffix in (".md", ".ipynb") and (out / inside).is_file():
             return f"[{words}](/{inside.as_posix()})"
         return words
 
