@@ -12,7 +12,7 @@ from pathlib import Path
 from ...config import Data, RunConfig
 from ...data.datasets import et_instruct, fpo_annotations
 from ...data.datasets.records import read_records, to_sample
-from ...data.pairs import OnBad, PreferencePair, check, write_preferences
+from ...data.pairs import OnBad, PreferencePair, check, pair_of, write_preferences
 from ...data.sample import Sample, SampleError, from_record
 from ...data.splits import reader
 from ...data.world import load as load_world
@@ -27,23 +27,27 @@ from ...settings import override
 from .mcq import multiple_choice
 from .report import Report, table
 from .sampled import sampled_preferences
+from .trl import write_trl
 
 FIGURES = (".png", ".pdf", ".svg")
 
 
 def configure(parser) -> None:
-    parser.add_argument("source", type=Path, help="a world, samples or annotations (JSON list or lines), or the "
-                                                  "authors' preference annotations")
+    parser.add_argument("source", type=Path, help="a world, samples or annotations (JSON list or lines), a "
+                                                  "preference file, or the authors' preference annotations")
     parser.add_argument("settings", nargs="*", metavar="key=value",
                         help="of the recipe: per_sample=4 factors=[when,what] shift=[1.0] tolerance=0.5 seed=0 ...")
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines to write; the report is written beside it")
+    parser.add_argument("--format", choices=("lab", "trl"), default="lab", help="trl: prompt, chosen and rejected as "
+                        "TRL reads them, and the video's path; the times are numbers in the text")
     parser.add_argument("--words", type=Path, help="JSON with the facts to distort (a world brings its own)")
     parser.add_argument("--limit", type=int, help="use only the first so many samples")
     parser.add_argument("--multiple-choice", action="store_true", help="add a question that offers all answers")
     parser.add_argument("--figure", type=Path, help="draw the report into this file")
     policy = parser.add_argument_group("rejected answers sampled from a model")
     policy.add_argument("--policy", help="checkpoint to sample from, instead of changing the chosen answers")
-    policy.add_argument("--videos", type=Path, help="folder of the videos (a world brings its own)")
+    policy.add_argument("--videos", type=Path, help="folder of the videos (a world brings its own); also part of the "
+                        "paths that --format trl writes")
     policy.add_argument("--fps", type=float, default=2.0, help="frames per second that the model sees")
     policy.add_argument("--temperature", type=float, default=1.0, help="above 1, answers vary more; below 1, less")
     policy.add_argument("--tries", type=int, default=4, help="answers sampled for each question")
@@ -69,8 +73,11 @@ def run(args) -> None:
     known = {*KINDS, *(words.kinds if words else FACTS)}
     if unknown := [kind for kind in recipe.kinds if kind not in known]:
         raise LabError(f"recipe.kinds: no such kind {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    pairs = make_pairs(args, recipe, words, report)
-    write_preferences(args.out, select(pairs, recipe, report, args.multiple_choice))
+    pairs = select(make_pairs(args, recipe, words, report), recipe, report, args.multiple_choice)
+    if args.format == "trl":
+        write_trl(args.out, pairs, video_folder(args), report.leave_out)
+    else:
+        write_preferences(args.out, pairs)
     summary = report.summary()
     with atomic_path(args.out.with_suffix(".report.json")) as unfinished:
         unfinished.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -109,7 +116,9 @@ def read_entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]
     """The samples or pairs of a file, whose format each record shows by its fields."""
     for index, record in enumerate(read_records(path)):
         try:
-            if fpo_annotations.is_preference(record):
+            if set(record) == {"chosen", "rejected"}:
+                yield pair_of(record, f"{path}, pair {index}")
+            elif fpo_annotations.is_preference(record):
                 yield fpo_annotations.from_record(record, index, str(path))
             elif "conversations" in record:
                 yield to_sample(record, index, et_instruct.from_record, path)
@@ -121,7 +130,7 @@ def read_entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]
 
 def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad) -> Iterator[PreferencePair]:
     """Each sample with wrong answers of a model, which needs the videos and takes its time."""
-    videos = args.videos or (args.source / "videos" if args.source.is_dir() else None)
+    videos = video_folder(args)
     if videos is None:
         raise LabError("--policy needs --videos, the folder of the videos")
     if args.temperature <= 0 or args.tries < 1:
@@ -131,6 +140,10 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
     return sampled_preferences(model, grounded, read, recipe, decoding, args.tries)
+
+
+def video_folder(args) -> Path | None:
+    return args.videos or (args.source / "videos" if args.source.is_dir() else None)
 
 
 def select(pairs: Iterable[PreferencePair], recipe: Recipe, report: Report,
