@@ -208,7 +208,7 @@ def trained_model(config: RunConfig, out: Path) -> D2VLM:
 
 def starting_model(config: RunConfig) -> D2VLM:
     """The checkpoint in `parts.start` with the method of `config`, without any training."""
-    return load(resolve(config.parts.start), config.method, getattr(torch, config.parts.dtype))
+    return load(config.parts.start, config.method, getattr(torch, config.parts.dtype))
 
 
 def training_time(out: Path) -> dict[str, float]:
