@@ -50,8 +50,8 @@ def fetched(source: str | os.PathLike, revision: str | None = None, files: Seque
         why = "HF_HUB_OFFLINE is set" if offline() else f"{endpoint()} cannot be reached"
         raise LabError(f"{name}: no such folder here, it was not fetched before, and {why}") from None
     except Exception as error:
-        raise LabError(f"{name}: could not be fetched whole ({_why(error)}); the files that are whole are kept, so try "
-                       "again") from None
+        raise LabError(f"{name}: could not be fetched whole ({reason(error)}); the files that are whole are kept, so "
+                       "try again") from None
     check_new(Path(folder), started)
     return Path(folder)
 
@@ -102,7 +102,11 @@ def offline() -> bool:
     return constants.is_offline_mode()
 
 
-def _why(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a request failed, in a few words."""
+    while not hasattr(error, "response") and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     if (response := getattr(error, "response", None)) is not None:
-        return f"the server says {response.status_code}"
+        hint = ": `hf auth login` with a token that may do this" if response.status_code in (401, 403) else ""
+        return f"the server says {response.status_code}{hint}"
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]

@@ -48,6 +48,12 @@ class RunRate(TypedDict):
     data: NotRequired[DataRate]
 
 
+class RecipeRate(TypedDict):
+    """The same of the recipe.json of a checkpoint."""
+
+    config: NotRequired[RunRate]
+
+
 @dataclass(frozen=True, repr=False)
 class Lab:
     """A checkpoint that is ready to watch videos."""
@@ -240,11 +246,14 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
 
 
 def _trained_rate(folder: Path) -> float | None:
-    """Frames a second of the run that a checkpoint lies in."""
+    """Frames a second of the run that a checkpoint comes from: it says so itself, or lies in its folder."""
     run = folder.parent / "config.json"
-    if not run.is_file():
+    if (recipe := folder / "recipe.json").is_file() and (config := read_json(recipe, RecipeRate).get("config")):
+        run, rate = recipe, config.get("data", {}).get("fps")
+    elif not run.is_file():
         return None
-    rate = read_json(run, RunRate).get("data", {}).get("fps")
+    else:
+        rate = read_json(run, RunRate).get("data", {}).get("fps")
     if rate is not None and rate <= 0:
         raise LabError(f"{run}: data.fps: expected a positive number, found {rate}")
     return rate

@@ -182,7 +182,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         model.dtype = recorded
         if dtype is not None:
             hold(model, dtype)
-    model.can_ground, model.added = description["grounded"], []
+    model.can_ground, model.added, model.loaded_from = description["grounded"], [], folder
     return model.eval()
 
 
