@@ -13,7 +13,6 @@ from ..model.checkpoint import DESCRIPTION, checkpoint_id, load, merge
 from ..model.seal import find_checkpoint
 from ..reader import read_json
 
-
 SUMMARIES = ("task_averages", "merged")  # of E.T. Bench, which has hundreds of numbers besides
 
 

@@ -63,7 +63,8 @@ def same(one, other):
 def score_file(path, checkpoint):
     page = {"card": {"benchmark": "etbench", "checkpoint": checkpoint, "annotations": "a.json", "library": "0.2.0",
                      "annotations_sha256": "12", "prompt_sha256": "34", "decoding": {"temperature": 0}},
-            "protocol": "clean", "scores": {"collected": {"tvg": {"F1": 0.5}}, "merged": {"tvg F1": 0.5}}, "finished": "2026-01-01T00:00:00Z"}
+            "protocol": "clean", "finished": "2026-01-01T00:00:00Z",
+            "scores": {"collected": {"tvg": {"F1": 0.5}}, "merged": {"tvg F1": 0.5}}}
     path.write_text(json.dumps(page))
     return str(path)
 
