@@ -136,8 +136,8 @@ class Data:
     train: str = ""  # instead of `world`: annotation file to train on
     val: str = ""  # with `train`: annotation file for validation; empty means none
     videos: str = ""  # with `train`: folder that holds the videos of `train` and `val`
-    # The format of `train` and `val`: that of E.T. Instruct, Charades-STA or YouCook2, or the samples of this project.
-    format: Literal["et_instruct", "samples", "charades_sta", "youcook2"] = "et_instruct"
+    # The format of `train` and `val`: that of a public data set, or the samples of this project.
+    format: Literal["et_instruct", "samples", "charades_sta", "youcook2", "timelens", "qvhighlights"] = "et_instruct"
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
     fps: Annotated[float, Range(0, 1000, open=True)] = 2.0  # frames per second that are read from a video
     max_frames: Frames = 512  # largest number of frames that are read from a video, spread evenly over it

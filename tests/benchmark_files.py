@@ -12,6 +12,11 @@ MME = {"video_id": "001", "duration": "short", "domain": "Knowledge", "sub_categ
        "url": "https://www.youtube.com/watch?v=fFjv93ACGo8", "videoID": "fFjv93ACGo8", "question_id": "001-1",
        "task_type": "Counting Problem", "question": "How many?",
        "options": ["A. One.", "B. Two.", "C. Three.", "D. None."], "answer": "C"}
+TIMELENS = {"3MSZA": {"duration": 30.96, "spans": [[24.3, 30.4], [0.0, 5.5]],
+                      "queries": ["A person turns on the light.", "the  person\nopens a door"]}}
+WINDOWS = {"qid": 8737, "query": "A family is playing basketball together on a green court outside.", "duration": 126,
+           "vid": "bP5KfdFJzC4_660.0_810.0", "relevant_windows": [[0, 16], [40, 52]],
+           "relevant_clip_ids": [0, 1], "saliency_scores": [[4, 1, 1], [4, 1, 1]]}
 
 
 def save(path, content):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.datasets import charades_sta, et_bench, mvbench, video_mme, youcook2
+from ..data.datasets import charades_sta, et_bench, mvbench, qvhighlights, timelens, video_mme, youcook2
 from ..data.datasets.formats import ADAPTERS
 from ..data.sample import Sample
 from ..errors import LabError
@@ -30,7 +30,7 @@ AnswerKey = tuple[str, str, str]  # task, source and id, since some benchmarks n
 @dataclass(frozen=True)
 class Benchmark:
     format: str  # of its annotations, in `formats.ADAPTERS`
-    scorer: str  # of `d2vlm-lab score`
+    scorer: str  # of `d2vlm-lab score`; empty for a data set to train on
     annotations: tuple[str, ...]  # in its folder; the first of these that exists is read
     videos: tuple[str, ...]  # likewise
     page: str  # where to get it
@@ -41,6 +41,7 @@ class Benchmark:
     fps: float = 1.0
 
     def read(self, annotations: Path, half_frame: float = 0.5) -> list[Question]:
+        """The questions of a benchmark."""
         adapter = ADAPTERS[self.format]
         samples = adapter.read(annotations, max(half_frame, 0.5))
         if not samples:
@@ -59,6 +60,14 @@ def answer_key(record: dict) -> AnswerKey:
     return str(record.get("task", "")), str(record.get("source", "")), str(record["sample"])
 
 
+def _timelens(name: str) -> Benchmark:
+    """One of the three sets of TimeLens-Bench, all of which lie in one folder."""
+    return Benchmark(
+        "timelens", "timelens", (f"{name}-timelens.json",), (f"videos/{name}",),
+        "https://huggingface.co/datasets/TencentARC/TimeLens-Bench",
+        (f"{name}-timelens.json", f"videos/{name}/: unpack every video_shards/*.tar.gz into videos/"), timelens.PROMPT)
+
+
 BENCHMARKS = {
     "world": Benchmark(
         "et_bench", "etbench", ("etbench.json",), ("videos",), "made here: d2vlm-lab make-world --out FOLDER",
@@ -75,6 +84,13 @@ BENCHMARKS = {
         "(original annotations), https://prior.allenai.org/projects/charades (videos)",
         ("test.caption_coco_format.json of TimeIT's temporal_video_grounding/charades, or charades_sta_test.txt",
          "videos/: the files of Charades_v1_480.zip, such as videos/3MSZA.mp4"), charades_sta.PROMPT),
+    **{f"timelens-{name}": _timelens(name) for name in ("charades", "activitynet", "qvhighlights")},
+    "qvhighlights": Benchmark(
+        "qvhighlights", "qvhighlights", ("highlight_val_release.jsonl",), ("videos",),
+        "https://github.com/jayleicn/moment_detr (annotations and videos)",
+        ("highlight_val_release.jsonl: from data/ of that page; the test split has no windows",
+         "videos/: the files of qvhilights_videos.tar.gz, such as videos/bP5KfdFJzC4_660.0_810.0.mp4"),
+        qvhighlights.PROMPT),
     "youcook2": Benchmark(
         "youcook2", "youcook2", ("val.caption_coco_format.json",), ("videos",),
         "https://github.com/RenShuhuai-Andy/TimeChat (TimeIT annotations), http://youcook2.eecs.umich.edu (videos)",
@@ -93,9 +109,26 @@ BENCHMARKS = {
 }
 
 
+TRAINING_SETS = {
+    "et_instruct": Benchmark(
+        "et_instruct", "", ("evi.json", "et_instruct_164k_txt.json", "et_instruct_164k_vid.json"),
+        ("videos_compressed", "videos"), "https://huggingface.co/datasets/PolyU-ChenLab/ET-Instruct-164K",
+        ("et_instruct_164k_txt.json, or et_instruct_164k_vid.json, or D2VLM's evi.json (times as evidence tokens)",
+         "videos/: unpack every videos/*.tar.gz there")),
+    "timelens-100k": Benchmark(
+        "timelens", "", ("timelens-100k.jsonl",), ("videos",),
+        "https://huggingface.co/datasets/TencentARC/TimeLens-100K",
+        ("timelens-100k.jsonl", "videos/: unpack every video_shards/*.tar.gz there")),
+    "qvhighlights-train": Benchmark(
+        "qvhighlights", "", ("highlight_train_release.jsonl",), ("videos",),
+        "https://github.com/jayleicn/moment_detr (annotations and videos)",
+        ("highlight_train_release.jsonl: from data/ of that page", "videos/: the files of qvhilights_videos.tar.gz")),
+}
+
+
 def find(benchmark: str, folder: Path) -> tuple[Path, Path]:
-    """Where the annotations and the videos are in the folder of a benchmark."""
-    layout = BENCHMARKS[benchmark]
+    """Where the annotations and the videos are in the folder of a benchmark or of a training set."""
+    layout = BENCHMARKS.get(benchmark) or TRAINING_SETS[benchmark]
 
     def existing(names: tuple[str, ...]) -> Path:
         for name in names:

@@ -1,4 +1,4 @@
-"""`d2vlm-lab data BENCHMARK [FOLDER]`: where to get a benchmark and what to put where, or what a folder still lacks."""
+"""`d2vlm-lab data NAME [FOLDER]`: where to get a data set and what to put where, or what a folder still lacks."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config import resolve
+from ..data.datasets.formats import ADAPTERS
 from ..data.datasets.mvbench import FILES
-from ..data.sample import evenly_spaced
+from ..data.sample import Sample, evenly_spaced
 from ..data.video import VideoError, read_frames
-from ..judging.benchmarks import BENCHMARKS, find, video_path
+from ..judging.benchmarks import BENCHMARKS, TRAINING_SETS, find, video_path
 
 SAMPLED = 20  # videos that are opened, unless all are
 NAMED = 8  # missing files that are named
 
 
 def check(benchmark: str, folder: Path, all_videos: bool = False) -> bool:
-    """Print what a folder holds of a benchmark and what it lacks; True where it is complete."""
+    """Print what a folder holds of a data set and what it lacks; True where it is complete."""
     annotations, videos = find(benchmark, folder)
-    questions = BENCHMARKS[benchmark].read(annotations)
-    paths = {video_path(videos, sample.video): None for sample, _ in questions}
+    samples, unfit = _samples(benchmark, annotations)
+    paths = {video_path(videos, sample.video): None for sample in samples}
     present = [path for path in paths if os.path.exists(path)]
     missing = [path.relative_to(videos).as_posix() for path in paths if not os.path.exists(path)]
     files = [f"{stem}.json" for stem in FILES] if benchmark == "mvbench" else []
     absent = [name for name in files if not (annotations / name).exists()]
     tried = present if all_videos else evenly_spaced(present, SAMPLED)
     broken = list(_broken(tried))
-    print(f"{annotations}: {len(questions):,} questions about {len(paths):,} videos")
+    print(f"{annotations}: {len(samples):,} questions about {len(paths):,} videos")
+    if unfit:
+        print(f"  {len(unfit):,} more cannot be used; the first: {unfit[0]}")
     print(f"{videos}: {len(present):,} of {len(paths):,} videos are there")
     for title, names in (("no such annotation file", absent), ("missing", missing)):
         if names:
@@ -40,6 +43,15 @@ def check(benchmark: str, folder: Path, all_videos: bool = False) -> bool:
     return not (missing or absent or broken)
 
 
+def _samples(name: str, annotations: Path) -> tuple[list[Sample], list[str]]:
+    """What can be asked or learned, and what is wrong with the rest; training leaves that out."""
+    if name in BENCHMARKS:
+        return [sample for sample, _ in BENCHMARKS[name].read(annotations)], []
+    unfit: list[str] = []
+    adapter = ADAPTERS[TRAINING_SETS[name].format]
+    return adapter.read(annotations, on_bad=lambda place, message: unfit.append(message)), unfit
+
+
 def _broken(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """The videos from which no frame can be read, and why."""
     for path in paths:
@@ -49,15 +61,19 @@ def _broken(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
             yield path, str(error).removeprefix(f"{path}: ")
 
 
-def about(benchmark: str) -> str:
-    layout = BENCHMARKS[benchmark]
-    return "\n".join([f"{benchmark}: {layout.page}", "put into one folder:", *(f"  {step}" for step in layout.steps),
-                      f"then: d2vlm-lab data {benchmark} FOLDER",
-                      f"      d2vlm-lab evaluate CHECKPOINT {benchmark} --data FOLDER"])
+def about(name: str) -> str:
+    layout = BENCHMARKS.get(name) or TRAINING_SETS[name]
+    use = (f"d2vlm-lab evaluate CHECKPOINT {name} --data FOLDER" if layout.scorer else
+           f"d2vlm-lab train PRESET data.format={layout.format} data.train=FOLDER/{layout.annotations[0]} "
+           f"data.videos=FOLDER/{layout.videos[-1]}")
+    return "\n".join([f"{name}: {layout.page}", "put into one folder:", *(f"  {step}" for step in layout.steps),
+                      f"then: d2vlm-lab data {name} FOLDER", f"      {use}"])
 
 
 def configure(parser) -> None:
-    parser.add_argument("benchmark", choices=sorted(BENCHMARKS), help="which benchmark")
+    parser.add_argument("benchmark", metavar="NAME", choices=sorted(BENCHMARKS | TRAINING_SETS),
+                        help=f"a benchmark ({', '.join(sorted(BENCHMARKS))}) or a data set to train on "
+                             f"({', '.join(sorted(TRAINING_SETS))})")
     parser.add_argument("folder", nargs="?", help="check what is there, what is missing, whether videos open")
     parser.add_argument("--all", action="store_true", help=f"open every video, not just {SAMPLED}")
 

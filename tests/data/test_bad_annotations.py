@@ -22,6 +22,8 @@ GOOD = {
                                            "duration": 20.0}]},
     "youcook2.json": {"annotations": [{"id": 1, "image_id": "v.mp4", "segments": [[1, 2], [3, 4]],
                                        "pure_cap": "cut it. fry it.", "duration": 20.0}]},
+    "timelens.json": {"v": {"duration": 20.0, "spans": [[1.0, 2.0]], "queries": ["opens"]}},
+    "qvhighlights.json": [{"qid": 1, "query": "opens", "duration": 20, "vid": "v", "relevant_windows": [[1, 2]]}],
     "et_bench.json": [{"idx": 0, **COMMON, "tgt": [1.0, 2.0], "q": "when?"}],
     "action_sequence.json": [{"video": "v.mp4", "question": "q?", "candidates": ["a", "b"], "answer": "a",
                               "start": 1.0, "end": 2.0}],

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import get_args, get_type_hints
 
 import pytest
-from benchmark_files import CHARADES, RECIPE, coco, save
+from benchmark_files import CHARADES, RECIPE, TIMELENS, WINDOWS, coco, save
 from small import tiny_model
 
 from d2vlm_lab.cli import main
@@ -35,6 +35,10 @@ def place(tmp_path_factory):
     save(folder / "samples.json", json.dumps(to_record(SAMPLE)) + "\n")
     coco(folder / "charades_sta.json", {**CHARADES, "image_id": VIDEO, "timestamp": [2.0, 5.0], "duration": 16.0})
     coco(folder / "youcook2.json", {**RECIPE, "image_id": VIDEO, "segments": [[1, 3], [5.5, 9]]})
+    save(folder / "timelens.json", {VIDEO.removesuffix(".mp4"): {"duration": 16.0, "spans": [[2.0, 5.0]],
+                                                                 "queries": TIMELENS["3MSZA"]["queries"][:1]}})
+    save(folder / "qvhighlights.json", [{**WINDOWS, "vid": VIDEO.removesuffix(".mp4"), "duration": 16,
+                                         "relevant_windows": [[2, 5]]}])
     return folder
 
 
@@ -47,6 +51,8 @@ ANSWERS = {
     "et_instruct": "2.0 - 5.0 </evi> It spins in 2.0 - 5.0.",
     "samples": "2.0 - 5.0 </evi> It spins in 2.0 - 5.0.",
     "charades_sta": "2.0 - 5.0 </evi> The event happens in 2.0 - 5.0.",
+    "timelens": "2.0 - 5.0 </evi> The event happens in 2.0 - 5.0 seconds.",
+    "qvhighlights": "2.0 - 5.0 </evi> It happens in 2.0 - 5.0.",
     "youcook2": "1.0 - 3.0 5.5 - 9.0 </evi> 1.0 - 3.0, pick the ends off the beans. 5.5 - 9.0, combine egg and flour."}
 
 
@@ -100,6 +106,13 @@ def with_bad_records(place, name, folder):
         record, = json.loads(good)
         return save(folder / "bad.json", [3, {**record, "conversations": None}, {**record, "tgt": ["x"]},
                                           {**record, "duration": None}, record])
+    if name == "timelens":
+        video, record = next(iter(json.loads(good).items()))
+        return save(folder / "bad.json", {"a": None, "b": {**record, "duration": -1}, "c": {**record, "spans": 3},
+                                          video: record, "d": {**record, "queries": [5]}})
+    if name == "qvhighlights":
+        record, = json.loads(good)
+        return save(folder / "bad.json", [3, {**record, "duration": -1}, {**record, "vid": 5}, record, record])
     record, = json.loads(good)["annotations"]
     return coco(folder / "bad.json", None, {**record, "duration": -1}, {**record, "image_id": 5}, record, record)
 

@@ -26,6 +26,8 @@ ANNOTATIONS = {
     "charades_sta": {"annotations": [{"id": 1, "image_id": "v.mp4", "timestamp": [1.0, 2.0], "caption": "opens"}]},
     "youcook2": {"annotations": [{"id": 1, "image_id": "v.mp4", "segments": [[1, 2], [3, 4]], "duration": 20.0,
                                   "pure_cap": "cut it. fry it."}]},
+    "timelens": {"v": {"duration": 20.0, "spans": [[1.0, 2.0]], "queries": ["opens"]}},
+    "qvhighlights": [{"qid": 1, "query": "opens", "duration": 20, "vid": "v", "relevant_windows": [[1, 2]]}],
     "et_bench": [{"idx": 0, **COMMON, "tgt": [1.0, 2.0], "q": "when?"},
                  {"idx": 1, **COMMON, "task": "rar", "src": [1, 2], "q": "what in <vid> - <vid>?", **CHOICES},
                  {"idx": 2, **COMMON, "task": "vhd", "tgt": [[[1, 2]], [[3, 4]]], "q": "x"}],

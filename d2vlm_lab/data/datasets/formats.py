@@ -8,9 +8,10 @@ back for each sample, without the answer.
 
 from __future__ import annotations
 
-from . import charades_sta, et_bench, et_instruct, mvbench, samples, video_mme, youcook2
+from . import charades_sta, et_bench, et_instruct, mvbench, qvhighlights, samples, timelens, video_mme, youcook2
 
 ADAPTERS = {"et_instruct": et_instruct, "samples": samples, "charades_sta": charades_sta, "youcook2": youcook2,
-            "et_bench": et_bench, "mvbench": mvbench, "video_mme": video_mme}
+            "timelens": timelens, "qvhighlights": qvhighlights, "et_bench": et_bench, "mvbench": mvbench,
+            "video_mme": video_mme}
 # The choices of `data.format`: their samples have answers, and the data sets have files for training.
-TRAINING = ("et_instruct", "samples", "charades_sta", "youcook2")
+TRAINING = ("et_instruct", "samples", "charades_sta", "youcook2", "timelens", "qvhighlights")

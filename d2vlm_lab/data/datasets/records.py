@@ -24,7 +24,7 @@ from ..sample import Sample, SampleError, brief, sample_error, validate
 
 CHUNK = 1 << 20  # characters that are read at a time
 BETWEEN = re.compile(r"[\s,\[\]]*")  # what may stand between two records
-IDS, VIDEOS = ("idx", "id", "question_id"), ("image_id", "video", "videoID")  # what the formats call them
+IDS, VIDEOS = ("idx", "id", "question_id", "qid"), ("image_id", "video", "videoID", "vid")  # what the formats call them
 EXPECTED = {str: "text that is not empty", int: "an integer", float: "a number of seconds"}
 Build = Callable[[dict, int], Sample]  # a sample from a record and its place in the file
 OnBad = Callable[[str, str], None]  # takes the place of a record that cannot be used, and what is wrong with it

@@ -1,36 +1,59 @@
-"""Charades-STA: recall of one moment at IoU 0.3, 0.5 and 0.7, and the mean IoU."""
+"""One moment for each question: recall at IoU 0.3, 0.5 and 0.7, and the mean IoU. Charades-STA and TimeLens-Bench."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from . import quirks
+from . import first_pair, quirks
 from .published_reading import malformed_numbers_fail, split_intervals
-from .reading import read_intervals
+from .reading import Reading, read_intervals
 from .temporal import temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 SOURCE = ("tvg", "charades_sta")  # task and source of its predictions
+Key = int | str | tuple
 
 
 def score_charades(records: Sequence[dict], truth: dict[int, Sequence[float]], protocol: str = "clean") -> dict:
     """`truth`: seconds by position in the ground-truth file; answers to other data sets are left out."""
     records = [record for record in records if (record["task"], record["source"]) == SOURCE]
-    return (_clean if protocol == "clean" else _published)(records, truth)
+    if protocol == "d2vlm":
+        return _published(records, truth)
+    answers = {record["idx"]: record["a"] for record in records}
+    if protocol == "lmms-eval":  # its denominator are the answers
+        truth = {idx: interval for idx, interval in truth.items() if idx in answers}
+    return _one_moment(answers, truth, protocol, {"clean": read_intervals, "lmms-eval": first_pair.lmms_charades})
 
 
-def _clean(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> dict:
+def score_timelens(records: Sequence[dict], protocol: str = "clean") -> dict:
+    """The scores of each of the sets, whose names are the sources, and their means."""
+    readers = {"clean": read_intervals, "timelens": first_pair.timelens}
+    sets = {}
+    for source in dict.fromkeys(record["source"] for record in records):
+        of_set = {record["idx"]: record for record in records if record["source"] == source}
+        sets[source] = _one_moment({idx: record["a"] for idx, record in of_set.items()},
+                                   {idx: record["tgt"] for idx, record in of_set.items()}, protocol, readers)
+    names = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")
+    return {"protocol": protocol, "sets": sets, **{name: float(np.mean([each[name] for each in sets.values()]))
+                                                   for name in names},
+            "unparsed": {"tvg": {source: each["unparsed"] for source, each in sets.items()}}}
+
+
+def _one_moment(answers: dict[Key, str], truth: dict[Key, Sequence[float]], protocol: str,
+                readers: dict[str, Callable[[str], Reading]]) -> dict:
     """First interval of the answer; whatever has no prediction, or an unreadable one, has IoU 0."""
-    spans = {record["idx"]: read_intervals(record["a"]).intervals[:1] for record in records}
-    iou = np.array([temporal_iou(spans.get(idx, ()), [interval]).max(initial=0) for idx, interval in truth.items()])
+    spans = {idx: readers[protocol](text).intervals[:1] for idx, text in answers.items()}
+    pairs = [(span[0], truth[idx]) if (span := spans.get(idx)) else None for idx in truth]
+    iou = np.array([0.0 if pair is None else temporal_iou(*([span] for span in pair)).item() if protocol == "clean"
+                    else quirks.iou_of_hull(*pair) for pair in pairs])
     unparsed = [idx for idx, span in spans.items() if not span]
     scores = {f"R@{t}": float((iou >= t).mean()) for t in THRESHOLDS} | {"mIoU": float(iou.mean())}
     missing = sorted(truth.keys() - spans.keys(), key=lambda idx: (isinstance(idx, str), idx))  # ids may be texts, too
-    return {"protocol": "clean", "Total": len(truth), "Failed": len(unparsed), **scores, "missing": missing,
+    return {"protocol": protocol, "Total": len(truth), "Failed": len(unparsed), **scores, "missing": missing,
             "unparsed": unparsed}
 
 

@@ -5,26 +5,43 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import LabError
 from . import confidence
 from .charades import SOURCE as CHARADES
-from .charades import score_charades
-from .etbench import Scores, score_etbench
+from .charades import THRESHOLDS, score_charades, score_timelens
+from .etbench import score_etbench
 from .mvbench import check_mvbench, score_mvbench
 from .protocols import PROTOCOLS
-from .records import Checked, check, etbench_problem, first_few, is_pair, load_annotations, load_etbench, read_files
+from .qvhighlights import SOURCE as QVHIGHLIGHTS
+from .qvhighlights import problem as qvhighlights_problem
+from .qvhighlights import score_qvhighlights
+from .records import (
+    Checked,
+    Problem,
+    check,
+    etbench_problem,
+    first_few,
+    is_pair,
+    load_annotations,
+    load_etbench,
+    read_files,
+)
 from .sentences import find_sentence_model
+from .tables import comparison, percent, report, table
 from .videomme import DURATIONS, check_videomme, score_videomme
 from .youcook2 import SOURCE as YOUCOOK2
 from .youcook2 import Recipe, read_truth, score_youcook2, video_name
 
-HEADLINES = ("Acc", "Exact", "mIoU", "F1", "F1_matched", "F1_evi", "mRec", "mRec_evi", "METEOR", "CIDEr", "SentSim")
+MOMENT = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")
+KNOWN = {"etbench": (*PROTOCOLS, "all"), "charades": ("clean", "d2vlm", "lmms-eval"),
+         "timelens": ("clean", "timelens"), "qvhighlights": ("clean", "qvhighlights")}  # the others: clean and d2vlm
 UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
-          "videomme": ("subset", "truth")}  # options that the other benchmarks have no use for
+          "videomme": ("subset", "truth"), "timelens": ("subset", "tasks", "truth"),
+          "qvhighlights": ("subset", "tasks", "truth")}  # options that the other benchmarks have no use for
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,8 @@ def configure(parser) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", type=Path,
                         help="a .json or .jsonl file, or a folder of them")
     parser.add_argument("--protocol", default="clean",
-                        help=f"etbench: {', '.join(PROTOCOLS)}, or all for a comparison; the others: clean, d2vlm")
+                        help=f"etbench: {', '.join(PROTOCOLS)}, or all for a comparison; the others: clean, and "
+                             "d2vlm or their own")
     parser.add_argument("--truth", type=Path, help="annotation file; by default the truth inside the predictions")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--lenient", action="store_true", help="count malformed records as failed instead of stopping")
@@ -84,7 +102,7 @@ def score(args) -> tuple[dict, list[str]]:
 
 
 def check_protocol(benchmark: str, protocol: str) -> None:
-    known = [*PROTOCOLS, "all"] if benchmark == "etbench" else ["clean", "d2vlm"]
+    known = KNOWN.get(benchmark, ("clean", "d2vlm"))
     if protocol not in known:
         raise LabError(f"no protocol {protocol!r} for {benchmark}: use one of {', '.join(known)}")
 
@@ -116,9 +134,30 @@ def charades(args) -> Scored:
         checked.leave_out(unknown, args.lenient, f"answers to what {args.truth} does not hold are left out")
     result = score_charades(checked.records, truth, args.protocol) | {"notes": checked.notes}
     shown = result["eval"]["score_file"] if "eval" in result else [
-        f"{name:8} {result[name]:.4f}" for name in ("R@0.3", "R@0.5", "R@0.7", "mIoU")]
+        f"{name:8} {result[name]:.4f}" for name in MOMENT]
     return Scored(result, [f"charades, protocol {args.protocol}, {len(truth)} queries", *shown],
                   lambda: confidence.charades(checked.records, truth))
+
+
+def timelens(args) -> Scored:
+    checked = check(read_files(args.predictions), etbench_problem, args.lenient)
+    checked.records = [record for record in checked.records if record["task"] == "tvg"]
+    if not checked.records:
+        raise LabError(f"{args.predictions}: no answers with task 'tvg'")
+    result = score_timelens(checked.records, args.protocol) | {"notes": checked.notes}
+    rows = [[name, each["Total"], each["Failed"], *(percent(each[column]) for column in MOMENT)]
+            for name, each in result["sets"].items()]
+    return Scored(result, [f"timelens, protocol {args.protocol}, x 100", "",
+                           *table([["set", "total", "failed", *MOMENT], *rows])],
+                  lambda: confidence.timelens(checked.records))
+
+
+def qvhighlights(args) -> Scored:
+    checked = _answers_to(args, QVHIGHLIGHTS, qvhighlights_problem)
+    result = score_qvhighlights(checked.records, args.protocol) | {"notes": checked.notes}
+    scores = [[name, percent(value)] for name, value in result.items() if name.startswith(("R1", "mAP"))]
+    return Scored(result, [f"qvhighlights, protocol {args.protocol}, {result['Total']} queries, x 100",
+                           *table(scores)], lambda: confidence.qvhighlights(checked.records))
 
 
 def youcook2(args) -> Scored:
@@ -171,57 +210,17 @@ def videomme(args) -> Scored:
                   lambda: confidence.videomme(checked.records, args.tasks or DURATIONS))
 
 
-BENCHMARKS = {"etbench": etbench, "charades": charades, "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}
+BENCHMARKS = {"etbench": etbench, "charades": charades, "timelens": timelens, "qvhighlights": qvhighlights,
+              "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}
 
 
-def _answers_to(args, source: tuple[str, str]) -> Checked:
+def _answers_to(args, source: tuple[str, str], problem: Problem = etbench_problem) -> Checked:
     """Those of a benchmark whose predictions have the form of E.T. Bench."""
-    checked = check(read_files(args.predictions), etbench_problem, args.lenient)
+    checked = check(read_files(args.predictions), problem, args.lenient)
     checked.records = [record for record in checked.records if (record["task"], record["source"]) == source]
     if not checked.records:
         raise LabError(f"{args.predictions}: no answers with task {source[0]!r} and source {source[1]!r}")
     return checked
-
-
-def report(scores: Scores) -> list[str]:
-    """A row per task and source, then the averages in the official order."""
-    columns = [name for name in HEADLINES if any(name in row.values for row in scores.rows)]
-    rows = [[row.task, row.source, row.values["Total"], row.values["Failed"],
-             *(_percent(row.values[name]) if name in row.values else "" for name in columns)] for row in scores.rows]
-    averages, merged = ([[name, _percent(value)] for name, value in means.items()]
-                        for means in (scores.averages, scores.merged))
-    return [f"E.T. Bench, protocol {scores.protocol}, x 100", "",
-            *_table([["task", "source", "total", "failed", *columns], *rows]), "",
-            "averages over sources", *_table(averages), "",
-            "averages over tasks", *_table(merged)]
-
-
-def comparison(all_scores: dict[str, Scores]) -> list[str]:
-    """The protocols side by side, with how far apart they are."""
-    rows = [["", *all_scores, "apart"]]
-    for column in next(iter(all_scores.values())).averages:
-        values = [scores.averages[column] for scores in all_scores.values()]
-        known = [value for value in values if value is not None]
-        if known:
-            rows.append([column, *map(_percent, values), _percent(max(known) - min(known))])
-    failed = [sum(row.values["Failed"] for row in scores.rows) for scores in all_scores.values()]
-    notes = dict.fromkeys(note for scores in all_scores.values() for note in scores.notes)
-    return ["E.T. Bench, the same answers under each protocol, x 100", "",
-            *_table([*rows, ["not understood", *failed, ""]]), *notes]
-
-
-def _table(rows: Sequence[Sequence]) -> list[str]:
-    """Text columns to the left, numbers to the right."""
-    columns = []
-    for column in zip(*rows):
-        cells = [str(cell) for cell in column]
-        width, is_text = max(map(len, cells)), not any(cell[:1].isdigit() for cell in cells)
-        columns.append([cell.ljust(width) if is_text else cell.rjust(width) for cell in cells])
-    return ["  ".join(row).rstrip() for row in zip(*columns)]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _unparsed_and_notes(result: dict) -> list[str]:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import LabError
-from .charades import SOURCE, THRESHOLDS, score_charades
+from .charades import SOURCE, THRESHOLDS, score_charades, score_timelens
 from .etbench import score_etbench
 from .mvbench import score_mvbench
+from .qvhighlights import score_qvhighlights
 from .records import ETBENCH_ID
 from .resampling import Estimate, ScoreFunction, differences, intervals, paired
 from .sentences import SentenceModel
 from .videomme import score_videomme
 from .youcook2 import Recipe, score_youcook2
 
+_RECALL = tuple(f"R@{t}" for t in THRESHOLDS)
 DRAWS = 200  # of videos, for an interval; a draw of all of E.T. Bench takes about half a second
 
 
@@ -47,11 +49,26 @@ def charades(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> Answ
     queries = [answers.get(idx, {"task": task, "source": source, "idx": idx, "a": ""}) for idx in truth]
 
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
-        numbered = [{**record, "idx": number} for number, record in enumerate(draw)]  # a draw repeats questions
-        result = score_charades(numbered, {number: truth[record["idx"]] for number, record in enumerate(draw)})
-        return {name: result[name] for name in (*(f"R@{t}" for t in THRESHOLDS), "mIoU")}
+        result = score_charades(_numbered(draw), {number: truth[record["idx"]] for number, record in enumerate(draw)})
+        return {name: result[name] for name in (*_RECALL, "mIoU")}
 
     return Answered(queries, score, _video, ETBENCH_ID)
+
+
+def timelens(records: Sequence[dict]) -> Answered:
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        sets = score_timelens(_numbered(draw))["sets"]
+        return {f"{source} {name}": each[name] for source, each in sets.items() for name in (*_RECALL, "mIoU")}
+
+    return Answered(records, score, _video, ETBENCH_ID)
+
+
+def qvhighlights(records: Sequence[dict]) -> Answered:
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        return {name: value for name, value in score_qvhighlights(_numbered(draw)).items()
+                if name.startswith(("R1", "mAP"))}
+
+    return Answered(records, score, _video, ETBENCH_ID)
 
 
 def youcook2(records: Sequence[dict], truth: Sequence[Recipe]) -> Answered:
@@ -90,6 +107,11 @@ def videomme(records: Sequence[dict], durations: Sequence[str]) -> Answered:
         return accuracies | {"Overall": score_videomme(draw)["Overall"] / 100}
 
     return Answered(records, score, lambda record: record["video_id"], ("question_id",))
+
+
+def _numbered(draw: Sequence[dict]) -> list[dict]:
+    """With ids of their own, since a draw repeats questions."""
+    return [{**record, "idx": number} for number, record in enumerate(draw)]
 
 
 def _video(record: dict) -> Hashable:
