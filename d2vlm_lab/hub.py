@@ -26,15 +26,20 @@ OTHER_FORMS = ("onnx/*", "openvino/*", "original/*", "consolidated*")  # of the 
 HASHES = {64: "sha256", 40: "sha1"}  # by their number of digits: of large files, and of small ones as git has them
 
 
-def fetched(source: str | os.PathLike, revision: str | None = None, files: Sequence[str] = MODEL,
-            kind: Literal["model", "dataset"] = "model") -> Path:
+def fetched(source: str | os.PathLike, revision: str | None = None) -> Path:
     """The folder `source` if there is one, or that of the hub id `source`; a path where neither can be."""
     if not is_hub_id(source):
         return resolve(str(source))
+    name, named = HUB_ID.fullmatch(source).groups()
+    return download(name, revision or named)
+
+
+def download(name: str, revision: str | None = None, files: Sequence[str] = MODEL,
+             kind: Literal["model", "dataset"] = "model") -> Path:
+    """The folder in the cache that holds these files of a repository, as far as it has them."""
     from huggingface_hub import errors, snapshot_download  # takes a third of a second, and folders need none of it
 
-    name, named = HUB_ID.fullmatch(source).groups()
-    revision, started = revision or named, time.time()
+    started, here = time.time(), "no such folder here, " if kind == "model" else ""
     try:
         folder = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=list(files),
                                    ignore_patterns=list(OTHER_FORMS))
@@ -44,11 +49,11 @@ def fetched(source: str | os.PathLike, revision: str | None = None, files: Seque
     except errors.RevisionNotFoundError:
         raise LabError(f"{name}: no revision {shown(revision)} at {page(name, kind)}") from None
     except errors.RepositoryNotFoundError:
-        raise LabError(f"{name}: no such folder here, and no such {kind} at {endpoint()}, or a private one "
+        raise LabError(f"{name}: {here}{'and ' if here else ''}no such {kind} at {endpoint()}, or a private one "
                        "(then `hf auth login` first)") from None
     except errors.LocalEntryNotFoundError:
         why = "HF_HUB_OFFLINE is set" if offline() else f"{endpoint()} cannot be reached"
-        raise LabError(f"{name}: no such folder here, it was not fetched before, and {why}") from None
+        raise LabError(f"{name}: {here}it was not fetched before, and {why}") from None
     except Exception as error:
         raise LabError(f"{name}: could not be fetched whole ({reason(error)}); the files that are whole are kept, so "
                        "try again") from None
