@@ -36,6 +36,8 @@ COMMANDS = {
     "ablate": ("d2vlm_lab.lab.study.command", "run every variant and seed of a study, and write its report"),
     "report": ("d2vlm_lab.lab.report.command", "make tables, figures and pages from the files of a study's runs"),
     "annotate": ("d2vlm_lab.lab.annotate.command", "check annotations of your own, and bring them into one format"),
+    "export": ("d2vlm_lab.lab.export_command", "write a checkpoint for others, with a card; merge it, push it"),
+    "get": ("d2vlm_lab.lab.get_command", "fetch a checkpoint or the annotations of a data set from the hub"),
     "data": ("d2vlm_lab.lab.data_command", "explain where to get a benchmark, and check a folder that holds it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score the answers"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import AutoModelForCausalLM, Blip2VisionConfig, LlamaConfig, PreTrainedTokenizerFast
@@ -96,6 +97,12 @@ def tiny_model(frames=None):
     frames = frames or TinyFrames(WORDS, width=32, features=16, channels=8)
     return D2VLM(frames, tiny_language(len(tokenizer), 32, 2, 4), tokenizer,
                  Method(semantic_layer=1), PromptFormat("watch:", " {question} answer:", STOP))
+
+
+def weights(folder):
+    """All that the files of a checkpoint hold, by file and name."""
+    return {(path.name, name): value for path in sorted(folder.rglob("*.safetensors"))
+            for name, value in load_file(path).items()}
 
 
 def history(folder):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).parents[1] / "d2vlm_lab"
-FLOORS = ("__init__", "errors", "lazy", "shapes", "reader", "files", "processes", "settings", "config",
+FLOORS = ("__init__", "errors", "lazy", "shapes", "reader", "files", "processes", "settings", "config", "hub",
           "ideas", "data", "model", "learning", "judging", "lab", "cli")
 MODULES = {path.relative_to(LIBRARY).with_suffix("").parts: path for path in LIBRARY.rglob("*.py")}
 

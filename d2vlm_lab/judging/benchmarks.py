@@ -28,6 +28,16 @@ AnswerKey = tuple[str, str, str]  # task, source and id, since some benchmarks n
 
 
 @dataclass(frozen=True)
+class OnHub:
+    """What `d2vlm-lab get` fetches of a data set; the rest is fetched by hand."""
+
+    repository: str
+    licence: str  # of these files, as the page of the repository has it
+    files: tuple[str, ...]
+    inside: str = ""  # the folder of the repository in which they lie; here they lie in the data set's own
+
+
+@dataclass(frozen=True)
 class Benchmark:
     format: str  # of its annotations, in `formats.ADAPTERS`
     scorer: str  # of `d2vlm-lab score`; empty for a data set to train on
@@ -39,6 +49,7 @@ class Benchmark:
     answer: str = "a"  # the field of a prediction that holds the answer
     penalized: tuple[str, ...] = ()  # tasks that the authors decode with a repetition penalty
     fps: float = 1.0
+    hub: OnHub | None = None
 
     def read(self, annotations: Path, half_frame: float = 0.5) -> list[Question]:
         """The questions of a benchmark."""
@@ -65,7 +76,8 @@ def _timelens(name: str) -> Benchmark:
     return Benchmark(
         "timelens", "timelens", (f"{name}-timelens.json",), (f"videos/{name}",),
         "https://huggingface.co/datasets/TencentARC/TimeLens-Bench",
-        (f"{name}-timelens.json", f"videos/{name}/: unpack every video_shards/*.tar.gz into videos/"), timelens.PROMPT)
+        (f"{name}-timelens.json", f"videos/{name}/: unpack every video_shards/*.tar.gz into videos/"), timelens.PROMPT,
+        hub=OnHub("TencentARC/TimeLens-Bench", "bsd-3-clause", (f"{name}-timelens.json",)))
 
 
 BENCHMARKS = {
@@ -77,13 +89,18 @@ BENCHMARKS = {
         ("videos_compressed", "videos"), "https://huggingface.co/datasets/PolyU-ChenLab/ETBench",
         ("annotations/etbench_txt_v1.0.json: 7,289 questions",
          "videos/: unpack every videos/*.tar.gz there; compress_videos.py of that page makes videos_compressed/, "
-         "which is read first"), penalized=et_bench.CHOICE),
+         "which is read first"), penalized=et_bench.CHOICE,
+        hub=OnHub("PolyU-ChenLab/ETBench", "cc-by-nc-sa-4.0", (
+            "annotations/etbench_txt_v1.0.json", "annotations/etbench_vid_v1.0.json"))),
     "charades": Benchmark(
         "charades_sta", "charades", ("test.caption_coco_format.json", "charades_sta_test.txt"), ("videos",),
         "https://github.com/RenShuhuai-Andy/TimeChat (TimeIT annotations), https://github.com/jiyanggao/TALL "
         "(original annotations), https://prior.allenai.org/projects/charades (videos)",
         ("test.caption_coco_format.json of TimeIT's temporal_video_grounding/charades, or charades_sta_test.txt",
-         "videos/: the files of Charades_v1_480.zip, such as videos/3MSZA.mp4"), charades_sta.PROMPT),
+         "videos/: the files of Charades_v1_480.zip, such as videos/3MSZA.mp4"), charades_sta.PROMPT,
+        hub=OnHub("ShuhuaiRen/TimeIT", "cc-by-4.0", (
+            "test.caption_coco_format.json", "charades_sta_test.txt", "charades_sta_train.txt"),
+            "data/temporal_video_grounding/charades/charades_annotation")),
     **{f"timelens-{name}": _timelens(name) for name in ("charades", "activitynet", "qvhighlights")},
     "qvhighlights": Benchmark(
         "qvhighlights", "qvhighlights", ("highlight_val_release.jsonl",), ("videos",),
@@ -114,11 +131,14 @@ TRAINING_SETS = {
         "et_instruct", "", ("evi.json", "et_instruct_164k_txt.json", "et_instruct_164k_vid.json"),
         ("videos_compressed", "videos"), "https://huggingface.co/datasets/PolyU-ChenLab/ET-Instruct-164K",
         ("et_instruct_164k_txt.json, or et_instruct_164k_vid.json, or D2VLM's evi.json (times as evidence tokens)",
-         "videos/: unpack every videos/*.tar.gz there")),
+         "videos/: unpack every videos/*.tar.gz there"),
+        hub=OnHub("PolyU-ChenLab/ET-Instruct-164K", "cc-by-nc-sa-4.0", (
+            "et_instruct_164k_txt.json", "et_instruct_164k_vid.json"))),
     "timelens-100k": Benchmark(
         "timelens", "", ("timelens-100k.jsonl",), ("videos",),
         "https://huggingface.co/datasets/TencentARC/TimeLens-100K",
-        ("timelens-100k.jsonl", "videos/: unpack every video_shards/*.tar.gz there")),
+        ("timelens-100k.jsonl", "videos/: unpack every video_shards/*.tar.gz there"),
+        hub=OnHub("TencentARC/TimeLens-100K", "see its page", ("timelens-100k.jsonl",))),
     "qvhighlights-train": Benchmark(
         "qvhighlights", "", ("highlight_train_release.jsonl",), ("videos",),
         "https://github.com/jayleicn/moment_detr (annotations and videos)",

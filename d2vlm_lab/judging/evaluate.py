@@ -210,7 +210,7 @@ def run(args) -> None:
 def answer_and_score(args, out: Path) -> None:
     started = time.time()
     check_options(args)
-    args.checkpoint = str(find_checkpoint(resolve(args.checkpoint)))
+    args.checkpoint = str(find_checkpoint(args.checkpoint))
     layout = BENCHMARKS[args.benchmark]
     annotations, videos = find(args.benchmark, resolve(args.data))
     scoring.check_protocol(layout.scorer, args.protocol)
@@ -253,7 +253,7 @@ def _evidence(prediction: Prediction) -> list[dict]:
 
 
 def _name(checkpoint: str) -> str:
-    folder = resolve(checkpoint)
+    folder = find_checkpoint(checkpoint)
     if not os.path.isdir(folder):
         raise LabError(f"{folder}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     return checkpoint_id(folder) if (folder / DESCRIPTION).exists() else folder.name

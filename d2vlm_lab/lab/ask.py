@@ -14,7 +14,6 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import torch
 
-from ..config import resolve
 from ..data.batch import Clip
 from ..data.sample import Sample, validate
 from ..data.video import read_frames
@@ -47,6 +46,12 @@ class RunRate(TypedDict):
     """What is read of the config.json of a run."""
 
     data: NotRequired[DataRate]
+
+
+class RecipeRate(TypedDict):
+    """The same of the recipe.json of a checkpoint."""
+
+    config: NotRequired[RunRate]
 
 
 @dataclass(frozen=True, repr=False)
@@ -219,8 +224,10 @@ class Answer:
 
 
 def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512,
-         device: str | None = None) -> Lab:
+         device: str | None = None, revision: str | None = None) -> Lab:
     """A checkpoint of this project, or one laid out as the authors'; frames at the rate that it was trained with.
+
+    It is a folder, or a hub id with the `revision` behind an `@` or by itself.
 
     On a GPU if there is one, unless `device` says otherwise.
     """
@@ -228,7 +235,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
         raise LabError(f"fps is {shown(fps)}; it must be a positive number of frames a second")
     if type(max_frames) is not int or max_frames < 1:
         raise LabError(f"max_frames is {shown(max_frames)}; it must be a positive whole number")
-    folder = find_checkpoint(resolve(path_of(checkpoint, "a checkpoint")))
+    folder = find_checkpoint(path_of(checkpoint, "a checkpoint"), revision)
     if not os.path.isdir(folder):
         raise LabError(f"{shown(str(checkpoint))}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     model = on_device(load_model(folder), device)
@@ -239,11 +246,14 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
 
 
 def _trained_rate(folder: Path) -> float | None:
-    """Frames a second of the run that a checkpoint lies in."""
+    """Frames a second of the run that a checkpoint comes from: it says so itself, or lies in its folder."""
     run = folder.parent / "config.json"
-    if not run.is_file():
+    if (recipe := folder / "recipe.json").is_file() and (config := read_json(recipe, RecipeRate).get("config")):
+        run, rate = recipe, config.get("data", {}).get("fps")
+    elif not run.is_file():
         return None
-    rate = read_json(run, RunRate).get("data", {}).get("fps")
+    else:
+        rate = read_json(run, RunRate).get("data", {}).get("fps")
     if rate is not None and rate <= 0:
         raise LabError(f"{run}: data.fps: expected a positive number, found {rate}")
     return rate

@@ -81,5 +81,7 @@ def configure(parser) -> None:
 def run(args) -> int:
     if args.folder is None:
         print(about(args.benchmark))
+        if (BENCHMARKS | TRAINING_SETS)[args.benchmark].hub is not None:
+            print(f"`d2vlm-lab get {args.benchmark} FOLDER` fetches the annotations")
         return 0
     return 0 if check(args.benchmark, resolve(args.folder), args.all) else 1

@@ -28,6 +28,7 @@ from ..ideas.rejected import Recipe
 from ..judging.scores import judge
 from ..learning.trainer import check_trackers, differing, fit
 from ..model.adapter import prepare
+from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.start import start
@@ -91,6 +92,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     scores = fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips)
     if processes.number():
         return {}  # of several processes, the first one writes
+    note_recipe(folder / "model", config, scores)
     metrics = {"validation": scores, "skipped": dict(skips.reasons),
                "seconds": round(time.time() - started, 1), "checkpoint": checkpoint_id(folder / "model")}
     with atomic_path(folder / "metrics.json") as unfinished:
@@ -208,7 +210,7 @@ def trained_model(config: RunConfig, out: Path) -> D2VLM:
 
 def starting_model(config: RunConfig) -> D2VLM:
     """The checkpoint in `parts.start` with the method of `config`, without any training."""
-    return load(resolve(config.parts.start), config.method, getattr(torch, config.parts.dtype))
+    return load(config.parts.start, config.method, getattr(torch, config.parts.dtype))
 
 
 def training_time(out: Path) -> dict[str, float]:

@@ -144,7 +144,7 @@ class GroundedTrainer(Trainer):
         save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        fill(self.plain_model, Path(resume_from_checkpoint) / "model.safetensors", whole=False)
+        fill(self.plain_model, Path(resume_from_checkpoint), whole=False)
 
 
 class Epochs(TrainerCallback):

@@ -13,11 +13,10 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 import torch
 from peft import LoraConfig, PeftModel
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, Blip2VisionConfig
 
-from ..config import Method, Parts, resolve
+from ..config import Method, Parts
 from ..data.batch import PromptFormat
 from ..data.preparation import Preparation
 from ..errors import LabError
@@ -30,10 +29,24 @@ from .language import local_or_hub
 from .precision import dtype_name, hold, train_in_float32
 from .reading import LARGEST, building, check_files, check_sizes, read_json, read_shapes, read_tensors
 from .reference import VOCABULARY, import_reference
-from .seal import DESCRIPTION, WEIGHTS, base_hash, check_chain, check_seal, checkpoint_id, find_checkpoint, own_hashes
+from .seal import (
+    CHAIN,
+    DESCRIPTION,
+    LANGUAGE,
+    REST,
+    WEIGHTS,
+    base_hash,
+    check_chain,
+    check_seal,
+    checkpoint_id,
+    find_checkpoint,
+    own_hashes,
+    weight_files,
+)
 from .towers.qformer import QFormerConfig, word_tokenizer, write_vocabulary
 from .towers.tiny import TinyFrames
 from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
+from .weights import embeddings, plain_name, stored, write_weights
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
@@ -88,17 +101,21 @@ class Description(TypedDict):
 
 def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     """The model in `folder`; with `base`, the checkpoint it started from, only the trained tensors are written."""
-    tensors = untied(model)
+    tensors, beneath, tables = untied(model), "", False
     if base:
         trained = {name for name, value in model.named_parameters() if value.requires_grad}
         tensors = {name: value for name, value in tensors.items() if name in trained}
+        if isinstance(model.language, PeftModel):
+            own = embeddings(model)
+            beneath, changed = language_of(base, own)
+            tables = changed or any(plain_name(name) in own for name in trained)
     language = model.language.config.to_dict()
     description = {
         "base": base, "dtype": dtype_name(model.dtype), "method": asdict(model.method), "prompt": asdict(model.prompt),
         "grounded": model.can_ground, "frames": describe_frames(model.frames), "adapter": describe_adapter(model),
         "language": {key: value for key, value in language.items() if not key.startswith("_")}}
     with replaced(Path(folder)) as partial:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial / WEIGHTS)
+        write_weights(model, tensors, partial, bool(base), beneath, tables)
         model.tokenizer.save_pretrained(partial)
         if isinstance(model.frames, EvaQFormer):
             write_vocabulary(model.frames.words, partial / VOCABULARY)
@@ -107,14 +124,32 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
     return Path(folder)
 
 
+def language_of(base: str, tables: set[str]) -> tuple[str, bool]:
+    """The language model that an adapter beside a checkpoint stands on, and whether its `tables` were trained since."""
+    changed = False
+    for _ in range(CHAIN):
+        folder = find_checkpoint(base)
+        if not (folder / DESCRIPTION).is_file() or (folder / REST).is_file() and (folder / WEIGHTS).is_file():
+            break
+        if (folder / LANGUAGE).is_file():
+            return str((folder / LANGUAGE).parent), changed
+        if not (below := read_json(folder / DESCRIPTION, Description)["base"]):
+            break
+        changed |= any(plain_name(name) in tables for file in weight_files(folder) for name in read_shapes(file))
+        base = below
+    return base, changed
+
+
 def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.dtype | None = None,
-         above: tuple[Path, ...] = ()) -> D2VLM:
+         above: tuple[Path, ...] = (), revision: str | None = None) -> D2VLM:
     """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches.
+
+    `folder` may be a hub id, with the `revision` behind an `@` or by itself.
 
     Its weights keep the precision that they were saved in. With `dtype`, the frozen ones are held in that instead.
     `above` are the checkpoints that stand on this one.
     """
-    folder = find_checkpoint(resolve(str(folder)))
+    folder = find_checkpoint(folder, revision)
     if not os.path.isdir(folder):
         raise LabError(f"{shown(str(folder))}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     check_files(folder)
@@ -131,13 +166,14 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
     check_sizes(description, str(folder / DESCRIPTION))
     method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
     recorded = getattr(torch, description.get("dtype", "float32"))
-    read_shapes(folder / WEIGHTS)
+    for file in weight_files(folder) or [folder / WEIGHTS]:
+        read_shapes(file)
     check_seal(folder, description)
     with building(folder / DESCRIPTION):
         model = _build(folder, description, method, recorded, dtype, above)
         if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
             model.language = adapt(model.language, LoraConfig(**description["adapter"]))
-    names = fill(model, folder / WEIGHTS, whole=not description["base"])
+    names = fill(model, folder, whole=not description["base"])
     if description["base"]:  # as it was when it was saved, so that it can be saved again
         for name, value in model.named_parameters():
             value.requires_grad_(name in names)
@@ -146,7 +182,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         model.dtype = recorded
         if dtype is not None:
             hold(model, dtype)
-    model.can_ground, model.added = description["grounded"], []
+    model.can_ground, model.added, model.loaded_from = description["grounded"], [], folder
     return model.eval()
 
 
@@ -181,7 +217,7 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
 
 def is_video_language(description: dict) -> bool:
     """Whether the base of a checkpoint is a video-language model, and not a checkpoint that began with one."""
-    return description["frames"]["kind"] == OWN and not (resolve(description["base"]) / DESCRIPTION).exists()
+    return description["frames"]["kind"] == OWN and not (find_checkpoint(description["base"]) / DESCRIPTION).exists()
 
 
 def merge(model: D2VLM) -> D2VLM:
@@ -191,28 +227,30 @@ def merge(model: D2VLM) -> D2VLM:
     return model
 
 
-def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
-    """Give the model the tensors of a file, in the file's precision; returns their names.
+def fill(model: D2VLM, folder: Path, whole: bool) -> set[str]:
+    """Give the model the weights in the files of a checkpoint, in their precision; returns their names.
 
-    All must have a place. If the file is `whole`, no place stays empty; otherwise none of the heads, which are always
-    trained, and none of an adapter of which there is a part.
+    All must have a place. If they are to be the `whole` model, no place stays empty; otherwise none of the heads, which
+    are always trained, and none of an adapter of which there is a part.
     """
-    shapes, state = read_shapes(path), model.state_dict()
-    if unexpected := [name for name in shapes if name not in state]:
-        raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
-    trained = HEADS + ((".lora_",) if any(".lora_" in name for name in shapes) else ())
+    files, state = stored(model, folder), model.state_dict()
+    names = {ours for file in files.values() for ours in file.values()}
+    trained = HEADS + ((".lora_",) if any(".lora_" in name for name in names) else ())
     needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)}
-    if missing := set(needed) - set(shapes):
-        raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
-    for name, shape in shapes.items():
-        if state[name].shape != shape:
-            raise LabError(f"{path}: {name} is {list(shape)} where {list(state[name].shape)} is needed")
-    tensors = read_tensors(path)
+    for path, places in files.items():
+        if unexpected := [name for name, ours in places.items() if ours not in state]:
+            raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
+        for name, shape in read_shapes(path).items():
+            if (needs := state[places[name]].shape) != shape:
+                raise LabError(f"{path}: {name} is {list(shape)} where {list(needs)} is needed")
+    if missing := set(needed) - names:
+        raise LabError(f"{next(iter(files))}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
+    tensors = {ours[name]: value for path, ours in files.items() for name, value in read_tensors(path).items()}
     for name, value in model.named_parameters():
         if name in tensors:
             value.data = value.data.to(tensors[name].dtype)
     model.load_state_dict(tensors, strict=False)
-    return set(tensors)
+    return names
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ from .layout import lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
+from .sharing import Shared
 from .vocabulary import log_probabilities
 
 
@@ -85,7 +86,7 @@ def head(width: int) -> Head:
     return Head(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
 
 
-class D2VLM(nn.Module):
+class D2VLM(Shared, nn.Module):
     """Holds any frame encoder and any Hugging Face causal language model."""
 
     def __init__(self, frames: nn.Module, language: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,

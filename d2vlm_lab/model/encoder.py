@@ -9,14 +9,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..config import RunConfig, resolve
+from ..config import RunConfig
 from ..errors import LabError
-from .checkpoint import DESCRIPTION, WEIGHTS, build_frames, is_video_language, load
+from .checkpoint import DESCRIPTION, REST, WEIGHTS, build_frames, is_video_language, load
 from .frames import EvaQFormer, FrameEncoder
 from .language import load_tower
 from .precision import cast
 from .reading import read_json
 from .reference import BERT, COUNTER, VISION, VOCABULARY, encoder_sizes, join_biases, place, read_config, weight_files
+from .seal import find_checkpoint
 from .start import start
 from .towers.qformer import word_tokenizer
 from .video_language import OWN
@@ -30,7 +31,7 @@ def start_encoder(config: RunConfig) -> FrameEncoder:
     if parts.frames == OWN:
         return start(config).frames
     # The width of the projector does not matter, because it is not used.
-    encoder = load_tower(parts, width=1) if parts.language else encoder_of(resolve(parts.start), dtype)
+    encoder = load_tower(parts, width=1) if parts.language else encoder_of(find_checkpoint(parts.start), dtype)
     cast(encoder, dtype)
     return encoder.eval()
 
@@ -45,11 +46,12 @@ def encoder_of(folder: Path, dtype: torch.dtype) -> FrameEncoder:
     if description["frames"]["kind"] == OWN and (not description["base"] or is_video_language(description)):
         return load(folder, dtype=dtype).frames
     if description["base"]:
-        return encoder_of(resolve(description["base"]), dtype)
+        return encoder_of(find_checkpoint(description["base"]), dtype)
     encoder = build_frames(folder, **description["frames"])
-    tensors = {name.removeprefix("frames."): value for name, value in some_tensors(folder / WEIGHTS, ("frames.",))}
+    weights = folder / (REST if (folder / REST).exists() else WEIGHTS)
+    tensors = {name.removeprefix("frames."): value for name, value in some_tensors(weights, ("frames.",))}
     if missing := set(encoder.state_dict()) - set(tensors):
-        raise LabError(f"{folder / WEIGHTS}: {len(missing)} tensors of the frame encoder are missing, such as "
+        raise LabError(f"{weights}: {len(missing)} tensors of the frame encoder are missing, such as "
                        f"frames.{min(missing)}")
     encoder.load_state_dict(tensors)
     return encoder

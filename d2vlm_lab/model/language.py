@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from ..config import Method, Parts, resolve
 from ..data.batch import PromptFormat
 from ..errors import LabError
+from ..hub import fetched
 from .d2vlm import D2VLM
 from .frames import HFFrames
 from .precision import hold
@@ -79,8 +80,8 @@ def gguf_in(package: str) -> Path:
 
 
 def local_or_hub(source: str) -> str:
-    """A local folder as a path that is right from anywhere; a hub id as it is."""
-    folder = resolve(source)
+    """A folder of weights as a path that is right from anywhere, that of a hub id too; anything else as it is."""
+    folder = fetched(source)
     return str(folder) if folder.is_dir() else source
 
 

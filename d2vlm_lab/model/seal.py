@@ -15,9 +15,13 @@ from pathlib import Path
 
 from ..config import resolve
 from ..errors import LabError
+from ..hub import fetched
 from ..reader import read_json
 
 WEIGHTS, TOKENIZER, DESCRIPTION = "model.safetensors", "tokenizer.json", "d2vlm.json"
+REST, ADAPTER, LANGUAGE = "d2vlm.safetensors", "adapter_model.safetensors", f"language/{WEIGHTS}"  # see weights.py
+SEALED = (WEIGHTS, REST, ADAPTER, LANGUAGE, TOKENIZER)
+HEX = 64  # digits of one hash
 PIECE = 2**24  # bytes of a file that one thread hashes at a time
 CHAIN = 8  # a checkpoint may stand on a base, which stands on another one, and so on, at most so many
 OF_A_BASE = ("language", "frames", "adapter")  # what a checkpoint takes from its base besides weights and tokenizer
@@ -41,14 +45,19 @@ def _hash(path: Path, size: int, changed: int) -> str:
         return hashlib.sha256(b"".join(threads.map(piece, range(0, size, PIECE)))).hexdigest()
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Those in a checkpoint."""
+    return [folder / name for name in (WEIGHTS, REST, ADAPTER, LANGUAGE) if (folder / name).exists()]
+
+
 def own_hashes(folder: Path) -> dict[str, str]:
     """Of the files in a checkpoint that decide what it answers."""
-    return {name: file_hash(folder / name) for name in (WEIGHTS, TOKENIZER) if (folder / name).is_file()}
+    return {name: file_hash(folder / name) for name in SEALED if (folder / name).is_file()}
 
 
 def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
     """A hash of everything that a checkpoint takes from its base; empty where that is not a folder on this machine."""
-    folder = find_checkpoint(resolve(base)) if base else Path()
+    folder = find_checkpoint(base) if base else Path()
     if not base or not os.path.isdir(folder):
         return ""
     check_chain(folder, above)
@@ -57,7 +66,7 @@ def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
         below = description.get("base", "")
         parts = [{name: description.get(name) for name in OF_A_BASE},
                  base_hash(below, (*above, folder)) if isinstance(below, str) else ""]
-        files = [folder / WEIGHTS, folder / TOKENIZER]
+        files = [*weight_files(folder), folder / TOKENIZER]
     else:
         parts, files = [], [*sorted(folder.glob("*.safetensors")), *(folder / name for name in TOOLS)]
     parts += [[file.name, file_hash(file)] for file in files if file.is_file()]
@@ -79,7 +88,7 @@ def check_seal(folder: Path, description: dict) -> None:
     Checkpoints of before have no hashes, and nothing is compared.
     """
     for name, sealed in description.get("hashes", {}).items():
-        if name in (WEIGHTS, TOKENIZER) and (not (folder / name).is_file() or file_hash(folder / name) != sealed):
+        if name in SEALED and (not (folder / name).is_file() or file_hash(folder / name) != sealed):
             raise LabError(f"{folder / name}: not the file that {DESCRIPTION} beside it describes; it was damaged or "
                            "replaced, so copy the checkpoint again")
     base, sealed = description["base"], description.get("base_hash")
@@ -90,15 +99,20 @@ def check_seal(folder: Path, description: dict) -> None:
 
 def checkpoint_id(folder: str | os.PathLike) -> str:
     """A short hash of the weights, and of the base that they stand on, for the protocol beside a score."""
-    folder = find_checkpoint(resolve(str(folder)))
-    with open(folder / WEIGHTS, "rb") as weights:
-        own = hashlib.file_digest(weights, "sha256").hexdigest()
+    folder = find_checkpoint(folder)
+    own = "".join(_plain_hash(file) for file in weight_files(folder) or [folder / WEIGHTS])
     below = base_hash(str(read_json(folder / DESCRIPTION, dict).get("base") or ""), (folder,))
-    return (hashlib.sha256((own + below).encode()).hexdigest() if below else own)[:12]
+    return (hashlib.sha256((own + below).encode()).hexdigest() if len(own + below) > HEX else own)[:12]
 
 
-def find_checkpoint(folder: Path) -> Path:
-    """The folder itself, or the only checkpoint in it where it is the folder of a run."""
+def _plain_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_checkpoint(source: str | os.PathLike, revision: str | None = None) -> Path:
+    """The folder of a checkpoint, which may be a hub id, or the only checkpoint in the folder of a run."""
+    folder = fetched(os.fspath(source), revision)
     if not os.path.isdir(folder) or (folder / DESCRIPTION).is_file():
         return folder
     inside = list(_inside(folder))

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from small import history, tiny_model
+from small import history, tiny_model, weights
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.data import splits
@@ -50,7 +49,7 @@ def visible(folder):
 
 
 def same_end(folder, whole):
-    a, b = (load_file(each / "model" / "model.safetensors") for each in (folder, whole))
+    a, b = (weights(each / "model") for each in (folder, whole))
     assert a.keys() == b.keys() and all(value.equal(b[name]) for name, value in a.items())
     a, b = ([(line["step"], line["loss"]) for line in history(each) if "loss" in line] for each in (folder, whole))
     assert a == b
@@ -68,7 +67,7 @@ def test_training_under_a_limit_on_files_is_one_line_and_goes_on_later(place, tm
     limit(resource.RLIM_INFINITY)
     error = capfd.readouterr().err.strip()
     assert error.startswith(f"d2vlm-lab train: {reason}; make room for {tmp_path / 'run'}") and "\n" not in error
-    assert not {"metrics.json", "model/model.safetensors"} & set(visible(tmp_path / "run"))
+    assert not {"metrics.json", "model/d2vlm.safetensors"} & set(visible(tmp_path / "run"))
     assert not any(".partial" in name or "checkpoint" in name for name in visible(tmp_path / "run"))
     assert main(words) == 0
     same_end(tmp_path / "run", place.whole)

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from safetensors.torch import load_file
-from small import history, tiny_model
+from small import history, tiny_model, weights
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world.config import WorldConfig
@@ -98,7 +97,7 @@ def test_training_that_is_killed_ten_times_ends_with_the_weights_of_an_uninterru
     assert not (killed / "metrics.json").exists()
     finish(start(log, "train", place.config, "--out", killed), log)
 
-    a, b = (load_file(folder / "model" / "model.safetensors") for folder in (whole, killed))
+    a, b = (weights(folder / "model") for folder in (whole, killed))
     assert a.keys() == b.keys() and all(value.equal(b[name]) for name, value in a.items())
     a, b = ([{name: value for name, value in line.items() if "second" not in name and "runtime" not in name}
              for line in history(folder) if "train_runtime" not in line] for folder in (whole, killed))

@@ -14,7 +14,7 @@ from d2vlm_lab.data.datasets.formats import ADAPTERS
 from d2vlm_lab.data.features import FeatureCache
 from d2vlm_lab.data.pairs import read_preferences
 from d2vlm_lab.data.video import read_frames, write_frames
-from d2vlm_lab.model.checkpoint import load
+from d2vlm_lab.model.checkpoint import load, save
 
 EVENTS = [{"start": 1.0, "end": 2.0, "caption": "x"}, {"start": 3.0, "end": 4.0}]
 COMMON = {"task": "tvg", "source": "s", "video": "v.mp4", "duration": 20.0}
@@ -92,10 +92,15 @@ def test_predictions_to_show(tmp_path):
 
 
 @pytest.mark.parametrize("file, kind", [("d2vlm.json", "json"), ("model.safetensors", "bytes"),
+                                        ("d2vlm.safetensors", "bytes"), ("adapter_model.safetensors", "bytes"),
                                         ("tokenizer.json", "bytes"), ("tokenizer_config.json", "json")])
 def test_checkpoints(tmp_path, file, kind):
+    source = ROOT / "data" / "base" / "small"  # of before; the others are of today
+    if file in ("d2vlm.safetensors", "adapter_model.safetensors"):
+        source = save(load(ROOT / "data" / "tiny-sft"), tmp_path / "today", "data/base/small")
+
     def prepare(folder):
-        shutil.copytree(ROOT / "data" / "base" / "small", folder, dirs_exist_ok=True)
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
     attack(Target(lambda path: load(path.parent), prepare, file, kind), tmp_path, 15)
 

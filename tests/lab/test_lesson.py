@@ -40,8 +40,8 @@ def test_a_setting_that_does_not_exist_is_refused_by_name(world):
 
 def test_the_same_training_is_found_and_another_one_gets_its_own_folder(world, tmp_path):
     run = lesson.train_once("page", world, tmp_path, **TINY)
-    written = (run / "model" / "model.safetensors").stat().st_mtime_ns
+    written = (run / "model" / "d2vlm.safetensors").stat().st_mtime_ns
     assert "validation" in json.loads((run / "metrics.json").read_text())
     assert lesson.train_once("page", world, tmp_path, **TINY) == run
-    assert (run / "model" / "model.safetensors").stat().st_mtime_ns == written
+    assert (run / "model" / "d2vlm.safetensors").stat().st_mtime_ns == written
     assert lesson.train_once("page", world, tmp_path, seed=1, **TINY) != run

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from small import history, mixed, tiny_model
 from small import model as small_model
 
@@ -31,7 +30,7 @@ from d2vlm_lab.learning import trainer
 from d2vlm_lab.learning.drawn import Answer, Truth, drawn_batch, in_style, prompts_of, read_drawn, true_text, truths_of
 from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap, in_seconds
 from d2vlm_lab.model.adapter import prepare
-from d2vlm_lab.model.checkpoint import checkpoint_id, save
+from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
 from d2vlm_lab.model.drawing import DrawnAnswer, chance, draw_answers, pick
 from d2vlm_lab.model.start import start
 from d2vlm_lab.settings import ConfigError, from_dict, override
@@ -415,8 +414,8 @@ def test_two_processes_take_the_step_of_one_at_the_same_global_batch(config, tmp
                               str(tmp_path / name)], capture_output=True, text=True, cwd=ROOT,
                              env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, timeout=300)
         assert ran.returncode == 0, ran.stdout + ran.stderr
-    begin = load_file(ROOT / "data" / "tiny-sft" / "model.safetensors")
-    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    begin, one, two = (load(path).state_dict() for path in (
+        ROOT / "data" / "tiny-sft", tmp_path / "one" / "model", tmp_path / "two" / "model"))
     moved = [torch.cat([(end[name] - begin[name]).flatten() for name in begin if name in end]) for end in (one, two)]
     assert moved[0].norm() > 0 and torch.cosine_similarity(*moved, dim=0) > 0.99
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from small import weights
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load as load_world
@@ -76,7 +76,7 @@ def base(tmp_path_factory):
 def test_the_same_recipe_gives_the_same_weights(base):
     folder, recipe = base
     pretrain(Recipe(**vars(recipe) | {"out": str(folder / "b")}), str)
-    a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
+    a, b = (weights(folder / name) for name in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").can_ground
 
 

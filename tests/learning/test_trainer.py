@@ -11,8 +11,7 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from small import history, tiny_model
+from small import history, tiny_model, weights
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.groups import Groups, group_by_video
@@ -129,7 +128,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_uninterrupted_one(
     for process in (whole, again):
         assert process.wait(300) == 0, process.stdout.read()
         process.stdout.close()
-    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    a, b = (weights(tmp_path / name / "model") for name in ("whole", "killed"))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 

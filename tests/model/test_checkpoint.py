@@ -1,6 +1,5 @@
 """Saved and loaded is the same model, whole or as what was trained beside its base."""
 
-import itertools
 import json
 import os
 import shutil
@@ -78,7 +77,7 @@ def test_only_trained_tensors_are_written_beside_a_base(tmp_path):
     base = save(tiny_model(), tmp_path / "base")
     model = train_a_little(load(base), **{"adapter.embeddings": "frozen", "adapter.frames": "frozen"})
     small, whole = save(model, tmp_path / "small", base=str(base)), save(model, tmp_path / "whole")
-    sizes = [(folder / "model.safetensors").stat().st_size for folder in (small, whole)]
+    sizes = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (small, whole)]
     assert sizes[0] < 0.6 * sizes[1]
 
 
@@ -171,14 +170,15 @@ def described(folder, **changes):
 
 def test_changed_bytes_missing_tensors_and_another_tokenizer_are_named(tmp_path):
     folder = adapted(tmp_path)
-    for name, file in itertools.product(("model.safetensors", "tokenizer.json"), (folder, tmp_path / "base")):
-        path, content = file / name, (file / name).read_bytes()
+    for path in [*folder.glob("*.safetensors"), *(tmp_path / "base").glob("*.safetensors"), folder / "tokenizer.json",
+                 tmp_path / "base" / "tokenizer.json"]:
+        file, content = path.parent, path.read_bytes()
         path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
         assert str(path if file == folder else file) in refused(folder)
         path.write_bytes(content)
-    tensors = load_file(folder / "model.safetensors")
+    tensors = load_file(folder / "d2vlm.safetensors")
     del tensors["frame_head.0.weight"]
-    save_file(tensors, folder / "model.safetensors")
+    save_file(tensors, folder / "d2vlm.safetensors")
     assert "damaged or replaced" in refused(folder)
     described(folder, hashes={})  # as checkpoints of before are
     assert "tensors of this model are missing, such as frame_head.0.weight" in refused(folder)
@@ -251,7 +251,7 @@ def test_a_description_that_is_wrong_is_named_before_anything_large_is_built(tmp
 
 def test_no_file_of_a_checkpoint_is_waited_for(tmp_path):
     folder = save(tiny_model(), tmp_path / "model")
-    for name in ("model.safetensors", "d2vlm.json", "tokenizer.json", "tokenizer_config.json"):
+    for name in ("model.safetensors", "d2vlm.safetensors", "d2vlm.json", "tokenizer.json", "tokenizer_config.json"):
         content = (folder / name).read_bytes()
         (folder / name).unlink()
         os.mkfifo(folder / name)

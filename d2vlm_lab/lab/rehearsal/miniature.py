@@ -29,6 +29,7 @@ from transformers import (
 
 from ...config import RunConfig, resolve
 from ...errors import LabError
+from ...hub import fetched
 from ...model.frames import EvaQFormer
 from ...model.reference import COUNTER, VOCABULARY
 from ...model.reference import released_name as name_in_release
@@ -59,8 +60,8 @@ def write_parts(config: RunConfig, folder: Path, texts: list[str], full: bool = 
         write_language(parts.language, folder / "language", texts, layers, dtype, full)
         write_tower(parts.frames, folder / "tower", full)
         return {"parts.language": str(folder / "language"), "parts.frames": str(folder / "tower")}
-    if (resolve(parts.start) / "d2vlm.json").exists():
-        return {"parts.start": str(resolve(parts.start).absolute())}
+    if ((begun := fetched(parts.start)) / "d2vlm.json").exists():
+        return {"parts.start": str(begun.absolute())}
     write_stage_2(folder / "stage-2", texts, layers, dtype, full)
     return {"parts.start": str(folder / "stage-2")}
 

@@ -28,7 +28,6 @@ from ...judging.benchmarks import find
 from ...judging.scores import judge
 from ...model.checkpoint import load, merge, save
 from ...model.device import on_device
-from ...model.reading import read_tensors
 from ...settings import to_dict
 from .. import ask
 from ..run import dry_run, train
@@ -88,7 +87,7 @@ def kill_and_resume(rehearsal: Rehearsal) -> str:
         said = Path(log.name).read_text(encoding="utf-8").strip().splitlines()
         raise LabError(f"the run ended with status {code} before it could be killed: {said[-1] if said else ''}")
     train(rehearsal.config, folder)
-    resumed, whole = (read_tensors(path / "model.safetensors") for path in (folder / "model", rehearsal.trained))
+    resumed, whole = (load(path).state_dict() for path in (folder / "model", rehearsal.trained))
     difference = max(float((resumed[name].float() - value.float()).abs().max()) for name, value in whole.items())
     largest = max(float(value.float().abs().max()) for value in whole.values())
     if difference > rehearsal.tolerance * largest:

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from ...config import RunConfig, resolve
 from ...errors import LabError
+from ...hub import fetched
 from ...reader import read_json
 from ...settings import flatten
 from .form import Point
@@ -19,7 +20,8 @@ PACKAGE = Path(__file__).resolve().parents[2]
 # Code that displays or orchestrates: editing it cannot change a number of a run. Everything else can.
 NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/bench.py", "lab/ask.py", "lab/demo.py",
              "lab/gallery.py", "lab/lesson.py", "lab/teaching", "lab/classroom", "lab/run_files.py",
-             "lab/data_command.py", "lab/features_command.py", "lab/annotate")
+             "lab/data_command.py", "lab/export_command.py", "lab/get_command.py", "lab/features_command.py",
+             "lab/annotate", "hub.py", "model/card.py", "model/sharing.py")
 
 
 class Card(TypedDict):
@@ -71,8 +73,10 @@ def fingerprint(point: Point) -> dict[str, str]:
              "reward.file": config.reward.file, **_data(config),
              **{f"notebook.{key}": value for key, value in point.extras.items() if isinstance(value, str)}}
     for name, value in named.items():
-        if value and not value.startswith("@") and resolve(value).exists():
-            hashes[name] = content(resolve(value))
+        if value and not value.startswith("@"):
+            path = fetched(value) if name == "parts.start" else resolve(value)
+            if path.exists():
+                hashes[name] = content(path)
     return hashes
 
 
@@ -86,11 +90,13 @@ def content(path: Path, above: tuple[Path, ...] = ()) -> str:
     if (card := path / "world.json").is_file():
         made = read_json(card, Card)
         return digest([made["annotations"], made["videos"]])
-    if (weights := path / "model.safetensors").is_file():
-        about = path / "d2vlm.json"
+    about, weights = path / "d2vlm.json", [path / "model.safetensors"]
+    if about.is_file():
+        weights = sorted(path.rglob("*.safetensors"))
+    if all(file.is_file() for file in weights):
         base = read_json(about, Description)["base"] if about.is_file() else ""
         below = content(resolve(base), (*above, path)) if base and resolve(base).exists() else base
-        return digest([_file_hash(weights), _file_hash(about) if about.is_file() else "", below])
+        return digest([*map(_file_hash, weights), _file_hash(about) if about.is_file() else "", below])
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         return digest([[p.relative_to(path).as_posix(), p.stat().st_size] for p in files])

@@ -24,7 +24,7 @@ from ..run_files import METRICS, POINT, STATE, read_metrics, read_record, read_s
 from . import identity
 
 NOTEBOOK, ENVIRONMENT, LOG, LOCK = "notebook.ipynb", "environment.json", "log.txt", ".lock"
-MODEL = ("model/d2vlm.json", "model/model.safetensors")  # of a shared training, for those that start from it
+MODEL = ("model/d2vlm.json", "model/d2vlm.safetensors")  # of a shared training, for those that start from it
 UNFINISHED = ".unfinished.ipynb"  # the notebook while it runs
 PATIENCE = 600  # seconds for a kernel to answer: a machine may be very busy, and one that died is noticed anyway
 ALWAYS = {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...config import ROOT, RunConfig, read_config, resolve
 from ...errors import LabError
+from ...hub import is_hub_id
 from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 from ...shapes import shown
@@ -151,7 +152,7 @@ def make_shared(study: Study, profile: str, name: str, seed: int) -> Point:
 def check_start(config: RunConfig, where: str) -> None:
     """Everything that a run starts from exists, except worlds, which can be made; its preference recipe is valid."""
     start, data = config.parts.start, config.data
-    if start and not start.startswith("@") and not resolve(start).is_dir():
+    if start and not start.startswith("@") and not resolve(start).is_dir() and not is_hub_id(start):
         raise ConfigError(f"{where}: parts.start: there is no checkpoint {start}")
     for name in ("train", "val", "videos"):
         if (value := getattr(data, name)) and not resolve(value).exists():

@@ -1,0 +1,212 @@
+"""What a checkpoint tells about itself: recipe.json, for programs, and README.md, the model card that the hub shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from .. import __version__
+from ..config import RunConfig
+from ..errors import LabError
+from ..files import atomic_path
+from ..hub import HUB_ID, is_hub_id
+from ..reader import read_json, read_text
+from ..settings import to_dict
+from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, checkpoint_id, find_checkpoint
+
+RECIPE, CARD = "recipe.json", "README.md"
+OURS = "mit"  # the licence of bases that this project makes from nothing
+# Of a recipe, what a reader wants to see at once; all of it is in recipe.json.
+TOLD = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "adapter.variant", "adapter.embeddings",
+        "training.steps", "training.videos", "training.texts", "training.learning_rate", "preference.form",
+        "reward.form", "data.fps", "data.max_frames", "seed")
+TINY = ("It was trained on the synthetic world of this project alone: it knows those few words, in lower case, and "
+        "those few shapes and motions. On any other video it still answers, and the answer means nothing.")
+WHAT = "A D2VLM: a video-language model that first finds *when* something happens, then says *what*."
+
+
+class Recipe(TypedDict):
+    """The content of recipe.json. Bases that were made from nothing have further fields."""
+
+    config: NotRequired[dict[str, object]]
+    scores: NotRequired[dict[str, object]]
+    checkpoint: NotRequired[str]  # that the scores are of
+    library: NotRequired[str]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of a benchmark; `stands_for` says with which data, prompt and decoding."""
+
+    benchmark: str
+    protocol: str
+    values: dict[str, float]
+    stands_for: str
+
+
+def note_recipe(folder: Path, config: RunConfig, scores: dict[str, float]) -> None:
+    """Leave in a checkpoint how it was trained and what it scored, and the card that says so."""
+    recipe = {"config": _portable(to_dict(config)), "scores": scores, "checkpoint": checkpoint_id(folder),
+              "library": __version__}
+    write_recipe(folder, recipe)
+    write_card(folder, folder)
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    with atomic_path(folder / RECIPE) as partial:
+        partial.write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_recipe(folder: Path) -> dict:
+    """That of a checkpoint; of one of before, what its run left beside it. Empty where there is neither."""
+    if (folder / RECIPE).is_file():
+        return read_json(folder / RECIPE, Recipe)
+    run, scored = folder.parent / "config.json", folder.parent / "metrics.json"
+    recipe = {"config": _portable(read_json(run, dict))} if run.is_file() else {}
+    if recipe and scored.is_file():
+        recipe["scores"] = read_json(scored, dict).get("validation", {})
+    return recipe
+
+
+def write_card(folder: Path, origin: Path, scores: Sequence[Score] = ()) -> None:
+    """The card of the checkpoint in `folder`, which was loaded from `origin` or trained there."""
+    text = model_card(folder, origin, scores)
+    with atomic_path(folder / CARD) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def model_card(folder: Path, origin: Path, scores: Sequence[Score] = ()) -> str:
+    description, recipe = read_json(folder / DESCRIPTION, dict), read_recipe(origin)
+    config = flatten_record(recipe.get("config") or recipe.get("recipe", {}))  # the second is that of a base
+    bases = ancestry(origin, config)
+    license = next(filter(None, map(licence, reversed([str(origin), *bases]))), "")
+    on_hub = [base for base in bases if HUB_ID.fullmatch(base) and is_hub_id(base)]
+    data = ModelCardData(
+        license=license or "other", license_name=None if license else "not-recorded", base_model=on_hub[-1:] or None,
+        library_name="peft" if description["adapter"] else "transformers", pipeline_tag="video-text-to-text",
+        tags=["d2vlm", "temporal-grounding"], model_name=folder.name, eval_results=list(_results(scores)) or None)
+    sections = {"Use": _use(folder, description), "Base": _base(bases, license), "Data": _data(config),
+                "Recipe": _recipe(config), "Scores": _scores(recipe, scores), "Limits": _limits(description, config)}
+    return "\n".join(["---", data.to_yaml().strip(), "---", "", f"# {folder.name}", "", WHAT, "",
+                      *(line for title, lines in sections.items() for line in (f"## {title}", "", *lines, ""))])
+
+
+def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
+    """What a checkpoint stands on, from the nearest to the first."""
+    bases, folder = [], origin
+    while (folder / DESCRIPTION).is_file() and (base := read_json(folder / DESCRIPTION, dict).get("base")):
+        bases.append(base)
+        folder = find_checkpoint(base)
+        config = flatten_record(read_recipe(folder).get("config", {}))
+    if (language := config.get("parts.language")) and language not in bases:
+        bases.append(str(language))
+    return bases
+
+
+def licence(source: str) -> str:
+    """Of weights that are on this machine, as their own card has it; empty where that is not known."""
+    try:
+        folder = find_checkpoint(source)
+    except LabError:
+        return ""
+    if (folder / RECIPE).is_file() and "recipe" in read_json(folder / RECIPE, dict):
+        return OURS
+    if not (folder / CARD).is_file() or not (head := re.match(r"---\n(.*?)\n---", read_text(folder / CARD), re.DOTALL)):
+        return ""
+    known = (yaml.safe_load(head[1]) or {}).get("license")
+    return known if isinstance(known, str) and known != "other" else ""
+
+
+def flatten_record(config: dict) -> dict[str, object]:
+    """`{"training": {"steps": 3}}` -> `{"training.steps": 3}`."""
+    flat = {f"{section}.{name}": value for section, values in config.items() if isinstance(values, dict)
+            for name, value in values.items()}
+    return flat | {name: value for name, value in config.items() if not isinstance(value, dict)}
+
+
+def _portable(config: dict) -> dict:
+    """A config without the folders of the machine on which it ran: of an absolute path, the name alone."""
+    if isinstance(config, dict):
+        return {name: _portable(value) for name, value in config.items()}
+    return Path(config).name if isinstance(config, str) and Path(config).is_absolute() else config
+
+
+def _use(folder: Path, description: dict) -> list[str]:
+    lines = ["```python", "from d2vlm_lab import lab", "", f'model = lab.load("{folder.name}")  # or its hub id',
+             'print(model.watch("video.mp4").ask("when does it happen?"))', "```", ""]
+    if (folder / ADAPTER).exists():
+        beneath = f"{folder.name}/language" if (folder / LANGUAGE).exists() else "BASE"
+        lines += ["The language model alone, with PEFT (to show it frames, use the library as above):", "", "```python",
+                  f'base = AutoModelForCausalLM.from_pretrained("{beneath}")',
+                  f'model = PeftModel.from_pretrained(base, "{folder.name}")', "```"]
+    elif (folder / WEIGHTS).exists():
+        lines += ["The language model alone, with transformers (to show it frames, use the library as above):", "",
+                  "```python",
+                  f'model = AutoModelForCausalLM.from_pretrained("{folder.name}")', "```"]
+    return lines
+
+
+def _base(bases: list[str], license: str) -> list[str]:
+    names = " on ".join(f"`{base if not Path(base).is_absolute() else Path(base).name}`" for base in bases)
+    terms = f"`{license}`" if license else "not recorded: see where the base was published before you share this"
+    return [f"It stands on {names}." if bases else "It was made from nothing.", f"Licence of the base: {terms}."]
+
+
+def _data(config: dict) -> list[str]:
+    if config.get("data.train"):
+        return [f"`{config['data.train']}` in the format `{config['data.format']}`."]
+    if config.get("world"):
+        return [f"The synthetic world `{config['world']}`, which `d2vlm-lab make-world` makes; no real videos."]
+    if config.get("data.world"):
+        changes = ", ".join(config.get("data.world_settings", ()))
+        return [f"The synthetic world `{config['data.world_preset']}`{f' with {changes}' if changes else ''}, which "
+                "`d2vlm-lab make-world` makes; no real videos."]
+    return ["Not recorded."]
+
+
+def _recipe(config: dict) -> list[str]:
+    names = TOLD if "training.steps" in config else list(config)
+    told = [f"| `{name}` | `{config[name]}` |" for name in names if config.get(name) not in (None, "off")]
+    return ["| setting | value |", "|---|---|", *told, "", "All settings are in `recipe.json`."] if told else [
+        "Not recorded."]
+
+
+def _scores(recipe: dict, scores: Sequence[Score]) -> list[str]:
+    lines = []
+    for score in scores:
+        lines += [f"{score.benchmark}, protocol `{score.protocol}`:", "", *_table(score.values), "",
+                  f"{score.stands_for}.", ""]
+    if own := {name: value for name, value in recipe.get("scores", {}).items() if isinstance(value, (int, float))}:
+        lines += ["On the validation questions of its own run, greedy decoding (not a benchmark):", "", *_table(own)]
+    return lines or ["None are recorded."]
+
+
+def _table(values: dict[str, float]) -> list[str]:
+    return ["| metric | value |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in values.items())]
+
+
+def _results(scores: Sequence[Score]) -> Iterator[EvalResult]:
+    """The same as the hub's own tables take them."""
+    for score in scores:
+        for name, value in score.values.items():
+            yield EvalResult(
+                task_type="video-text-to-text", dataset_type=score.benchmark, dataset_name=score.benchmark,
+                metric_type=name, metric_name=f"{name} ({score.protocol})", metric_value=round(value, 4))
+
+
+def _limits(description: dict, config: dict) -> list[str]:
+    lines = []
+    if not description["grounded"]:
+        lines.append("- It was never taught to ground: the times in its answers mean nothing.")
+    if description["frames"]["kind"] == "tiny":
+        lines.append(f"- {TINY}")
+    if fps := config.get("data.fps"):
+        lines.append(f"- It was trained on {fps:g} frames a second, and its intervals begin and end at frames.")
+    return [*lines, "- It always answers, also where nothing in the video is meant. Look at its evidence."]
