@@ -37,6 +37,8 @@ from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_la
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
+# Weights that a method has with this value of a setting, and that are always trained, too.
+OUTPUTS = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens")}
 Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")
@@ -137,7 +139,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         model = _build(folder, description, method, recorded, dtype, above)
         if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
             model.language = adapt(model.language, LoraConfig(**description["adapter"]))
-    names = fill(model, folder / WEIGHTS, whole=not description["base"])
+    names = fill(model, folder / WEIGHTS, not description["base"], of_one_only(method, description["method"]))
     if description["base"]:  # as it was when it was saved, so that it can be saved again
         for name, value in model.named_parameters():
             value.requires_grad_(name in names)
@@ -191,28 +193,36 @@ def merge(model: D2VLM) -> D2VLM:
     return model
 
 
-def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
+def fill(model: D2VLM, path: Path, whole: bool, without: tuple[str, ...] = ()) -> set[str]:
     """Give the model the tensors of a file, in the file's precision; returns their names.
 
     All must have a place. If the file is `whole`, no place stays empty; otherwise none of the heads, which are always
-    trained, and none of an adapter of which there is a part.
+    trained, and none of an adapter of which there is a part. What begins with `without` is left as it is.
     """
-    shapes, state = read_shapes(path), model.state_dict()
+    shapes = {name: shape for name, shape in read_shapes(path).items() if not name.startswith(without)}
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
     if unexpected := [name for name in shapes if name not in state]:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
     trained = HEADS + ((".lora_",) if any(".lora_" in name for name in shapes) else ())
-    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)}
-    if missing := set(needed) - set(shapes):
+    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)
+                                          or name.startswith(tuple(OUTPUTS))}
+    if missing := set(needed) & set(state) - set(shapes):
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
     for name, shape in shapes.items():
         if state[name].shape != shape:
             raise LabError(f"{path}: {name} is {list(shape)} where {list(state[name].shape)} is needed")
-    tensors = read_tensors(path)
+    tensors = {name: value for name, value in read_tensors(path).items() if name in shapes}
     for name, value in model.named_parameters():
         if name in tensors:
             value.data = value.data.to(tensors[name].dtype)
     model.load_state_dict(tensors, strict=False)
     return set(tensors)
+
+
+def of_one_only(method: Method, saved: dict) -> tuple[str, ...]:
+    """How the names of the weights begin that only one of two methods has: this one, and that of a checkpoint."""
+    return tuple(part for part, (setting, value) in OUTPUTS.items()
+                 if (getattr(method, setting) == value) != (saved.get(setting) == value))
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:
