@@ -42,6 +42,10 @@ class Method:
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
+    # `3.5 s`, or as a video-language model writes them. embedding: a learned function of the seconds is added to the
+    # tokens of the frame. drawn: the seconds are drawn on the picture, in a corner, before the vision tower sees it.
+    frame_times: Literal["off", "text", "embedding", "drawn"] = "off"
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
     # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?
     formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"
@@ -85,9 +89,6 @@ class Parts:
     # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
     # large the frames are.
     frame_tokens: Annotated[int, Range(1, 4096)] = 1
-    # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
-    # `<3.5 seconds>`. off: not at all.
-    frame_times: Literal["off", "text"] = "off"
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
     # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
     # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -36,7 +36,8 @@ from .towers.tiny import TinyFrames
 from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
-HEADS = (".frame_head.", ".evidence_head.")
+OPTIONAL = ("time_embedding.",)  # parts that only some methods have: new where a file has none of their tensors
+HEADS = ("frame_head.", "evidence_head.", *OPTIONAL)
 Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")
@@ -129,7 +130,10 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         return model
     description = read_json(folder / DESCRIPTION, Description)
     check_sizes(description, str(folder / DESCRIPTION))
-    method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+    if method is None:
+        method = from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+        if "frame_times" not in description["method"] and description["prompt"].tells_times:  # an older checkpoint
+            method = replace(method, frame_times="text")
     recorded = getattr(torch, description.get("dtype", "float32"))
     read_shapes(folder / WEIGHTS)
     check_seal(folder, description)
@@ -154,6 +158,7 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
            above: tuple[Path, ...]) -> D2VLM:
     """The model that a description describes, with the weights of its base, or with new ones where it has no base."""
     prompt, base, settings = description["prompt"], description["base"], description["frames"]
+    prompt = prompt.telling(method.frame_times == "text")
     if base and is_video_language(description):
         parts = Parts(frames=OWN, frame_tokens=settings["tokens_per_frame"], dtype=dtype_name(dtype or recorded))
         model = load_video_language(local_or_hub(base), parts, method)
@@ -195,19 +200,22 @@ def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
     """Give the model the tensors of a file, in the file's precision; returns their names.
 
     All must have a place. If the file is `whole`, no place stays empty; otherwise none of the heads, which are always
-    trained, and none of an adapter of which there is a part.
+    trained, and none of an adapter of which there is a part. What only another method needs is left out.
     """
     shapes, state = read_shapes(path), model.state_dict()
+    shapes = {name: shape for name, shape in shapes.items() if name in state or not name.startswith(OPTIONAL)}
     if unexpected := [name for name in shapes if name not in state]:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
-    trained = HEADS + ((".lora_",) if any(".lora_" in name for name in shapes) else ())
-    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)}
-    if missing := set(needed) - set(shapes):
+    lora = any(".lora_" in name for name in shapes)
+    needed = untied(model) if whole else {name for name in state
+                                          if name.startswith(HEADS) or lora and ".lora_" in name}
+    new = tuple(part for part in OPTIONAL if not any(name.startswith(part) for name in shapes))
+    if missing := {name for name in needed if not name.startswith(new)} - set(shapes):
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
     for name, shape in shapes.items():
         if state[name].shape != shape:
             raise LabError(f"{path}: {name} is {list(shape)} where {list(state[name].shape)} is needed")
-    tensors = read_tensors(path)
+    tensors = {name: value for name, value in read_tensors(path).items() if name in shapes}
     for name, value in model.named_parameters():
         if name in tensors:
             value.data = value.data.to(tensors[name].dtype)
@@ -232,7 +240,7 @@ def describe_frames(frames: FrameEncoder) -> dict:
     if isinstance(frames, HFFrames):
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
-                "preparation": asdict(frames.preparation)}
+                "preparation": asdict(replace(frames.preparation, clock=False))}
     if isinstance(frames, VideoLanguageFrames):
         return {"kind": OWN, "tokens_per_frame": frames.tokens_per_frame, "mean": frames.preparation.mean,
                 "std": frames.preparation.std}

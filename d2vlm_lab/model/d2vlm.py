@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from .layout import lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
+from .time_embedding import TimeEmbedding
 from .vocabulary import log_probabilities
 
 
@@ -98,9 +99,13 @@ class D2VLM(nn.Module):
         add_evidence_tokens(tokenizer, language)
         families.check(language)
         self.frames, self.language, self.tokenizer = frames, language, tokenizer
-        self.method, self.prompt = method, prompt or PromptFormat.of(tokenizer)
+        self.method = method
+        self.prompt = (prompt or PromptFormat.of(tokenizer)).telling(method.frame_times == "text")
+        if method.frame_times == "drawn":
+            frames.preparation = replace(frames.preparation, clock=True)
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
+        self.time_embedding = TimeEmbedding(width) if method.frame_times == "embedding" else None
         self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value, method.ties)
         self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
@@ -109,6 +114,12 @@ class D2VLM(nn.Module):
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
         self.fast = True  # train by the faster of two equal computations; False: by the one that is easier to follow
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The parts beside frame encoder and language model. They are always trained, and held in float32."""
+        parts = (self.frame_head, self.evidence_head, self.time_embedding)
+        return [part for part in parts if part is not None]
 
     @property
     def device(self) -> torch.device:
@@ -156,6 +167,8 @@ class D2VLM(nn.Module):
         if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
                            f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")
+        if self.time_embedding is not None:
+            tokens = [self.time_embedding.add(*video) for video in zip(tokens, batch.seconds, strict=True)]
         rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
         vision, *added = rows.embeddings.split(width, -1)
 
