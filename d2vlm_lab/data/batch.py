@@ -183,9 +183,10 @@ def to_frames(interval: Interval, timestamps: np.ndarray) -> Interval:
     return float(start), float(end)
 
 
-def to_seconds(interval: Sequence[int], timestamps: np.ndarray) -> Interval:
-    """First and last frame -> the seconds at which they were shown."""
-    return float(timestamps[int(interval[0])]), float(timestamps[int(interval[1])])
+def to_seconds(interval: Sequence[float], timestamps: np.ndarray) -> Interval:
+    """First and last frame -> the seconds at which they were shown; between two frames for fractional positions."""
+    start, end = np.interp(interval, np.arange(len(timestamps)), timestamps)
+    return float(start), float(end)
 
 
 def new_evidence_tokens(tokenizer) -> list[str]:

@@ -36,8 +36,10 @@ from .towers.tiny import TinyFrames
 from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
-OPTIONAL = ("time_embedding.",)  # parts that only some methods have: new where a file has none of their tensors
-HEADS = ("frame_head.", "evidence_head.", *OPTIONAL)
+HEADS = (".frame_head.", ".evidence_head.")
+# Weights that a method has with this value of a setting, and that are always trained, too.
+EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
+         "time_embedding.": ("frame_times", "embedding")}
 Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")
@@ -141,7 +143,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         model = _build(folder, description, method, recorded, dtype, above)
         if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
             model.language = adapt(model.language, LoraConfig(**description["adapter"]))
-    names = fill(model, folder / WEIGHTS, whole=not description["base"])
+    names = fill(model, folder / WEIGHTS, not description["base"], of_one_only(method, description["method"]))
     if description["base"]:  # as it was when it was saved, so that it can be saved again
         for name, value in model.named_parameters():
             value.requires_grad_(name in names)
@@ -196,21 +198,20 @@ def merge(model: D2VLM) -> D2VLM:
     return model
 
 
-def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
+def fill(model: D2VLM, path: Path, whole: bool, without: tuple[str, ...] = ()) -> set[str]:
     """Give the model the tensors of a file, in the file's precision; returns their names.
 
     All must have a place. If the file is `whole`, no place stays empty; otherwise none of the heads, which are always
-    trained, and none of an adapter of which there is a part. What only another method needs is left out.
+    trained, and none of an adapter of which there is a part. What begins with `without` is left as it is.
     """
-    shapes, state = read_shapes(path), model.state_dict()
-    shapes = {name: shape for name, shape in shapes.items() if name in state or not name.startswith(OPTIONAL)}
+    shapes = {name: shape for name, shape in read_shapes(path).items() if not name.startswith(without)}
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
     if unexpected := [name for name in shapes if name not in state]:
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
-    lora = any(".lora_" in name for name in shapes)
-    needed = untied(model) if whole else {name for name in state
-                                          if name.startswith(HEADS) or lora and ".lora_" in name}
-    new = tuple(part for part in OPTIONAL if not any(name.startswith(part) for name in shapes))
-    if missing := {name for name in needed if not name.startswith(new)} - set(shapes):
+    trained = HEADS + ((".lora_",) if any(".lora_" in name for name in shapes) else ())
+    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)
+                                          or name.startswith(tuple(EXTRA))}
+    if missing := set(needed) & set(state) - set(shapes):
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
     for name, shape in shapes.items():
         if state[name].shape != shape:
@@ -221,6 +222,12 @@ def fill(model: D2VLM, path: Path, whole: bool) -> set[str]:
             value.data = value.data.to(tensors[name].dtype)
     model.load_state_dict(tensors, strict=False)
     return set(tensors)
+
+
+def of_one_only(method: Method, saved: dict) -> tuple[str, ...]:
+    """How the names of the weights begin that only one of two methods has: this one, and that of a checkpoint."""
+    return tuple(part for part, (setting, value) in EXTRA.items()
+                 if (getattr(method, setting) == value) != (saved.get(setting) == value))
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:

@@ -28,13 +28,16 @@ from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
+from .bins import Bins
 from .folding import folded
 from .frames import encoded
+from .heads import head
 from .last_layer import only_at
 from .layout import lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
+from .symbols import TimeSymbols
 from .time_embedding import TimeEmbedding
 from .vocabulary import log_probabilities
 
@@ -44,7 +47,7 @@ class AnswerTerms:
     """The answers as tokens to predict."""
 
     row: Tensor  # (L,) the text each token belongs to
-    logits: Tensor | None  # (L, vocabulary); None where they would be too large to keep
+    logits: Tensor | None  # (L, vocabulary); None where they would be too large to keep, or come from two heads
     targets: Tensor  # (L,) the token itself
     log_p: Tensor  # (L,) its log-probability
 
@@ -55,7 +58,7 @@ class EvidenceTerms:
 
     row: Tensor  # (G,) the text each token belongs to
     states: Tensor  # (G, D) g
-    similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared
+    similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared; (G, 2, B + 1) over bins
     frame_mask: Tensor  # (G, F) which frames exist
 
 
@@ -71,19 +74,6 @@ class Output:
     evidence: Tensor  # (G, D) their states
     frame_mask: Tensor  # (G, F) which frames exist
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
-
-
-class Head(nn.Sequential):
-    """Layers that compute in the precision of their weights, float32, whatever the states come in."""
-
-    def forward(self, states: Tensor) -> Tensor:
-        with full_precision(states):
-            return super().forward(states.to(dtype_of(self)))
-
-
-def head(width: int) -> Head:
-    """The 2-layer MLP that turns a hidden state into a query for, or a key of, a moment."""
-    return Head(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
 
 
 class D2VLM(nn.Module):
@@ -105,6 +95,9 @@ class D2VLM(nn.Module):
             frames.preparation = replace(frames.preparation, clock=True)
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
+        # What only some methods have. New weights are not drawn for the others, so that these begin as they always did.
+        self.bins = Bins(width, method.bins) if method.formulation == "bins" else None
+        self.time_symbols = TimeSymbols(language.get_input_embeddings()) if method.style == "time_tokens" else None
         self.time_embedding = TimeEmbedding(width) if method.frame_times == "embedding" else None
         self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value, method.ties)
@@ -118,8 +111,7 @@ class D2VLM(nn.Module):
     @property
     def heads(self) -> list[nn.Module]:
         """The parts beside frame encoder and language model. They are always trained, and held in float32."""
-        parts = (self.frame_head, self.evidence_head, self.time_embedding)
-        return [part for part in parts if part is not None]
+        return [part for name, part in self.named_children() if name not in ("frames", "language")]
 
     @property
     def device(self) -> torch.device:
@@ -206,11 +198,17 @@ class D2VLM(nn.Module):
         embeddings = self.embed_words(batch.ids)
         if len(batch.row) == 0:
             return embeddings
-        meaning = self.meaning(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
-        return embeddings.index_put((batch.row, batch.column), meaning.to(embeddings.dtype), accumulate=True)
+        carried = self.carried(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
+        return embeddings.index_put((batch.row, batch.column), carried.to(embeddings.dtype), accumulate=True)
 
     def embed_words(self, ids: Tensor) -> Tensor:
-        return self.language.get_input_embeddings()(ids)
+        words = self.language.get_input_embeddings()
+        return words(ids) if self.time_symbols is None else self.time_symbols.embed(ids, words)
+
+    def carried(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
+        """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times."""
+        m = self.meaning(intervals, video, prefix, in_question)
+        return m if self.bins is None else m + self.bins.embed(intervals, prefix.frame_mask.sum(-1)[video])
 
     def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
         """(E, 2), (E,) -> (E, D) what is seen in an interval: m = mean of V6 over [s, e].
@@ -236,19 +234,30 @@ class D2VLM(nn.Module):
 
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
         """Each token of an answer, predicted from the state before it. Only there logits are computed."""
-        row, column = plan_of(batch).target_row, plan_of(batch).target_column
+        plan = plan_of(batch)
+        row, column = plan.target_row, plan.target_column
         last, targets = states.last[row, column], batch.labels[row, column + 1]
-        logits, log_p = log_probabilities(self.language, last, targets)
+        if self.time_symbols is None:
+            logits, log_p = log_probabilities(self.language, last, targets)
+        else:
+            logits, log_p = None, self.time_symbols.log_probabilities(self.language, last, targets, plan.words,
+                                                                      plan.symbols)
         return AnswerTerms(row=row, logits=logits, targets=targets, log_p=log_p)
 
     def ground(self, batch: Batch, prefix: Prefix, states: States) -> EvidenceTerms:
         """g and f from the two heads, and their similarity g f^T / sqrt(D)."""
         mention = plan_of(batch).mention
         row, column = batch.row[mention], batch.column[mention]
-        g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
-        f = self.frame_head(states.frames)
-        return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
-                             frame_mask=prefix.frame_mask[batch.video[row]])
+        before = states.head[row, column - 1]  # the state before `<evi>`, which predicts it
+        g, similarity = self.point(before, self.frame_head(states.frames), states.frames_row[row])
+        return EvidenceTerms(row=row, states=g, similarity=similarity, frame_mask=prefix.frame_mask[batch.video[row]])
+
+    def point(self, states: Tensor, frames: Tensor, frames_row: Tensor) -> tuple[Tensor, Tensor]:
+        """(G, D) states that predict `<evi>`, (V, F, D) f, (G,) -> (G, D) g and logits of when; bins read the state."""
+        if self.bins is not None:
+            return at_least_float32(states), self.bins(states)
+        g = self.evidence_head(states)
+        return g, self.compare(g, frames, frames_row)
 
     def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
         """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
@@ -269,7 +278,7 @@ class D2VLM(nn.Module):
         """
         plan = plan_of(batch)
         supervised = plan.supervised_mentions
-        intervals = batch.interval[plan.mention][supervised].round()
+        intervals = batch.interval[plan.mention][supervised]
         each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
                                      evidence.frame_mask[supervised], self.method.base)
         texts = plan.mentions_by_text
