@@ -48,9 +48,12 @@ class Method:
     # tokens of the frame. drawn: the seconds are drawn on the picture, in a corner, before the vision tower sees it.
     frame_times: Literal["off", "text", "embedding", "drawn"] = "off"
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
-    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last? bins:
-    # it is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
-    formulation: Literal["sigmoid", "softmax", "boundary", "bins"] = "sigmoid"
+    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last? cite:
+    # as sigmoid, but the similarities only propose intervals, and networks of their own point at one of these. bins: it
+    # is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
+    formulation: Literal["sigmoid", "softmax", "boundary", "cite", "bins"] = "sigmoid"
+    proposals: Annotated[int, Range(1, 1000)] = 8  # largest number of intervals that `formulation: cite` chooses from
+    citing_weight: Weight = 1.0  # weight of the loss of that choice
     bins: Annotated[int, Range(1, 10_000)] = 32  # number of parts into which `formulation: bins` divides a video
     # What the similarity of a frame is trained towards. soft: 1 inside the event, falling off with the distance outside
     # it. hard: 1 inside, 0 outside.
@@ -329,9 +332,9 @@ class RunConfig:
              "steps that add up to at most 1")
         need(isqrt(parts.frame_tokens)**2 == parts.frame_tokens,
              f"parts.frame_tokens is {parts.frame_tokens}; use a square number (1, 4, 9, 16, ...)")
-        need(method.points or method.formulation != "bins",
-             f"method.formulation=bins reads times off `<evi>` tokens; with method.style={method.style} they are "
-             "written out")
+        need(method.points or method.formulation not in ("bins", "cite"),
+             f"method.formulation={method.formulation} reads times off `<evi>` tokens; with "
+             f"method.style={method.style} they are written out")
         need(method.formulation != "bins" or method.style != "interleaved" or method.consistency_weight == 0,
              "method.consistency_weight compares what two mentions of an event ask the frames; method.formulation=bins "
              "asks them nothing, so set the weight to 0")

@@ -39,7 +39,7 @@ __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
 # Weights that a method has with this value of a setting, and that are always trained, too.
 EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
-         "time_embedding.": ("frame_times", "embedding")}
+         "citing.": ("formulation", "cite"), "time_embedding.": ("frame_times", "embedding")}
 Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")

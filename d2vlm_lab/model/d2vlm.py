@@ -22,6 +22,7 @@ from ..config import Method
 from ..data.batch import QUESTION, Batch, PromptFormat, add_evidence_tokens
 from ..data.plan import plan_of
 from ..errors import LabError
+from ..ideas.citing import citing_loss
 from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
@@ -29,6 +30,7 @@ from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
 from .bins import Bins
+from .citing import Cited, Citing
 from .folding import folded
 from .frames import encoded
 from .heads import head
@@ -60,6 +62,7 @@ class EvidenceTerms:
     states: Tensor  # (G, D) g
     similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared; (G, 2, B + 1) over bins
     frame_mask: Tensor  # (G, F) which frames exist
+    cited: Cited | None  # the proposals that they choose from, where they do
 
 
 @dataclass
@@ -74,6 +77,7 @@ class Output:
     evidence: Tensor  # (G, D) their states
     frame_mask: Tensor  # (G, F) which frames exist
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
+    cited: Cited | None = None  # the proposals that the evidence chooses from, where it does
 
 
 class D2VLM(nn.Module):
@@ -96,6 +100,7 @@ class D2VLM(nn.Module):
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
         # What only some methods have. New weights are not drawn for the others, so that these begin as they always did.
+        self.citing = Citing(width, method.proposals) if method.formulation == "cite" else None
         self.bins = Bins(width, method.bins) if method.formulation == "bins" else None
         self.time_symbols = TimeSymbols(language.get_input_embeddings()) if method.style == "time_tokens" else None
         self.time_embedding = TimeEmbedding(width) if method.frame_times == "embedding" else None
@@ -144,10 +149,12 @@ class D2VLM(nn.Module):
         parts = {"answer": self.answer_loss(batch, answer),
                  "grounding": self.grounding_loss(batch, evidence),
                  "consistency": self.consistency_loss(batch, evidence)}
+        if evidence.cited is not None:
+            parts["citing"] = self.citing_loss(batch, evidence)
         return Output(loss=sum(parts.values()), parts=parts,
                       logits=answer.logits, targets=answer.targets, log_p=answer.log_p, target_row=answer.row,
                       similarity=evidence.similarity, evidence=evidence.states, frame_mask=evidence.frame_mask,
-                      spread=spread(evidence.states.detach()))
+                      spread=spread(evidence.states.detach()), cited=evidence.cited)
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
@@ -249,8 +256,12 @@ class D2VLM(nn.Module):
         mention = plan_of(batch).mention
         row, column = batch.row[mention], batch.column[mention]
         before = states.head[row, column - 1]  # the state before `<evi>`, which predicts it
-        g, similarity = self.point(before, self.frame_head(states.frames), states.frames_row[row])
-        return EvidenceTerms(row=row, states=g, similarity=similarity, frame_mask=prefix.frame_mask[batch.video[row]])
+        frame_mask, frames_row = prefix.frame_mask[batch.video[row]], states.frames_row[row]
+        g, similarity = self.point(before, self.frame_head(states.frames), frames_row)
+        cited = None
+        if self.citing is not None:
+            cited = self.citing(before, states.frames, frames_row, similarity, frame_mask)
+        return EvidenceTerms(row=row, states=g, similarity=similarity, frame_mask=frame_mask, cited=cited)
 
     def point(self, states: Tensor, frames: Tensor, frames_row: Tensor) -> tuple[Tensor, Tensor]:
         """(G, D) states that predict `<evi>`, (V, F, D) f, (G,) -> (G, D) g and logits of when; bins read the state."""
@@ -283,6 +294,14 @@ class D2VLM(nn.Module):
                                      evidence.frame_mask[supervised], self.method.base)
         texts = plan.mentions_by_text
         return self.method.grounding_weight * mean_of_means(each, texts.index, texts.count)
+
+    def citing_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
+        """Cross-entropy of pointing at the best proposal, with the mean taken as in the grounding loss."""
+        plan = plan_of(batch)
+        supervised, texts = plan.supervised_mentions, plan.mentions_by_text
+        each = citing_loss(evidence.cited.scores[supervised], evidence.cited.spans[supervised],
+                           batch.interval[plan.mention][supervised])
+        return self.method.citing_weight * mean_of_means(each, texts.index, texts.count)
 
     def consistency_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * |g of the grounded mention - g of the referenced mention|, where 10 is `consistency_weight`.
