@@ -43,10 +43,17 @@ class Method:
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
+    # `3.5 s`, or as a video-language model writes them. embedding: a learned function of the seconds is added to the
+    # tokens of the frame. drawn: the seconds are drawn on the picture, in a corner, before the vision tower sees it.
+    frame_times: Literal["off", "text", "embedding", "drawn"] = "off"
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
-    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last? bins:
-    # it is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
-    formulation: Literal["sigmoid", "softmax", "boundary", "bins"] = "sigmoid"
+    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last? cite:
+    # as sigmoid, but the similarities only propose intervals, and networks of their own point at one of these. bins: it
+    # is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
+    formulation: Literal["sigmoid", "softmax", "boundary", "cite", "bins"] = "sigmoid"
+    proposals: Annotated[int, Range(1, 1000)] = 8  # largest number of intervals that `formulation: cite` chooses from
+    citing_weight: Weight = 1.0  # weight of the loss of that choice
     bins: Annotated[int, Range(1, 10_000)] = 32  # number of parts into which `formulation: bins` divides a video
     # What the similarity of a frame is trained towards. soft: 1 inside the event, falling off with the distance outside
     # it. hard: 1 inside, 0 outside.
@@ -93,9 +100,6 @@ class Parts:
     # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
     # large the frames are.
     frame_tokens: Annotated[int, Range(1, 4096)] = 1
-    # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
-    # `<3.5 seconds>`. off: not at all.
-    frame_times: Literal["off", "text"] = "off"
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
     # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
     # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
@@ -328,9 +332,9 @@ class RunConfig:
              "steps that add up to at most 1")
         need(isqrt(parts.frame_tokens)**2 == parts.frame_tokens,
              f"parts.frame_tokens is {parts.frame_tokens}; use a square number (1, 4, 9, 16, ...)")
-        need(method.points or method.formulation != "bins",
-             f"method.formulation=bins reads times off `<evi>` tokens; with method.style={method.style} they are "
-             "written out")
+        need(method.points or method.formulation not in ("bins", "cite"),
+             f"method.formulation={method.formulation} reads times off `<evi>` tokens; with "
+             f"method.style={method.style} they are written out")
         need(method.formulation != "bins" or method.style != "interleaved" or method.consistency_weight == 0,
              "method.consistency_weight compares what two mentions of an event ask the frames; method.formulation=bins "
              "asks them nothing, so set the weight to 0")

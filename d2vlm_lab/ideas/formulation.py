@@ -6,6 +6,9 @@ sigmoid: "does this frame belong to the event?", asked of each frame by itself. 
 it?". boundary: "where does it begin, and where does it end?": one half of the state points at the first frame and one
 at the last. All three use the same similarities and no further weights, so that they differ in nothing else.
 
+cite: the question of sigmoid, whose curve then proposes intervals; networks of its own point at one of them (see
+`citing.py`).
+
 bins: no frame is looked at; a network of its own turns the state into a distribution over the time of each end (see
 `bins.py`).
 
@@ -85,7 +88,8 @@ def boundary_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[T
 FORMULATIONS = {"sigmoid": Formulation(similarity, sigmoid_loss, sigmoid_read),
                 "softmax": Formulation(similarity, softmax_loss, softmax_read),
                 "boundary": Formulation(ends_compare, boundary_loss, boundary_read),
-               "bins": Formulation(None, bins_loss, bins_read)}
+                "cite": Formulation(similarity, sigmoid_loss, sigmoid_read),
+                "bins": Formulation(None, bins_loss, bins_read)}
 
 
 def _log_softmax(logits: Tensor, mask: Tensor) -> Tensor:

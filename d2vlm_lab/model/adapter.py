@@ -18,15 +18,11 @@ ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "qu
 
 
 def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
-    """Freeze everything, then open what `config.adapter` names, in float32.
-
-    The two heads are always trained, and the weights that the method has for its own way of saying when.
-    """
+    """Freeze everything, then open what `config.adapter` names, in float32. The heads are always trained."""
     adapter, language = config.adapter, model.language
     model.requires_grad_(False)
-    for part in (model.frame_head, model.evidence_head, model.bins, model.time_symbols):
-        if part is not None:
-            part.requires_grad_(True)
+    for part in model.heads:
+        part.requires_grad_(True)
     model.frames.open(adapter.frames)
     if adapter.targets == "all":
         language.requires_grad_(True)

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -38,7 +38,8 @@ from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_la
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
 # Weights that a method has with this value of a setting, and that are always trained, too.
-OUTPUTS = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens")}
+EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
+         "citing.": ("formulation", "cite"), "time_embedding.": ("frame_times", "embedding")}
 Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")
@@ -131,7 +132,10 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         return model
     description = read_json(folder / DESCRIPTION, Description)
     check_sizes(description, str(folder / DESCRIPTION))
-    method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+    if method is None:
+        method = from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+        if "frame_times" not in description["method"] and description["prompt"].tells_times:  # an older checkpoint
+            method = replace(method, frame_times="text")
     recorded = getattr(torch, description.get("dtype", "float32"))
     read_shapes(folder / WEIGHTS)
     check_seal(folder, description)
@@ -156,6 +160,7 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
            above: tuple[Path, ...]) -> D2VLM:
     """The model that a description describes, with the weights of its base, or with new ones where it has no base."""
     prompt, base, settings = description["prompt"], description["base"], description["frames"]
+    prompt = prompt.telling(method.frame_times == "text")
     if base and is_video_language(description):
         parts = Parts(frames=OWN, frame_tokens=settings["tokens_per_frame"], dtype=dtype_name(dtype or recorded))
         model = load_video_language(local_or_hub(base), parts, method)
@@ -205,7 +210,7 @@ def fill(model: D2VLM, path: Path, whole: bool, without: tuple[str, ...] = ()) -
         raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
     trained = HEADS + ((".lora_",) if any(".lora_" in name for name in shapes) else ())
     needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)
-                                          or name.startswith(tuple(OUTPUTS))}
+                                          or name.startswith(tuple(EXTRA))}
     if missing := set(needed) & set(state) - set(shapes):
         raise LabError(f"{path}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
     for name, shape in shapes.items():
@@ -221,7 +226,7 @@ def fill(model: D2VLM, path: Path, whole: bool, without: tuple[str, ...] = ()) -
 
 def of_one_only(method: Method, saved: dict) -> tuple[str, ...]:
     """How the names of the weights begin that only one of two methods has: this one, and that of a checkpoint."""
-    return tuple(part for part, (setting, value) in OUTPUTS.items()
+    return tuple(part for part, (setting, value) in EXTRA.items()
                  if (getattr(method, setting) == value) != (saved.get(setting) == value))
 
 
@@ -242,7 +247,7 @@ def describe_frames(frames: FrameEncoder) -> dict:
     if isinstance(frames, HFFrames):
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
-                "preparation": asdict(frames.preparation)}
+                "preparation": asdict(replace(frames.preparation, clock=False))}
     if isinstance(frames, VideoLanguageFrames):
         return {"kind": OWN, "tokens_per_frame": frames.tokens_per_frame, "mean": frames.preparation.mean,
                 "std": frames.preparation.std}

@@ -177,7 +177,10 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
 def look_at(model: D2VLM, prefix: Prefix, frames: Tensor, video: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
     """(V, F, D), (R,), (R, D) -> (R, F) similarity of each state with the frames of its video, (R, 2) what it finds."""
     _, similarity = model.point(states, frames, video)
-    return model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
+    curve, interval = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
+    if model.citing is not None:
+        interval = model.citing(states, prefix.frame_states, video, similarity, prefix.frame_mask[video]).interval
+    return curve, interval
 
 
 def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:

@@ -20,9 +20,11 @@ ADAPTER = ("lora_", "trainable_tokens")  # words in the names of the weights tha
 
 
 def hold(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the frame encoder and the language model of a D2VLM in `dtype`, all else and its adapter in float32."""
-    for name, part in model.named_children():
-        cast(part, dtype if name in ("frames", "language") else torch.float32)
+    """Hold the frame encoder and the language model of a D2VLM in `dtype`, its heads and its adapter in float32."""
+    cast(model.frames, dtype)
+    cast(model.language, dtype)
+    for part in model.heads:
+        cast(part, torch.float32)
     model.dtype = dtype
 
 

@@ -12,7 +12,7 @@ from d2vlm_lab.model.decoding import Decoding, generate
 
 MASK = torch.tensor([[True] * 10, [True] * 7 + [False] * 3])
 TRUTH = torch.tensor([[2.0, 5.0], [4.0, 6.0]])
-SHAPE = {"sigmoid": (2, 10), "softmax": (2, 10), "boundary": (2, 2, 10), "bins": (2, 2, 33)}
+SHAPE = {"sigmoid": (2, 10), "softmax": (2, 10), "cite": (2, 10), "boundary": (2, 2, 10), "bins": (2, 2, 33)}
 NAMES = list(FORMULATIONS)
 
 
