@@ -13,6 +13,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.judging.exam import examine
 from d2vlm_lab.lab import ask
+from d2vlm_lab.lab.rehearsal.command import rehearse
 from d2vlm_lab.lab.run import dry_run, train
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.settings import from_dict, override
@@ -72,3 +73,10 @@ def test_a_dry_run_shows_the_symbols_of_times(place, tmp_path, monkeypatch):
     sample = next(line for line in shown.splitlines() if line.startswith("sample ")).split(",")[0].split()[1]
     events = next(s for s in load_world(place / "world").samples("train") if s.id == sample).events
     assert "<evi>{:06.1f},{:06.1f};".format(*events[0].interval) in supervised
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [TOKENS, BINS])
+def test_the_whole_life_of_a_run_can_be_rehearsed(way):
+    results = rehearse("tiny", [f"{key}={value}" for key, value in way.items()], report=lambda done: None)
+    assert [done.note for done in results if not done.ok] == []

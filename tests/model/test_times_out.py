@@ -22,6 +22,7 @@ from d2vlm_lab.data.spelled import FIRST
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import EVIDENCE, Event, Reference, render
 from d2vlm_lab.ideas.symbols import END, SYMBOLS, spell
+from d2vlm_lab.learning.fpo import Preferences
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, chooser, generate, read_answer, steps
@@ -75,15 +76,20 @@ def test_one_pass_two_passes_and_the_faster_form_give_the_same(way):
     assert own.weight.grad.abs().sum() > 0
 
 
+def three_answers(net, one):
+    """A right answer and two wrong ones to the same question."""
+    asked = "what happens in <evi>, and when does it spin?"
+    texts = [encode_sample(sample(asked, [span], ("In ", 0, "."), [(0.5, 1.5)]), one, net.tokenizer, net.prompt,
+                           net.method) for span in ((1.0, 2.5), (3.0, 4.0), (0.0, 5.5))]
+    return texts, replace(collate([one], [texts], net.tokenizer, net.prompt), preferred=torch.tensor([0, 0, 0]),
+                          factors=["", "when", "when"])
+
+
 @pytest.mark.parametrize("way", WAYS[:2])
 def test_answers_that_share_their_question_equal_texts_by_themselves(way, monkeypatch):
     monkeypatch.setattr(branches, "MIN_SPARED", 0)
     net, one = model(**way), clip(12, 1)
-    asked = "what happens in <evi>, and when does it spin?"
-    texts = [encode_sample(sample(asked, [span], ("In ", 0, "."), [(0.5, 1.5)]), one, net.tokenizer, net.prompt,
-                           net.method) for span in ((1.0, 2.5), (3.0, 4.0), (0.0, 5.5))]
-    batch = replace(collate([one], [texts], net.tokenizer, net.prompt), preferred=torch.tensor([0, 0, 0]),
-                    factors=["", "when", "when"])
+    texts, batch = three_answers(net, one)
     assert plan_of(batch).branches is not None
     together = net(batch)
     net.fast = False
@@ -91,6 +97,16 @@ def test_answers_that_share_their_question_equal_texts_by_themselves(way, monkey
     for row, text in enumerate(texts):
         alone = net(collate([one], [[text]], net.tokenizer, net.prompt))
         torch.testing.assert_close(alone.log_p, together.log_p[together.target_row == row], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("way", [TOKENS, BINS, {"formulation": "boundary"}])
+def test_answers_are_preferred_by_their_words_where_their_intervals_have_no_probability(way):
+    net = model(**way)
+    batch = three_answers(net, clip(12, 1))[1]
+    out, notes = Preferences(Preference("dpo", reference=True), net)(net, batch, net(batch))
+    out.loss.backward()
+    assert float(notes["text_chosen"]) < 0 == float(notes["grounding_chosen"])
+    assert float(out.parts["preference"].detach()) == pytest.approx(np.log(2), abs=1e-5), "it is its own reference"
 
 
 def test_symbols_are_predicted_by_their_own_head_and_words_by_the_language_model():
