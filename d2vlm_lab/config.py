@@ -33,8 +33,9 @@ class Method:
 
     # How an answer is written. interleaved: first one `<evi>` token for each event, then the text with an `<evi>` where
     # an event is told. factorized: first the `<evi>` tokens, then text without any. coupled: only the `<evi>` tokens
-    # inside the text. digits: no `<evi>` tokens; times are numbers in the text.
-    style: Literal["interleaved", "factorized", "coupled", "digits"] = "interleaved"
+    # inside the text. digits: no `<evi>` tokens; times are numbers in the text. time_tokens: as coupled, but an `<evi>`
+    # does not point at frames; its times follow it in 13 symbols, which have an embedding and a head of their own.
+    style: Literal["interleaved", "factorized", "coupled", "digits", "time_tokens"] = "interleaved"
     end_marker: bool = True  # write `</evi>` between the `<evi>` tokens that open an answer and its text
     # What is added to the embedding of an `<evi>` token: the mean state of the frames of its event. layer: their states
     # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing.
@@ -42,9 +43,18 @@ class Method:
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
+    # `3.5 s`, or as a video-language model writes them. embedding: a learned function of the seconds is added to the
+    # tokens of the frame. drawn: the seconds are drawn on the picture, in a corner, before the vision tower sees it.
+    frame_times: Literal["off", "text", "embedding", "drawn"] = "off"
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
-    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?
-    formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"
+    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last? cite:
+    # as sigmoid, but the similarities only propose intervals, and networks of their own point at one of these. bins: it
+    # is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
+    formulation: Literal["sigmoid", "softmax", "boundary", "cite", "bins"] = "sigmoid"
+    proposals: Annotated[int, Range(1, 1000)] = 8  # largest number of intervals that `formulation: cite` chooses from
+    citing_weight: Weight = 1.0  # weight of the loss of that choice
+    bins: Annotated[int, Range(1, 10_000)] = 32  # number of parts into which `formulation: bins` divides a video
     # What the similarity of a frame is trained towards. soft: 1 inside the event, falling off with the distance outside
     # it. hard: 1 inside, 0 outside.
     targets: Literal["soft", "hard"] = "soft"
@@ -68,6 +78,11 @@ class Method:
         check_types(self)
 
     @property
+    def points(self) -> bool:
+        """Whether the `<evi>` of an answer are found in the video by themselves, without times that are written out."""
+        return self.style not in ("digits", "time_tokens")
+
+    @property
     def base(self) -> float | None:
         """The base of soft targets, which fall off as base ** -distance; None for hard ones, which are 0 or 1."""
         return self.target_base if self.targets == "soft" else None
@@ -85,9 +100,6 @@ class Parts:
     # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
     # large the frames are.
     frame_tokens: Annotated[int, Range(1, 4096)] = 1
-    # With `language`: how the language model is told when each frame is shown. text: in words before the frame, such as
-    # `<3.5 seconds>`. off: not at all.
-    frame_times: Literal["off", "text"] = "off"
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
     # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
     # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
@@ -320,6 +332,12 @@ class RunConfig:
              "steps that add up to at most 1")
         need(isqrt(parts.frame_tokens)**2 == parts.frame_tokens,
              f"parts.frame_tokens is {parts.frame_tokens}; use a square number (1, 4, 9, 16, ...)")
+        need(method.points or method.formulation not in ("bins", "cite"),
+             f"method.formulation={method.formulation} reads times off `<evi>` tokens; with "
+             f"method.style={method.style} they are written out")
+        need(method.formulation != "bins" or method.style != "interleaved" or method.consistency_weight == 0,
+             "method.consistency_weight compares what two mentions of an event ask the frames; method.formulation=bins "
+             "asks them nothing, so set the weight to 0")
         self._check_salience(need)
         self._check_preference(need)
         self._check_reward(need)
@@ -357,12 +375,12 @@ class RunConfig:
         if preference.form == "off":
             return
         need(bool(preference.factors), "preference.factors: name at least one")
-        need(method.style != "digits" or preference.grounding_weight == 0 or preference.form == "dpo",
-             "preference.form=fpo needs evidence tokens to score; with method.style=digits use preference.form=dpo")
+        need(method.points or preference.grounding_weight == 0 or preference.form == "dpo",
+             f"preference.form=fpo needs evidence tokens to score; with method.style={method.style} use "
+             "preference.form=dpo")
         need(preference.form == "dpo" or method.formulation == "sigmoid",
              f"preference.form=fpo scores intervals by the sigmoid of each frame; method.formulation is "
              f"{method.formulation}")
-
 
     def _check_reward(self, need: Callable[[bool, str], None]) -> None:
         reward, method = self.reward, self.method
@@ -371,9 +389,8 @@ class RunConfig:
             return
         need(self.preference.form == "off", f"reward.form={reward.form} and preference.form={self.preference.form} are "
              "two ways to learn after supervised training; set one of them to off")
-        need(method.style in ("interleaved", "factorized", "coupled"),
-             f"reward.form={reward.form} rewards the intervals of evidence tokens; method.style={method.style} has "
-             "none")
+        need(method.points, f"reward.form={reward.form} rewards the intervals of evidence tokens; "
+             f"method.style={method.style} has none")
         need(method.formulation == "sigmoid", f"reward.form={reward.form} needs the probability of an interval, which "
              f"only method.formulation=sigmoid gives; it is {method.formulation}")
         if not reward.draws:

@@ -47,15 +47,31 @@ class PromptFormat:
     # Text around each frame, with {frame} where it stands, {seconds} or {clock} (minutes and seconds) where its time is
     # to be told, as in "<{seconds:.1f} seconds>{frame}". Empty: none.
     around_frame: str = ""
+    time: str = "{seconds:.1f} s"  # how a time is told, where times are told: it then begins the text around a frame
 
     def __post_init__(self):
-        places = {"after": ("question", {"question"}), "around_frame": ("frame", {"frame", "seconds", "clock"})}
+        times = {"seconds", "clock"}
+        places = {"after": ("question", {"question"}), "around_frame": ("frame", {"frame", *times}),
+                  "time": ("clock" if "{clock" in self.time else "seconds", times)}
         for name, (needed, known) in places.items():
             found = _places(name, text) if (text := getattr(self, name)) else [needed]
             if needed not in found or not known.issuperset(found):
                 others = ", ".join(sorted(known - {needed})) or "none"
                 raise LabError(f"prompt.{name} is {shown(text)}; it needs the place {{{needed}}}, and of others may "
                                f"have {others}")
+
+    @property
+    def tells_times(self) -> bool:
+        return not {"seconds", "clock"}.isdisjoint(_places("around_frame", self.around_frame))
+
+    def telling(self, times: bool) -> PromptFormat:
+        """The same with the time before each frame, or without it."""
+        if times == self.tells_times:
+            return self
+        if times:
+            return replace(self, around_frame=self.time + (self.around_frame or "{frame}"))
+        without = self.around_frame.removeprefix(self.time)
+        return replace(self, around_frame="" if without == "{frame}" else without)
 
     @classmethod
     def of(cls, tokenizer, system: str | None = None) -> PromptFormat:
@@ -167,9 +183,10 @@ def to_frames(interval: Interval, timestamps: np.ndarray) -> Interval:
     return float(start), float(end)
 
 
-def to_seconds(interval: Sequence[int], timestamps: np.ndarray) -> Interval:
-    """First and last frame -> the seconds at which they were shown."""
-    return float(timestamps[int(interval[0])]), float(timestamps[int(interval[1])])
+def to_seconds(interval: Sequence[float], timestamps: np.ndarray) -> Interval:
+    """First and last frame -> the seconds at which they were shown; between two frames for fractional positions."""
+    start, end = np.interp(interval, np.arange(len(timestamps)), timestamps)
+    return float(start), float(end)
 
 
 def new_evidence_tokens(tokenizer) -> list[str]:
@@ -255,13 +272,19 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
 
 def frame_layout(timestamps: np.ndarray, tokenizer, form: PromptFormat) -> Tensor:
     """The text around each frame as token ids, with FRAME where the frame stands."""
-    ids = []
+    parts = []  # before and after each frame
     for seconds in timestamps.tolist():
         clock = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
-        text = form.around_frame.format(frame="\0", seconds=seconds, clock=clock)
-        start, end = (tokenizer.encode(part, add_special_tokens=False) for part in text.split("\0"))
-        ids += [*start, FRAME, *end]
+        parts += form.around_frame.format(frame="\0", seconds=seconds, clock=clock).split("\0")
+    encoded = tokenizer(parts, add_special_tokens=False)["input_ids"]
+    ids = [token for start, end in zip(encoded[::2], encoded[1::2]) for token in (*start, FRAME, *end)]
     return torch.tensor(ids, dtype=torch.long)
+
+
+def prefix_size(timestamps: np.ndarray, per_frame: int, tokenizer, form: PromptFormat) -> int:
+    """About how many tokens the frames of a video are, with the text around them."""
+    around = len(frame_layout(timestamps[-1:], tokenizer, form)) - 1 if form.around_frame else 0
+    return len(timestamps) * (per_frame + around)
 
 
 def _evidence_columns(ids: Sequence[int], tokenizer) -> list[int]:

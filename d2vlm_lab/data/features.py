@@ -38,7 +38,8 @@ class FeatureCache:
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
                  kept_as: Literal["fp16", "fp32"] = "fp32"):
-        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames}
+        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames,
+                         "clock": preparation.clock}
         self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
         sampling = f"fps={fps}-size={preparation.label}-max_frames={max_frames}"

@@ -19,6 +19,7 @@ from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, enco
 from .plan import packing_of
 from .sample import Sample, SampleError
 from .skips import Skip, Skips
+from .spelled import spelled_out
 from .video import VideoError
 
 Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
@@ -106,13 +107,15 @@ def group_by_video(samples: Sequence[Sample], texts: int, seed: int, by_question
 def encode_sample(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
     """A sample's question and answer, in the method's answer style."""
     answer = compose(sample.events, sample.answer, method.style, method.end_marker)
-    return encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
+    text = encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
+    return spelled_out(text, answer.intervals) if method.style == "time_tokens" else text
 
 
 def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
-    """A sample's question; in the style without evidence tokens, its times are written as numbers."""
+    """A sample's question. In the styles that write times out, its times are written as the answer's are."""
     if method.style != "digits":
-        return encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
+        text = encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
+        return spelled_out(text, sample.question_intervals) if method.style == "time_tokens" else text
     question = sample.question
     for interval in sample.question_intervals:
         question = question.replace(EVIDENCE, seconds(interval), 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 from .batch import IGNORE, Batch
 from .branches import Branches, find_branches, is_range
 from .packing import Packing, pack
+from .spelled import FIRST
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Plan:
     target_row: Tensor  # (L,) the text of each token to predict
     target_column: Tensor  # (L,) the column before it, from which it is predicted
     supervised_targets: Tensor  # which of the L are supervised
+    words: Tensor  # which of the L are words
+    symbols: Tensor  # which of the L are symbols of times
     mention: Tensor  # (G,) which of the E stand in answers; those of a question are given, not predicted
     supervised_mentions: Tensor  # which of the G are supervised
     mentions_by_text: ByText  # of these
@@ -61,6 +64,7 @@ def packing_of(batch: Batch) -> Packing:
 
 def make_plan(batch: Batch) -> Plan:
     row, column = (batch.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+    is_symbol = batch.labels[row, column + 1] >= FIRST
     mention = where(batch.in_answer)
     supervised_mentions = where(batch.supervised[batch.row[mention]])
     text = batch.row[batch.pairs[:, 0]]
@@ -71,6 +75,7 @@ def make_plan(batch: Batch) -> Plan:
     wrong = [batch.factors[n] for n in rejected.tolist()] if batch.factors else []
     return Plan(
         target_row=row, target_column=column, supervised_targets=where(batch.supervised[row]),
+        words=where(~is_symbol), symbols=where(is_symbol),
         mention=mention, supervised_mentions=supervised_mentions,
         mentions_by_text=by_text(batch.row[mention][supervised_mentions]),
         pairs=in_answers[batch.pairs[supervised]], pairs_by_text=by_text(text[supervised]),

@@ -7,7 +7,7 @@ memory. `pixels` turns these into normalized numbers right before the tower sees
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Preparation:
     levels: float = 255.0  # values of pixels are divided by this
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+    # Draw the time of each frame on it (clock.py). Kept features are named by this, but an encoder is not.
+    clock: bool = field(default=False, repr=False)
 
     @classmethod
     def square(cls, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Preparation:
@@ -67,7 +69,8 @@ class Preparation:
     @property
     def label(self) -> str:
         """A short name for folders: the size to which frames are resized, and that of the crop."""
-        return "-".join(_label(size) for size in (self.resize, self.crop) if size is not None) or "None"
+        sizes = "-".join(_label(size) for size in (self.resize, self.crop) if size is not None) or "None"
+        return f"{sizes}-clock" if self.clock else sizes
 
     def frames(self, frames: np.ndarray) -> np.ndarray:
         """(F, H, W, 3) uint8 -> the same in the size that the tower expects."""

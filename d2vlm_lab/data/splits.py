@@ -153,5 +153,5 @@ class CachedReader:
 
 def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
     """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
-    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames)
+    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames, clock=preparation.clock)
     return Clip(torch.from_numpy(video.frames), video.timestamps)

@@ -24,6 +24,7 @@ import av
 import numpy as np
 
 from ..errors import LabError
+from .clock import draw_times
 from .limits import Limits, VideoError
 
 DECODING_ERRORS: tuple[type[Exception], ...] = (av.error.FFmpegError, RuntimeError, IndexError, MemoryError)
@@ -72,15 +73,19 @@ class About:
 
 
 def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prepare | None = None,
-                max_frames: int | None = None, reader: Literal["decord", "av"] | None = None) -> VideoFrames:
+                max_frames: int | None = None, reader: Literal["decord", "av"] | None = None,
+                clock: bool = False) -> VideoFrames:
     """The frames on screen every 1/fps seconds, or all of them without `fps`; at most `max_frames`, spread evenly.
 
     Each frame appears once, however slow the video is. `prepare` resizes frames, a part of the video at a time.
-    `reader` allows one decoder only.
+    `reader` allows one decoder only. With `clock`, the time of each frame is drawn on it.
     """
     if not (fps is None or 0 < fps < np.inf) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
-    return _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), prepare, reader)
+    video = _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), prepare, reader)
+    if clock:
+        draw_times(video.frames, video.timestamps)
+    return video
 
 
 def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: Prepare | None = None) -> VideoFrames:

@@ -1,9 +1,10 @@
 """A time as a distribution over bins, as DisTime has it: one token gives both ends of an interval, without any frame.
 
 The video is divided at anchors 0, 1, ..., B. For each end a small network gives a logit for every anchor, and the time
-is the anchor on average. Times are in units of bins here: seconds * B / duration.
+is the anchor on average. Times are in units of bins here: seconds * B / duration, where the duration is that from the
+first frame to the last.
 
-Shapes: E evidence tokens, B bins.
+Shapes: E evidence tokens, F frames, B bins.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .salience import Criterion
 
 
 def expected_anchors(logits: Tensor) -> Tensor:
@@ -44,3 +47,34 @@ def gaussian_over_anchors(times: Tensor, bins: int, sigma: float = 1.0) -> Tenso
     """(E, 2) -> (E, 2, B + 1) `exp(-(a - t)^2 / (2 sigma^2))`, scaled so that it adds up to one over the anchors."""
     anchors = torch.arange(bins + 1, device=times.device, dtype=times.dtype)
     return F.softmax(-(anchors - times[..., None]) ** 2 / (2 * sigma ** 2), -1)
+
+
+def to_anchors(positions: Tensor, n_frames: Tensor, bins: int) -> Tensor:
+    """(E, X) frame positions, (E, 1) -> (E, X) times in bins."""
+    last = (n_frames - 1).clamp_min(0)
+    return positions.clamp_min(0).minimum(last) * bins / last.clamp_min(1)
+
+
+def bins_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
+    """(E,) the sum of both losses; `base` is not used."""
+    times = to_anchors(intervals.sort(-1).values, mask.sum(-1, keepdim=True), logits.shape[-1] - 1)
+    return distribution_focal_loss(logits, times) + diou_loss(expected_anchors(logits), times)
+
+
+def bins_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    """The curve is how likely each frame lies between the ends; the interval is the ends, fractional. No criterion."""
+    bins, n_frames = logits.shape[-1] - 1, mask.sum(-1, keepdim=True)
+    frame = torch.arange(mask.shape[-1], device=mask.device).expand_as(mask)
+    time = to_anchors(frame, n_frames, bins)
+    left = time.floor().clamp_max(bins - 1).long()
+    first, last = logits.softmax(-1).unbind(-2)
+    begun, over = first.cumsum(-1), last.flip(-1).cumsum(-1).flip(-1)
+    ends = (expected_anchors(logits) * (n_frames - 1) / bins).sort(-1).values
+    curve = _between(begun, left, time) * _between(over, left, time)
+    return curve.masked_fill(~mask, 0), ends
+
+
+def _between(values: Tensor, left: Tensor, time: Tensor) -> Tensor:
+    """(E, B + 1), (E, F), (E, F) -> (E, F) values between the two anchors around each time."""
+    share = time - left
+    return (1 - share) * values.gather(-1, left) + share * values.gather(-1, left + 1)

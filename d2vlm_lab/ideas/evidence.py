@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 EVIDENCE, END = "<evi>", "</evi>"
-STYLES = ("interleaved", "factorized", "coupled", "digits")
+STYLES = ("interleaved", "factorized", "coupled", "digits", "time_tokens")
+INSIDE = ("coupled", "time_tokens")  # styles whose `<evi>` stand inside the text alone
 
 Interval = tuple[float, float]
 
@@ -58,10 +59,11 @@ class GroundedAnswer:
 
 def compose(events: Sequence[Event], pieces: Sequence[str | int], style: str = "interleaved",
             end_marker: bool = True) -> GroundedAnswer:
-    """The answer for `events` and a text whose integers refer to them, in one of four styles.
+    """The answer for `events` and a text whose integers refer to them, in one of five styles.
 
     interleaved: first the grounding, then the text with its references. factorized: the same without references.
     coupled: the text with its references alone. digits: no evidence tokens; the text says the times in numbers.
+    time_tokens: as coupled, but what follows each `<evi>` are the symbols of its times, see `symbols.py`.
     """
     if style not in STYLES:
         raise ValueError(f"unknown answer style {style!r}: use one of {', '.join(STYLES)}")
@@ -72,10 +74,10 @@ def compose(events: Sequence[Event], pieces: Sequence[str | int], style: str = "
     def mention(k: int) -> str | Reference:
         if style == "digits":
             return seconds(events[k].interval)
-        return "" if style == "factorized" else Reference(None if style == "coupled" else k, events[k].interval)
+        return "" if style == "factorized" else Reference(None if style in INSIDE else k, events[k].interval)
 
     text = _merge([piece if isinstance(piece, str) else mention(piece) for piece in pieces])
-    if style in ("coupled", "digits") or not events:
+    if style in (*INSIDE, "digits") or not events:
         return GroundedAnswer(pieces=text)
     return GroundedAnswer(tuple(event.interval for event in events), text, end_marker)
 
@@ -108,12 +110,12 @@ def write(answer: GroundedAnswer) -> str:
 def parse(text: str, intervals: Sequence[Interval | None] = (), style: str = "interleaved") -> GroundedAnswer:
     """Read any generated text; the n-th `<evi>` gets the n-th interval, or None where there are too few.
 
-    Without `</evi>`, only the `<evi>` with which the text opens count as grounded, and in the coupled style not even
-    those. References beyond the grounded events are kept, with event None.
+    Without `</evi>`, only the `<evi>` with which the text opens count as grounded, and in the styles that have them
+    inside the text alone not even those. References beyond the grounded events are kept, with event None.
     """
     head, closed, tail = text.partition(END)
     if not closed:
-        opening = None if style == "coupled" else re.match(rf"\s*(?:{EVIDENCE})+", text)
+        opening = None if style in INSIDE else re.match(rf"\s*(?:{EVIDENCE})+", text)
         head, tail = (opening[0], text[opening.end():]) if opening else ("", text)
     n_grounded = head.count(EVIDENCE)
     if n_grounded or closed:

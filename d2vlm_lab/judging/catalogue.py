@@ -43,7 +43,9 @@ ROLES = {
 }
 _LOSSES = {"answer": ("answer loss", "nats per token", "the loss of the answer's words"),
            "grounding": ("grounding loss, weighted", "", "the grounding loss times its weight"),
-           "consistency": ("consistency loss, weighted", "", "the consistency loss times its weight")}
+           "consistency": ("consistency loss, weighted", "", "the consistency loss times its weight"),
+           "citing": ("citing loss, weighted", "", "the loss of choosing a proposal times its weight, for the "
+                      "formulation `cite` alone")}
 _FORCED = "teacher-forced on the true answers of held-out questions"
 
 # Metrics of a group of questions; `{}` is the group.
@@ -89,6 +91,9 @@ _OTHERS = (
            "mention of the same event; over answers that ground events first and refer to them later.", True),
     Metric("read_at_0.5", "intervals read correctly, teacher-forced", "share", "Share of the evidence tokens whose "
            f"interval overlaps the true one by at least one half, {_FORCED}.", True),
+    Metric("proposed_at_0.5", "intervals that were proposed, teacher-forced", "share", "Share of the evidence tokens "
+           f"for which a proposal overlaps the true interval by at least one half, whether or not it is the one that "
+           f"is chosen, {_FORCED}; for the formulation `cite` alone.", True),
     Metric("spread", "spread of evidence states", "variance", "Variance of the states of evidence tokens, "
            f"{_FORCED}; close to 0, all evidence tokens have become alike.", None),
     *(Metric(f"held_out_{name}", f"held-out {label}", unit, f"{meaning.capitalize()}, {_FORCED}.", False)

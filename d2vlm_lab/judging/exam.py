@@ -88,7 +88,11 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
             values[f"held_out_{name}"].append(float(value))
         if len(out.similarity):
             _, spans = model.formulation.read(out.similarity.float(), out.frame_mask, model.salient)
-            right = frame_overlap(spans, batch.interval[batch.in_answer].round()) >= 0.5
+            truth = batch.interval[batch.in_answer].round()
+            if out.cited is not None:
+                spans = out.cited.interval
+                values["proposed_at_0.5"].append(float((out.cited.overlap(truth) >= 0.5).float().mean()))
+            right = frame_overlap(spans, truth) >= 0.5
             values["read_at_0.5"].append(float(right.float().mean()))
             values["spread"].append(float(out.spread))
     return {name: rounded_mean(of_batches) for name, of_batches in values.items() if math.isfinite(sum(of_batches))}

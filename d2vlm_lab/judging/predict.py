@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..data.batch import Clip
+from ..data.batch import Clip, prefix_size
 from ..data.groups import Reader, encode_question
 from ..data.sample import Sample
 from ..ideas.evidence import Interval, render
@@ -72,7 +72,7 @@ def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Dec
         for part in (group[i:i + at_once] for i in range(0, len(group), at_once)):
             if not pending.fits(part, clip):
                 yield from _answer(model, pending.taken(), decoding)
-            pending.groups.append((part, clip))
+            pending.add(part, clip)
     if pending.groups:
         yield from _answer(model, pending.taken(), decoding)
 
@@ -84,9 +84,11 @@ class Pending:
     model: D2VLM
     batch: int  # texts
     groups: list[tuple[list[Sample], Clip]] = field(default_factory=list)
+    longest: int = 0  # tokens of the longest of their videos
 
     def tokens(self, clip: Clip) -> int:
-        return max(1, len(clip.timestamps)) * self.model.frames.tokens_per_frame
+        model = self.model
+        return prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
 
     def room(self, clip: Clip) -> int:
         """How many questions about one video can be answered together."""
@@ -97,11 +99,15 @@ class Pending:
         groups = [*self.groups, (part, clip)]
         texts = sum(len(samples) for samples, _ in groups)
         copies = len(groups) if shares_frames(self.model) else texts
-        longest = max(self.tokens(each) for _, each in groups)
+        longest = max(self.longest, self.tokens(clip))
         return not self.groups or (texts <= self.batch and copies * longest <= FRAME_TOKENS)
 
+    def add(self, part: list[Sample], clip: Clip) -> None:
+        self.groups.append((part, clip))
+        self.longest = max(self.longest, self.tokens(clip))
+
     def taken(self) -> list[tuple[list[Sample], Clip]]:
-        groups, self.groups = self.groups, []
+        groups, self.groups, self.longest = self.groups, [], 0
         return groups
 
 

@@ -14,7 +14,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import torch
 
-from ..data.batch import Clip
+from ..data.batch import Clip, prefix_size
 from ..data.sample import Sample, validate
 from ..data.video import read_frames
 from ..data.world.phrases import with_options
@@ -86,7 +86,7 @@ class Lab:
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
         frames, path = self.model.frames, path_of(path, "a video")
-        seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames)
+        seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames, clock=frames.preparation.clock)
         features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 
@@ -137,7 +137,7 @@ class Watched:
         model = self.lab.model
         room = getattr(model.language.config.get_text_config(), "max_position_embeddings", None)
         words = len(model.tokenizer.encode(text))
-        frames = len(self.timestamps) * model.frames.tokens_per_frame
+        frames = prefix_size(self.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
         if room is not None and words + frames > room:
             raise LabError(f"the question has {words:,} tokens and the video {frames:,}, but this language model reads "
                            f"{room:,} together; ask something shorter, or load it with fewer max_frames")

@@ -20,6 +20,7 @@ from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
 from ..data.sample import Sample
 from ..data.skips import Skips
+from ..data.spelled import decode
 from ..data.splits import CACHE, held_out_questions, missing_world, reader, splits
 from ..errors import LabError
 from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below
@@ -175,8 +176,8 @@ def dry_run(config: RunConfig) -> str:
         disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
         *(f"skipped: {skip.message}" for skip in (*split.bad, *data.bad, *loaded.skipped)[:8]),
         f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
-        model.prompt.before + "<frames>" + model.tokenizer.decode(text.ids),
-        f"supervised: {model.tokenizer.decode(supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
+        model.prompt.before + "<frames>" + decode(model.tokenizer, text.ids),
+        f"supervised: {decode(model.tokenizer, supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
 
 
 def configure(parser) -> None:

@@ -25,12 +25,17 @@ from ..model.d2vlm import D2VLM, Output
 
 
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
-    """Of each text of a batch, by its words and by its intervals, which are not rounded to whole frames here."""
+    """Of each text of a batch, by its words and by its intervals, which are not rounded to whole frames here.
+
+    Where the two ends of an interval are found apart from each other, only the words count.
+    """
     mention, n = plan_of(batch).mention, len(batch.ids)
+    words = text_log_probability(out.log_p, out.target_row, n, average)
+    if method.formulation in ("boundary", "bins"):
+        return LogProbability(words, torch.zeros_like(words))
     targets = frame_targets(batch.interval[mention], out.similarity.shape[-1], method.base)
     return LogProbability(
-        text_log_probability(out.log_p, out.target_row, n, average),
-        grounding_log_probability(out.similarity, targets, batch.row[mention], n, out.frame_mask, average))
+        words, grounding_log_probability(out.similarity, targets, batch.row[mention], n, out.frame_mask, average))
 
 
 def less_likely(total: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -18,12 +18,12 @@ ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "qu
 
 
 def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
-    """Freeze everything, then open what `config.adapter` names, in float32. The two heads are always trained."""
+    """Freeze everything, then open what `config.adapter` names, in float32. The heads are always trained."""
     adapter, language = config.adapter, model.language
     model.loaded_from = None  # from here on it is another one
     model.requires_grad_(False)
-    model.frame_head.requires_grad_(True)
-    model.evidence_head.requires_grad_(True)
+    for part in model.heads:
+        part.requires_grad_(True)
     model.frames.open(adapter.frames)
     if adapter.targets == "all":
         language.requires_grad_(True)

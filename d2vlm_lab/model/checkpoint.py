@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -50,6 +50,9 @@ from .weights import embeddings, plain_name, stored, write_weights
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
+# Weights that a method has with this value of a setting, and that are always trained, too.
+EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
+         "citing.": ("formulation", "cite"), "time_embedding.": ("frame_times", "embedding")}
 Count = Annotated[int, Range(1, LARGEST)]
 LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
                "trainable_token_indices")
@@ -164,7 +167,10 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         return model
     description = read_json(folder / DESCRIPTION, Description)
     check_sizes(description, str(folder / DESCRIPTION))
-    method = method or from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+    if method is None:
+        method = from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
+        if "frame_times" not in description["method"] and description["prompt"].tells_times:  # an older checkpoint
+            method = replace(method, frame_times="text")
     recorded = getattr(torch, description.get("dtype", "float32"))
     for file in weight_files(folder) or [folder / WEIGHTS]:
         read_shapes(file)
@@ -173,7 +179,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         model = _build(folder, description, method, recorded, dtype, above)
         if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
             model.language = adapt(model.language, LoraConfig(**description["adapter"]))
-    names = fill(model, folder, whole=not description["base"])
+    names = fill(model, folder, not description["base"], of_one_only(method, description["method"]))
     if description["base"]:  # as it was when it was saved, so that it can be saved again
         for name, value in model.named_parameters():
             value.requires_grad_(name in names)
@@ -190,6 +196,7 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
            above: tuple[Path, ...]) -> D2VLM:
     """The model that a description describes, with the weights of its base, or with new ones where it has no base."""
     prompt, base, settings = description["prompt"], description["base"], description["frames"]
+    prompt = prompt.telling(method.frame_times == "text")
     if base and is_video_language(description):
         parts = Parts(frames=OWN, frame_tokens=settings["tokens_per_frame"], dtype=dtype_name(dtype or recorded))
         model = load_video_language(local_or_hub(base), parts, method)
@@ -227,30 +234,41 @@ def merge(model: D2VLM) -> D2VLM:
     return model
 
 
-def fill(model: D2VLM, folder: Path, whole: bool) -> set[str]:
+def fill(model: D2VLM, folder: Path, whole: bool, without: tuple[str, ...] = ()) -> set[str]:
     """Give the model the weights in the files of a checkpoint, in their precision; returns their names.
 
     All must have a place. If they are to be the `whole` model, no place stays empty; otherwise none of the heads, which
-    are always trained, and none of an adapter of which there is a part.
+    are always trained, and none of an adapter of which there is a part. What begins with `without` is left as it is.
     """
-    files, state = stored(model, folder), model.state_dict()
-    names = {ours for file in files.values() for ours in file.values()}
+    files = {path: {name: ours for name, ours in places.items() if not ours.startswith(without)}
+             for path, places in stored(model, folder).items()}
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
+    names = {ours for places in files.values() for ours in places.values()}
     trained = HEADS + ((".lora_",) if any(".lora_" in name for name in names) else ())
-    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)}
+    needed = untied(model) if whole else {name for name in state if any(part in f".{name}" for part in trained)
+                                          or name.startswith(tuple(EXTRA))}
     for path, places in files.items():
         if unexpected := [name for name, ours in places.items() if ours not in state]:
             raise LabError(f"{path}: {len(unexpected)} tensors have no place in this model, such as {unexpected[0]}")
-        for name, shape in read_shapes(path).items():
-            if (needs := state[places[name]].shape) != shape:
-                raise LabError(f"{path}: {name} is {list(shape)} where {list(needs)} is needed")
-    if missing := set(needed) - names:
+        shapes = read_shapes(path)
+        for name, ours in places.items():
+            if (needs := state[ours].shape) != shapes[name]:
+                raise LabError(f"{path}: {name} is {list(shapes[name])} where {list(needs)} is needed")
+    if missing := set(needed) & set(state) - names:
         raise LabError(f"{next(iter(files))}: {len(missing)} tensors of this model are missing, such as {min(missing)}")
-    tensors = {ours[name]: value for path, ours in files.items() for name, value in read_tensors(path).items()}
+    tensors = {places[name]: value for path, places in files.items() for name, value in read_tensors(path).items()
+               if name in places}
     for name, value in model.named_parameters():
         if name in tensors:
             value.data = value.data.to(tensors[name].dtype)
     model.load_state_dict(tensors, strict=False)
     return names
+
+
+def of_one_only(method: Method, saved: dict) -> tuple[str, ...]:
+    """How the names of the weights begin that only one of two methods has: this one, and that of a checkpoint."""
+    return tuple(part for part, (setting, value) in EXTRA.items()
+                 if (getattr(method, setting) == value) != (saved.get(setting) == value))
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:
@@ -270,7 +288,7 @@ def describe_frames(frames: FrameEncoder) -> dict:
     if isinstance(frames, HFFrames):
         return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
                 "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
-                "preparation": asdict(frames.preparation)}
+                "preparation": asdict(replace(frames.preparation, clock=False))}
     if isinstance(frames, VideoLanguageFrames):
         return {"kind": OWN, "tokens_per_frame": frames.tokens_per_frame, "mean": frames.preparation.mean,
                 "std": frames.preparation.std}

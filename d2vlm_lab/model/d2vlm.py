@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,20 +22,26 @@ from ..config import Method
 from ..data.batch import QUESTION, Batch, PromptFormat, add_evidence_tokens
 from ..data.plan import plan_of
 from ..errors import LabError
+from ..ideas.citing import citing_loss
 from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
 from ..ideas.grounding import inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
+from .bins import Bins
+from .citing import Cited, Citing
 from .folding import folded
 from .frames import encoded
+from .heads import head
 from .last_layer import only_at
 from .layout import lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
 from .sharing import Shared
+from .symbols import TimeSymbols
+from .time_embedding import TimeEmbedding
 from .vocabulary import log_probabilities
 
 
@@ -44,7 +50,7 @@ class AnswerTerms:
     """The answers as tokens to predict."""
 
     row: Tensor  # (L,) the text each token belongs to
-    logits: Tensor | None  # (L, vocabulary); None where they would be too large to keep
+    logits: Tensor | None  # (L, vocabulary); None where they would be too large to keep, or come from two heads
     targets: Tensor  # (L,) the token itself
     log_p: Tensor  # (L,) its log-probability
 
@@ -55,8 +61,9 @@ class EvidenceTerms:
 
     row: Tensor  # (G,) the text each token belongs to
     states: Tensor  # (G, D) g
-    similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared
+    similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared; (G, 2, B + 1) over bins
     frame_mask: Tensor  # (G, F) which frames exist
+    cited: Cited | None  # the proposals that they choose from, where they do
 
 
 @dataclass
@@ -71,19 +78,7 @@ class Output:
     evidence: Tensor  # (G, D) their states
     frame_mask: Tensor  # (G, F) which frames exist
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
-
-
-class Head(nn.Sequential):
-    """Layers that compute in the precision of their weights, float32, whatever the states come in."""
-
-    def forward(self, states: Tensor) -> Tensor:
-        with full_precision(states):
-            return super().forward(states.to(dtype_of(self)))
-
-
-def head(width: int) -> Head:
-    """The 2-layer MLP that turns a hidden state into a query for, or a key of, a moment."""
-    return Head(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
+    cited: Cited | None = None  # the proposals that the evidence chooses from, where it does
 
 
 class D2VLM(Shared, nn.Module):
@@ -99,9 +94,17 @@ class D2VLM(Shared, nn.Module):
         add_evidence_tokens(tokenizer, language)
         families.check(language)
         self.frames, self.language, self.tokenizer = frames, language, tokenizer
-        self.method, self.prompt = method, prompt or PromptFormat.of(tokenizer)
+        self.method = method
+        self.prompt = (prompt or PromptFormat.of(tokenizer)).telling(method.frame_times == "text")
+        if method.frame_times == "drawn":
+            frames.preparation = replace(frames.preparation, clock=True)
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
+        # What only some methods have. New weights are not drawn for the others, so that these begin as they always did.
+        self.citing = Citing(width, method.proposals) if method.formulation == "cite" else None
+        self.bins = Bins(width, method.bins) if method.formulation == "bins" else None
+        self.time_symbols = TimeSymbols(language.get_input_embeddings()) if method.style == "time_tokens" else None
+        self.time_embedding = TimeEmbedding(width) if method.frame_times == "embedding" else None
         self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value, method.ties)
         self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
@@ -110,6 +113,11 @@ class D2VLM(Shared, nn.Module):
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
         self.fast = True  # train by the faster of two equal computations; False: by the one that is easier to follow
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The parts beside frame encoder and language model. They are always trained, and held in float32."""
+        return [part for name, part in self.named_children() if name not in ("frames", "language")]
 
     @property
     def device(self) -> torch.device:
@@ -142,10 +150,12 @@ class D2VLM(Shared, nn.Module):
         parts = {"answer": self.answer_loss(batch, answer),
                  "grounding": self.grounding_loss(batch, evidence),
                  "consistency": self.consistency_loss(batch, evidence)}
+        if evidence.cited is not None:
+            parts["citing"] = self.citing_loss(batch, evidence)
         return Output(loss=sum(parts.values()), parts=parts,
                       logits=answer.logits, targets=answer.targets, log_p=answer.log_p, target_row=answer.row,
                       similarity=evidence.similarity, evidence=evidence.states, frame_mask=evidence.frame_mask,
-                      spread=spread(evidence.states.detach()))
+                      spread=spread(evidence.states.detach()), cited=evidence.cited)
 
     def read(self, batch: Batch, keep: bool = True) -> Prefix:
         """Run the text before the frames and the frames; `keep` their keys and values for what follows."""
@@ -157,6 +167,8 @@ class D2VLM(Shared, nn.Module):
         if tokens[0].shape[-1] != width * layers:
             raise LabError(f"frames become tokens of width {tokens[0].shape[-1]}, "
                            f"but the language model's is {width}{f' x {layers}' if layers > 1 else ''}")
+        if self.time_embedding is not None:
+            tokens = [self.time_embedding.add(*video) for video in zip(tokens, batch.seconds, strict=True)]
         rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
         vision, *added = rows.embeddings.split(width, -1)
 
@@ -194,11 +206,17 @@ class D2VLM(Shared, nn.Module):
         embeddings = self.embed_words(batch.ids)
         if len(batch.row) == 0:
             return embeddings
-        meaning = self.meaning(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
-        return embeddings.index_put((batch.row, batch.column), meaning.to(embeddings.dtype), accumulate=True)
+        carried = self.carried(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
+        return embeddings.index_put((batch.row, batch.column), carried.to(embeddings.dtype), accumulate=True)
 
     def embed_words(self, ids: Tensor) -> Tensor:
-        return self.language.get_input_embeddings()(ids)
+        words = self.language.get_input_embeddings()
+        return words(ids) if self.time_symbols is None else self.time_symbols.embed(ids, words)
+
+    def carried(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
+        """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times."""
+        m = self.meaning(intervals, video, prefix, in_question)
+        return m if self.bins is None else m + self.bins.embed(intervals, prefix.frame_mask.sum(-1)[video])
 
     def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
         """(E, 2), (E,) -> (E, D) what is seen in an interval: m = mean of V6 over [s, e].
@@ -224,19 +242,34 @@ class D2VLM(Shared, nn.Module):
 
     def predict(self, batch: Batch, states: States) -> AnswerTerms:
         """Each token of an answer, predicted from the state before it. Only there logits are computed."""
-        row, column = plan_of(batch).target_row, plan_of(batch).target_column
+        plan = plan_of(batch)
+        row, column = plan.target_row, plan.target_column
         last, targets = states.last[row, column], batch.labels[row, column + 1]
-        logits, log_p = log_probabilities(self.language, last, targets)
+        if self.time_symbols is None:
+            logits, log_p = log_probabilities(self.language, last, targets)
+        else:
+            logits, log_p = None, self.time_symbols.log_probabilities(self.language, last, targets, plan.words,
+                                                                      plan.symbols)
         return AnswerTerms(row=row, logits=logits, targets=targets, log_p=log_p)
 
     def ground(self, batch: Batch, prefix: Prefix, states: States) -> EvidenceTerms:
         """g and f from the two heads, and their similarity g f^T / sqrt(D)."""
         mention = plan_of(batch).mention
         row, column = batch.row[mention], batch.column[mention]
-        g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
-        f = self.frame_head(states.frames)
-        return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
-                             frame_mask=prefix.frame_mask[batch.video[row]])
+        before = states.head[row, column - 1]  # the state before `<evi>`, which predicts it
+        frame_mask, frames_row = prefix.frame_mask[batch.video[row]], states.frames_row[row]
+        g, similarity = self.point(before, self.frame_head(states.frames), frames_row)
+        cited = None
+        if self.citing is not None:
+            cited = self.citing(before, states.frames, frames_row, similarity, frame_mask)
+        return EvidenceTerms(row=row, states=g, similarity=similarity, frame_mask=frame_mask, cited=cited)
+
+    def point(self, states: Tensor, frames: Tensor, frames_row: Tensor) -> tuple[Tensor, Tensor]:
+        """(G, D) states that predict `<evi>`, (V, F, D) f, (G,) -> (G, D) g and logits of when; bins read the state."""
+        if self.bins is not None:
+            return at_least_float32(states), self.bins(states)
+        g = self.evidence_head(states)
+        return g, self.compare(g, frames, frames_row)
 
     def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
         """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
@@ -257,11 +290,19 @@ class D2VLM(Shared, nn.Module):
         """
         plan = plan_of(batch)
         supervised = plan.supervised_mentions
-        intervals = batch.interval[plan.mention][supervised].round()
+        intervals = batch.interval[plan.mention][supervised]
         each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
                                      evidence.frame_mask[supervised], self.method.base)
         texts = plan.mentions_by_text
         return self.method.grounding_weight * mean_of_means(each, texts.index, texts.count)
+
+    def citing_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
+        """Cross-entropy of pointing at the best proposal, with the mean taken as in the grounding loss."""
+        plan = plan_of(batch)
+        supervised, texts = plan.supervised_mentions, plan.mentions_by_text
+        each = citing_loss(evidence.cited.scores[supervised], evidence.cited.spans[supervised],
+                           batch.interval[plan.mention][supervised])
+        return self.method.citing_weight * mean_of_means(each, texts.index, texts.count)
 
     def consistency_loss(self, batch: Batch, evidence: EvidenceTerms) -> Tensor:
         """10 * |g of the grounded mention - g of the referenced mention|, where 10 is `consistency_weight`.

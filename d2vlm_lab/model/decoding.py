@@ -19,12 +19,15 @@ from transformers.generation import logits_process
 
 from ..data.batch import Batch, Clip, Text, collate, to_seconds
 from ..data.plan import packing_of
+from ..data.spelled import FIRST, decode, read_times
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
+from ..ideas.symbols import SYMBOLS
 from .backbone import logits_of
 from .d2vlm import D2VLM
 from .folding import merged
 from .growing import start_texts
 from .passes import Prefix
+from .symbols import as_ids, still_in_time
 
 NO_TOKEN = torch.iinfo(torch.long).max  # the repetition penalty leaves out ids that are not in the vocabulary
 
@@ -108,7 +111,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
         for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens):
             for i, (row, token) in enumerate(step.written.items()):
                 ids[row].append(token)
-                if token == evidence_id:
+                if token == evidence_id and model.method.points:
                     pointing.append((row, step.intervals[i], step.curves[i]))
 
     # Only now is the evidence fetched from the device, all of it at once.
@@ -135,21 +138,27 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     texts = start_texts(model, batch, prefix, limit)
     running = list(range(len(batch.ids)))  # the numbers of the texts that have not stopped
     rows, video = torch.tensor(running, device=batch.ids.device), batch.video
+    in_time = torch.zeros_like(rows, dtype=torch.bool)  # which of them write symbols of a time
 
     for number in range(limit):
         # What? The next token is chosen.
         logits = logits_of(model.language, texts.last).float()
+        if model.time_symbols is not None:
+            logits = model.time_symbols.beside(logits, texts.last, in_time)
         tokens = choose(logits, rows, number)
+        if model.time_symbols is not None:
+            tokens = as_ids(tokens, len(logits[0]))
+            in_time = still_in_time(in_time, tokens, evidence_id)
         written = dict(zip(running, tokens.tolist()))
         step = Step(rows=rows, tokens=tokens, written=written, logits=logits, embeddings=model.embed_words(tokens),
                     look=partial(look_at, model, prefix, frames, video, texts.head))
 
         # When? If it is `<evi>`, its state is compared with every frame, and it carries what is seen in the interval
         # that is found: x = embedding(`<evi>`) + m.
-        if evidence_id in written.values():
+        if evidence_id in written.values() and model.method.points:
             is_evidence = tokens == evidence_id
-            meaning = model.meaning(step.intervals.float(), video, prefix, torch.zeros_like(is_evidence))
-            step.embeddings = step.embeddings + (meaning * is_evidence[:, None]).to(step.embeddings.dtype)
+            carried = model.carried(step.intervals.float(), video, prefix, torch.zeros_like(is_evidence))
+            step.embeddings = step.embeddings + (carried * is_evidence[:, None]).to(step.embeddings.dtype)
         yield step
 
         # Texts that did not stop go on: their new token runs against all that was kept.
@@ -159,7 +168,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
         embeddings = step.embeddings
         if len(going_on) < len(running):
             running, kept = [running[i] for i in going_on], torch.tensor(going_on, device=rows.device)
-            rows, video, embeddings = rows[kept], video[kept], embeddings[kept]
+            rows, video, in_time, embeddings = (each[kept] for each in (rows, video, in_time, embeddings))
             texts.keep(going_on)
         texts.grow(embeddings)
 
@@ -167,13 +176,17 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
 @torch.no_grad()
 def look_at(model: D2VLM, prefix: Prefix, frames: Tensor, video: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
     """(V, F, D), (R,), (R, D) -> (R, F) similarity of each state with the frames of its video, (R, 2) what it finds."""
-    similarity = model.compare(model.evidence_head(states), frames, video)
-    return model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
+    _, similarity = model.point(states, frames, video)
+    curve, interval = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
+    if model.citing is not None:
+        interval = model.citing(states, prefix.frame_states, video, similarity, prefix.frame_mask[video]).interval
+    return curve, interval
 
 
 def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
     """A greedy or sampled choice. As in the authors' code, the penalty counts the prompt, and never `<evi>`."""
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
+    n_symbols = 0 if model.time_symbols is None else len(SYMBOLS)  # they are the last ones, and not penalized
     written, penalized = None, decoding.repetition_penalty != 1
     processors = logits_process.LogitsProcessorList()
     if penalized:
@@ -197,7 +210,8 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
         tokens = draw(scores, chances[rows, step]) if decoding.temperature > 0 else scores.argmax(-1)
         if penalized:
             written = F.pad(written, (0, 1), value=NO_TOKEN)
-            written[rows, -1] = tokens.masked_fill(tokens == evidence_id, NO_TOKEN)
+            written[rows, -1] = tokens.masked_fill((tokens == evidence_id) | (tokens >= len(logits[0]) - n_symbols),
+                                                   NO_TOKEN)
         return tokens
 
     return choose
@@ -232,17 +246,22 @@ def stop_ids(model: D2VLM) -> set[int]:
     return {*stop, *(i for i in (words.eos_token_id, *named) if i in words.added_tokens_decoder)}
 
 
-def read_evidence(interval: Sequence[int], curve: np.ndarray, timestamps: np.ndarray) -> Evidence:
+def read_evidence(interval: Sequence[float], curve: np.ndarray, timestamps: np.ndarray) -> Evidence:
     """What an `<evi>` points to, from its interval in frames and its curve, which may be padded."""
-    first, last = interval
+    first, last = map(round, interval)
     curve = curve[:len(timestamps)]
-    return Evidence(interval=to_seconds((first, last), timestamps), frames=(first, last), curve=curve,
+    return Evidence(interval=to_seconds(interval, timestamps), frames=(first, last), curve=curve,
                     confidence=float(curve[first:last + 1].mean()))
 
 
 def read_answer(model: D2VLM, ids: list[int], evidence: list[Evidence]) -> Generated:
     """Token ids as an answer; a stop token at their end is not part of it."""
     finished = bool(ids) and ids[-1] in stop_ids(model)
-    text = model.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
-    answer = parse(text, [each.interval for each in evidence], model.method.style)
+    said = ids[:-1] if finished else ids
+    text = words = model.tokenizer.decode([token for token in said if token < FIRST], skip_special_tokens=False)
+    intervals = [each.interval for each in evidence]
+    if model.time_symbols is not None:
+        text = decode(model.tokenizer, said)
+        intervals = read_times(said, model.tokenizer.convert_tokens_to_ids(EVIDENCE))
+    answer = parse(words, intervals, model.method.style)
     return Generated(text=text, answer=answer, evidence=tuple(evidence), ids=tuple(ids), finished=finished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ def start_encoder(config: RunConfig) -> FrameEncoder:
     # The width of the projector does not matter, because it is not used.
     encoder = load_tower(parts, width=1) if parts.language else encoder_of(find_checkpoint(parts.start), dtype)
     cast(encoder, dtype)
+    encoder.preparation = replace(encoder.preparation, clock=config.method.frame_times == "drawn")
     return encoder.eval()
 
 

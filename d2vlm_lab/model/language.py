@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,8 +29,6 @@ def load_language(parts: Parts, method: Method) -> D2VLM:
     width = language.config.get_text_config().hidden_size
     frames = load_tower(parts, width)
     prompt = PromptFormat.of(tokenizer, parts.system or None)
-    if parts.frame_times == "text":
-        prompt = replace(prompt, around_frame="<{seconds:.1f} seconds>{frame}")
     model = D2VLM(frames, language, tokenizer, method, prompt)
     hold(model, dtype)
     return model

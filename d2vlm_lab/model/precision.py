@@ -23,8 +23,8 @@ def hold(model: nn.Module, dtype: torch.dtype) -> None:
     """Hold the frame encoder and the language model of a D2VLM in `dtype`, its heads and its adapter in float32."""
     cast(model.frames, dtype)
     cast(model.language, dtype)
-    cast(model.frame_head, torch.float32)
-    cast(model.evidence_head, torch.float32)
+    for part in model.heads:
+        cast(part, torch.float32)
     model.dtype = dtype
 
 

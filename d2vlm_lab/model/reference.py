@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, Blip2VisionConfig, Phi3Config, Pr
 from ..config import Method
 from ..data.batch import PromptFormat, new_evidence_tokens
 from ..errors import LabError
-from .d2vlm import D2VLM, head
+from .d2vlm import D2VLM
 from .frames import EvaQFormer
+from .heads import head
 from .reading import read_json, read_tensors
 from .towers.qformer import QFormerConfig, word_tokenizer
 

@@ -250,12 +250,12 @@ class TypedContent:
 
 
 def prompt_format(tokenizer: PreTrainedTokenizerBase, family: Family, parts: Parts) -> PromptFormat:
-    """The family's chat, with its marks around the frames and, if wanted, their times between them."""
+    """The family's chat, with its marks around the frames and its way to tell their times."""
     form = PromptFormat.of(TypedContent(tokenizer), parts.system or None)
     after = family.leads + form.after.removeprefix("\n")
-    time = family.time if parts.frame_times == "text" else ""
-    if family.each or time:
-        return replace(form, after=after, around_frame=f"{time}{family.opens}{{frame}}{family.closes}")
+    form = replace(form, after=after, time=family.time)
+    if family.each:
+        return replace(form, around_frame=f"{family.opens}{{frame}}{family.closes}")
     return replace(form, before=form.before + family.opens, after=family.closes + after)
 
 

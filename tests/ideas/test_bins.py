@@ -45,3 +45,20 @@ def test_a_time_spreads_over_the_anchors_around_it():
     spread = bins.gaussian_over_anchors(torch.tensor([[4.0, 0.0]]), 8)
     assert spread.shape == (1, 2, 9) and torch.allclose(spread.sum(-1), torch.ones(1, 2))
     assert spread.argmax(-1).tolist() == [[4, 0]] and torch.allclose(spread[0, 0], spread[0, 0].flip(-1))
+
+
+def test_frames_lie_at_the_anchors_that_their_place_in_the_video_says():
+    n_frames = torch.tensor([[9], [5], [1]])
+    positions = torch.tensor([[0.0, 8.0], [2.5, 9.0], [0.0, 3.0]])
+    assert bins.to_anchors(positions, n_frames, 16).tolist() == [[0, 16], [10, 16], [0, 0]]
+
+
+def test_the_curve_is_how_likely_a_frame_lies_between_the_ends():
+    mask = torch.tensor([[True] * 9 + [False] * 3])
+    logits = torch.full((1, 2, 5), -30.0)
+    logits[0, 0, 1] = logits[0, 1, 2] = logits[0, 1, 3] = 0.0  # begins at anchor 1; ends at 2 or at 3
+    curve, ends = bins.bins_read(logits, mask, None)
+    assert ends.tolist() == [[pytest.approx(2.0), pytest.approx(5.0)]]
+    assert curve[0].tolist() == pytest.approx([0, 0.5, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0], abs=1e-6)
+    swapped, in_order = bins.bins_read(logits.flip(1), mask, None)
+    assert torch.equal(in_order, ends) and float(swapped.max()) < 1

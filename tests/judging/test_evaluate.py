@@ -77,7 +77,8 @@ def test_answers_without_a_cache_of_features_are_the_same(place, tmp_path):
 def test_without_a_cache_each_video_is_decoded_once(place, tmp_path, monkeypatch, room):
     """Whatever the order of the questions, the way tasks are decoded, and whether the video can be read."""
     decoded, read_frames = [], splits.read_frames
-    monkeypatch.setattr(splits, "read_frames", lambda path, *a: decoded.append(path.name) or read_frames(path, *a))
+    monkeypatch.setattr(splits, "read_frames",
+                        lambda path, *a, **k: decoded.append(path.name) or read_frames(path, *a, **k))
     monkeypatch.setattr(portions, "ROOM", room)
     videos = tmp_path / "videos"
     videos.mkdir()

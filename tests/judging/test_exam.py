@@ -31,7 +31,7 @@ def said(answer: GroundedAnswer, sample: Sample = SAMPLE) -> Prediction:
     return Prediction(sample, SimpleNamespace(answer=answer, text=text))
 
 
-@pytest.mark.parametrize("style", ["interleaved", "factorized", "coupled", "digits"])
+@pytest.mark.parametrize("style", ["interleaved", "factorized", "coupled", "digits", "time_tokens"])
 def test_the_true_answer_gets_full_marks_in_every_style(style):
     right = said(compose(EVENTS, SAMPLE.answer, style))
     assert captions(right) == [event.caption for event in EVENTS]

@@ -102,7 +102,7 @@ def our_logits(model, batch, keep):
 
 def both_logits(path, kind, keep, frame_times):
     """Ours and the family's, after the same three frames and the same words."""
-    model = load_small(path, kind, {"frame_times": frame_times, "frame_tokens": 9}, bidirectional_frames=False)
+    model = load_small(path, kind, {"frame_tokens": 9}, frame_times=frame_times, bidirectional_frames=False)
     whole = whole_model(kind)
     whole.resize_token_embeddings(len(model.tokenizer), mean_resizing=False)
     whole.get_output_embeddings().weight.data = model.language.get_output_embeddings().weight.data
@@ -139,7 +139,7 @@ def test_the_comparison_notices_what_is_left_out(tmp_path, monkeypatch, part):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_faster_form_of_a_step_gives_the_same_after_a_video(tmp_path, kind):
-    model = load_small(tmp_path, kind, {"frame_times": "text"})
+    model = load_small(tmp_path, kind, frame_times="text")
     batch = batch_of(model, 5, 3)
     with torch.no_grad():
         faster = model(batch)
@@ -174,7 +174,7 @@ def gpu(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
 def test_position_ids_are_those_of_the_family(tmp_path, kind):
-    model = load_small(tmp_path, kind, {"frame_times": "text" if kind == "qwen3_vl" else "off"})
+    model = load_small(tmp_path, kind, frame_times="text" if kind == "qwen3_vl" else "off")
     batch, whole = batch_of(model, 3, 2), whole_model(kind)
     prefix = model.read(batch)
     for video, n_frames in enumerate((3, 2)):
@@ -211,7 +211,7 @@ def test_the_text_goes_on_after_the_largest_id_of_a_long_video(tmp_path):
                         "\nFrame from 00:09:<fake_token_around_image><global-img>FF<fake_token_around_image>"
                         "\n\nwhen?<end_of_utterance>")])
 def test_the_words_around_the_frames_are_those_of_the_family(tmp_path, kind, frame_times, expected):
-    model = load_small(tmp_path, kind, {"frame_times": frame_times})
+    model = load_small(tmp_path, kind, frame_times=frame_times)
     shown = clip(model, 2, gap=9.5)
     prompt = encode_prompt("when?", (), shown, model.tokenizer, model.prompt)
     batch = collate([shown], [[prompt]], model.tokenizer, model.prompt)
@@ -222,8 +222,8 @@ def test_the_words_around_the_frames_are_those_of_the_family(tmp_path, kind, fra
 
 
 def test_any_language_model_can_be_told_the_times_in_words():
-    plain = model_of_parts(prompt=PromptFormat("watch: ", "\n{question}", "<end>", "<{seconds:.1f} seconds>{frame}"),
-                           tokens_per_frame=3)
+    plain = model_of_parts(prompt=PromptFormat("watch: ", "\n{question}", "<end>", time="<{seconds:.1f} seconds>"),
+                           tokens_per_frame=3, frame_times="text")
     clips = [Clip(torch.randn(n, 6), np.arange(n) * 4.0) for n in (5, 3)]
     texts = [[text(plain, each, "when?", ((4, 8),))] for each in clips]
     batch = collate(clips, texts, plain.tokenizer, plain.prompt)
@@ -240,10 +240,12 @@ def test_any_language_model_can_be_told_the_times_in_words():
 
 # As part of the method.
 
-@pytest.mark.parametrize("frame_times", ["off", "text"])
+@pytest.mark.parametrize("frame_times", ["off", "text", "embedding"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_pass_two_passes_and_a_video_alone_agree(tmp_path, kind, frame_times):
-    model = load_small(tmp_path, kind, {"frame_times": frame_times})
+    model = load_small(tmp_path, kind, frame_times=frame_times)
+    if frame_times == "embedding":
+        torch.nn.init.normal_(model.time_embedding.linear.weight)
     batch = batch_of(model, 5, 3)
     with torch.no_grad():
         one = model(batch)
@@ -259,7 +261,7 @@ def test_one_pass_two_passes_and_a_video_alone_agree(tmp_path, kind, frame_times
 
 def test_rejected_answers_branch_off_with_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr("d2vlm_lab.data.branches.MIN_SPARED", 1)
-    model = load_small(tmp_path, "qwen3_vl", {"frame_times": "text"})
+    model = load_small(tmp_path, "qwen3_vl", frame_times="text")
     shown = clip(model, 4)
     texts = [text(model, shown, events=((start, start + 0.5),)) for start in (0.0, 1.0)]
     batch = collate([shown], [texts], model.tokenizer, model.prompt)
@@ -277,7 +279,7 @@ def test_a_training_step_reaches_the_merger_and_the_adapter(tmp_path, kind, dtyp
     (tmp_path / "folder").mkdir()
     torch.manual_seed(2)
     place, name = folder(tmp_path / "folder", kind, dtype), str(dtype).removeprefix("torch.")
-    model = load_language(Parts(**PARTS, language=place, frame_times="text", dtype=name), Method(semantic_layer=2))
+    model = load_language(Parts(**PARTS, language=place, dtype=name), Method(semantic_layer=2, frame_times="text"))
     assert model.dtype == model.frames.tower.dtype == dtype
     prepare(model, override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": "evidence",
                                           "adapter.targets": "linear"})).train()
@@ -300,7 +302,7 @@ def test_a_training_step_reaches_the_merger_and_the_adapter(tmp_path, kind, dtyp
 @pytest.mark.parametrize("frame_times", ["off", "text"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_generates_what_the_forward_pass_predicts(tmp_path, kind, frame_times):
-    model = load_small(tmp_path, kind, {"frame_times": frame_times}, semantics="off")
+    model = load_small(tmp_path, kind, frame_times=frame_times, semantics="off")
     shown = clip(model, 5)
     prompt = encode_prompt("when?", (), shown, model.tokenizer, model.prompt)
     answer = generate(model, [shown], [[prompt]], Decoding(max_new_tokens=6))[0]
@@ -322,7 +324,7 @@ def results(model):
 def test_saved_and_loaded_it_is_the_same_model(tmp_path, kind, beside, tied):
     (tmp_path / "folder").mkdir()
     place = folder(tmp_path / "folder", kind, tie_word_embeddings=tied)
-    model = load_language(Parts(**PARTS, language=place, frame_times="text"), Method(semantic_layer=2)).eval()
+    model = load_language(Parts(**PARTS, language=place), Method(semantic_layer=2, frame_times="text")).eval()
     input_table, output_table = model.language.get_input_embeddings(), model.language.get_output_embeddings()
     assert (input_table.weight is output_table.weight) == tied
     untrained = results(model)

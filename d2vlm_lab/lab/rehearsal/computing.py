@@ -30,8 +30,10 @@ def true_answers(model: D2VLM, config: RunConfig, n: int = 2) -> Batch:
 
 @torch.no_grad()
 def logits(model: D2VLM, config: RunConfig) -> Tensor:
+    """Of the tokens of the answers; where two heads give them, the log-probabilities of these tokens."""
     on_device(model)
-    return model.eval()(true_answers(model, config)).logits.float().cpu()
+    out = model.eval()(true_answers(model, config))
+    return (out.log_p if out.logits is None else out.logits).float().cpu()
 
 
 def compare_precisions(trained: Path, config: RunConfig) -> str:

@@ -128,8 +128,9 @@ def merge_adapter(rehearsal: Rehearsal) -> str:
 def prefer(rehearsal: Rehearsal) -> str:
     """Preferences, on top of what was trained."""
     config = rehearsal.config
+    form = "fpo" if config.method.points and config.method.formulation == "sigmoid" else "dpo"
     config = replace(config, parts=replace(config.parts, start=str(rehearsal.trained), language="", frames=""),
-                     preference=replace(config.preference, form="fpo"))
+                     preference=replace(config.preference, form=form))
     train(config, rehearsal.folder / "preferences")
     lines = (rehearsal.folder / "preferences" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     margins = [line["margin"] for line in map(json.loads, lines) if "margin" in line]

@@ -303,7 +303,7 @@ def _asked(record: dict) -> tuple[Interval, ...]:
 def _threshold(method: dict) -> Callable | None:
     """What a frame must reach to belong to an event; none where the rule has no such number."""
     value = method.get("salience_value")
-    if method.get("formulation", "sigmoid") == "boundary":
+    if method.get("formulation", "sigmoid") in ("boundary", "cite", "bins"):
         return None
     return {"peak_share": lambda curve: max(curve) * (0.6 if value is None else value),
             "over_threshold": lambda curve: 0.5 if value is None else value}.get(method.get("salience", ""))

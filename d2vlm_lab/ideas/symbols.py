@@ -1,0 +1,36 @@
+"""A time in symbols of its own, as TRACE has it: ten digits, a point, a separator and an end, at a fixed width.
+
+An interval from 12 to 20.5 seconds becomes `0012.0,0020.5;`. The end symbol hands back to the words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .evidence import Interval
+
+SYMBOLS = "0123456789.,;"
+END = SYMBOLS.index(";")
+WIDTH = 6  # of a time, with one decimal
+LATEST = 10 ** (WIDTH - 2) - 0.1  # seconds
+WRITTEN = re.compile(r"(\d{4}\.\d),(\d{4}\.\d);")
+
+
+def spell(interval: Interval) -> list[int]:
+    """An interval as the numbers of its symbols."""
+    if not all(0 <= time <= LATEST for time in interval):
+        raise ValueError(f"{interval[0]:g} - {interval[1]:g} does not fit into time tokens, which reach from 0 to "
+                         f"{LATEST} seconds")
+    return [SYMBOLS.index(symbol) for time, last in zip(interval, ",;") for symbol in f"{time:0{WIDTH}.1f}{last}"]
+
+
+def show(symbols: Sequence[int]) -> str:
+    return "".join(SYMBOLS[number] for number in symbols)
+
+
+def read(symbols: Sequence[int]) -> Interval | None:
+    """The interval that some symbols give, its ends in order; None where they are not written as `spell` writes them.
+    """
+    written = WRITTEN.fullmatch(show(symbols))
+    return tuple(sorted(map(float, written.groups()))) if written else None
