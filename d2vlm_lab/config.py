@@ -42,6 +42,9 @@ class Method:
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    # With bidirectional_frames: the frames stand in blocks of so many, and each attends to those of its own block and
+    # of earlier blocks only. A video can then be read while it is still running. null: the whole video is one block.
+    frame_block: Annotated[int, Range(1, 100_000)] | None = None
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
     # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?
     formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"
@@ -66,6 +69,11 @@ class Method:
 
     def __post_init__(self):
         check_types(self)
+
+    @property
+    def block(self) -> int | None:
+        """How many frames see each other, besides all earlier ones; None: all frames of a video."""
+        return self.frame_block if self.bidirectional_frames else 1
 
     @property
     def base(self) -> float | None:
@@ -313,6 +321,8 @@ class RunConfig:
              "training.bfloat16=false")
         need(method.style != "factorized" or method.end_marker,
              "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")
+        need(method.bidirectional_frames or method.frame_block is None, "method.frame_block: without "
+             "method.bidirectional_frames no frame sees a later one, so there are no blocks; leave one of them out")
         need(adapter.targets != "none" or adapter.embeddings != "evidence",
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
         need(training.warmup + training.decay <= 1,

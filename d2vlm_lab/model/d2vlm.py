@@ -31,7 +31,7 @@ from .backbone import decoder_layers
 from .folding import folded
 from .frames import encoded
 from .last_layer import only_at
-from .layout import lay_out, pool_frames
+from .layout import frames_look, lay_out, pool_frames
 from .mrope import frame_positions, shift_after
 from .passes import HEAD_LAYER, Prefix, States
 from .precision import at_least_float32, dtype_of, full_precision
@@ -159,14 +159,14 @@ class D2VLM(nn.Module):
         rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
         vision, *added = rows.embeddings.split(width, -1)
 
-        # They stand behind the start of the prompt. All frames of a video may look at each other.
+        # They stand behind the start of the prompt. Frames may look at later ones: at all of them, or within a block.
         start = self.embed_words(batch.before_ids)
         embeddings = torch.cat([start, vision.to(start.dtype)], 1)
         mask = torch.cat([batch.before_mask, rows.mask], 1)
         attend = passes.causal(mask)
         is_frame = torch.cat([torch.zeros_like(batch.before_mask), rows.is_frame], 1)
         if self.method.bidirectional_frames:
-            attend |= is_frame[:, :, None] & is_frame[:, None]
+            attend |= frames_look(is_frame, self.frames.tokens_per_frame, self.method.frame_block)
         position_ids = frame_positions(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
                                        batch.layout is not None)
         added = tuple(torch.cat([torch.zeros_like(start), each.to(start.dtype)], 1) for each in added)
