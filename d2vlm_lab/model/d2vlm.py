@@ -24,7 +24,7 @@ from ..data.plan import plan_of
 from ..errors import LabError
 from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
-from ..ideas.grounding import inside
+from ..ideas.grounding import frame_targets, grounding_loss, inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
@@ -32,8 +32,8 @@ from .folding import folded
 from .frames import encoded
 from .last_layer import only_at
 from .layout import frames_look, lay_out, pool_frames
-from .mrope import frame_positions, shift_after
-from .passes import HEAD_LAYER, Prefix, States
+from .mrope import frame_positions
+from .passes import HEAD_LAYER, Prefix, States, shift_after
 from .precision import at_least_float32, dtype_of, full_precision
 from .vocabulary import log_probabilities
 
@@ -141,6 +141,8 @@ class D2VLM(nn.Module):
         parts = {"answer": self.answer_loss(batch, answer),
                  "grounding": self.grounding_loss(batch, evidence),
                  "consistency": self.consistency_loss(batch, evidence)}
+        if batch.standing is not None:
+            parts["standing"] = self.standing_loss(batch, prefix, states)
         return Output(loss=sum(parts.values()), parts=parts,
                       logits=answer.logits, targets=answer.targets, log_p=answer.log_p, target_row=answer.row,
                       similarity=evidence.similarity, evidence=evidence.states, frame_mask=evidence.frame_mask,
@@ -234,8 +236,11 @@ class D2VLM(nn.Module):
         row, column = batch.row[mention], batch.column[mention]
         g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
         f = self.frame_head(states.frames)
+        frame_mask = prefix.frame_mask[batch.video[row]]
+        if batch.asked is not None:
+            frame_mask = frame_mask & (torch.arange(frame_mask.shape[1], device=row.device) < batch.asked[row, None])
         return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
-                             frame_mask=prefix.frame_mask[batch.video[row]])
+                             frame_mask=frame_mask)
 
     def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
         """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
@@ -272,6 +277,19 @@ class D2VLM(nn.Module):
         each = consistency_loss(evidence.states[grounded], evidence.states[referenced]).float()
         texts = plan.pairs_by_text
         return self.method.consistency_weight * mean_of_means(each, texts.index, texts.count)
+
+    def standing_loss(self, batch: Batch, prefix: Prefix, states: States) -> Tensor:
+        """A standing question, as it was asked, is compared with all frames, also with those that came after it.
+
+        Its target is 1 inside every event that it waits for, falling off as for other questions outside them.
+        """
+        asked, n_frames = batch.standing, prefix.frame_mask.shape[1]
+        g = self.evidence_head(states.head[asked.row, asked.column])
+        similarity = self.compare(g, self.frame_head(states.frames), states.frames_row[asked.row]).float()
+        targets = frame_targets(asked.interval.round().flatten(0, 1), n_frames, self.method.base)
+        targets = targets.unflatten(0, asked.interval.shape[:2]).amax(1)
+        each = grounding_loss(similarity, targets, prefix.frame_mask[batch.video[asked.row]])
+        return self.method.standing_weight * each.mean()
 
 
 def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:
