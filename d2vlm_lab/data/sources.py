@@ -32,10 +32,8 @@ class SourceNote:
 
 @contextmanager
 def open_source(what, fps: float | None = None, pace: float | None = 1.0) -> Iterator[Iterable]:
-    """A file as a source; anything else is one already."""
-    if not isinstance(what, (str, os.PathLike)):
-        yield what
-        return
-    video = read_frames(what, fps)
-    yield (TimedFrame(k, float(seconds), frame)
-           for k, (seconds, frame) in enumerate(zip(video.timestamps, video.frames)))
+    """A file, or an iterator of pairs of a second and a picture."""
+    if isinstance(what, (str, os.PathLike)):
+        video = read_frames(what, fps)
+        what = zip(video.timestamps.tolist(), video.frames)
+    yield (TimedFrame(k, seconds, pixels) for k, (seconds, pixels) in enumerate(what))
