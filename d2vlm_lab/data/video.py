@@ -91,13 +91,13 @@ def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: P
 def length(path: str | os.PathLike) -> float:
     """How many seconds a video lasts, by its header, else by its last frame. An error if it cannot be decoded there."""
     last = float(read_frames_at(path, [0.0, np.inf]).timestamps[-1])
-    return max(last, 0.0 if os.path.isdir(path) else _about(Path(path)).seconds)
+    return max(last, 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds)
 
 
 def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None,
           reader: str | None = None) -> VideoFrames:
     is_folder, limits = os.path.isdir(path), Limits.of_this_machine()
-    about = About() if is_folder else _about(path)
+    about = About() if is_folder else about_file(path)
     limits.check(path, about.frames, *about.size)
     for name in ["folder"] if is_folder else [reader] if reader else _readers(about):
         try:
@@ -107,7 +107,7 @@ def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare
             index = pick(video.times)
             return VideoFrames(_prepared(path, video.read(index), len(index), prepare, limits), video.times[index])
         except DECODING_ERRORS as error:
-            reason = _first_line(error)
+            reason = first_line(error)
     raise VideoError(f"{path}: damaged video, cannot be decoded ({reason})")
 
 
@@ -179,7 +179,7 @@ class _Decord:
 class _Av:
     def __init__(self, path: Path, about: About):
         self.path, self.at_once = path, about.at_once
-        with _open(path) as container:
+        with open_file(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
             packets = [packet for packet in container.demux(stream) if packet.pts is not None]
@@ -190,11 +190,11 @@ class _Av:
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
         wanted, held = set(self.pts[index].tolist()), []
-        with _open(self.path) as container:  # anew: not every format can seek back to its start
+        with open_file(self.path) as container:  # anew: not every format can seek back to its start
             for frame in container.decode(container.streams.video[0]):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
-                    held.append(_upright(frame))
+                    held.append(upright(frame))
                     if any(one.shape != other.shape for one, other in pairwise(held)):
                         raise RuntimeError("its frames have several sizes")
                     if len(held) == self.at_once or not wanted:
@@ -215,13 +215,7 @@ class _Folder:
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
         for i in index:
-            try:
-                with _open(self.pictures[i], PICTURE_FILES) as container:
-                    Limits.of_this_machine().check(self.pictures[i], 1, *_dimensions(container.streams.video[0]))
-                    yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
-            except (*DECODING_ERRORS, StopIteration) as error:
-                reason = _first_line(error)
-                raise VideoError(f"{self.pictures[i]}: not a picture, or a damaged one ({reason})") from None
+            yield read_picture(self.pictures[i])[None]
 
 
 _READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
@@ -235,7 +229,17 @@ def pictures(folder: Path) -> list[Path]:
         raise VideoError(f"{folder}: the folder cannot be read ({error.strerror})") from None
 
 
-def _open(path: Path, formats: str = CONTAINERS):
+def read_picture(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 of a picture in a file."""
+    try:
+        with open_file(path, PICTURE_FILES) as container:
+            Limits.of_this_machine().check(path, 1, *dimensions(container.streams.video[0]))
+            return next(container.decode(video=0)).to_ndarray(format="rgb24")
+    except (*DECODING_ERRORS, StopIteration) as error:
+        raise VideoError(f"{path}: not a picture, or a damaged one ({first_line(error)})") from None
+
+
+def open_file(path: Path, formats: str = CONTAINERS):
     """The file itself, whatever its name: some names would be addresses to FFmpeg. A title in another encoding is no
     reason to fail."""
     options = {"format_whitelist": formats, "protocol_whitelist": "file",
@@ -243,11 +247,11 @@ def _open(path: Path, formats: str = CONTAINERS):
     return av.open(os.path.abspath(path), metadata_errors="replace", options=options)
 
 
-def _about(path: Path) -> About:
+def about_file(path: Path) -> About:
     """What the header says; an error where the file holds no video at all."""
     check_file(path)
     try:
-        with _open(path) as container:
+        with open_file(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: the file holds no video stream")
             stream = container.streams.video[0]
@@ -256,10 +260,10 @@ def _about(path: Path) -> About:
                 seconds = float(stream.duration * stream.time_base)
             elif len(container.streams) == 1 and container.duration:  # otherwise it may be another stream's
                 seconds = container.duration / av.time_base
-            return About(seconds, stream.frames, _dimensions(stream))
+            return About(seconds, stream.frames, dimensions(stream))
     except av.error.FFmpegError as error:
         not_allowed = error.errno == errno.EINVAL  # the error for a format that is not in the list
-        reason = "a picture, a playlist or another format" if not_allowed else _first_line(error)
+        reason = "a picture, a playlist or another format" if not_allowed else first_line(error)
         raise VideoError(f"{path}: not a video, or damaged from the start ({reason})") from None
 
 
@@ -276,7 +280,7 @@ def check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty")
 
 
-def _dimensions(stream) -> tuple[int, int]:
+def dimensions(stream) -> tuple[int, int]:
     codec = stream.codec_context  # None where FFmpeg knows no decoder
     return (codec.width, codec.height) if codec else (0, 0)
 
@@ -290,7 +294,7 @@ def _check_times(path: Path, times: np.ndarray, announced: float) -> None:
                          "it is truncated")
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
     if frame.rotation % 90:
         raise RuntimeError(f"rotated by {frame.rotation} degrees; only quarter turns can be shown")
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -313,7 +317,7 @@ def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarr
         container.mux(stream.encode(None))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What went wrong, without the decoder's own places and numbers."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     if isinstance(error, av.error.FFmpegError):
