@@ -18,13 +18,17 @@ from .mvbench import check_mvbench, score_mvbench
 from .protocols import PROTOCOLS
 from .records import Checked, check, etbench_problem, first_few, is_pair, load_annotations, load_etbench, read_files
 from .sentences import find_sentence_model
+from .tglg import read_said, score_tglg
+from .tglg import read_truth as read_due
+from .tglg import report as tglg_report
 from .videomme import DURATIONS, check_videomme, score_videomme
 from .youcook2 import SOURCE as YOUCOOK2
 from .youcook2 import Recipe, read_truth, score_youcook2, video_name
 
 HEADLINES = ("Acc", "Exact", "mIoU", "F1", "F1_matched", "F1_evi", "mRec", "mRec_evi", "METEOR", "CIDEr", "SentSim")
 UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
-          "videomme": ("subset", "truth")}  # options that the other benchmarks have no use for
+          "videomme": ("subset", "truth"),  # options that the other benchmarks have no use for
+          "tglg": ("subset", "tasks")}
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,10 @@ def configure(parser) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", choices=list(BENCHMARKS),
                         help=f"one of {', '.join(BENCHMARKS)}")
     parser.add_argument("predictions", metavar="PREDICTIONS", type=Path,
-                        help="a .json or .jsonl file, or a folder of them")
+                        help="a .json or .jsonl file, or a folder of them (tglg: a .csv file)")
     parser.add_argument("--protocol", default="clean",
-                        help=f"etbench: {', '.join(PROTOCOLS)}, or all for a comparison; the others: clean, d2vlm")
+                        help=f"etbench: {', '.join(PROTOCOLS)}, or all for a comparison; tglg: clean; the "
+                             "others: clean, d2vlm")
     parser.add_argument("--truth", type=Path, help="annotation file; by default the truth inside the predictions")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--lenient", action="store_true", help="count malformed records as failed instead of stopping")
@@ -84,7 +89,7 @@ def score(args) -> tuple[dict, list[str]]:
 
 
 def check_protocol(benchmark: str, protocol: str) -> None:
-    known = [*PROTOCOLS, "all"] if benchmark == "etbench" else ["clean", "d2vlm"]
+    known = {"etbench": [*PROTOCOLS, "all"], "tglg": ["clean"]}.get(benchmark, ["clean", "d2vlm"])
     if protocol not in known:
         raise LabError(f"no protocol {protocol!r} for {benchmark}: use one of {', '.join(known)}")
 
@@ -171,7 +176,18 @@ def videomme(args) -> Scored:
                   lambda: confidence.videomme(checked.records, args.tasks or DURATIONS))
 
 
-BENCHMARKS = {"etbench": etbench, "charades": charades, "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}
+def tglg(args) -> Scored:
+    if not args.truth:
+        raise LabError("tglg needs --truth: a JSON file of the utterances that were due, such as tglg.json of a world")
+    truth, (said, notes) = read_due(args.truth), read_said(args.predictions, args.lenient)
+    similar = None if args.sentence_model == "none" else find_sentence_model(args.sentence_model)
+    result = score_tglg(said, truth, similar)
+    result["notes"] = notes + result["notes"]
+    return Scored(result, tglg_report(result), lambda: confidence.tglg(said, truth, similar))
+
+
+BENCHMARKS = {"etbench": etbench, "charades": charades, "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme,
+              "tglg": tglg}
 
 
 def _answers_to(args, source: tuple[str, str]) -> Checked:

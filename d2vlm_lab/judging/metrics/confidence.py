@@ -15,6 +15,7 @@ from .mvbench import score_mvbench
 from .records import ETBENCH_ID
 from .resampling import Estimate, ScoreFunction, differences, intervals, paired
 from .sentences import SentenceModel
+from .tglg import Spoken, judged, trace_of
 from .videomme import score_videomme
 from .youcook2 import Recipe, score_youcook2
 
@@ -90,6 +91,16 @@ def videomme(records: Sequence[dict], durations: Sequence[str]) -> Answered:
         return accuracies | {"Overall": score_videomme(draw)["Overall"] / 100}
 
     return Answered(records, score, lambda record: record["video_id"], ("question_id",))
+
+
+def tglg(said: Spoken, truth: Spoken, similar: SentenceModel | None) -> Answered:
+    """Utterances of a video are judged together, so that a draw joins videos that are judged already."""
+    videos = judged(said, truth, similar)
+
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        return trace_of([videos[record["video"]] for record in draw], similar is not None)
+
+    return Answered([{"video": video} for video in videos], score, lambda record: record["video"], ("video",))
 
 
 def _video(record: dict) -> Hashable:
