@@ -16,9 +16,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import av
 import numpy as np
@@ -46,6 +47,8 @@ CONTAINERS = ("mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,ivf,mxf,nu
 PICTURE_FILES = "png_pipe,jpeg_pipe,image2"
 TICKS = 10_000_000  # of the clock by which frames are chosen
 
+T = TypeVar("T")
+Parts = Iterator[np.ndarray]  # of the frames of a video, (N, H, W, 3) uint8 each
 Prepare = Callable[[np.ndarray], np.ndarray]  # (F, H, W, 3) uint8 -> the same in another size; see preparation.py
 
 
@@ -78,14 +81,25 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prep
     Each frame appears once, however slow the video is. `prepare` resizes frames, a part of the video at a time.
     `reader` allows one decoder only.
     """
+    return read_parts(path, partial(_together, Path(path)), fps, prepare, max_frames, reader)
+
+
+def read_parts(path: str | os.PathLike, collect: Callable[[Parts, np.ndarray], T], fps: float | None = None,
+               prepare: Prepare | None = None, max_frames: int | None = None,
+               reader: Literal["decord", "av"] | None = None) -> T:
+    """What `collect` makes of the same frames, which it gets in parts, and of their times; never are all in memory.
+
+    It is called a second time, to begin anew, where one decoder fails and there is another.
+    """
     if not (fps is None or 0 < fps < np.inf) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
-    return _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), prepare, reader)
+    return _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), collect, prepare, reader)
 
 
 def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: Prepare | None = None) -> VideoFrames:
     """The frames that are on screen at these times, each of them once."""
-    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)), prepare)
+    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)),
+                 partial(_together, Path(path)), prepare)
 
 
 def length(path: str | os.PathLike) -> float:
@@ -94,8 +108,8 @@ def length(path: str | os.PathLike) -> float:
     return max(last, 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds)
 
 
-def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None,
-          reader: str | None = None) -> VideoFrames:
+def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], collect: Callable[[Parts, np.ndarray], T],
+          prepare: Prepare | None, reader: str | None = None) -> T:
     is_folder, limits = os.path.isdir(path), Limits.of_this_machine()
     about = About() if is_folder else about_file(path)
     limits.check(path, about.frames, *about.size)
@@ -105,9 +119,13 @@ def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare
             _check_times(path, video.times, about.seconds)
             limits.check(path, len(video.times), *about.size)
             index = pick(video.times)
-            return VideoFrames(_prepared(path, video.read(index), len(index), prepare, limits), video.times[index])
         except DECODING_ERRORS as error:
             reason = first_line(error)
+            continue
+        try:
+            return collect(_prepared(video.read(index), prepare), video.times[index])
+        except _Damaged as error:
+            reason = str(error)
     raise VideoError(f"{path}: damaged video, cannot be decoded ({reason})")
 
 
@@ -117,23 +135,37 @@ def _readers(about: About) -> list[str]:
     return names[::-1] if about.size[0] * about.size[1] > LARGE else names
 
 
-def _prepared(path: Path, parts: Iterator[np.ndarray], n: int, prepare: Prepare | None, limits: Limits) -> np.ndarray:
-    """All n frames in one array, which is filled part by part."""
+class _Damaged(Exception):
+    """A decoder fails on a part of a file; unlike an error of whatever the frames are used for."""
+
+
+def _prepared(parts: Parts, prepare: Prepare | None) -> Parts:
+    shape = None
+    try:
+        for part in parts:
+            part = prepare(part) if prepare else part
+            if shape not in (None, part.shape[1:]):
+                raise RuntimeError(f"its frames have several sizes, {_size(shape)} and {_size(part.shape[1:])}")
+            shape = part.shape[1:]
+            yield part
+    except DECODING_ERRORS as error:
+        raise _Damaged(first_line(error)) from None
+
+
+def _together(path: Path, parts: Parts, times: np.ndarray) -> VideoFrames:
+    """All frames in one array, which is filled part by part."""
     frames, filled = None, 0
     for part in parts:
-        part = prepare(part) if prepare else part
         if frames is None:
-            limits.check_kept(path, n, part.shape[1:])
-            frames = np.empty((n, *part.shape[1:]), np.uint8)
-        if part.shape[1:] != frames.shape[1:]:
-            raise RuntimeError(f"its frames have several sizes, {_size(frames)} and {_size(part)}")
+            Limits.of_this_machine().check_kept(path, len(times), part.shape[1:])
+            frames = np.empty((len(times), *part.shape[1:]), np.uint8)
         frames[filled:filled + len(part)] = part
         filled += len(part)
-    return frames
+    return VideoFrames(frames, times)
 
 
-def _size(frames: np.ndarray) -> str:
-    return f"{frames.shape[-2]}x{frames.shape[-3]}"
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]}x{shape[0]}"
 
 
 def choose(times: np.ndarray, fps: float | None, max_frames: int | None, name: str = "") -> np.ndarray:
@@ -182,10 +214,13 @@ class _Av:
         with open_file(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
-            packets = [packet for packet in container.demux(stream) if packet.pts is not None]
-            if any(packet.is_corrupt for packet in packets):
-                raise RuntimeError("the file is cut short")
-            self.pts = np.array(sorted({packet.pts for packet in packets if packet.pts >= start}), dtype=np.int64)
+            known = set()
+            for packet in container.demux(stream):  # none of them is kept: together they are as large as the file
+                if packet.pts is not None and packet.is_corrupt:
+                    raise RuntimeError("the file is cut short")
+                if packet.pts is not None and packet.pts >= start:
+                    known.add(packet.pts)
+            self.pts = np.array(sorted(known), dtype=np.int64)
             self.times = ((self.pts - start) * float(stream.time_base or 0)).round(6)
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:

@@ -44,6 +44,7 @@ class FrameEncoder(nn.Module):
     preparation: Preparation  # how frames are resized while they are read, and normalized before the tower sees them
     tokens_per_frame: int
     added_layers: int = 0  # a token brings so many further vectors, which are added after the first decoder layers
+    around: int = 0  # how many frames before and after a frame decide what the tower sees in it
     reads_question: bool = False  # whether what it sees depends on the question
     tower: nn.Module
     projector: nn.Module
@@ -56,8 +57,12 @@ class FrameEncoder(nn.Module):
         return self
 
     @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """(F, H, W, 3) prepared uint8 frames -> (F, ..., C) features, a part of the video at a time."""
+    def encode(self, frames: Tensor, before: int = 0, after: int = 0) -> Tensor:
+        """(F, H, W, 3) prepared uint8 frames -> (F, ..., C) features, a part of the video at a time.
+
+        The first `before` and the last `after` of them are only looked at, and have no features in the result.
+        """
+        frames = frames[before:len(frames) - after]
         weight = next(self.tower.parameters())
         return torch.cat([self.encode_pixels(self.preparation.pixels(part.to(weight.device), weight.dtype))
                           for part in frames.split(AT_ONCE)])

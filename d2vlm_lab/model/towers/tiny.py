@@ -26,6 +26,7 @@ class TinyFrames(FrameEncoder):
     """
 
     tokens_per_frame = 1
+    around = 2
 
     def __init__(self, words: Sequence[str], width: int = 96, features: int = 96, channels: int = 32, size: int = 64):
         super().__init__()
@@ -52,17 +53,21 @@ class TinyFrames(FrameEncoder):
         return self.probe(summary), look
 
     @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary."""
+    def encode(self, frames: Tensor, before: int = 0, after: int = 0) -> Tensor:
+        """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary.
+
+        Of the first `before` and the last `after` frames, only their difference to their neighbours is looked at.
+        """
         check_frames(frames)
-        summary, _ = self._summarize(frames[None])
+        summary, _ = self._summarize(frames[None], before, after)
         return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
 
-    def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def _summarize(self, frames: Tensor, before: int = 0, after: int = 0) -> tuple[Tensor, Tensor]:
         x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).to(self.probe.weight.dtype) / 127.5 - 1
         near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
         n = x.shape[1]
         change = torch.cat([near[:, 2 + d:2 + d + n] - x for d in (-2, -1, 1, 2)], 2)
+        x, change = x[:, before:n - after], change[:, before:n - after]
         look, motion = self.look(x.flatten(0, 1)), self.motion(change.flatten(0, 1))
         place = self.where(motion).flatten(2).softmax(-1)  # (B F, places, pixels): where something changes
         moving = torch.einsum("bpn,bcn->bpc", place, look.flatten(2))
