@@ -40,9 +40,8 @@ class WorldConfig:
     clutter: Annotated[int, Range(0, 100)] = 2  # number of small grey specks that drift about and mean nothing
     # Standard deviation of the noise on every pixel, whose values go up to 255.
     camera_noise: Annotated[float, Range(0, 255)] = 3.0
-    # Share of frames that are out of focus, and of frames with smoke in the view; both come and go.
-    blur: Share = 0.0
-    smoke: Share = 0.0
+    blur: Share = 0.0  # share of frames that are out of focus, for a while each time
+    smoke: Share = 0.0  # share of frames with smoke in the view, for a while each time
     shot_frames: Annotated[int, Range(0, 10_000)] = 0  # frames between two cuts, on average; 0 means no cuts
     questions: Annotated[int, Range(1, 1000)] = 16  # largest number of questions about a video
     negatives: Share = 0.5  # share of training videos with a question about what never happens
