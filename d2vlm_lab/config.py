@@ -42,6 +42,9 @@ class Method:
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    # With bidirectional_frames: the frames stand in blocks of so many, and each attends to those of its own block and
+    # of earlier blocks only. A video can then be read while it is still running. null: the whole video is one block.
+    frame_block: Annotated[int, Range(1, 100_000)] | None = None
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
     # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?
     formulation: Literal["sigmoid", "softmax", "boundary"] = "sigmoid"
@@ -51,6 +54,9 @@ class Method:
     # A frame at distance d outside the event has the soft target target_base ** -d.
     target_base: Annotated[float, Range(1, 10**6, open=True)] = 2.0
     grounding_weight: Weight = 10.0  # weight of the grounding loss; the loss of the text has the weight 1
+    # Weight of the loss of standing questions ("tell me when it spins"). They are asked at a random moment and compared
+    # with all frames of the video, also with those that come later. 0 means that there are none.
+    standing_weight: Weight = 0.0
     consistency_weight: Weight = 10.0  # weight of the loss that pulls the two mentions of an event together
     # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share
     # of the highest similarity. top_frames: the most similar frames, a fixed number. over_threshold: the frames with at
@@ -66,6 +72,11 @@ class Method:
 
     def __post_init__(self):
         check_types(self)
+
+    @property
+    def block(self) -> int | None:
+        """How many frames see each other, besides all earlier ones; None: all frames of a video."""
+        return self.frame_block if self.bidirectional_frames else 1
 
     @property
     def base(self) -> float | None:
@@ -158,6 +169,9 @@ class Data:
     # Share of questions about what never happens among the training questions: of the kind there are too many of, only
     # some are kept. null means as many as there are.
     nothing_share: Share | None = None
+    # Share of the questions that are asked while the video is still running, at a random moment after their last event
+    # has begun: the model sees the frames up to then, and an event that goes on ends there.
+    ask_early: Share = 0.0
     bad_share: Share = 0.01  # stop the run if a larger share of the training samples than this cannot be used
 
 
@@ -313,6 +327,8 @@ class RunConfig:
              "training.bfloat16=false")
         need(method.style != "factorized" or method.end_marker,
              "method.end_marker: method.style=factorized needs it, because nothing else separates grounding from text")
+        need(method.bidirectional_frames or method.frame_block is None, "method.frame_block: without "
+             "method.bidirectional_frames no frame sees a later one, so there are no blocks; leave one of them out")
         need(adapter.targets != "none" or adapter.embeddings != "evidence",
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
         need(training.warmup + training.decay <= 1,
@@ -320,10 +336,23 @@ class RunConfig:
              "steps that add up to at most 1")
         need(isqrt(parts.frame_tokens)**2 == parts.frame_tokens,
              f"parts.frame_tokens is {parts.frame_tokens}; use a square number (1, 4, 9, 16, ...)")
+        self._check_live(need)
         self._check_salience(need)
         self._check_preference(need)
         self._check_reward(need)
         self._check_data(need)
+
+    def _check_live(self, need: Callable[[bool, str], None]) -> None:
+        method, early = self.method, self.data.ask_early
+        if not method.standing_weight and not early:
+            return
+        name = "method.standing_weight" if method.standing_weight else "data.ask_early"
+        need(method.block is not None, f"{name}: questions that are asked before the end of a video need frames that "
+             "do not know what comes later; set method.frame_block, or method.bidirectional_frames=false")
+        need(not self.reward.draws, f"{name}: reward.form={self.reward.form} draws its answers about whole videos only")
+        need(not method.standing_weight or method.formulation == "sigmoid" and method.style != "digits",
+             "method.standing_weight: a standing question compares its evidence with every frame by itself, which "
+             f"needs method.formulation=sigmoid and evidence tokens; found {method.formulation} and {method.style}")
 
     def _check_salience(self, need: Callable[[bool, str], None]) -> None:
         rule, value = self.method.salience, self.method.salience_value

@@ -41,14 +41,15 @@ class LinearFrames(nn.Module):
     """Features (F, C) -> tokens (F * tokens_per_frame, D)."""
 
     id, preparation, added_layers = "linear", Preparation(8), 0
-    reads_question = False
+    around, reads_question = 0, False
 
     def __init__(self, width=32, features=6, tokens_per_frame=1):
         super().__init__()
         self.tokens_per_frame = tokens_per_frame
         self.linear = nn.Linear(features, width * tokens_per_frame)
 
-    def encode(self, frames):
+    def encode(self, frames, before=0, after=0):
+        frames = frames[before:len(frames) - after]
         return frames.float().mean((1, 2)).repeat(1, 2) / 255
 
     def project(self, features, question=None):

@@ -26,6 +26,7 @@ from .sample import SampleError
 IGNORE = -100  # the label of a token that is not predicted
 FRAME = -1  # in a row of token ids: the place of a frame
 QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
+NEVER = (-1e6, -1e6)  # an interval that is far from every frame
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,18 @@ class Text:
     intervals: list[Interval] = field(default_factory=list)  # frame positions, fractional
     roles: list[int] = field(default_factory=list)  # QUESTION, GROUNDED or REFERENCED
     events: list[int] = field(default_factory=list)  # its event's number in the answer; -1 where it has none
+    asked: int | None = None  # how many frames had been shown when it was asked, which are all that it sees; None: all
+    # Of a standing question, which has no answer: the frame positions of all that it asks about, seen or not yet seen.
+    standing: tuple[Interval, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """S texts of a batch that are standing questions: they wait for K events at most."""
+
+    row: Tensor  # (S,) the text
+    column: Tensor  # (S,) its last token
+    interval: Tensor  # (S, K, 2) first and last frame, fractional; far before the video where there are fewer
 
 
 @dataclass
@@ -121,6 +134,8 @@ class Batch:
     layout: list[Tensor] | None = None  # V rows of token ids, with FRAME for each frame; None: no text between frames
     projected: bool = False  # whether the features are tokens of the language model already
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
+    asked: Tensor | None = None  # (N,) how many frames each text sees; None: all texts see all frames of their videos
+    standing: Standing | None = None
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
     factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
@@ -249,8 +264,27 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, f
         interval=torch.tensor([span for text in rows for span in text.intervals], dtype=torch.float32).reshape(-1, 2),
         role=integers([role for text in rows for role in text.roles]),
         pairs=integers(_pairs(rows)).reshape(-1, 2), names=list(names),
+        asked=_asked(clips, texts), standing=_standing(rows, shift),
         seconds=[torch.tensor(np.asarray(clip.timestamps), dtype=torch.float32) for clip in clips],
         layout=[frame_layout(clip.timestamps, tokenizer, form) for clip in clips] if form.around_frame else None)
+
+
+def _asked(clips: Sequence[Clip], texts: Sequence[Sequence[Text]]) -> Tensor | None:
+    """(N,) how many frames each text sees; None where all see everything."""
+    seen = [(text.asked, len(clip.timestamps)) for clip, group in zip(clips, texts) for text in group]
+    if all(asked is None for asked, _ in seen):
+        return None
+    return torch.tensor([n_frames if asked is None else min(asked, n_frames) for asked, n_frames in seen])
+
+
+def _standing(rows: Sequence[Text], shift: Sequence[int]) -> Standing | None:
+    waiting = [(n, text) for n, text in enumerate(rows) if text.standing is not None]
+    if not waiting:
+        return None
+    most = max(1, *(len(text.standing) for _, text in waiting))
+    intervals = [[*text.standing, *[NEVER] * (most - len(text.standing))] for _, text in waiting]
+    return Standing(row=torch.tensor([n for n, _ in waiting]), interval=torch.tensor(intervals, dtype=torch.float32),
+                    column=torch.tensor([shift[n] + len(text.ids) - 1 for n, text in waiting]))
 
 
 def frame_layout(timestamps: np.ndarray, tokenizer, form: PromptFormat) -> Tensor:

@@ -16,6 +16,7 @@ from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
 from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .early import asked_early, can_stand, standing
 from .plan import packing_of
 from .sample import Sample, SampleError
 from .skips import Skip, Skips
@@ -127,8 +128,9 @@ class Groups(Dataset):
     """
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
-                 method: Method, rejects: Rejects | None = None, seed: int = 0, allowed: int | None = None):
-        self.groups, self.read, self.rejects = groups, read, rejects
+                 method: Method, rejects: Rejects | None = None, seed: int = 0, allowed: int | None = None,
+                 ask_early: float = 0.0):
+        self.groups, self.read, self.rejects, self.ask_early = groups, read, rejects, ask_early
         self.tokenizer, self.prompt, self.method = tokenizer, prompt, method
         self.seed, self.epoch, self.allowed = seed, 0, math.inf if allowed is None else allowed
 
@@ -160,6 +162,7 @@ class Groups(Dataset):
         except VideoError as error:
             return Loaded(index, None, tuple(Skip(s.id, s.video, "video", str(error)) for s in samples))
         texts, names, preferred, factors, skipped = [], [], [], [], []
+        rng = random.Random(f"early {self.seed} {self.epoch} {index}")
         for sample in samples:
             try:
                 answers = [(sample, ""), *(self.rejects(sample) if self.rejects else ())]
@@ -167,10 +170,18 @@ class Groups(Dataset):
             except SampleError as error:
                 skipped.append(Skip(sample.id, sample.video, "text", f"sample {sample.id}: {error}"))
                 continue
-            preferred += [len(texts)] * len(encoded)
-            texts += encoded
             names += [answer.id for answer, _ in answers]
             factors += [factor for _, factor in answers]
+            preferred += [len(texts)] * len(encoded)
+            if self.method.standing_weight and can_stand(sample):
+                prompt = encode_question(sample, clip, self.tokenizer, self.prompt, self.method)
+                encoded.append(standing(encoded[0], prompt, clip, rng))
+                names.append(sample.id)
+                factors.append("")
+                preferred.append(len(texts) + len(encoded) - 1)
+            if self.ask_early and len(answers) == 1 and rng.random() < self.ask_early:
+                encoded[0] = asked_early(encoded[0], clip, rng)
+            texts += encoded
         group = Group(clip, tuple(texts), tuple(names), samples[0].question, tuple(preferred), tuple(factors))
         return Loaded(index, group if texts else None, tuple(skipped))
 

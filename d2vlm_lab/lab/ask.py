@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -17,6 +18,7 @@ import torch
 from ..config import resolve
 from ..data.batch import Clip
 from ..data.sample import Sample, validate
+from ..data.sources import open_source
 from ..data.video import read_frames
 from ..data.world.phrases import with_options
 from ..errors import LabError
@@ -29,9 +31,12 @@ from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.frames import encode_all
 from ..model.seal import find_checkpoint
+from ..model.streaming import Stream
+from ..model.streaming_memory import Forget, Kept, Memory
 from ..model.towers.tiny import TinyFrames
 from ..reader import read_json
 from ..shapes import fit, shown
+from .live import Live, answer_now, clip_of
 from .show.card import Answered, Card, cards_html, picture
 
 FRAMES = 8  # shown of a video
@@ -86,6 +91,28 @@ class Lab:
         features = encode_all(frames, torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 
+    def listen(self, source, block: int | None = None, keep_seconds: float | None = None,
+               keep_frames: int | None = None, forget: Forget = "oldest", sinks: int = 4,
+               pace: float | None = 1.0) -> Live:
+        """A video that is still running; to be used in a `with`.
+
+        `source` is a file, which is played at its own pace times `pace` (None: as fast as it can be read), or anything
+        else that `data/sources.py` opens. `block`: how many frames are read at a time, instead of as many as the
+        checkpoint was trained with. `keep_seconds`, `keep_frames`, `forget` and `sinks` bound what is kept; they are
+        explained in `model/streaming_memory.py`.
+        """
+        model = self.model
+        if block is not None:
+            model = copy.copy(model)
+            model.method = replace(model.method, bidirectional_frames=True, frame_block=block)
+        stream = Stream(model, Memory(keep_seconds, keep_frames, forget, sinks))
+        lab = replace(self, model=model)
+
+        def view(frames: np.ndarray, kept: Kept) -> Watched:
+            return Watched(lab, Path("live"), frames, clip_of(kept), kept)
+
+        return Live(stream, open_source(source, self.fps, pace), view, self.wording)
+
     def wording(self, text: str) -> str:
         """The text as this checkpoint knows it: the synthetic world writes all but (A), (B), ... in lower case."""
         return re.sub(r"\([a-e]\)", lambda letter: letter[0].upper(), text.lower()) if self.world_only else text
@@ -107,6 +134,7 @@ class Watched:
     path: Path
     frames: np.ndarray = field(repr=False)  # (F, H, W, 3)
     clip: Clip = field(repr=False)
+    kept: Kept | None = field(default=None, repr=False)  # of a video that is still running: what was read of it
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -150,7 +178,10 @@ class Watched:
         known, options = self.lab.wording(text), [self.lab.wording(option) for option in options]
         sample = self.sample(known, options, intervals)
         self.check_length(known)
-        prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
+        if self.kept is None:
+            prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
+        else:
+            prediction = answer_now(self.lab.model, sample, self.kept, decoding)
         unknown = self.lab.unknown_words(sample.question)
         notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
         notes += [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []

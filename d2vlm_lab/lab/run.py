@@ -79,7 +79,8 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         return group_by_video(samples, config.texts, seed, model.frames.reads_question)
 
     def as_groups(groups: list[list[Sample]], rejects: Rejects | None) -> Groups:
-        return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed)
+        return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed,
+                      config.data.ask_early)
 
     groups = grouped(teaching(config, usable(data.samples, config.data, skips)), config.seed)
     log(summary(model, config, groups))

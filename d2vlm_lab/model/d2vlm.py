@@ -24,16 +24,16 @@ from ..data.plan import plan_of
 from ..errors import LabError
 from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
-from ..ideas.grounding import inside
+from ..ideas.grounding import frame_targets, grounding_loss, inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
 from .folding import folded
 from .frames import encoded
 from .last_layer import only_at
-from .layout import lay_out, pool_frames
-from .mrope import frame_positions, shift_after
-from .passes import HEAD_LAYER, Prefix, States
+from .layout import frames_look, lay_out, pool_frames
+from .mrope import frame_positions
+from .passes import HEAD_LAYER, Prefix, States, shift_after
 from .precision import at_least_float32, dtype_of, full_precision
 from .vocabulary import log_probabilities
 
@@ -141,6 +141,8 @@ class D2VLM(nn.Module):
         parts = {"answer": self.answer_loss(batch, answer),
                  "grounding": self.grounding_loss(batch, evidence),
                  "consistency": self.consistency_loss(batch, evidence)}
+        if batch.standing is not None:
+            parts["standing"] = self.standing_loss(batch, prefix, states)
         return Output(loss=sum(parts.values()), parts=parts,
                       logits=answer.logits, targets=answer.targets, log_p=answer.log_p, target_row=answer.row,
                       similarity=evidence.similarity, evidence=evidence.states, frame_mask=evidence.frame_mask,
@@ -159,14 +161,14 @@ class D2VLM(nn.Module):
         rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
         vision, *added = rows.embeddings.split(width, -1)
 
-        # They stand behind the start of the prompt. All frames of a video may look at each other.
+        # They stand behind the start of the prompt. Frames may look at later ones: at all of them, or within a block.
         start = self.embed_words(batch.before_ids)
         embeddings = torch.cat([start, vision.to(start.dtype)], 1)
         mask = torch.cat([batch.before_mask, rows.mask], 1)
         attend = passes.causal(mask)
         is_frame = torch.cat([torch.zeros_like(batch.before_mask), rows.is_frame], 1)
         if self.method.bidirectional_frames:
-            attend |= is_frame[:, :, None] & is_frame[:, None]
+            attend |= frames_look(is_frame, self.frames.tokens_per_frame, self.method.frame_block)
         position_ids = frame_positions(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
                                        batch.layout is not None)
         added = tuple(torch.cat([torch.zeros_like(start), each.to(start.dtype)], 1) for each in added)
@@ -234,8 +236,11 @@ class D2VLM(nn.Module):
         row, column = batch.row[mention], batch.column[mention]
         g = self.evidence_head(states.head[row, column - 1])  # the state before `<evi>`, which predicts it
         f = self.frame_head(states.frames)
+        frame_mask = prefix.frame_mask[batch.video[row]]
+        if batch.asked is not None:
+            frame_mask = frame_mask & (torch.arange(frame_mask.shape[1], device=row.device) < batch.asked[row, None])
         return EvidenceTerms(row=row, states=g, similarity=self.compare(g, f, states.frames_row[row]),
-                             frame_mask=prefix.frame_mask[batch.video[row]])
+                             frame_mask=frame_mask)
 
     def compare(self, evidence: Tensor, frames: Tensor, frames_row: Tensor) -> Tensor:
         """(G, D), (V, F, D), (G,) -> (G, F) logits, or (G, 2, F) of both ends: each g with the frames of its video."""
@@ -272,6 +277,19 @@ class D2VLM(nn.Module):
         each = consistency_loss(evidence.states[grounded], evidence.states[referenced]).float()
         texts = plan.pairs_by_text
         return self.method.consistency_weight * mean_of_means(each, texts.index, texts.count)
+
+    def standing_loss(self, batch: Batch, prefix: Prefix, states: States) -> Tensor:
+        """A standing question, as it was asked, is compared with all frames, also with those that came after it.
+
+        Its target is 1 inside every event that it waits for, falling off as for other questions outside them.
+        """
+        asked, n_frames = batch.standing, prefix.frame_mask.shape[1]
+        g = self.evidence_head(states.head[asked.row, asked.column])
+        similarity = self.compare(g, self.frame_head(states.frames), states.frames_row[asked.row]).float()
+        targets = frame_targets(asked.interval.round().flatten(0, 1), n_frames, self.method.base)
+        targets = targets.unflatten(0, asked.interval.shape[:2]).amax(1)
+        each = grounding_loss(similarity, targets, prefix.frame_mask[batch.video[asked.row]])
+        return self.method.standing_weight * each.mean()
 
 
 def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: Tensor) -> Tensor:

@@ -95,8 +95,11 @@ Chooser = Callable[[Tensor, Tensor, int], Tensor]  # (logits (R, vocabulary), ro
 
 def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Text]],
              decoding: Decoding | None = None, questions: Sequence[str | None] | None = None,
-             names: Sequence[str] = ()) -> list[Generated]:
-    """Answers to every prompt of every clip, in order; `names` are the ids of their samples."""
+             names: Sequence[str] = (), prefix: Prefix | None = None) -> list[Generated]:
+    """Answers to every prompt of every clip, in order; `names` are the ids of their samples.
+
+    With a `prefix` the frames were read before; of the clips, only the timestamps are then used.
+    """
     decoding = decoding or Decoding()
     batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names)
     packing_of(batch)  # counted before the batch is on the device, where counting means to wait
@@ -105,7 +108,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
     ids: list[list[int]] = [[] for _ in batch.ids]
     pointing: list[tuple[int, Tensor, Tensor]] = []  # for each `<evi>` its text, its interval and its curve
     with merged(model.language):
-        for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens):
+        for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens, prefix):
             for i, (row, token) in enumerate(step.written.items()):
                 ids[row].append(token)
                 if token == evidence_id:
@@ -122,7 +125,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
 
 
 @torch.no_grad()
-def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[Step]:
+def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int, prefix: Prefix | None = None) -> Iterator[Step]:
     """Decode with keys and values kept. A text leaves when it stops, and the rest go on without it.
 
     The device is waited for once in each step, when the new tokens are fetched.
@@ -130,7 +133,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int) -> Iterator[S
     stops, evidence_id = stop_ids(model), model.tokenizer.convert_tokens_to_ids(EVIDENCE)
 
     # The frames are read once, and every prompt runs against them. Its last state predicts the first token.
-    prefix = model.read(batch)
+    prefix = prefix or model.read(batch)
     frames = model.frame_head(prefix.frame_states)
     texts = start_texts(model, batch, prefix, limit)
     running = list(range(len(batch.ids)))  # the numbers of the texts that have not stopped

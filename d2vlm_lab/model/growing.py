@@ -35,7 +35,7 @@ from . import passes
 from .backbone import attention_masks, decoder_layers
 from .d2vlm import D2VLM
 from .packed import attention, lay_out, read_row, serves
-from .passes import HEAD_LAYER, READ, Prefix, decode, one_pass, positions, text_positions
+from .passes import HEAD_LAYER, READ, Prefix, decode, kept_positions, one_pass, seen_before, text_positions
 from .precision import dtype_of
 
 NAME = "d2vlm_growing"  # of the attention function, as transformers knows it
@@ -81,11 +81,11 @@ class Together:
         self.own = [[self.set_aside(states, batch) for states in layer] for layer in read]
         self.size = batch.ids.shape[1]  # how many columns of a text are filled
 
-        before, ids = prefix.mask[batch.video], text_positions(batch, prefix)
+        before, ids = seen_before(batch, prefix), text_positions(batch, prefix)
         self.position = ids[text, column]
         future = torch.arange(1, limit + 1, device=ids.device)
         self.exists = F.pad(torch.cat([before, batch.mask], 1), (0, limit), value=True)  # (R, P + T + limit)
-        self.key_ids = torch.cat([positions(before), ids, self.position[:, None] + future], 1)
+        self.key_ids = torch.cat([kept_positions(batch, prefix), ids, self.position[:, None] + future], 1)
         self.video = batch.video.tolist()  # of each text, as its place among the kept ones
         self.arrange()
 
@@ -180,18 +180,19 @@ class Apart:
         text, column = last_tokens(batch)
         self.head, self.last = states.head[text, column], states.last[text, column]
         self.position = text_positions(batch, prefix)[text, column]
-        self.mask = torch.cat([prefix.mask[batch.video], batch.mask], 1)
+        self.mask = torch.cat([seen_before(batch, prefix), batch.mask], 1)
+        self.key_ids = torch.cat([kept_positions(batch, prefix), text_positions(batch, prefix)], 1)
 
     def keep(self, going_on: Sequence[int]) -> None:
         kept = torch.tensor(going_on, device=self.position.device)
         self.cache.batch_select_indices(kept)
-        self.position, self.mask = self.position[kept], self.mask[kept]
+        self.position, self.mask, self.key_ids = self.position[kept], self.mask[kept], self.key_ids[kept]
 
     def grow(self, embeddings: Tensor) -> None:
-        before, self.mask = positions(self.mask), F.pad(self.mask, (0, 1), value=True)
-        self.position = self.position + 1
+        self.position, self.mask = self.position + 1, F.pad(self.mask, (0, 1), value=True)
         layers = decode(self.language, embeddings[:, None], self.mask[:, None], self.position[:, None], self.cache,
-                        before, wanted=READ)
+                        self.key_ids, wanted=READ)
+        self.key_ids = torch.cat([self.key_ids, self.position[:, None]], 1)
         self.head, self.last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
 
 

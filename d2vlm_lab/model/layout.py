@@ -61,6 +61,18 @@ def lay_out(tokens: Sequence[Tensor], layout: Sequence[Tensor] | None, per_frame
         frame_mask=torch.arange(columns.shape[1], device=device) < n_frames[:, None])
 
 
+def frames_look(is_frame: Tensor, per_frame: int, block: int | None) -> Tensor:
+    """(V, P) -> (V, P, P) True where a token of a frame may look at one of another frame, whichever comes first.
+
+    With blocks of so many frames, a frame looks at those of its own block and of the blocks before it.
+    """
+    look = is_frame[:, :, None] & is_frame[:, None]
+    if block is not None:
+        number = (is_frame.cumsum(-1) - 1) // (per_frame * block)
+        look &= number[:, :, None] >= number[:, None]
+    return look
+
+
 def pool_frames(states: Tensor, columns: Tensor) -> Tensor:
     """(V, P, D), (V, F, N) -> (V, F, D): the mean over the tokens of each frame."""
     index = columns.flatten(1)[..., None].expand(-1, -1, states.shape[-1])

@@ -54,9 +54,3 @@ def frame_positions(language: PreTrainedModel, is_frame: Tensor, mask: Tensor, p
 
 def has_three_parts(language: PreTrainedModel) -> bool:
     return hasattr(getattr(language.get_decoder(), "rotary_emb", None), "mrope_section")
-
-
-def shift_after(position_ids: Tensor, mask: Tensor) -> Tensor:
-    """(V, 1) how much larger than their number the next position id is: 0 where tokens are simply counted."""
-    largest = (position_ids * mask).reshape(-1, *mask.shape).amax(0).amax(-1, keepdim=True)
-    return largest + 1 - mask.sum(-1, keepdim=True)

@@ -80,9 +80,9 @@ class States:
 def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
     """Every text against the kept keys and values of its video."""
     repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
-    before = prefix.mask[batch.video]
+    before = seen_before(batch, prefix)
     layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, prefix), prefix.cache,
-                    positions(before), wanted=READ)
+                    kept_positions(batch, prefix), wanted=READ)
     return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
 
 
@@ -92,16 +92,18 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     # Each question is read once, behind the frames of its video.
     video, asked = batch.video[branches.text], branches.question_mask
     repeat_rows(prefix.cache, video, branches.one_each)
-    before = prefix.mask[video]
-    question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before),
-                      positions(asked, before) + prefix.shift[video], prefix.cache, positions(before), wanted=READ)
+    ids, kept = text_positions(batch, prefix), kept_positions(batch, prefix)
+    before = seen_before(batch, prefix)[branches.text]
+    question_ids = ids[branches.text, :asked.shape[1]]
+    question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before), question_ids,
+                      prefix.cache, kept[branches.text], wanted=READ)
 
     # Each answer goes on from its question.
     repeat_rows(prefix.cache, branches.question, False)
     before = torch.cat([before, asked], 1)[branches.question]
+    kept = torch.cat([kept[branches.text], question_ids], 1)[branches.question]
     answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
-                    positions(branches.answer_mask, before) + prefix.shift[batch.video], prefix.cache,
-                    positions(before), wanted=READ)
+                    ids.gather(1, branches.columns), prefix.cache, kept, wanted=READ)
 
     def joined(layer: int) -> Tensor:
         """(N, T, D) questions and answers side by side, in the order in which the texts have their tokens."""
@@ -116,6 +118,7 @@ def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddin
     mask = torch.cat([before, batch.mask], 1)
     attend = causal(mask)
     attend[:, :size, :size] = prefix.attend[batch.video]
+    attend[:, size:, :size] &= seen_before(batch, prefix)[:, None]
     ids_before = prefix.position_ids[..., batch.video, :]
     ids_after = text_positions(batch, prefix).expand(*ids_before.shape[:-1], -1)
     added = tuple(torch.cat([each[batch.video], torch.zeros_like(embeddings)], 1) for each in prefix.added)
@@ -200,11 +203,35 @@ def positions(mask: Tensor, before: Tensor | None = None) -> Tensor:
     return counted if before is None else before.sum(-1, keepdim=True) + counted
 
 
+def seen_before(batch: Batch, prefix: Prefix) -> Tensor:
+    """(N, P) which tokens before it each text sees: all of its video, or what was shown when it was asked."""
+    before = prefix.mask[batch.video]
+    if batch.asked is None:
+        return before
+    start = torch.full_like(prefix.columns[:, :1, -1], batch.before_ids.shape[1] - 1)
+    last = torch.cat([start, prefix.columns[..., -1]], 1)[batch.video].gather(1, batch.asked[:, None])
+    return before & (torch.arange(before.shape[1], device=before.device) <= last)
+
+
 def text_positions(batch: Batch, prefix: Prefix) -> Tensor:
-    """(N, T) position ids of the texts: they go on where the frames ended, unless the batch has its own."""
+    """(N, T) position ids of the texts: they go on where what they see ended, unless the batch has its own."""
     if batch.position_ids is not None:
         return batch.position_ids
-    return positions(batch.mask, prefix.mask[batch.video]) + prefix.shift[batch.video]
+    before, shift = seen_before(batch, prefix), prefix.shift[batch.video]
+    if batch.asked is not None:
+        shift = shift_after(prefix.position_ids[..., batch.video, :], before)
+    return positions(batch.mask, before) + shift
+
+
+def kept_positions(batch: Batch, prefix: Prefix) -> Tensor:
+    """(N, P) position ids of what stands before each text, by which sliding windows are measured."""
+    return (prefix.position_ids if prefix.position_ids.ndim == 2 else positions(prefix.mask))[batch.video]
+
+
+def shift_after(position_ids: Tensor, mask: Tensor) -> Tensor:
+    """(V, 1) how much larger than their number the next position id is: 0 where tokens are simply counted."""
+    largest = (position_ids * mask).reshape(-1, *mask.shape).amax(0).amax(-1, keepdim=True)
+    return largest + 1 - mask.sum(-1, keepdim=True)
 
 
 def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:

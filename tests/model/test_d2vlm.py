@@ -28,7 +28,8 @@ def assert_same(a, b, atol=2e-5):
         assert (grad_a[name] - grad_b[name]).abs().max() / scale < 2e-4, name
 
 
-@pytest.mark.parametrize("switch", [{}, {"bidirectional_frames": False}, {"semantics": "projection"},
+@pytest.mark.parametrize("switch", [{}, {"bidirectional_frames": False}, {"frame_block": 4},
+                                    {"semantics": "projection"},
                                     {"style": "coupled"}, {"style": "factorized", "end_marker": False}])
 def test_one_pass_and_two_passes_give_the_same_loss_and_gradients(switch):
     net = model(**switch)

@@ -40,9 +40,9 @@ def assert_equal_forms(net, batch):
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_a_mixed_batch(bidirectional, padding):
-    net = model(bidirectional_frames=bidirectional)
+@pytest.mark.parametrize("switch", [{}, {"bidirectional_frames": False}, {"frame_block": 4}])
+def test_a_mixed_batch(switch, padding):
+    net = model(**switch)
     assert_equal_forms(net, mixed(net, padding)[2])
 
 

@@ -55,6 +55,28 @@ def test_frames_look_at_the_start_and_at_frames_that_exist(bidirectional):
         assert not attend[:start + frames, start + frames:].any()
 
 
+@pytest.mark.parametrize("per_frame", [1, 2])
+@pytest.mark.parametrize("block", [1, 3, 5, 100])
+def test_frames_look_at_their_own_block_and_at_earlier_ones(block, per_frame):
+    net = model(per_frame, frame_block=block)
+    batch = mixed(net)[2]
+    prefix, start = net.read(batch), batch.before_ids.shape[1]
+    for attend, features in zip(prefix.attend, batch.features):
+        tokens = len(features) * per_frame
+        blocks = torch.arange(tokens) // (block * per_frame)
+        assert attend[start:start + tokens, start:start + tokens].equal(blocks[:, None] >= blocks)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_frames_of_a_block_do_not_depend_on_later_blocks(block):
+    net = model(frame_block=block)
+    whole, part = clip(12, 1), clip(12, 1)
+    part = replace(part, features=part.features[:6], timestamps=part.timestamps[:6])
+    read = [net.read(collate([each], [[text(net, each)]], net.tokenizer, net.prompt)) for each in (whole, part)]
+    for name in ("meaning", "frame_states"):
+        torch.testing.assert_close(getattr(read[0], name)[:, :6], getattr(read[1], name), atol=1e-5, rtol=1e-5)
+
+
 def test_a_shortened_decoder_gives_the_same_states_up_to_its_layer_and_is_whole_again():
     net = model()
     embeddings = net.embed_words(torch.arange(7)[None])

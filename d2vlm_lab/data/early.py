@@ -1,0 +1,35 @@
+"""Questions that are asked while the video is still running: training sees them as a live model will be asked them.
+
+    frames   0 1 2 3 4 5 6 7 8 9 ...
+    event          [-------]
+    asked now            ^          sees the frames before ^, and the event ends there for now
+    standing     ^                  sees the frames before ^, but is compared with all frames: its event is yet to come
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+from .batch import Clip, Text
+from .sample import Sample
+
+
+def asked_early(text: Text, clip: Clip, rng: random.Random) -> Text:
+    """The text, asked at a random moment after its last event has begun; what it points to ends there at the latest."""
+    begun = max((start for start, _ in text.intervals), default=0.0)
+    asked = rng.randint(min(math.floor(begun) + 2, len(clip.timestamps)), len(clip.timestamps))
+    ends = [(start, min(end, asked - 1.0)) for start, end in text.intervals]
+    return replace(text, asked=asked, intervals=ends)
+
+
+def can_stand(sample: Sample) -> bool:
+    """Whether a question can be asked beforehand: it must name no interval, which would have to be known already."""
+    return not sample.question_intervals and not sample.options
+
+
+def standing(answered: Text, prompt: Text, clip: Clip, rng: random.Random) -> Text:
+    """The prompt alone, asked at any moment; it waits for all events that its answer grounds."""
+    asked = rng.choice((0, rng.randint(0, len(clip.timestamps))))  # half of them before the video begins
+    return replace(prompt, asked=asked, standing=tuple(dict.fromkeys(answered.intervals)))

@@ -1,0 +1,152 @@
+"""A video that is still running: questions stand while it runs, and anything can be asked in between.
+
+    with load(checkpoint).listen("door.mp4") as live:
+        live.wait_for("when does the red disc spin?")
+        for update in live:
+            print(update)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+
+import numpy as np
+
+from ..data.batch import Clip
+from ..data.groups import encode_question
+from ..data.sample import Sample
+from ..data.sources import SourceNote, TimedFrame
+from ..errors import LabError
+from ..ideas.clauses import cut, mentions, symbol
+from ..ideas.evidence import GroundedAnswer, Interval, Reference, overlap, seconds
+from ..ideas.speaking import Rule
+from ..judging.predict import Prediction
+from ..model.d2vlm import D2VLM, evaluation
+from ..model.decoding import Decoding, generate
+from ..model.streaming import Block, Stream
+from ..model.streaming_memory import Kept
+from ..model.streaming_standing import Closed, StandingQuestion, Update
+
+
+class Live:
+    """A stream that a checkpoint listens to; to be used in a `with`, which closes its source.
+
+    `view` makes of frames, and of what is kept of them, something that can be asked; `wording` puts a question into the
+    words that the checkpoint knows.
+    """
+
+    def __init__(self, stream: Stream, source: AbstractContextManager, view: Callable, wording: Callable[[str], str]):
+        self.stream, self.source, self.view, self.wording = stream, source, view, wording
+        self.questions: list[StandingQuestion] = []
+        self.silent: set[str] = set()  # the questions of which nobody wants the words
+        self.closed: list[Closed] = []  # everything that was closed, as it is known now
+        self.pixels: dict[int, np.ndarray] = {}  # the kept frames, as the tower saw them
+        self.open, self.items = ExitStack(), None
+
+    def __enter__(self) -> Live:
+        self.items = iter(self.open.enter_context(self.source))
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.open.close()
+
+    @property
+    def now(self) -> float:
+        """The second of the newest frame."""
+        return self.stream.newest.seconds if self.stream.newest else 0.0
+
+    def wait_for(self, question: str, rule: Rule | None = None, words: bool = True) -> StandingQuestion:
+        """From now on, tell when this happens; with `words`, also what the model says about it once it is over."""
+        model, text = self.stream.model, self.wording(question)
+        sample = Sample("asked", "live", 1.0, "", "lab", text)
+        prompt = encode_question(sample, clip_of(self.stream.kept), model.tokenizer, model.prompt, model.method)
+        standing = StandingQuestion(model, text, prompt, self.stream.kept, rule)
+        self.questions.append(standing)
+        if not words:
+            self.silent.add(text)
+        return standing
+
+    def __iter__(self) -> Iterator[Update | SourceNote]:
+        """What becomes known, and what happens to the source, until the stream ends."""
+        return self.until(np.inf)
+
+    def until(self, moment: float) -> Iterator[Update | SourceNote]:
+        """The same until a frame of this second has come."""
+        if self.items is None:
+            raise LabError("use `with lab.listen(...) as live:`, so that the source is opened and closed")
+        for item in self.items:
+            yield from self.take(item)
+            if self.now >= moment:
+                return
+        for block in self.stream.end():
+            yield from self.look(block)
+        for standing in self.questions:
+            yield from self.told(standing.end(self.now))
+
+    def take(self, item: TimedFrame | SourceNote) -> Iterator[Update | SourceNote]:
+        """A frame, or a note about the source, which is handed on."""
+        if isinstance(item, SourceNote):
+            yield item
+            return
+        block = self.stream.add(item)
+        self.pixels[item.index] = self.stream.newest.pixels
+        if block is not None:
+            yield from self.look(block)
+
+    def look(self, block: Block) -> Iterator[Update]:
+        """Compare every standing question with frames that have just been read."""
+        kept = set(self.stream.kept.index.tolist()) | {frame.index for frame in self.stream.waiting}
+        self.pixels = {index: pixels for index, pixels in self.pixels.items() if index in kept}
+        for standing in self.questions:
+            yield from self.told(standing.extend(block, self.now))
+
+    def told(self, updates: list[Update]) -> Iterator[Update]:
+        """The updates; those that close an event say in words what it was, and are remembered."""
+        for update in updates:
+            if isinstance(update, Closed):
+                if update.question not in self.silent:
+                    update = replace(update, text=about(self.ask(update.question).prediction, update.interval))
+                self.closed = [other for other in self.closed
+                               if (other.question, other.number) != (update.question, update.number)] + [update]
+            yield update
+
+    def ask(self, question: str, options=(), intervals=(), decoding: Decoding | None = None):
+        """The model's answer about the video so far, as an `Answer` about a video that ends here."""
+        kept = self.stream.so_far()
+        if not len(kept.index):
+            raise LabError("no frame has come yet, so that there is nothing to ask about")
+        frames = np.stack([self.pixels[index] for index in kept.index.tolist()])
+        return self.view(frames, kept).ask(question, options, intervals, decoding)
+
+
+def clip_of(kept: Kept) -> Clip:
+    """What is kept of a stream, as a clip whose frames need not be read again."""
+    return Clip(kept.projected, kept.timestamps, projected=True)
+
+
+def answer_now(model: D2VLM, sample: Sample, kept: Kept, decoding: Decoding | None = None) -> Prediction:
+    """The answer to a question that branches off what is kept."""
+    clip = clip_of(kept)
+    prompt = encode_question(sample, clip, model.tokenizer, model.prompt, model.method)
+    with evaluation(model):
+        generated, = generate(model, [clip], [[prompt]], decoding, names=[sample.id], prefix=kept.prefix())
+    return Prediction(sample, generated)
+
+
+def about(prediction: Prediction, interval: Interval) -> str:
+    """The part of an answer that tells of the event in this interval; empty where none of it does."""
+    answer: GroundedAnswer = prediction.generated.answer
+    spans = [piece.interval for piece in answer.references]
+    if not spans:
+        return prediction.words
+    best = max(range(len(spans)), key=lambda k: overlap(spans[k], interval) if spans[k] else 0.0)
+    if not spans[best] or not overlap(spans[best], interval):
+        return ""
+    number = iter(range(len(spans)))
+    pieces = [next(number) if isinstance(piece, Reference) else piece for piece in answer.pieces]
+    clause = next(clause for clause in cut(pieces) if symbol(best) in mentions(clause))
+    for k, span in enumerate(spans):
+        clause = clause.replace(symbol(k), seconds(span) if span else "?")
+    return clause.strip()
