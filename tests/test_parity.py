@@ -67,6 +67,8 @@ def test_the_faster_form_of_a_step_computes_them_too(folder, monkeypatch):
     ("interval/tie_three_groups", {"interval"}),
     ("rivals/rewards", {"iou", "giou", "matched_giou", "wasserstein_beta1", "wasserstein2_beta3"}),
     ("rivals/time_bins/3", {"expected_times", "dfl_sum_over_both_ends_divided_by_bins", "diou_mean"}),
+    ("streaming/videos", {"matched", "accuracy", "start", "stop", "overlap"}),
+    ("streaming/trace", {"f1", "prec", "lin_comb_final_score", "geo_mean_final_score", "raw_stop_score"}),
     ("fpo/sample1_grounding_perturbed", {"chosen_text_0", "chosen_grounding_0", "rejected_text_0",
                                          "rejected_grounding_0", "rejected_total_0", "loss_lm", "fpo_term_0",
                                          "loss_fpo", "loss_total", "grad_norms", "packed_mask4d_0",
@@ -199,6 +201,22 @@ def test_the_rivals_numbers_are_compared_closely_and_alone(folder, capsys):
     assert [(row["case"], row["quantity"]) for row in report["rows"] if not row["ok"]] \
         == [("rivals/rewards", "iou"), ("rivals/time_bins/2", "diou_mean")]
     assert report["not_compared"] == ["rivals/rewards: no reward is called f1"]
+
+
+def test_a_partner_or_a_score_of_trace_that_is_another_is_noticed(folder, capsys):
+    keep_only(folder, "streaming")
+    path = folder / "streaming" / "trace.json"
+    cases = json.loads(path.read_text())
+    cases[0]["videos"][1]["matched"][1][1] = 5
+    cases[2]["videos"][1]["stop"][0] += 1e-5
+    cases[3]["expected"]["f1"] -= 1e-5
+    cases[4]["expected"]["final"] = 0.5
+    path.write_text(json.dumps(cases))
+    assert main([str(folder), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(row["case"], row["quantity"]) for row in report["rows"] if not row["ok"]] \
+        == [("streaming/videos", "matched"), ("streaming/videos", "stop"), ("streaming/trace", "f1")]
+    assert report["not_compared"] == ["streaming/trace: no score is called final"]
 
 
 @pytest.mark.parametrize("damage", [

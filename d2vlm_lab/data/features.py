@@ -11,10 +11,11 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from ..errors import LabError
 from ..files import atomic_path, locked
 from ..reader import opened
 from .preparation import Preparation
-from .video import VideoError, check_file, pictures, read_frames
+from .video import Parts, VideoError, check_file, pictures, read_parts
 
 HEADER = 256  # bytes
+BLOCK = 64  # frames that are encoded at a time
 KINDS = ("<f2", "<f4")
 AS_THEY_ARE = Preparation()
 VERIFIED: set[tuple[str, int, int]] = set()  # entries with a right checksum: path, size, time of the last change
@@ -37,10 +39,11 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
-                 kept_as: Literal["fp16", "fp32"] = "fp32"):
+                 kept_as: Literal["fp16", "fp32"] = "fp32", around: int = 0):
         self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames,
                          "clock": preparation.clock}
         self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
+        self.around = around  # frames before and after a frame that the encoder looks at, besides this one
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
         sampling = f"fps={fps}-size={preparation.label}-max_frames={max_frames}"
         self.folder = Path(folder) / name / (sampling if kept_as == "fp32" else f"{sampling}-{kept_as}")
@@ -55,21 +58,29 @@ class FeatureCache:
         """The file that holds, or will hold, the features of a video."""
         return self.folder / f"{self.hashes.of(path)}.features"
 
-    def get(self, path: str | os.PathLike, encode: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, np.ndarray]:
-        """Features (F, ...) and timestamps (F,); `encode` makes missing ones from (F, H, W, 3) uint8 frames."""
+    def get(self, path: str | os.PathLike, encode: Callable[..., Tensor]) -> tuple[np.ndarray, np.ndarray]:
+        """Features (F, ...) and timestamps (F,); `encode` makes missing ones from (F, H, W, 3) uint8 frames.
+
+        A video is decoded and encoded in blocks of BLOCK frames, and its features go to the disk block by block.
+        """
         entry = self.entry(path)
         if (arrays := read_entry(entry)) is None:
             with writing(self.folder), locked(entry.with_name(f".{entry.stem}.lock")):
                 if (arrays := read_entry(entry)) is None:  # another process may have made it meanwhile
-                    video = read_frames(path, **self.sampling)
-                    features = encode(torch.from_numpy(video.frames)).detach().to("cpu", self.dtype).numpy()
-                    if self.dtype == torch.float16 and not np.isfinite(features).all():
-                        raise LabError(f"{path}: the features of its frames are too large for 16 bits; set "
-                                       "data.cache=fp32")
-                    write_entry(entry, features, video.timestamps)
+                    with atomic_path(entry) as partial, open(partial, "wb") as out:
+                        read_parts(path, lambda parts, times: write_entry(
+                            out, self._encoded(path, parts, encode), times), **self.sampling)
                     arrays = read_entry(entry)
                     assert arrays is not None, f"{entry} cannot be read back"
         return arrays
+
+    def _encoded(self, path: str | os.PathLike, parts: Parts, encode: Callable[..., Tensor]) -> Iterator[np.ndarray]:
+        for frames, before, after in in_blocks(parts, BLOCK, self.around):
+            sides = (before, after) if self.around else ()
+            features = encode(torch.from_numpy(frames), *sides).detach().to("cpu", self.dtype).numpy()
+            if self.dtype == torch.float16 and not np.isfinite(features).all():
+                raise LabError(f"{path}: the features of its frames are too large for 16 bits; set data.cache=fp32")
+            yield features
 
     def has(self, path: str | os.PathLike) -> bool:
         """Whether the features of a video are there, whole."""
@@ -124,14 +135,35 @@ def writing(place: Path) -> Iterator[None]:
                        "writable, or set data.cache=off") from None
 
 
-def write_entry(path: Path, features: np.ndarray, timestamps: np.ndarray) -> None:
-    features, timestamps = np.ascontiguousarray(features), np.ascontiguousarray(timestamps, dtype=np.float64)
-    checksum = zlib.crc32(features, zlib.crc32(timestamps))
-    header = {"shape": features.shape, "dtype": features.dtype.str, "crc32": checksum}
-    with atomic_path(path) as partial, open(partial, "wb") as out:
-        out.write(json.dumps(header).encode().ljust(HEADER))
-        out.write(timestamps)
-        out.write(features)
+def in_blocks(parts: Parts, size: int, around: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Frames in blocks of `size`, each with up to `around` of its neighbours, and how many of these come before it and
+    after it."""
+    held, before = None, 0
+    for part in chain(parts, [None]):
+        if part is not None:
+            held = part if held is None else np.concatenate([held, part])
+        while held is not None and len(held) - before >= (size + around if part is not None else 1):
+            n = min(size, len(held) - before)
+            after = min(around, len(held) - before - n)
+            yield held[:before + n + after], before, after
+            first = max(0, before + n - around)
+            held, before = held[first:], before + n - first
+
+
+def write_entry(out: BinaryIO, features: Iterable[np.ndarray], timestamps: np.ndarray) -> None:
+    """Write the features, which come in blocks; what stood in the file before is lost."""
+    timestamps = np.ascontiguousarray(timestamps, dtype=np.float64)
+    checksum, shape, kind = zlib.crc32(timestamps), None, ""
+    out.seek(0)
+    out.truncate()
+    out.write(b" " * HEADER)
+    out.write(timestamps)
+    for block in map(np.ascontiguousarray, features):
+        shape, kind, checksum = block.shape[1:], block.dtype.str, zlib.crc32(block, checksum)
+        out.write(block)
+    header = {"shape": (len(timestamps), *(shape or ())), "dtype": kind, "crc32": checksum}
+    out.seek(0)
+    out.write(json.dumps(header).encode().ljust(HEADER))
 
 
 def read_entry(path: Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -1,20 +1,41 @@
-"""Frames that come one by one, with notes about their source in between."""
+"""Frames that come one by one: from a file that plays, a camera, an address, a folder that grows, or any iterator.
+
+Whatever a source does besides delivering frames - it stalls, jumps, repeats itself, changes its size, ends - is said
+by a note in the same stream, and the stream goes on wherever it can. Frames are thinned to `fps` exactly as
+`video.read_frames` chooses them, so that a file gives the same frames live and as a whole.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Condition, Event, Thread
+from typing import Literal
 
 import numpy as np
 
-from .video import read_frames
+from ..errors import LabError
+from ..shapes import shown
+from .playing import POLL, PROTOCOLS, Raw, hidden, iterate, patient, play, receive, watch_folder
+from .video import FOLDER_FPS, about_file
+
+Kind = Literal["stall", "gap", "jump", "repeat", "size", "drop", "damage", "end"]
+PAUSE = 3.0  # a pause that is so many times as long as usual, and at least a second, is a gap
+JUMP = 3600.0  # seconds: a longer one is not a gap, but a clock that was set anew
+FROZEN = 5.0  # seconds for which a picture may stay the same to the last bit before that is said
+CLOSE = 1e-3  # seconds by which a frame may miss a tick of the clock, as in `video.choose`
+WAITING = 256 * 2**20  # bytes of frames from an address that wait to be used; when they are more, the oldest are lost
 
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """A frame, counted from 0, and the second at which it is shown, which only ever grows."""
+    """A frame, counted from 0 without gaps, and the second at which it is shown, which only ever grows."""
 
     index: int
     seconds: float
@@ -26,14 +47,240 @@ class SourceNote:
     """What happened to a source besides a frame, and at which second of it."""
 
     seconds: float
-    kind: str
+    kind: Kind
     message: str
 
 
-@contextmanager
-def open_source(what, fps: float | None = None, pace: float | None = 1.0) -> Iterator[Iterable]:
-    """A file, or an iterator of pairs of a second and a picture."""
-    if isinstance(what, (str, os.PathLike)):
-        video = read_frames(what, fps)
-        what = zip(video.timestamps.tolist(), video.frames)
-    yield (TimedFrame(k, seconds, pixels) for k, (seconds, pixels) in enumerate(what))
+Item = TimedFrame | SourceNote
+
+
+class Source:
+    """An iterable of frames and notes, to be used in a `with`: leaving it stops threads and closes files."""
+
+    def __init__(self, name: str, start: Callable[[Event], Iterator[Raw]], fps: float | None = None,
+                 lossy: bool = False):
+        if not (fps is None or 0 < fps < math.inf):
+            raise LabError(f"fps is {shown(fps)}; it must be a positive number of frames a second")
+        self.name, self.closed = name, Event()
+        items = thinned(steady(start(self.closed)), fps)
+        self._items = _numbered(buffered(items, self.closed) if lossy else items, self.closed)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._items
+
+    def close(self) -> None:
+        """Also from another thread: the one that iterates then gets no further item."""
+        self.closed.set()
+        with contextlib.suppress(ValueError):  # another thread is inside; it sees `closed`, and closes what is open
+            self._items.close()
+
+
+def open_source(what: str | os.PathLike | Iterable | Source, fps: float | None = None, pace: float | None = 1.0,
+                rate: float | None = None, patience: float = 10.0) -> Source:
+    """A source for a file, an address such as rtsp://..., a camera (`camera:0`), a folder that grows, or an iterator.
+
+    fps: as many frames a second are kept at most. pace: how many times as fast a file is played as it was recorded;
+    None reads it as fast as it is used. rate: how many pictures of a folder, or of an iterator that tells no times,
+    make a second (a folder: 3; an iterator: each is shown when it comes). patience: after so many seconds without a
+    frame, an address or a folder has ended.
+    """
+    for name, value in (("pace", pace), ("rate", rate), ("patience", patience)):
+        if not (value is None and name != "patience" or isinstance(value, (int, float)) and 0 < value < math.inf):
+            raise LabError(f"{name} is {shown(value)}; it must be a positive number")
+    if isinstance(what, Source):
+        return what
+    if not isinstance(what, (str, os.PathLike)):
+        if not isinstance(what, Iterable):
+            raise LabError(f"{shown(what)} is no source; give a file, an address, a folder or an iterator of frames")
+        return Source("frames", partial(iterate, what, rate), fps)
+    text = os.fsdecode(what)
+    if text.startswith("camera:") or "://" in text:
+        check_address(text)
+        return Source(text, partial(receive, text, patience), fps, True)
+    if os.path.isdir(text):
+        return Source(text, partial(watch_folder, Path(text), rate or FOLDER_FPS, patience), fps)
+    about_file(Path(text))  # an error where it holds no video
+    return Source(text, partial(play, Path(text), pace), fps)
+
+
+def check_address(address: str) -> None:
+    """An error for an address that would read a file, or wait for others to connect to this machine."""
+    kind, _, rest = address.partition(":")
+    if kind not in (*PROTOCOLS.split(","), "camera"):
+        raise LabError(f"{shown(hidden(address))}: an address begins with one of {', '.join(PROTOCOLS.split(','))}")
+    if "listen" in rest.partition("?")[2]:
+        raise LabError(f"{shown(hidden(address))}: this would wait for others to connect; give the address of a sender")
+
+
+class _TimeLine:
+    """Where each frame of a source belongs in time, and what is odd about it."""
+
+    def __init__(self):
+        self.now = self.unchanged = -math.inf  # times of the last frame, and of the first one with the same picture
+        self.usual = self.offset = 0.0  # seconds between two frames; seconds that the source's clock has lost
+        self.pixels: np.ndarray | None = None
+
+    def place(self, seconds: float, pixels: np.ndarray) -> tuple[float | None, list[tuple[str, str]]]:
+        """The second of a frame, None for one that has no place, and notes."""
+        seconds += self.offset
+        if not math.isfinite(seconds):
+            return None, [("drop", f"a frame whose time is {seconds} is left out")]
+        notes, step = [], seconds - self.now
+        if self.pixels is None:
+            self.unchanged = seconds
+        elif step < -1 or step > JUMP:
+            notes.append(("jump", f"the time jumps by {step:+.1f} s; it goes on from {self.now:.1f} s"))
+            self.offset -= step - (self.usual or 1 / 30)
+            seconds = self.now + (self.usual or 1 / 30)
+        elif step <= 0:
+            return None, [("drop", f"a frame for {seconds:.3f} s came after that for {self.now:.3f} s and is left out")]
+        elif self.usual and step > max(1.0, PAUSE * self.usual):
+            notes.append(("gap", f"no frame for {step:.1f} s"))
+        else:
+            self.usual = 0.9 * self.usual + 0.1 * step if self.usual else step
+        notes += self._compare(seconds, pixels)
+        self.now, self.pixels = seconds, pixels
+        return seconds, notes
+
+    def _compare(self, seconds: float, pixels: np.ndarray) -> Iterator[tuple[str, str]]:
+        if self.pixels is None:
+            return
+        if pixels.shape != self.pixels.shape:
+            sizes = ["{1}x{0}".format(*each.shape) for each in (self.pixels, pixels)]
+            yield "size", "frames of {} pixels are now {}".format(*sizes)
+        elif np.array_equal(pixels, self.pixels):
+            if self.now - self.unchanged < FROZEN <= seconds - self.unchanged:
+                yield "repeat", f"the picture has been the same to the last bit for {FROZEN:g} s"
+            return
+        self.unchanged = seconds
+
+
+def steady(raw: Iterator[Raw]) -> Iterator[tuple[float, np.ndarray] | SourceNote]:
+    """Frames whose time only grows, with notes on what is odd. Of equal notes in a row, only the first is given."""
+    line, said = _TimeLine(), set()
+    for item in raw:
+        seconds, notes = (None, [item]) if isinstance(item[0], str) else line.place(*item)
+        for kind, message in notes:
+            if kind not in said:
+                yield SourceNote(max(0.0, line.now), kind, message)
+        said = {kind for kind, _ in notes}
+        if seconds is not None:
+            yield seconds, item[1]
+
+
+def thinned(items: Iterator, fps: float | None) -> Iterator:
+    """The frames on screen at the ticks of a clock that starts with the first frame, as `video.choose` finds them."""
+    held, first, ticks = None, None, 0  # the newest frame, until it is known whether a tick shows it; ticks before it
+    for item in items:
+        if isinstance(item, SourceNote) or fps is None:
+            yield item
+            continue
+        seconds = item[0]
+        first = seconds if first is None else first
+        before = max(0, math.ceil((seconds - first - CLOSE) * fps))
+        if held is not None and before > ticks:
+            yield held
+        held, ticks = item, before
+        if ticks <= (seconds - first) * fps + CLOSE * min(1.0, fps):  # it will not be replaced before that tick
+            yield item
+            held = None
+    if held is not None and ticks <= (held[0] - first) * fps + CLOSE:
+        yield held
+
+
+def _numbered(items: Iterator, closed: Event) -> Iterator[Item]:
+    count = 0
+    try:
+        for item in items:
+            if closed.is_set():
+                return
+            if not isinstance(item, SourceNote):
+                item, count = TimedFrame(count, *item), count + 1
+            yield item
+    finally:
+        items.close()
+
+
+class _Inbox:
+    """What another thread gets out of a source. Of frames that nobody fetches, the oldest are lost."""
+
+    def __init__(self):
+        self.items: deque = deque()
+        self.changed = Condition()
+        self.held, self.lost, self.over = 0, 0, False
+        self.error: BaseException | None = None
+
+    def fill(self, items: Iterator, closed: Event) -> None:
+        try:
+            for item in items:
+                if closed.is_set():
+                    break
+                self._put(item)
+        except BaseException as error:  # it is raised again where the items are used
+            self.error = error
+        finally:
+            items.close()
+            with self.changed:
+                self.over = True
+                self.changed.notify()
+
+    def _put(self, item) -> None:
+        with self.changed:
+            self.items.append(item)
+            self.held += _bytes(item)
+            notes = []
+            while self.held > WAITING and len(self.items) > 1:
+                old = self.items.popleft()
+                if isinstance(old, SourceNote):
+                    notes.append(old)
+                else:
+                    self.held, self.lost = self.held - _bytes(old), self.lost + 1
+            self.items.extendleft(reversed(notes))
+            self.changed.notify()
+
+    def taken(self) -> Iterator:
+        """Items as they come; None when there is none for a moment."""
+        while True:
+            with self.changed:
+                if not self.items and not self.over:
+                    self.changed.wait(POLL)
+                lost, self.lost = self.lost, 0
+                item = self.items.popleft() if self.items else None
+                self.held -= _bytes(item)
+                done = item is None and self.over
+            if lost:
+                yield "drop", f"{lost} frames came faster than they were used and are lost"
+            if done:
+                if self.error:
+                    raise self.error
+                return
+            yield item
+
+
+def buffered(items: Iterator, closed: Event) -> Iterator:
+    """The same items, read in a thread of its own, so that a sender is never kept waiting."""
+    inbox, now = _Inbox(), 0.0
+    thread = Thread(target=inbox.fill, args=(items, closed), name="d2vlm-lab source", daemon=True)
+    thread.start()
+    try:
+        for item in patient(inbox.taken(), math.inf):
+            if isinstance(item, SourceNote):
+                now = item.seconds
+            elif isinstance(item[0], str):
+                item = SourceNote(now, *item)
+            else:
+                now = item[0]
+            yield item
+    finally:
+        closed.set()
+        thread.join()
+
+
+def _bytes(item) -> int:
+    return 0 if item is None or isinstance(item, SourceNote) else item[1].nbytes

@@ -37,8 +37,9 @@ class FrameEncoder(Protocol):
 
     id: str  # names its weights, so that features of another encoder are never taken for its own
     preparation: Preparation  # how it expects its frames
+    around: int  # how many frames before and after a frame it looks at, too
 
-    def encode(self, frames: Tensor) -> Tensor: ...
+    def encode(self, frames: Tensor, before: int = 0, after: int = 0) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
 def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
     """Where the features of an encoder are kept; not for `cache: off`."""
     data = config.data
-    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache)
+    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache,
+                        encoder.around)
 
 
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:

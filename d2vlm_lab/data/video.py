@@ -16,9 +16,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import av
 import numpy as np
@@ -47,6 +48,8 @@ CONTAINERS = ("mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,ivf,mxf,nu
 PICTURE_FILES = "png_pipe,jpeg_pipe,image2"
 TICKS = 10_000_000  # of the clock by which frames are chosen
 
+T = TypeVar("T")
+Parts = Iterator[np.ndarray]  # of the frames of a video, (N, H, W, 3) uint8 each
 Prepare = Callable[[np.ndarray], np.ndarray]  # (F, H, W, 3) uint8 -> the same in another size; see preparation.py
 
 
@@ -80,29 +83,48 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prep
     Each frame appears once, however slow the video is. `prepare` resizes frames, a part of the video at a time.
     `reader` allows one decoder only. With `clock`, the time of each frame is drawn on it.
     """
+    return read_parts(path, partial(_together, Path(path)), fps, prepare, max_frames, reader, clock)
+
+
+def read_parts(path: str | os.PathLike, collect: Callable[[Parts, np.ndarray], T], fps: float | None = None,
+               prepare: Prepare | None = None, max_frames: int | None = None,
+               reader: Literal["decord", "av"] | None = None, clock: bool = False) -> T:
+    """What `collect` makes of the same frames, which it gets in parts, and of their times; never are all in memory.
+
+    It is called a second time, to begin anew, where one decoder fails and there is another.
+    """
     if not (fps is None or 0 < fps < np.inf) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
-    video = _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), prepare, reader)
-    if clock:
-        draw_times(video.frames, video.timestamps)
-    return video
+    begin = collect if not clock else lambda parts, times: collect(_with_times(parts, times), times)
+    return _read(Path(path), lambda times: choose(times, fps, max_frames, str(path)), begin, prepare, reader)
+
+
+def _with_times(parts: Parts, times: np.ndarray) -> Parts:
+    """The same frames, each with its time drawn on it."""
+    begun = 0
+    for frames in parts:
+        frames = np.array(frames)  # a copy, since a decoder may still need its own
+        draw_times(frames, times[begun:begun + len(frames)])
+        begun += len(frames)
+        yield frames
 
 
 def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: Prepare | None = None) -> VideoFrames:
     """The frames that are on screen at these times, each of them once."""
-    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)), prepare)
+    return _read(Path(path), lambda times: _on_screen(times, np.asarray(seconds)),
+                 partial(_together, Path(path)), prepare)
 
 
 def length(path: str | os.PathLike) -> float:
     """How many seconds a video lasts, by its header, else by its last frame. An error if it cannot be decoded there."""
     last = float(read_frames_at(path, [0.0, np.inf]).timestamps[-1])
-    return max(last, 0.0 if os.path.isdir(path) else _about(Path(path)).seconds)
+    return max(last, 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds)
 
 
-def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None,
-          reader: str | None = None) -> VideoFrames:
+def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], collect: Callable[[Parts, np.ndarray], T],
+          prepare: Prepare | None, reader: str | None = None) -> T:
     is_folder, limits = os.path.isdir(path), Limits.of_this_machine()
-    about = About() if is_folder else _about(path)
+    about = About() if is_folder else about_file(path)
     limits.check(path, about.frames, *about.size)
     for name in ["folder"] if is_folder else [reader] if reader else _readers(about):
         try:
@@ -110,9 +132,13 @@ def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], prepare: Prepare
             _check_times(path, video.times, about.seconds)
             limits.check(path, len(video.times), *about.size)
             index = pick(video.times)
-            return VideoFrames(_prepared(path, video.read(index), len(index), prepare, limits), video.times[index])
         except DECODING_ERRORS as error:
-            reason = _first_line(error)
+            reason = first_line(error)
+            continue
+        try:
+            return collect(_prepared(video.read(index), prepare), video.times[index])
+        except _Damaged as error:
+            reason = str(error)
     raise VideoError(f"{path}: damaged video, cannot be decoded ({reason})")
 
 
@@ -122,23 +148,37 @@ def _readers(about: About) -> list[str]:
     return names[::-1] if about.size[0] * about.size[1] > LARGE else names
 
 
-def _prepared(path: Path, parts: Iterator[np.ndarray], n: int, prepare: Prepare | None, limits: Limits) -> np.ndarray:
-    """All n frames in one array, which is filled part by part."""
+class _Damaged(Exception):
+    """A decoder fails on a part of a file; unlike an error of whatever the frames are used for."""
+
+
+def _prepared(parts: Parts, prepare: Prepare | None) -> Parts:
+    shape = None
+    try:
+        for part in parts:
+            part = prepare(part) if prepare else part
+            if shape not in (None, part.shape[1:]):
+                raise RuntimeError(f"its frames have several sizes, {_size(shape)} and {_size(part.shape[1:])}")
+            shape = part.shape[1:]
+            yield part
+    except DECODING_ERRORS as error:
+        raise _Damaged(first_line(error)) from None
+
+
+def _together(path: Path, parts: Parts, times: np.ndarray) -> VideoFrames:
+    """All frames in one array, which is filled part by part."""
     frames, filled = None, 0
     for part in parts:
-        part = prepare(part) if prepare else part
         if frames is None:
-            limits.check_kept(path, n, part.shape[1:])
-            frames = np.empty((n, *part.shape[1:]), np.uint8)
-        if part.shape[1:] != frames.shape[1:]:
-            raise RuntimeError(f"its frames have several sizes, {_size(frames)} and {_size(part)}")
+            Limits.of_this_machine().check_kept(path, len(times), part.shape[1:])
+            frames = np.empty((len(times), *part.shape[1:]), np.uint8)
         frames[filled:filled + len(part)] = part
         filled += len(part)
-    return frames
+    return VideoFrames(frames, times)
 
 
-def _size(frames: np.ndarray) -> str:
-    return f"{frames.shape[-2]}x{frames.shape[-3]}"
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]}x{shape[0]}"
 
 
 def choose(times: np.ndarray, fps: float | None, max_frames: int | None, name: str = "") -> np.ndarray:
@@ -184,22 +224,25 @@ class _Decord:
 class _Av:
     def __init__(self, path: Path, about: About):
         self.path, self.at_once = path, about.at_once
-        with _open(path) as container:
+        with open_file(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
-            packets = [packet for packet in container.demux(stream) if packet.pts is not None]
-            if any(packet.is_corrupt for packet in packets):
-                raise RuntimeError("the file is cut short")
-            self.pts = np.array(sorted({packet.pts for packet in packets if packet.pts >= start}), dtype=np.int64)
+            known = set()
+            for packet in container.demux(stream):  # none of them is kept: together they are as large as the file
+                if packet.pts is not None and packet.is_corrupt:
+                    raise RuntimeError("the file is cut short")
+                if packet.pts is not None and packet.pts >= start:
+                    known.add(packet.pts)
+            self.pts = np.array(sorted(known), dtype=np.int64)
             self.times = ((self.pts - start) * float(stream.time_base or 0)).round(6)
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
         wanted, held = set(self.pts[index].tolist()), []
-        with _open(self.path) as container:  # anew: not every format can seek back to its start
+        with open_file(self.path) as container:  # anew: not every format can seek back to its start
             for frame in container.decode(container.streams.video[0]):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
-                    held.append(_upright(frame))
+                    held.append(upright(frame))
                     if any(one.shape != other.shape for one, other in pairwise(held)):
                         raise RuntimeError("its frames have several sizes")
                     if len(held) == self.at_once or not wanted:
@@ -220,13 +263,7 @@ class _Folder:
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
         for i in index:
-            try:
-                with _open(self.pictures[i], PICTURE_FILES) as container:
-                    Limits.of_this_machine().check(self.pictures[i], 1, *_dimensions(container.streams.video[0]))
-                    yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
-            except (*DECODING_ERRORS, StopIteration) as error:
-                reason = _first_line(error)
-                raise VideoError(f"{self.pictures[i]}: not a picture, or a damaged one ({reason})") from None
+            yield read_picture(self.pictures[i])[None]
 
 
 _READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
@@ -240,7 +277,17 @@ def pictures(folder: Path) -> list[Path]:
         raise VideoError(f"{folder}: the folder cannot be read ({error.strerror})") from None
 
 
-def _open(path: Path, formats: str = CONTAINERS):
+def read_picture(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 of a picture in a file."""
+    try:
+        with open_file(path, PICTURE_FILES) as container:
+            Limits.of_this_machine().check(path, 1, *dimensions(container.streams.video[0]))
+            return next(container.decode(video=0)).to_ndarray(format="rgb24")
+    except (*DECODING_ERRORS, StopIteration) as error:
+        raise VideoError(f"{path}: not a picture, or a damaged one ({first_line(error)})") from None
+
+
+def open_file(path: Path, formats: str = CONTAINERS):
     """The file itself, whatever its name: some names would be addresses to FFmpeg. A title in another encoding is no
     reason to fail."""
     options = {"format_whitelist": formats, "protocol_whitelist": "file",
@@ -248,11 +295,11 @@ def _open(path: Path, formats: str = CONTAINERS):
     return av.open(os.path.abspath(path), metadata_errors="replace", options=options)
 
 
-def _about(path: Path) -> About:
+def about_file(path: Path) -> About:
     """What the header says; an error where the file holds no video at all."""
     check_file(path)
     try:
-        with _open(path) as container:
+        with open_file(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: the file holds no video stream")
             stream = container.streams.video[0]
@@ -261,10 +308,10 @@ def _about(path: Path) -> About:
                 seconds = float(stream.duration * stream.time_base)
             elif len(container.streams) == 1 and container.duration:  # otherwise it may be another stream's
                 seconds = container.duration / av.time_base
-            return About(seconds, stream.frames, _dimensions(stream))
+            return About(seconds, stream.frames, dimensions(stream))
     except av.error.FFmpegError as error:
         not_allowed = error.errno == errno.EINVAL  # the error for a format that is not in the list
-        reason = "a picture, a playlist or another format" if not_allowed else _first_line(error)
+        reason = "a picture, a playlist or another format" if not_allowed else first_line(error)
         raise VideoError(f"{path}: not a video, or damaged from the start ({reason})") from None
 
 
@@ -281,7 +328,7 @@ def check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty")
 
 
-def _dimensions(stream) -> tuple[int, int]:
+def dimensions(stream) -> tuple[int, int]:
     codec = stream.codec_context  # None where FFmpeg knows no decoder
     return (codec.width, codec.height) if codec else (0, 0)
 
@@ -295,7 +342,7 @@ def _check_times(path: Path, times: np.ndarray, announced: float) -> None:
                          "it is truncated")
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
     if frame.rotation % 90:
         raise RuntimeError(f"rotated by {frame.rotation} degrees; only quarter turns can be shown")
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -318,7 +365,7 @@ def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarr
         container.mux(stream.encode(None))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What went wrong, without the decoder's own places and numbers."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     if isinstance(error, av.error.FFmpegError):

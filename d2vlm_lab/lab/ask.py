@@ -28,6 +28,7 @@ from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
+from ..model.frames import encode_all
 from ..model.seal import find_checkpoint
 from ..model.streaming import Stream
 from ..model.streaming_memory import Forget, Kept, Memory
@@ -92,7 +93,7 @@ class Lab:
         """Read a video and encode its frames, once for all questions."""
         frames, path = self.model.frames, path_of(path, "a video")
         seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames, clock=frames.preparation.clock)
-        features = frames.encode(torch.from_numpy(seen.frames).to(self.model.device))
+        features = encode_all(frames, torch.from_numpy(seen.frames).to(self.model.device))
         return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
 
     def listen(self, source, block: int | None = None, keep_seconds: float | None = None,

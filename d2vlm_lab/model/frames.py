@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
+from ..data.features import BLOCK
 from ..data.preparation import Preparation
 from ..errors import LabError
 from .towers.grid import patch_grid
@@ -213,9 +214,20 @@ def encoded(encoder: FrameEncoder, videos: Sequence[Tensor]) -> list[Tensor]:
     """Features of V videos. Those that come as uint8 frames are encoded now, exactly as they would be for the cache."""
     def encode(frames: Tensor) -> Tensor:
         with torch.autocast(frames.device.type, enabled=False):
-            return encoder.encode(frames)
+            return encode_all(encoder, frames)
 
     return [encode(video) if video.dtype == torch.uint8 else video for video in videos]
+
+
+def encode_all(encoder: FrameEncoder, frames: Tensor) -> Tensor:
+    """The features of all frames of a video, a block of BLOCK frames at a time, as for the cache."""
+    n, around = len(frames), encoder.around
+    blocks = []
+    for first in range(0, n, BLOCK):
+        low, last = max(0, first - around), min(n, first + BLOCK)
+        high = min(n, last + around)
+        blocks.append(encoder.encode(frames[low:high], first - low, high - last))
+    return torch.cat(blocks)
 
 
 def fingerprint(module: nn.Module, *settings) -> str:

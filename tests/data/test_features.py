@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from d2vlm_lab.data import features
+from d2vlm_lab.data import features, video
 from d2vlm_lab.data.features import FeatureCache
 from d2vlm_lab.data.preparation import Preparation
-from d2vlm_lab.data.video import VideoError, write_frames
+from d2vlm_lab.data.video import VideoError, read_frames, write_frames
 
 
 class Encoder:
@@ -33,7 +33,7 @@ def film(path, seed=0, frames=8):
 def test_the_second_pass_reads_no_video_and_returns_the_same(tmp_path, monkeypatch):
     path, encode = film(tmp_path / "a.mp4"), Encoder()
     first, times = FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
-    monkeypatch.setattr(features, "read_frames", None)  # calling it would fail
+    monkeypatch.setattr(features, "read_parts", None)  # calling it would fail
     monkeypatch.setattr(features.hashlib, "file_digest", None)  # and so would reading the file
     second, again = FeatureCache(tmp_path / "cache", "e", 2.0).get(path, encode)
     assert encode.calls == 1 and isinstance(second, np.memmap)
@@ -154,3 +154,48 @@ def test_the_second_pass_takes_a_small_part_of_the_first(tmp_path):
         return time.perf_counter() - start
 
     assert once() > 10 * min(once(), once())  # the benchmark asks for twenty; here other tests may run beside
+
+
+@pytest.mark.parametrize("frames", [1, 7, 8, 9, 10, 17, 40])
+def test_in_blocks_every_frame_is_encoded_once_with_its_neighbours(tmp_path, monkeypatch, frames):
+    """The encoder adds up how a frame differs from the two on either side, as far as these exist."""
+    monkeypatch.setattr(features, "BLOCK", 8)
+    monkeypatch.setattr("d2vlm_lab.data.video.AT_ONCE", 3)
+    path, sizes = film(tmp_path / "a.mp4", frames=frames), []
+
+    def encode(seen, before=0, after=0):
+        sizes.append(len(seen))
+        seen = seen.float()
+        near = torch.cat([seen[:1], seen[:1], seen, seen[-1:], seen[-1:]])
+        differences = sum(near[2 + d:2 + d + len(seen)] - seen for d in (-2, -1, 1, 2))
+        return differences[before:len(seen) - after].mean((1, 2))
+
+    seen, times = FeatureCache(tmp_path / "cache", "e", around=2).get(path, encode)
+    whole = encode(torch.from_numpy(read_frames(path).frames))
+    assert torch.equal(torch.from_numpy(np.array(seen)), whole) and len(times) == frames
+    assert max(sizes[:-1]) <= 12 and sum(sizes[:-1]) < frames + 4 * len(sizes)
+
+
+def test_a_decoder_that_fails_in_the_middle_leaves_nothing_of_its_features(tmp_path, monkeypatch):
+    """The next decoder begins anew, and the entry is as if it had been the first."""
+    path = film(tmp_path / "a.mp4", frames=20)
+    expected, _ = FeatureCache(tmp_path / "whole", "e").get(path, Encoder())
+
+    class Fails(video._READERS["av"]):
+        def read(self, index):
+            yield from list(super().read(index[:12]))
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(features, "BLOCK", 4)
+    monkeypatch.setitem(video._READERS, "first", Fails)
+    monkeypatch.setattr(video, "_readers", lambda about: ["first", "av"])
+    seen, _ = FeatureCache(tmp_path / "cache", "e").get(path, Encoder())
+    assert np.array_equal(seen, expected)
+
+
+def test_an_encoder_that_runs_out_of_memory_is_no_damaged_video(tmp_path):
+    def encode(frames):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        FeatureCache(tmp_path / "cache", "e").get(film(tmp_path / "a.mp4"), encode)

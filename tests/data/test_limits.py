@@ -86,7 +86,7 @@ def test_large_frames_are_few_at_a_time_and_read_by_the_decoder_that_keeps_few(t
         return frames[:, ::100, ::100]
 
     assert read_frames(path, prepare=prepare).frames.shape == (5, 44, 77, 3)
-    assert sizes == [2, 2, 1] and video._readers(video._about(path))[0] == "av"
+    assert sizes == [2, 2, 1] and video._readers(video.about_file(path))[0] == "av"
 
 
 def test_frames_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):

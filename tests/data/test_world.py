@@ -109,7 +109,8 @@ def test_cuts_change_the_whole_picture_and_only_there():
 
 
 def test_what_is_written_is_complete_and_can_be_read(world):
-    names = {"videos", "train.json", "val.json", "etbench.json", "truth.jsonl", "baselines.json", "world.json"}
+    names = {"videos", "train.json", "val.json", "etbench.json", "truth.jsonl", "baselines.json", "tglg.json",
+             "world.json"}
     assert {path.name for path in world.folder.iterdir()} == names
     for split, n in (("train", 40), ("val", 4), ("test", 4)):
         assert len(world.truth(split)) == n

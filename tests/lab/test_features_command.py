@@ -126,7 +126,7 @@ def test_the_features_of_a_run_are_computed_beforehand_in_shards(place, config, 
     capsys.readouterr()
     assert main(["features", str(place / "plain.yaml"), "data.cache=fp16"]) == 0
     assert f"{len(made)} of {len(made)} videos: 0 encoded, {len(made)} were there before" in capsys.readouterr().out
-    monkeypatch.setattr(features, "read_frames", None)  # reading a video would fail
+    monkeypatch.setattr(features, "read_parts", None)  # reading a video would fail
     kept = override(config, {"data.cache": "fp16"})
     _, clip = read_first(kept, tiny_model().frames)
     assert clip.features.dtype == torch.float16

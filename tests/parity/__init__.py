@@ -1,8 +1,8 @@
 """Compare the library with numbers recorded from the authors' code: every quantity, its largest and mean difference.
 
-A folder of recorded numbers has any of `interval/`, `grounding/`, `rivals/`, `sft/`, `generate/`, `fpo/`, `training/`;
-the last four need `checkpoint/` beside them. Everything is computed by the functions that training and decoding use.
-Where the authors' code does something that this library does not do, the row names it as `compat`.
+A folder of recorded numbers has any of `interval/`, `grounding/`, `rivals/`, `streaming/`, `sft/`, `generate/`, `fpo/`,
+`training/`; the last four need `checkpoint/` beside them. Everything is computed by the functions that training and
+decoding use. Where the authors' code does something that this library does not do, the row names it as `compat`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from d2vlm_lab.errors import LabError
 from .compare import Found, Row
 from .ideas import grounding_rows, interval_rows
 from .rivals import rival_rows
+from .streaming import trace_rows
 
-PARTS = ("interval", "grounding", "rivals", "sft", "generate", "fpo", "training")
+PARTS = ("interval", "grounding", "rivals", "streaming", "sft", "generate", "fpo", "training")
 PROMPTS = "preprocess_cases.json"
 
 
@@ -41,9 +42,9 @@ def parity(folder: Path) -> Found:
 def _cases(folder: Path) -> list[tuple[Path, Callable[[Path], Found]]]:
     """Every recorded case and the function that compares it. The checkpoint is read only if a case needs it."""
     cases = [(folder / part, compute) for part, compute in (("interval", interval_rows), ("grounding", grounding_rows),
-                                                         ("rivals", rival_rows))]
+                                                         ("rivals", rival_rows), ("streaming", trace_rows))]
     cases = [(path, compute) for path, compute in cases if path.is_dir()]
-    runs = [path for part in PARTS[3:-1] for path in sorted((folder / part).glob("*"))]
+    runs = [path for part in PARTS[4:-1] for path in sorted((folder / part).glob("*"))]
     trained = folder / "training"
     if runs or trained.is_dir():
         from d2vlm_lab.model.reference import import_reference

@@ -13,6 +13,7 @@ from ..sample import Sample
 from . import phrases
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
+from .surgery import reworded
 
 
 class Asker:
@@ -55,7 +56,7 @@ class Asker:
 
         Of the options, which `write` turns into text, the first is right; they come in random order.
         """
-        question, answer = self.pick(templates)
+        question, answer = self.pick(reworded(templates, self.config, self.scene.split, self.rng))
         words = {"all": ", ".join([EVIDENCE] * len(events)), **self.forms(about), **words}
         question = question.format(EVIDENCE, **words)
         answer = answer.format(*[EVIDENCE] * max(1, len(events)), **words)

@@ -40,9 +40,12 @@ class WorldConfig:
     clutter: Annotated[int, Range(0, 100)] = 2  # number of small grey specks that drift about and mean nothing
     # Standard deviation of the noise on every pixel, whose values go up to 255.
     camera_noise: Annotated[float, Range(0, 255)] = 3.0
+    blur: Share = 0.0  # share of frames that are out of focus, for a while each time
+    smoke: Share = 0.0  # share of frames with smoke in the view, for a while each time
     shot_frames: Annotated[int, Range(0, 10_000)] = 0  # frames between two cuts, on average; 0 means no cuts
     questions: Annotated[int, Range(1, 1000)] = 16  # largest number of questions about a video
     negatives: Share = 0.5  # share of training videos with a question about what never happens
+    reworded: Share = 0.0  # share of the held-out questions that are asked in words which training does not use
     # Standard deviation of the noise on annotated starts and ends, in seconds (training only).
     jitter: Annotated[float, Range(0, 1e6)] = 0.0
     dropped: Share = 0.0  # share of events missing from the annotation (training only)
@@ -87,6 +90,9 @@ PRESETS: dict[str, dict] = {
     "full": FULL,
     "cuts": {**FULL, "videos": 1000, "look": "paper", "events": [3, 6], "event_frames": [2, 5], "shot_frames": 6,
              "repeats": 0.5},
+    # Long actions that differ in their motion alone, seen through blur and smoke; see surgery.py.
+    "surgery": {"videos": 1000, "frames": 64, "actions": ["moves left", "moves right", "moves up", "moves down"],
+                "objects": [2, 2], "event_frames": [8, 20], "blur": 0.3, "smoke": 0.4, "reworded": 0.5},
 }
 
 

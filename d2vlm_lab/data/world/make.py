@@ -30,7 +30,8 @@ from .config import WorldConfig
 from .questions import ask
 from .render import render
 from .scene import Scene, careless, sample_scene, to_truth
-from .world import FILES
+from .utterances import utterances
+from .world import FILES, SPOKEN
 
 SPLITS = tuple(FILES)
 SCENE, QUESTIONS, PIXELS, NOISE = range(4)  # random streams: a change in one leaves the others as they are
@@ -83,7 +84,8 @@ def _fill(folder: Path, config: WorldConfig, workers: int) -> None:
     with open(folder / "truth.jsonl", "w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(to_truth(scene)) + "\n" for scene in scenes)
     scores = blind_scores(questions["train"], questions["test"], scenes)
-    for name, content in (("baselines.json", scores), ("world.json", _card(folder, config))):
+    spoken = {scene.video: utterances(scene) for scene in scenes if scene.split == "test"}
+    for name, content in (("baselines.json", scores), (SPOKEN, spoken), ("world.json", _card(folder, config))):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

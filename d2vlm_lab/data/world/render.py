@@ -6,6 +6,7 @@ import numpy as np
 
 from .config import WorldConfig
 from .scene import Scene, Thing, trajectory
+from .surgery import veil
 
 COLORS = {"red": (226, 48, 42), "green": (40, 186, 66), "blue": (52, 96, 240), "yellow": (246, 216, 44),
           "purple": (178, 62, 216), "white": (246, 246, 246), "orange": (250, 138, 22), "cyan": (44, 216, 228)}
@@ -26,6 +27,8 @@ def render(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> np.nd
     path["radius"] = path["radius"] * camera["zoom"]
     for k, thing in enumerate(scene.things):
         _draw(picture, thing, {name: values[k] for name, values in path.items()}, config.look == "paper")
+    if config.blur or config.smoke:
+        veil(picture, config, rng)
     if config.camera_noise:
         picture += config.camera_noise * rng.standard_normal((*picture.shape[:3], 1), np.float32)
     return picture.clip(0, 255).astype(np.uint8)

@@ -21,6 +21,7 @@ from .phrases import facts
 from .scene import Scene, Truth, from_truth
 
 FILES = {"train": "train.json", "val": "val.json", "test": "etbench.json"}
+SPOKEN = "tglg.json"  # what a commentator of the test videos would say, and when
 
 
 class WorldCard(TypedDict):

@@ -32,16 +32,20 @@ from .records import (
 )
 from .sentences import find_sentence_model
 from .tables import comparison, percent, report, table
+from .tglg import read_said, score_tglg
+from .tglg import read_truth as read_due
+from .tglg import report as tglg_report
 from .videomme import DURATIONS, check_videomme, score_videomme
 from .youcook2 import SOURCE as YOUCOOK2
 from .youcook2 import Recipe, read_truth, score_youcook2, video_name
 
 MOMENT = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")
-KNOWN = {"etbench": (*PROTOCOLS, "all"), "charades": ("clean", "d2vlm", "lmms-eval"),
+KNOWN = {"etbench": (*PROTOCOLS, "all"), "charades": ("clean", "d2vlm", "lmms-eval"), "tglg": ("clean",),
          "timelens": ("clean", "timelens"), "qvhighlights": ("clean", "qvhighlights")}  # the others: clean and d2vlm
 UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
           "videomme": ("subset", "truth"), "timelens": ("subset", "tasks", "truth"),
-          "qvhighlights": ("subset", "tasks", "truth")}  # options that the other benchmarks have no use for
+          "qvhighlights": ("subset", "tasks", "truth"),
+          "tglg": ("subset", "tasks")}  # options that the other benchmarks have no use for
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,10 @@ def configure(parser) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", choices=list(BENCHMARKS),
                         help=f"one of {', '.join(BENCHMARKS)}")
     parser.add_argument("predictions", metavar="PREDICTIONS", type=Path,
-                        help="a .json or .jsonl file, or a folder of them")
+                        help="a .json or .jsonl file, or a folder of them (tglg: a .csv file)")
     parser.add_argument("--protocol", default="clean",
-                        help=f"etbench: {', '.join(PROTOCOLS)}, or all for a comparison; the others: clean, and "
-                             "d2vlm or their own")
+                        help=f"etbench: {', '.join(PROTOCOLS)}, or all for a comparison; tglg: clean; the others: "
+                             "clean, and d2vlm or their own")
     parser.add_argument("--truth", type=Path, help="annotation file; by default the truth inside the predictions")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--lenient", action="store_true", help="count malformed records as failed instead of stopping")
@@ -210,8 +214,18 @@ def videomme(args) -> Scored:
                   lambda: confidence.videomme(checked.records, args.tasks or DURATIONS))
 
 
+def tglg(args) -> Scored:
+    if not args.truth:
+        raise LabError("tglg needs --truth: a JSON file of the utterances that were due, such as tglg.json of a world")
+    truth, (said, notes) = read_due(args.truth), read_said(args.predictions, args.lenient)
+    similar = None if args.sentence_model == "none" else find_sentence_model(args.sentence_model)
+    result = score_tglg(said, truth, similar)
+    result["notes"] = notes + result["notes"]
+    return Scored(result, tglg_report(result), lambda: confidence.tglg(said, truth, similar))
+
+
 BENCHMARKS = {"etbench": etbench, "charades": charades, "timelens": timelens, "qvhighlights": qvhighlights,
-              "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme}
+              "youcook2": youcook2, "mvbench": mvbench, "videomme": videomme, "tglg": tglg}
 
 
 def _answers_to(args, source: tuple[str, str], problem: Problem = etbench_problem) -> Checked:

@@ -16,6 +16,7 @@ from .qvhighlights import score_qvhighlights
 from .records import ETBENCH_ID
 from .resampling import Estimate, ScoreFunction, differences, intervals, paired
 from .sentences import SentenceModel
+from .tglg import Spoken, judged, trace_of
 from .videomme import score_videomme
 from .youcook2 import Recipe, score_youcook2
 
@@ -112,6 +113,16 @@ def videomme(records: Sequence[dict], durations: Sequence[str]) -> Answered:
 def _numbered(draw: Sequence[dict]) -> list[dict]:
     """With ids of their own, since a draw repeats questions."""
     return [{**record, "idx": number} for number, record in enumerate(draw)]
+
+
+def tglg(said: Spoken, truth: Spoken, similar: SentenceModel | None) -> Answered:
+    """Utterances of a video are judged together, so that a draw joins videos that are judged already."""
+    videos = judged(said, truth, similar)
+
+    def score(draw: Sequence[dict]) -> dict[str, float | None]:
+        return trace_of([videos[record["video"]] for record in draw], similar is not None)
+
+    return Answered([{"video": video} for video in videos], score, lambda record: record["video"], ("video",))
 
 
 def _video(record: dict) -> Hashable:

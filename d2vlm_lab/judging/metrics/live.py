@@ -1,0 +1,95 @@
+"""How well events were noticed while a video ran: how late, how often in vain, and how right at each moment.
+
+The updates of a standing question are any objects with four fields: `kind`, which is opened, extended, closed, revised
+or withdrawn; `event`, the number or name of the event that they are about; `at`, the second at which they came;
+`interval`, (start, end) in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ...ideas.evidence import Interval
+from .temporal import Array, assign, matched_f1, temporal_iou
+
+HIT = 0.5  # overlap with a true event from which on it counts as found
+
+
+class Update(Protocol):
+    kind: str
+    event: Hashable
+    at: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One standing question about one video: its updates in order, the true events, and when the video ended."""
+
+    updates: Sequence[Update]
+    truth: Sequence[Interval]
+    end: float
+
+
+def standing(updates: Sequence[Update], at: float = np.inf) -> dict[Hashable, Interval]:
+    """The events that are claimed at a moment, each with its newest interval."""
+    claimed: dict[Hashable, Interval] = {}
+    for update in updates:
+        if update.at > at:
+            continue
+        if update.kind == "withdrawn":
+            claimed.pop(update.event, None)
+        else:
+            claimed[update.event] = update.interval
+    return claimed
+
+
+def f1_by_moment(watched: Watched, moments: Array, threshold: float = HIT) -> Array:
+    """F1 at each moment, against the part of the truth that has happened by then."""
+    return np.array([_f1(standing(watched.updates, moment), [(start, min(end, moment)) for start, end in watched.truth
+                                                             if start < moment], threshold) for moment in moments])
+
+
+def notices(watched: Watched, threshold: float = HIT) -> tuple[list[float], int]:
+    """How many seconds after its start each true event that was found had first been noticed (negative: before it), and
+    how many events were noticed that belong to none."""
+    first: dict[Hashable, float] = {}
+    last: dict[Hashable, Interval] = {}
+    for update in watched.updates:
+        first.setdefault(update.event, update.at)
+        last[update.event] = update.interval
+    kept = list(standing(watched.updates))
+    pairs = assign(temporal_iou([last[event] for event in kept], watched.truth), threshold)
+    delays = [first[kept[i]] - watched.truth[j][0] for i, j in pairs]
+    return delays, len(last) - len(pairs)
+
+
+def live_scores(cases: Sequence[Watched], step: float = 0.5, threshold: float = HIT) -> dict[str, float]:
+    """All questions together. Moments come every `step` seconds up to the end of each video."""
+    found = [notices(case, threshold) for case in cases]
+    delays = [delay for each, _ in found for delay in each]
+    true = sum(len(case.truth) for case in cases)
+    revisions = sum(update.kind in ("revised", "withdrawn") for case in cases for update in case.updates)
+    moments = [f1_by_moment(case, np.arange(step, case.end + step / 2, step), threshold) for case in cases]
+    questions = max(1, len(cases))
+    scores = {
+        "F1_at_end": _mean([_f1(standing(case.updates), case.truth, threshold) for case in cases]),
+        "F1_at_any_moment": _mean([value for each in moments for value in each]),
+        "noticed": len(delays) / true if true else np.nan,
+        "delay": _mean(delays), "delay_median": float(np.median(delays)) if delays else np.nan,
+        "early": sum(delay < 0 for delay in delays) / questions,
+        "false": sum(n for _, n in found) / questions, "revisions": revisions / questions,
+    }
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _f1(claimed: dict[Hashable, Interval], truth: Sequence[Interval], threshold: float) -> float:
+    return matched_f1(temporal_iou(list(claimed.values()), truth), threshold)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else np.nan

@@ -1,0 +1,339 @@
+"""Frames that come one by one: what a source brings, what it says, and that nothing stays open behind it."""
+
+import io
+import os
+import socket
+import threading
+import time
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from d2vlm_lab.data import playing, sources
+from d2vlm_lab.data.sources import SourceNote, TimedFrame, open_source, steady, thinned
+from d2vlm_lab.data.video import VideoError, choose, read_frames, write_frames
+from d2vlm_lab.errors import LabError
+
+RNG = np.random.default_rng(0)
+SERVERS = set()  # ports
+NOISE = RNG.integers(0, 255, (100, 32, 48, 3), dtype=np.uint8)
+
+
+def frames_of(items):
+    return [item for item in items if isinstance(item, TimedFrame)]
+
+
+def notes_of(items):
+    return [item.kind for item in items if isinstance(item, SourceNote)]
+
+
+def stream(n=60, fps=10):
+    """A transport stream, as cameras and broadcasters send it."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mpegts") as container:
+        video = container.add_stream("mpeg4", rate=fps)
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        for k in range(n):
+            frame = av.VideoFrame.from_ndarray(NOISE[k % len(NOISE)], format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, fps)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def sender(tmp_path_factory):
+    """A real server on the loopback that sends a stream in one of several ways."""
+    data = stream()
+    mine = tmp_path_factory.mktemp("mine") / "private.ts"
+    mine.write_bytes(data)
+    cut = len(data) * 3 // 4
+    release = threading.Event()
+
+    class Sender(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/missing":
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.end_headers()
+            try:
+                if self.path == "/playlist":
+                    self.wfile.write(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{mine}\n".encode())
+                    return
+                if self.path == "/forever":
+                    while not release.is_set():
+                        self.wfile.write(data)
+                self.wfile.write(data[:cut])
+                self.wfile.flush()
+                if self.path == "/stall":
+                    time.sleep(0.8)
+                if self.path == "/hang":
+                    release.wait(20)
+                self.wfile.write(bytes(600) + data[cut + 600:] if self.path == "/damaged" else data[cut:])
+            except OSError:
+                pass  # the reader has left
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sender)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    SERVERS.add(server.server_address[1])
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    release.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def nothing_left():
+    """Afterwards no thread of a source runs, and no file or connection is open that was not open before."""
+    before = opened()
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name == "d2vlm-lab source"] == []
+    assert opened() <= before
+
+
+def opened():
+    """The files of this process, and the far ends of its connections to a server; what a server holds is not meant."""
+    folder = Path("/proc/self/fd")
+    links = {os.readlink(file) for file in folder.iterdir() if os.path.lexists(file)} if folder.is_dir() else set()
+    files = {link for link in links if not link.startswith(("socket:", "/proc"))}
+    return files | {each.raddr for each in psutil.Process().net_connections() if each.raddr
+                    and each.raddr.port in SERVERS}
+
+
+@pytest.mark.parametrize("fps", [None, 1.0, 2.0, 3.0, 7.0])
+def test_a_file_gives_the_same_frames_live_and_as_a_whole(tmp_path, fps, nothing_left):
+    write_frames(tmp_path / "a.mp4", NOISE[:40], 8)
+    whole = read_frames(tmp_path / "a.mp4", fps, reader="av")
+    with open_source(tmp_path / "a.mp4", fps, pace=None) as source:
+        items = list(source)
+    frames = frames_of(items)
+    assert [frame.seconds for frame in frames] == whole.timestamps.tolist()
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert all(np.array_equal(frame.pixels, one) for frame, one in zip(frames, whole.frames))
+    assert items[-1].kind == "end" and items[-1].seconds == 4.875
+
+
+def test_a_variable_rate_and_any_clock_are_thinned_as_a_whole_video_is():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        times = np.cumsum(rng.choice([0.01, 0.033, 0.1, 0.5, 1.7], rng.integers(1, 40)) * rng.uniform(0.5, 1.5))
+        times = times.round(6)
+        for fps in (0.3, 0.5, 1.0, 2.0, 3.7, 24.0):
+            given = [item[0] for item in thinned(((t, None) for t in times), fps)]
+            assert given == times[choose(times, fps, None)].tolist(), (seed, fps)
+
+
+def test_a_file_plays_at_its_own_pace(tmp_path):
+    write_frames(tmp_path / "a.mp4", NOISE[:20], 10)
+    came = []
+    with open_source(tmp_path / "a.mp4", pace=4.0) as source:
+        started = time.monotonic()
+        for item in source:
+            came.append((item.seconds, time.monotonic() - started))
+    assert all(at >= seconds / 4 - 0.01 for seconds, at in came) and came[-1][0] == 1.9
+
+
+def test_a_source_that_is_closed_early_stops_and_frees_its_file(tmp_path, nothing_left):
+    write_frames(tmp_path / "a.mp4", NOISE[:20], 10)
+    with open_source(tmp_path / "a.mp4", pace=1.0) as source:
+        first = next(iter(source))
+    assert first.seconds == 0 and list(source) == []
+
+
+def test_closing_from_another_thread_ends_the_waiting(tmp_path, nothing_left):
+    """As the stop button of a page does. The file would play for ten minutes."""
+    write_frames(tmp_path / "a.mp4", NOISE[:20], 10)
+    source = open_source(tmp_path / "a.mp4", pace=1 / 300)
+    timer = threading.Timer(0.2, source.close)
+    timer.start()
+    with source:
+        assert len(frames_of(source)) == 1
+    timer.join()
+
+
+def test_a_damaged_file_ends_with_a_note(tmp_path):
+    (tmp_path / "a.ts").write_bytes(stream()[:-20_000])
+    with open_source(tmp_path / "a.ts", pace=None) as source:
+        items = list(source)
+    assert 20 < len(frames_of(items)) < 60 and items[-1].kind == "end"
+
+
+def test_an_address_is_read_to_its_end(sender, nothing_left):
+    with open_source(f"{sender}/whole", fps=5.0) as source:
+        items = list(source)
+    assert [frame.seconds for frame in frames_of(items)] == pytest.approx(np.arange(30) / 5)
+    assert notes_of(items) == ["end"] and "stopped" in items[-1].message
+
+
+def test_an_address_that_stalls_is_said_and_goes_on(sender, nothing_left, monkeypatch):
+    monkeypatch.setattr(playing, "STALL", 0.4)
+    with open_source(f"{sender}/stall") as source:
+        items = list(source)
+    assert "stall" in notes_of(items) and notes_of(items)[-1] == "end" and len(frames_of(items)) == 60
+
+
+def test_an_address_that_sends_nothing_any_more_has_ended(sender, nothing_left):
+    with open_source(f"{sender}/hang", patience=1.0) as source:
+        items = list(source)
+    assert notes_of(items) == ["end"] and items[-1].message == "nothing came for 1 s" and frames_of(items)
+
+
+def test_an_address_that_sends_something_damaged_goes_on(sender, nothing_left):
+    with open_source(f"{sender}/damaged") as source:
+        items = list(source)
+    assert frames_of(items)[-1].seconds == pytest.approx(5.9) and items[-1].kind == "end"
+
+
+def test_an_address_that_never_ends_is_closed(sender, nothing_left):
+    with open_source(f"{sender}/forever") as source:
+        for item in source:
+            if isinstance(item, TimedFrame) and item.index == 20:
+                break
+
+
+def test_who_reads_too_slowly_loses_the_oldest_frames_and_is_told(sender, nothing_left, monkeypatch):
+    monkeypatch.setattr(sources, "WAITING", 10 * NOISE[0].nbytes)
+    with open_source(f"{sender}/whole") as source:
+        items = [next(iter(source))]
+        while any(thread.name == "d2vlm-lab source" for thread in threading.enumerate()):
+            time.sleep(0.01)
+        items += list(source)
+    frames = frames_of(items)
+    assert "drop" in notes_of(items) and len(frames) <= 12 and frames[-1].seconds == pytest.approx(5.9)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+def test_an_address_may_be_a_plain_connection(nothing_left):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def send():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(stream())
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        with open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}", fps=1.0) as source:
+            assert len(frames_of(source)) == 6
+        thread.join()
+
+
+@pytest.mark.parametrize("address, words", [
+    ("file:///etc/hostname", "begins with one of"), ("udp://127.0.0.1:9", "begins with one of"),
+    ("tcp://0.0.0.0:9?listen=1", "wait for others"), ("rtsp://me:secret@127.0.0.1:1/a", "me:***@127.0.0.1:1/a"),
+    ("camera:77", "no video comes from there")])
+def test_an_address_that_is_no_sender_is_one_clear_error(address, words):
+    with pytest.raises(LabError, match="[.]*") as error, open_source(address, patience=2.0) as source:
+        list(source)
+    assert words in str(error.value) and "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("page", ["missing", "playlist"])
+def test_a_server_cannot_make_this_machine_read_its_own_files(sender, page, nothing_left):
+    with pytest.raises(VideoError, match="no video"), open_source(f"{sender}/{page}") as source:
+        list(source)
+
+
+def test_a_folder_that_grows(tmp_path, monkeypatch, nothing_left):
+    monkeypatch.setattr(playing, "STALL", 0.4)
+    monkeypatch.setattr(playing, "SETTLED", 0.3)
+
+    def save(name, k):
+        Image.fromarray(NOISE[k]).save(tmp_path / name)
+
+    def grow():
+        time.sleep(0.3)
+        whole = io.BytesIO()
+        Image.fromarray(NOISE[2]).save(whole, "png")
+        with open(tmp_path / "c.png", "wb") as file:
+            file.write(whole.getvalue()[:900])
+            file.flush()
+            time.sleep(0.15)
+            file.write(whole.getvalue()[900:])
+        (tmp_path / "d.png").write_bytes(b"no picture")
+        save("ab.png", 3)  # behind its time
+        time.sleep(0.9)
+        save("e.png", 4)
+
+    save("a.png", 0)
+    save("b.png", 1)
+    thread = threading.Thread(target=grow)
+    thread.start()
+    with open_source(tmp_path, rate=2.0, patience=1.5) as source:
+        items = list(source)
+    thread.join()
+    frames = frames_of(items)
+    assert [frame.seconds for frame in frames] == [0, 0.5, 1.0, 1.5]
+    assert all(np.array_equal(frame.pixels, NOISE[k]) for frame, k in zip(frames, (0, 1, 2, 4)))
+    kinds = notes_of(items)
+    assert {"drop", "damage", "stall"} <= set(kinds) and kinds[-1] == "end"
+    assert any("ab.png came after" in item.message for item in items if isinstance(item, SourceNote))
+
+
+def placed(*pairs):
+    """What `steady` makes of times, each with a picture of its own or the number of one."""
+    raw = [(seconds, NOISE[k]) for k, seconds in enumerate(pairs)]
+    items = list(steady(iter(raw)))
+    return [item[0] for item in items if isinstance(item, tuple)], [item.kind for item in items
+                                                                    if isinstance(item, SourceNote)]
+
+
+@pytest.mark.parametrize("times, expected, notes", [
+    ((0, 1, 2), [0, 1, 2], []),
+    ((0, 0.5, 1, 9, 9.5), [0, 0.5, 1, 9, 9.5], ["gap"]),
+    ((0, 0.5, 0.5, 0.5, 1), [0, 0.5, 1], ["drop"]),  # of notes in a row, the first
+    ((50, 50.5, 3, 3.5), [50, 50.5, 51, 51.5], ["jump"]),  # a file that starts anew
+    ((0, 0.5, 1.7e9, 1.7e9 + 0.5), [0, 0.5, 1, 1.5], ["jump"]),  # a camera whose clock was set
+    ((0, float("nan"), 1), [0, 1], ["drop"]),
+])
+def test_time_only_grows_whatever_a_source_says(times, expected, notes):
+    seconds, said = placed(*times)
+    assert seconds == pytest.approx(expected) and said == notes
+
+
+def test_another_size_and_a_frozen_picture_are_said():
+    raw = [(k, NOISE[0]) for k in range(8)] + [(8, NOISE[1][:16]), (9, NOISE[2][:16])]
+    items = list(steady(iter(raw)))
+    notes = [item for item in items if isinstance(item, SourceNote)]
+    assert [note.kind for note in notes] == ["repeat", "size"]
+    assert notes[1].message == "frames of 48x32 pixels are now 48x16" and len(items) == 12
+
+
+def test_an_iterator_of_frames(nothing_left, monkeypatch):
+    with open_source(iter(NOISE[:10]), fps=2.0, rate=4.0) as source:
+        assert [frame.seconds for frame in frames_of(source)] == [0, 0.5, 1, 1.5, 2]
+    with open_source([(3.0, NOISE[0]), (4.0, NOISE[1])]) as source:
+        assert [frame.seconds for frame in frames_of(source)] == [3, 4]
+    monkeypatch.setattr(playing, "STALL", 0.05)
+
+    def slow():
+        yield NOISE[0]
+        time.sleep(0.2)
+        yield NOISE[1]
+
+    with open_source(slow()) as source:
+        items = list(source)
+    assert notes_of(items) == ["stall", "end"] and frames_of(items)[1].seconds >= 0.2
+
+
+def test_what_is_no_frame_and_what_is_no_source_is_one_clear_error(tmp_path):
+    with open_source([NOISE[0], NOISE[1].astype(float)]) as source, pytest.raises(LabError, match="frame 1 .*float64"):
+        list(source)
+    with pytest.raises(VideoError, match="no such video file"):
+        open_source(tmp_path / "none.mp4")
+    for wrong in ({"fps": 0}, {"pace": -1.0}, {"rate": "2"}, {"patience": None}):
+        with pytest.raises(LabError, match=next(iter(wrong))):
+            open_source([NOISE[0]], **wrong)
+    with pytest.raises(LabError, match="no source"):
+        open_source(3)
