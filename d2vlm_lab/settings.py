@@ -15,8 +15,8 @@ from . import reader
 from .errors import LabError
 from .shapes import below, closest, fit, shown, suggest
 
-__all__ = ["ConfigError", "check_types", "closest", "flatten", "from_dict", "meanings", "override", "read_yaml",
-           "suggest", "to_dict"]
+__all__ = ["ConfigError", "check_types", "closest", "flatten", "from_dict", "meanings", "override", "read_pair",
+           "read_yaml", "suggest", "to_dict"]
 
 
 class ConfigError(LabError):
@@ -68,7 +68,7 @@ def flatten(settings) -> dict[str, object]:
 def override(settings, changes: dict[str, object] | Sequence[str], where: str = ""):
     """A copy with dotted settings changed: `{"training.steps": 10}` or `["training.steps=10"]` (values are YAML)."""
     if not isinstance(changes, dict):
-        pairs = [_split(word) for word in changes]
+        pairs = [read_pair(word) for word in changes]
         changes = dict(pairs)
         if twice := [key for key, _ in pairs if [name for name, _ in pairs].count(key) > 1]:
             raise ConfigError(f"{twice[0]} is given twice")
@@ -101,7 +101,8 @@ def meanings(cls: type) -> dict[str, str]:
     return found
 
 
-def _split(word: str) -> tuple[str, object]:
+def read_pair(word: str) -> tuple[str, object]:
+    """`key=value` as a key and a value, which is read as YAML."""
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ConfigError(f"{shown(word)}: write a setting as key=value")

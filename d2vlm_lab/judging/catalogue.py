@@ -20,7 +20,7 @@ class Metric:
     tasks: tuple[str, ...] = ()  # the exam must ask questions of at least one of these tasks; empty: of any
 
 
-# The tasks of E.T. Bench whose answers have intervals: a short label, and what is asked.
+# The tasks of E.T. Bench whose answers have intervals, and one of the world: a short label, and what is asked.
 TASKS = {
     "tvg": ("when-questions", "questions when a named event happens"),
     "gvq": ("what-and-when questions", "multiple-choice questions whose answer also says when"),
@@ -31,6 +31,7 @@ TASKS = {
     "dvc": ("dense captions", "requests to describe every event with its time"),
     "slc": ("steps", "requests to describe one thing's events, step by step, with their times"),
     "tem": ("events like one shown", "questions for the events that are like the one in a given interval"),
+    "multi": ("joined moments", "questions whose answer joins two or three moments"),
 }
 NAMED = ("tvg", "gvq")  # tasks whose questions name one event
 REFUSALS = ("refused", "refused_wrongly", "refusal_F1")  # in the table of every study

@@ -28,6 +28,7 @@ from ..data.world.scene import Scene
 from ..errors import LabError
 from ..files import atomic_path
 from ..ideas.evidence import GroundedAnswer
+from ..model.checkpoint import load as load_checkpoint
 from ..model.checkpoint import save
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, generate
@@ -56,6 +57,7 @@ class Recipe:
 
     world: str = "data/world-small"
     out: str = "data/base/small"
+    start: str = ""  # another base of this kind to go on from; what it does not know begins anew
     width: Size = 96  # of the states of both networks; a multiple of 8
     layers: Annotated[int, Range(1, 256)] = 3  # of the language model
     channels: Size = 16  # of the encoder's convolutions; a multiple of 4
@@ -126,6 +128,8 @@ def optimize(name: str, parameters: list[Tensor], rate: float, steps: int, next_
 def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
     """The encoder learns which words are active on each frame, and which things are there: else shapes come late."""
     net = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels, world.config.size)
+    if recipe.start:
+        take_over(net, load_checkpoint(resolve(recipe.start)).frames)
     scenes = world.truth("train")
     videos, labels = pixels(world, scenes)
     kinds = [f"{color} {shape}" for color in world.config.colors for shape in world.config.shapes]
@@ -170,8 +174,33 @@ def assemble(recipe: Recipe, world: World, frames: TinyFrames) -> D2VLM:
     language = tiny_language(len(tokenizer), recipe.width, recipe.layers)
     method = Method(semantic_layer=recipe.semantic_layer, consistency_weight=recipe.consistency_weight)
     model = D2VLM(frames, language, tokenizer, method, PromptFormat("watch:", " question: {question} answer:", STOP))
+    if recipe.start:
+        before = load_checkpoint(resolve(recipe.start))
+        take_over(model.language, before.language)
+        take_over_words(model, before)
     frames.start_from_words(tokenizer, model.language.get_input_embeddings().weight)
     return model
+
+
+@torch.no_grad()
+def take_over(new: nn.Module, old: nn.Module) -> None:
+    """Every weight that both have in the same shape."""
+    known = old.state_dict()
+    for name, weight in new.state_dict().items():
+        if name in known and known[name].shape == weight.shape:
+            weight.copy_(known[name])
+
+
+@torch.no_grad()
+def take_over_words(new: D2VLM, old: D2VLM) -> None:
+    """The rows of the words that both vocabularies have; a row of another word is as far from zero as those are."""
+    rows = old.tokenizer.get_vocab()
+    places = [(at, rows[word]) for word, at in new.tokenizer.get_vocab().items() if word in rows]
+    at, before = torch.tensor(places).unbind(1)
+    for name in ("get_input_embeddings", "get_output_embeddings"):
+        table, known = (getattr(model.language, name)().weight for model in (new, old))
+        table.normal_(0, float(known.std()))
+        table[at] = known[before]
 
 
 def world_texts(world: World) -> Iterator[str]:

@@ -14,6 +14,7 @@ from . import phrases
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
 from .surgery import reworded
+from .telling import details
 
 
 class Asker:
@@ -49,6 +50,10 @@ class Asker:
     def forms(self, event: SceneEvent) -> dict[str, str]:
         return phrases.forms(self.names[event.thing], event.action)
 
+    def details(self, event: SceneEvent) -> str:
+        """What a long caption tells after who does what; nothing where captions are short."""
+        return details(self.scene, event, self.events, self.config.details) if self.config.details else ""
+
     def ask(self, task: str, templates: Sequence[tuple[str, str]], about: SceneEvent,
             events: Sequence[SceneEvent] = (), asked: Sequence[Interval] = (), options: Sequence = (),
             write: Callable[..., str] = str, captions: Sequence[str] = (), **words: str) -> Sample:
@@ -79,7 +84,7 @@ class Asker:
         return [right, *wrong[:3]]
 
     def action_options(self, event: SceneEvent) -> list[str]:
-        return self.options(event.action, self.config.actions, phrases.VERBS)
+        return self.options(event.action, self.config.actions, phrases.USUAL)
 
     def thing_options(self, event: SceneEvent) -> list[str]:
         return self.options(self.names[event.thing], self.names, self.all_names)

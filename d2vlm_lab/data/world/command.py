@@ -13,7 +13,7 @@ from ...settings import override
 from ...shapes import Range, fit
 from . import load
 from .baselines import table
-from .config import PRESETS, WorldConfig, from_preset
+from .config import DIALS, PRESETS, WorldConfig, from_preset
 from .make import SPLITS, make_world
 
 
@@ -25,9 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--videos", type=int, metavar="N", help="training videos; val and test get a tenth of that")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that render (default: one for each core)")
     parser.add_argument("--overwrite", action="store_true", help="replace a world made with other settings")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="any knob, for example events=[2,5]")
+    parser.add_argument("settings", nargs="*", metavar="key=value",
+                        help="any dial or knob, for example crowded=0.5 clutter=4")
     knobs = "\n".join(f"  {f.name}={_yaml(f.default)}" for f in fields(WorldConfig))
-    parser.epilog = f"knobs, with the values of `small`:\n{knobs}"
+    dials = "\n".join(f"  {dial}=0.5: half of the way to {', '.join(f'{k}={_yaml(v)}' for k, v in ends.items())}"
+                      for dial, ends in DIALS.items())
+    parser.epilog = ("dials, from 0 to 1; they are turned in the order in which you give them, before knobs are set:\n"
+                     f"{dials}\n\nknobs, with the values of `small`:\n{knobs}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,4 +51,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _yaml(value) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)

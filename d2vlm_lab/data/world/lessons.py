@@ -13,8 +13,9 @@ import numpy as np
 
 from ..sample import Sample
 from .config import WorldConfig
-from .phrases import ORDINALS, VERBS
+from .phrases import LEVELS, ORDINALS, PACES, SIDES, USUAL, VERBS
 from .scene import Scene, SceneEvent
+from .telling import place
 
 NOW, ALL, NOTHING = "what is happening here?", "what happens, in order?", "nothing."
 SHARES = {"all": 1, "thing": 1, "yes or no": 1, "who": 1, "next": 1, "nth": 1, "told": 4}  # told: the world's questions
@@ -22,8 +23,9 @@ RELATIONS = {"after", "next", "before", *ORDINALS, "last", "longest", "every", "
 
 
 def frame_words(config: WorldConfig) -> tuple[str, ...]:
-    """A word for each colour, shape and action; the columns of `frame_labels`."""
-    return (*config.colors, *config.shapes, *(VERBS[action][2] for action in config.actions))
+    """A word for each colour, shape and action, and for how and where if captions tell it: columns of labels."""
+    words = (*config.colors, *config.shapes, *(VERBS[action][2] for action in config.actions))
+    return words if not config.details else tuple(dict.fromkeys((*words, *PACES, *SIDES, *LEVELS)))
 
 
 def frame_labels(scene: Scene, words: tuple[str, ...]) -> np.ndarray:
@@ -33,7 +35,22 @@ def frame_labels(scene: Scene, words: tuple[str, ...]) -> np.ndarray:
         thing = scene.things[event.thing]
         active = [words.index(word) for word in (thing.color, thing.shape, VERBS[event.action][2])]
         labels[event.first:event.last + 1, active] = 1
+        if event.into:  # it fades from one colour into the other
+            labels[(event.first + event.last + 1) // 2:event.last + 1, [words.index(event.into), active[0]]] = 1, 0
+    if SIDES[0] in words:
+        _label_details(labels, scene, words)
     return labels
+
+
+def _label_details(labels: np.ndarray, scene: Scene, words: tuple[str, ...]) -> None:
+    """How fast a thing that does something is, and where on each frame."""
+    path = scene.path
+    for event in scene.events:
+        how = [words.index(word) for word, pace in PACES.items() if pace == event.pace]
+        labels[event.first:event.last + 1, how] = 1
+        for frame in range(event.first, event.last + 1):
+            for word in place(path, event.thing, frame, scene.size):
+                labels[frame, words.index(word)] = 1
 
 
 class Lesson(NamedTuple):
@@ -123,5 +140,5 @@ def _ask_about(scene: Scene, events: Sequence[SceneEvent], rng: np.random.Genera
     if events and rng.random() < 0.5:
         event = events[rng.integers(len(events))]
         return event.thing, event.action
-    actions = sorted({event.action for event in scene.events} | {str(rng.choice(sorted(VERBS)[:7]))})
+    actions = sorted({event.action for event in scene.events} | {str(rng.choice(sorted(USUAL)[:7]))})
     return int(rng.integers(len(scene.things))), actions[rng.integers(len(actions))]

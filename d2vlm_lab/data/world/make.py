@@ -21,20 +21,22 @@ from ... import __version__
 from ...errors import LabError
 from ...files import locked
 from ...reader import read_json
-from ...settings import to_dict
+from ...settings import from_dict, to_dict
 from ..datasets import et_bench, et_instruct
 from ..sample import Sample
 from ..video import write_frames
+from .asker import Asker
 from .baselines import blind_scores
 from .config import WorldConfig
+from .joined import joining
 from .questions import ask
 from .render import render
 from .scene import Scene, careless, sample_scene, to_truth
 from .utterances import utterances
-from .world import FILES, SPOKEN
+from .world import FILES, SPOKEN, WorldCard
 
 SPLITS = tuple(FILES)
-SCENE, QUESTIONS, PIXELS, NOISE = range(4)  # random streams: a change in one leaves the others as they are
+SCENE, QUESTIONS, PIXELS, NOISE, MOMENTS = range(5)  # random streams: a change in one leaves the others as they are
 AT_ONCE = 20  # videos that a worker renders at a time
 
 
@@ -69,7 +71,7 @@ def _is_made(out: Path, config: WorldConfig, overwrite: bool) -> bool:
         return False
     if overwrite:
         return False
-    if read_json(card, dict).get("config") != to_dict(config):
+    if from_dict(WorldConfig, read_json(card, WorldCard)["config"]) != config:
         raise LabError(f"{out} holds a world made with other settings; choose another folder or pass --overwrite")
     return True
 
@@ -103,7 +105,8 @@ def sample_scenes(config: WorldConfig) -> list[Scene]:
             else:
                 raise LabError(f"{split} cannot have {n} scenes that differ from the other splits' {len(scenes)}; "
                                "ask for fewer videos, or for more colors, shapes, actions or frames")
-            if split == "train" and (config.jitter or config.dropped):  # what is measured against has no noise
+            noisy = config.jitter or config.dropped or config.merged or config.swapped
+            if split == "train" and noisy:  # what is measured against has no noise
                 scene = replace(scene, annotated=careless(scene, config, _random(config, NOISE, scene)))
             scenes.append(scene)
     return scenes
@@ -112,6 +115,8 @@ def sample_scenes(config: WorldConfig) -> list[Scene]:
 def questions_of(scene: Scene, config: WorldConfig) -> list[Sample]:
     """The questions about a scene, the same whatever else is in the world."""
     samples = ask(scene, config, _random(config, QUESTIONS, scene), negatives=scene.split != "test")
+    if config.moments > 1 and scene.split != "test":  # whose file is in a public format, which has no such task
+        samples += joining(Asker(scene, config, _random(config, MOMENTS, scene)))
     return [replace(sample, id=f"{Path(scene.video).stem}-{k}") for k, sample in enumerate(samples)]
 
 

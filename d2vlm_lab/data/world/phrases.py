@@ -15,8 +15,13 @@ VERBS = {
     "shrinks": ("shrink", "shrinking", "shrinks"),
     "blinks": ("blink", "blinking", "blinks"),
     "appears": ("appear", "appearing", "appears"),
+    "changes color": ("change color", "changing color", "changes"),
 }
+USUAL = tuple(VERBS)[:9]  # from which wrong options are drawn
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+PACES = {"slowly": 0.6, "quickly": 1.5}  # how fast an event is where captions tell it
+SIDES, LEVELS = ("left side", "middle", "right side"), ("top", "middle", "bottom")  # thirds of the picture
 
 # Questions with their answers. {name}, {does}, {do} and {doing} are of the event that a question is about, {nth} says
 # which of several such events it is, {caption} is of the event that answers it; {} is an interval, {all} all of them.
@@ -79,6 +84,21 @@ RVQ_COLOR = (("which color has the object that {does} in {}?", ""),)
 GVQ_ACTION = (("what does the {name} do, and when?", "It happens in {}."),)
 GVQ_OBJECT = (("what {does}, and when?", "It happens in {}."), ("which object is {doing}, and when?", "That is in {}."))
 GVQ_NEXT = (("what happens right after the {name} {does}, and when?", "It happens in {}."),)
+
+
+# Questions whose answer joins two or three moments. {other} is the caption of another event, {number} counts.
+MULTI_COUNT = (
+    ("how many times does the {name} {do}, and when?", "{number} times, in {all}."),
+    ("count how often the {name} {does}, with all times.", "{number} times, in {all}."),
+)
+MULTI_BETWEEN = (
+    ("what happens between the first two times that the {name} {does}?", "Between {} and {}, {caption} in {}."),
+)
+MULTI_AROUND = (
+    ("what happens right before and right after the {name} {does}?", "Before, {caption} in {}. After, {other} in {}."),
+)
+MULTI_FIRST = (("what is first: {caption}, or {other}?", "First, {earlier} in {}. Later, {later} in {}."),)
+MULTI_LONGER = (("what takes longer: {caption}, or {other}?", "Longer, {longer} in {}. Shorter, {shorter} in {}."),)
 
 
 def forms(name: str, action: str) -> dict[str, str]:

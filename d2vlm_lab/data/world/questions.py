@@ -113,7 +113,7 @@ def _vhd(a: Asker) -> Iterator[Draft]:
 
 def _describe(a: Asker, task: str, events: list[SceneEvent], template: tuple[str, str]) -> Sample:
     question, line = template
-    captions = [line.format(**a.forms(event)) for event in events]
+    captions = [line.format(**a.forms(event)) + a.details(event) for event in events]
     answer = " ".join(f"{{}}, {caption}." for caption in captions)
     return a.ask(task, [(question, answer)], events[0], events, captions=captions)
 
@@ -176,7 +176,7 @@ def _gvq_next(a: Asker, event: SceneEvent, following: SceneEvent) -> Sample:
     happen = [a.scene.caption(e) for e in a.events if e is not event]
     others = [f"the {name} {action}" for name in a.names for action in a.config.actions]
     if len(others) <= 4:
-        others = [f"the {name} {action}" for name in a.all_names for action in phrases.VERBS]
+        others = [f"the {name} {action}" for name in a.all_names for action in phrases.USUAL]
     return a.ask("gvq", phrases.GVQ_NEXT, event, [following],
                  options=a.options(a.scene.caption(following), happen, others))
 

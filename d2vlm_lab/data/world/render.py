@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .config import WorldConfig
-from .scene import Scene, Thing, trajectory
+from .scene import Scene, Thing
 from .surgery import veil
 
 COLORS = {"red": (226, 48, 42), "green": (40, 186, 66), "blue": (52, 96, 240), "yellow": (246, 216, 44),
@@ -21,20 +21,52 @@ def render(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> np.nd
     camera = {name: values[shot] for name, values in _cameras(len(scene.cuts) + 1, size, rng).items()}
     for _ in range(config.clutter):
         _drift(picture, rng)
-    path = trajectory(scene.things, scene.events, n)
+    path = dict(scene.path)
     for axis in ("x", "y"):
         path[axis] = (path[axis] - size / 2) * camera["zoom"] + camera[axis]
     path["radius"] = path["radius"] * camera["zoom"]
+    path |= _tints(scene)
     for k, thing in enumerate(scene.things):
-        _draw(picture, thing, {name: values[k] for name, values in path.items()}, config.look == "paper")
+        _draw(picture, thing, {name: values[k] for name, values in path.items()}, config)
+    for _ in range(config.occluders):
+        _stand(picture, rng)
     if config.blur or config.smoke:
         veil(picture, config, rng)
+    if config.shake:
+        _swing(picture, config.shake, rng)
     if config.camera_noise:
         picture += config.camera_noise * rng.standard_normal((*picture.shape[:3], 1), np.float32)
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def _draw(picture: np.ndarray, thing: Thing, path: dict[str, np.ndarray], outlined: bool) -> None:
+def _tints(scene: Scene) -> dict[str, np.ndarray]:
+    """How much red, green and blue things have besides their own colour, (N, F) each; nothing where none changes."""
+    tints = np.zeros((3, len(scene.things), scene.n_frames))
+    for event in (e for e in (*scene.events, *scene.feints) if e.into):
+        frames = np.arange(1, event.last - event.first + 2) / (event.last - event.first + 1)
+        change = np.subtract(COLORS[event.into], COLORS[scene.things[event.thing].color])
+        tints[:, event.thing, event.first:event.last + 1] = change[:, None] * frames
+    return dict(zip(("more red", "more green", "more blue"), tints)) if tints.any() else {}
+
+
+def _stand(picture: np.ndarray, rng: np.random.Generator) -> None:
+    """A dark post in front of everything, too narrow to hide a thing."""
+    size = picture.shape[1]
+    width = max(1, round(0.08 * size))
+    left = int(rng.integers(size - width))
+    picture[:, :, left:left + width] = rng.uniform(15, 45)
+
+
+def _swing(picture: np.ndarray, shake: float, rng: np.random.Generator) -> None:
+    """The camera swings to and fro; what leaves the picture comes back in on the other side."""
+    time, size = np.arange(len(picture)), picture.shape[1]
+    for axis in (0, 1):
+        turn = 2 * np.pi * (time / rng.uniform(8, 20) + rng.random())
+        for frame, by in enumerate((shake * size * np.sin(turn)).round().astype(int)):
+            picture[frame] = np.roll(picture[frame], by, axis)
+
+
+def _draw(picture: np.ndarray, thing: Thing, path: dict[str, np.ndarray], config: WorldConfig) -> None:
     """One thing onto all frames; only where it ever is, and each state that it is in only once."""
     size, reach = picture.shape[1], 1.3 * path["radius"].max() + 1
     top, left = (max(int(path[axis].min() - reach), 0) for axis in "yx")
@@ -42,7 +74,8 @@ def _draw(picture: np.ndarray, thing: Thing, path: dict[str, np.ndarray], outlin
     states, which = np.unique(np.stack(list(path.values())), axis=1, return_inverse=True)
     at = {name: values[:, None, None] for name, values in zip(path, states.astype(np.float32))}
     rows, columns = np.mgrid[top:bottom, left:right].astype(np.float32)
-    cover, ink = _layer(thing, at, rows, columns, outlined)
+    cover, ink = _layer(thing, at, rows, columns, config.look == "paper")
+    cover *= np.float32(config.contrast)
     part = picture[:, top:bottom, left:right]
     part += cover[which.ravel()] * (ink[which.ravel()] - part)
 
@@ -59,7 +92,10 @@ def _layer(thing: Thing, at: dict[str, np.ndarray], rows: np.ndarray, columns: n
     shade = 1 - 0.8 * notch
     if outlined:
         shade *= (0.5 - (outside + 0.16) * radius).clip(0.15, 1)
-    ink = np.array(COLORS[thing.color], np.float32) * shade[..., None]
+    color = np.array(COLORS[thing.color], np.float32)
+    if "more red" in at:
+        color = color + np.stack([at[f"more {name}"] for name in ("red", "green", "blue")], -1)
+    ink = color * shade[..., None]
     flash = at["flash"][..., None]
     return cover[..., None], np.where(flash < 0, 0.3 * ink, ink + flash * 0.6 * (255 - ink))
 

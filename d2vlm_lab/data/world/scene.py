@@ -6,6 +6,7 @@ An event changes the picture on exactly the frames from `first` to `last`, compa
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -14,6 +15,7 @@ import numpy as np
 
 from ...errors import LabError
 from .config import WorldConfig
+from .phrases import PACES
 
 # what changes by how many unit steps on each frame of an action
 STEPS = {"moves left": ("x", -1), "moves right": ("x", 1), "moves up": ("y", -1), "moves down": ("y", 1),
@@ -44,6 +46,8 @@ class SceneEvent:
     action: str
     first: int
     last: int
+    pace: float = 1.0  # unit steps for each frame
+    into: str = ""  # the colour that a thing changes to; it has its own again on the frame after
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Scene:
     events: tuple[SceneEvent, ...]  # by first frame
     cuts: tuple[int, ...] = ()  # first frames of the shots after the first
     annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, where annotation is noisy
+    feints: tuple[SceneEvent, ...] = ()  # what begins like an event and stops before it is one
 
     @property
     def number(self) -> int:
@@ -74,6 +79,11 @@ class Scene:
     def caption(self, event: SceneEvent) -> str:
         return f"the {self.things[event.thing].name} {event.action}"
 
+    @cached_property
+    def path(self) -> dict[str, np.ndarray]:
+        """Where the things are on each frame, feints included."""
+        return trajectory(self.things, (*self.events, *self.feints), self.n_frames)
+
     @property
     def signature(self) -> tuple:
         """What happens when: two scenes with the same one ask the same questions."""
@@ -83,13 +93,17 @@ class Scene:
 def sample_scene(config: WorldConfig, rng: np.random.Generator, video: str, split: str) -> Scene:
     kinds = [(color, shape) for color in config.colors for shape in config.shapes]
     n = rng.integers(config.objects[0], config.objects[1] + 1)
-    things = [Thing(*kinds[k]) for k in rng.choice(len(kinds), n, replace=False)]
+    drawn = _look_alikes(kinds, n, config, rng) if config.look_alike else rng.choice(len(kinds), n, replace=False)
+    things = [Thing(*kinds[k]) for k in drawn]
     events = _cast(_spans(config, rng), len(things), config, rng)
+    if config.details or "changes color" in config.actions:
+        events = _vary(events, things, config, rng)
     cuts = ()
     if config.shot_frames:
         cuts = tuple(int(f) for f in range(1, config.frames) if rng.random() < 1 / config.shot_frames)
-    things = _place(things, events, config, rng)
-    return Scene(video, split, config.fps, config.frames, config.size, things, events, cuts)
+    feints = _feints(events, config, rng) if config.feints else ()
+    things = _place(things, (*events, *feints), config, rng)
+    return Scene(video, split, config.fps, config.frames, config.size, things, events, cuts, feints=feints)
 
 
 def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tuple[SceneEvent, ...]:
@@ -102,7 +116,22 @@ def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tup
         first = min(max(event.first + earlier, 0), scene.n_frames - 2)
         last = min(max(event.last + later, first + 1), scene.n_frames - 1)
         events.append(replace(event, first=first, last=last))
-    return tuple(sorted(events, key=lambda e: (e.first, e.last, e.thing)))
+    events.sort(key=lambda e: (e.first, e.last, e.thing))
+    if config.merged or config.swapped:
+        events = _confused(events, config, rng)
+    return tuple(events)
+
+
+def _confused(events: list[SceneEvent], config: WorldConfig, rng: np.random.Generator) -> list[SceneEvent]:
+    """Some events are one with the event after them, and some are said to be what another event of the video is."""
+    kept: list[SceneEvent] = []
+    for event in events:
+        if kept and rng.random() < config.merged:
+            kept[-1] = replace(kept[-1], last=max(kept[-1].last, event.last))
+        else:
+            kept.append(event)
+    said = [events[rng.integers(len(events))] if rng.random() < config.swapped else event for event in kept]
+    return [replace(what, first=event.first, last=event.last) for what, event in zip(said, kept)]
 
 
 def trajectory(things: tuple[Thing, ...], events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.ndarray]:
@@ -129,7 +158,7 @@ def _walks(n: int, events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.
         length = event.last + 1 - event.first
         if event.action in STEPS:
             quantity, step = STEPS[event.action]
-            change[quantity][at] = step
+            change[quantity][at] = step * event.pace
         elif event.action == "blinks":
             flash[at] = np.where(np.arange(length) % 2, 1, -1)  # every frame of it differs from rest
         elif event.action == "appears":
@@ -181,6 +210,42 @@ def _cast(spans: list[tuple[int, int]], n_things: int, config: WorldConfig,
     return tuple(events)
 
 
+def _look_alikes(kinds: list[tuple[str, str]], n: int, config: WorldConfig, rng: np.random.Generator) -> list[int]:
+    """Different kinds, most of which share their colour or their shape with the first one."""
+    chosen = [int(rng.integers(len(kinds)))]
+    while len(chosen) < n:
+        near = [1.0 if set(kind) & set(kinds[chosen[0]]) else 1 - config.look_alike for kind in kinds]
+        weights = np.array([0.0 if k in chosen else max(weight, 1e-9) for k, weight in enumerate(near)])
+        chosen.append(int(rng.choice(len(kinds), p=weights / weights.sum())))
+    return chosen
+
+
+def _vary(events: tuple[SceneEvent, ...], things: list[Thing], config: WorldConfig,
+          rng: np.random.Generator) -> tuple[SceneEvent, ...]:
+    """The events with what long captions tell of them: how fast each is, and which colour a thing changes to."""
+    paces, varied = list(PACES.values()), []
+    for event in events:
+        pace = paces[rng.integers(len(paces))] if config.details and event.action in STEPS else 1.0
+        others = [color for color in config.colors if color != things[event.thing].color]
+        into = others[rng.integers(len(others))] if event.action == "changes color" else ""
+        varied.append(replace(event, pace=pace, into=into))
+    return tuple(varied)
+
+
+def _feints(events: tuple[SceneEvent, ...], config: WorldConfig, rng: np.random.Generator) -> tuple[SceneEvent, ...]:
+    """One or two frames of an event's motion at another time, where its thing is at rest before and after."""
+    feints: list[SceneEvent] = []
+    for event in events:
+        length = int(rng.integers(1, min(2, config.event_frames[0] - 1) + 1))
+        near = [e for e in (*events, *feints) if e.thing == event.thing]
+        free = [k for k in range(1, config.frames - length + 1)
+                if all(k + length - 1 + config.gap < e.first or k > e.last + config.gap for e in near)]
+        if free and event.action != "appears" and rng.random() < config.feints:
+            first = free[rng.integers(len(free))]
+            feints.append(replace(event, first=first, last=first + length - 1))
+    return tuple(sorted(feints, key=lambda e: (e.first, e.thing)))
+
+
 def _place(things: list[Thing], events: tuple[SceneEvent, ...], config: WorldConfig,
            rng: np.random.Generator) -> tuple[Thing, ...]:
     """The things with starting points and speeds that keep them on screen and apart, or as far apart as was found."""
@@ -224,6 +289,8 @@ class EventTruth(TypedDict):
     action: str
     first: int
     last: int
+    pace: NotRequired[float]
+    into: NotRequired[str]
 
 
 class ThingTruth(TypedDict):
@@ -249,28 +316,34 @@ class Truth(TypedDict):
     events: list[EventTruth]
     cuts: list[int]
     annotated: NotRequired[list[EventTruth]]
+    feints: NotRequired[list[EventTruth]]
 
 
 def to_truth(scene: Scene) -> dict:
     """A line of truth.jsonl."""
     def records(events: tuple[SceneEvent, ...]) -> list[dict]:
         return [{"object": e.thing, "action": e.action, "first": e.first, "last": e.last, "start": scene.interval(e)[0],
-                 "end": scene.interval(e)[1], "caption": scene.caption(e)} for e in events]
+                 "end": scene.interval(e)[1], "caption": scene.caption(e)}
+                | ({"pace": e.pace} if e.pace != 1 else {}) | ({"into": e.into} if e.into else {}) for e in events]
 
     record = {"video": scene.video, "split": scene.split, "fps": scene.fps, "n_frames": scene.n_frames,
               "duration": scene.duration, "size": scene.size, "objects": [asdict(thing) for thing in scene.things],
               "events": records(scene.events), "cuts": list(scene.cuts)}
-    return record if scene.annotated is None else {**record, "annotated": records(scene.annotated)}
+    if scene.annotated is not None:
+        record["annotated"] = records(scene.annotated)
+    return record if not scene.feints else {**record, "feints": records(scene.feints)}
 
 
 def from_truth(record: dict) -> Scene:
-    if wrong := [event for name in ("events", "annotated") for event in record.get(name, ())
+    if wrong := [event for name in ("events", "annotated", "feints") for event in record.get(name, ())
                  if not 0 <= event["object"] < len(record["objects"])]:
         raise LabError(f"truth.jsonl: {record['video']}: object {wrong[0]['object']} of an event is not in the video")
 
     def events(name: str) -> tuple[SceneEvent, ...]:
-        return tuple(SceneEvent(e["object"], e["action"], e["first"], e["last"]) for e in record[name])
+        return tuple(SceneEvent(e["object"], e["action"], e["first"], e["last"], e.get("pace", 1.0), e.get("into", ""))
+                     for e in record.get(name, ()))
 
     things = tuple(Thing(**{name: thing[name] for name in ThingTruth.__annotations__}) for thing in record["objects"])
     return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"], things,
-                 events("events"), tuple(record["cuts"]), events("annotated") if "annotated" in record else None)
+                 events("events"), tuple(record["cuts"]), events("annotated") if "annotated" in record else None,
+                 events("feints"))

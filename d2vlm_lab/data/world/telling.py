@@ -1,0 +1,62 @@
+"""What long captions tell of an event, read off where its thing really is: how, where, and after or before what.
+
+Each part needs another look: at a single frame, at all frames of the event, at its first and last one, at another
+event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .phrases import LEVELS, NUMBERS, PACES, SIDES
+from .scene import Scene, SceneEvent
+
+
+def details(scene: Scene, event: SceneEvent, events: Sequence[SceneEvent], n: int) -> str:
+    """The first `n` parts, with a blank before each; `events` are those that the caption may refer to."""
+    parts = (manner(event), whereabouts(scene, event), relation(scene, event, events))
+    return "".join(f" {part}" for part in parts[:n] if part)
+
+
+def manner(event: SceneEvent) -> str:
+    """How fast, how often, how far, into what."""
+    frames = event.last - event.first + 1
+    if event.action == "changes color":
+        return f"to {event.into}"
+    if event.action == "blinks":
+        times = (frames + 1) // 2  # dark on every other frame
+        return f"{NUMBERS[min(times, 12)]} time{'s' if times > 1 else ''}"
+    speed = next((word for word, pace in PACES.items() if pace == event.pace), "")
+    if event.action != "spins":
+        return speed
+    turns = max(1, round(0.5 * event.pace * frames / (np.pi / 2)))
+    return f"{speed} by {NUMBERS[min(turns, 12)]} quarter turn{'s' if turns > 1 else ''}".strip()
+
+
+def whereabouts(scene: Scene, event: SceneEvent) -> str:
+    """From where to where a thing moves, or where it is when it is done."""
+    before = max(event.first - 1, 0)
+    (old_side, old_level), (side, level) = (place(scene.path, event.thing, k, scene.size) for k in (before, event.last))
+    if event.action in ("moves left", "moves right"):
+        return f"from the {old_side} to the {side}"
+    if event.action in ("moves up", "moves down"):
+        return f"from the {old_level} to the {level}"
+    words = [f"at the {level}"] if level != "middle" else []
+    words += [f"on the {side}"] if side != "middle" else []
+    return " ".join(words) or "in the middle"
+
+
+def relation(scene: Scene, event: SceneEvent, events: Sequence[SceneEvent]) -> str:
+    """After which event, or for the first one before which; nothing for the only one."""
+    k = events.index(event)
+    if len(events) < 2:
+        return ""
+    return f"before {scene.caption(events[1])}" if k == 0 else f"after {scene.caption(events[k - 1])}"
+
+
+def place(path: dict[str, np.ndarray], thing: int, frame: int, size: int) -> tuple[str, str]:
+    """The third of the picture, across and down, in which the middle of a thing is."""
+    across, down = (min(max(int(3 * path[axis][thing, frame] / size), 0), 2) for axis in ("x", "y"))
+    return SIDES[across], LEVELS[down]
