@@ -11,7 +11,7 @@ from d2vlm_lab.data.world import WorldConfig
 from d2vlm_lab.data.world.make import sample_scenes
 from d2vlm_lab.data.world.render import render
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.ideas.evidence import parse
+from d2vlm_lab.ideas.evidence import overlap, parse
 from d2vlm_lab.ideas.speaking import Rule
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.lab import ask as lab
@@ -159,6 +159,21 @@ def test_of_an_answer_about_several_events_only_what_is_about_the_closed_one_is_
     assert about(answer, (0.0, 2.0)) == "0.0 - 2.5, the disc spins."
     assert about(answer, (8.0, 9.0)) == ""
     assert about(prediction("That does not happen."), (8.0, 9.0)) == "That does not happen."
+
+
+def test_the_shipped_checkpoint_tells_what_happens_while_it_happens():
+    config, live_lab = WorldConfig(videos=12, seed=5), lab.load(SFT.with_name("tiny-live"))
+    hits = closed = true = 0
+    for scene in sample_scenes(config)[:12]:
+        with live_lab.listen(shown(render(scene, config, np.random.default_rng(0)))) as live:
+            live.wait_for(DESCRIBE, words=False)
+            list(live)
+        spans = [update.interval for update in live.closed]
+        events = [scene.interval(event) for event in scene.events]
+        hits += sum(any(overlap(span, event) >= 0.5 for span in spans) for event in events)
+        closed, true = closed + len(spans), true + len(events)
+        assert all(update.latency <= 3.0 for update in live.closed), "two frames of patience, two of the tower, a block"
+    assert 2 * hits / (closed + true) > 0.8
 
 
 def test_a_tower_of_the_world_waits_for_the_frames_that_it_looks_ahead_at():
