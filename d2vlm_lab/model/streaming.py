@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from ..data.batch import encode_start, frame_layout
+from ..data.clock import draw_times
 from ..data.sources import TimedFrame
 from ..errors import LabError
 from .backbone import family
@@ -71,6 +72,9 @@ class Stream:
         pixels = preparation.frames(frame.pixels[None])
         if self.newest is not None and self.newest.pixels.shape != pixels.shape[1:]:
             pixels = replace(preparation, resize=self.newest.pixels.shape[:2], crop=None).frames(frame.pixels[None])
+        if preparation.clock:
+            pixels = pixels.copy()
+            draw_times(pixels, np.array([frame.seconds]))
         self.waiting.append(replace(frame, pixels=pixels[0]))
         return self._read(self.block) if len(self.waiting) >= self.block + self.around else None
 
@@ -121,7 +125,10 @@ def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedF
     layout = None
     if model.prompt.around_frame:
         layout = [frame_layout(seconds, model.tokenizer, model.prompt).to(model.device)]
-    rows = lay_out(model.frames.project_batch([features], [None]), layout, per_frame, model.embed_words)
+    tokens = model.frames.project_batch([features], [None])
+    if model.time_embedding is not None:
+        tokens = [model.time_embedding.add(tokens[0], torch.from_numpy(seconds).to(tokens[0].device))]
+    rows = lay_out(tokens, layout, per_frame, model.embed_words)
     attend = causal(rows.mask, torch.ones_like(kept.position_ids, dtype=torch.bool))
     if model.method.bidirectional_frames:
         attend[..., -rows.mask.shape[1]:] |= frames_look(rows.is_frame, per_frame, model.method.frame_block)

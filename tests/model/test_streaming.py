@@ -8,6 +8,7 @@ import torch
 from small import WORDS, LinearFrames, clip, model, text, tiny_model
 
 from d2vlm_lab.data.batch import Clip, PromptFormat, collate, encode_prompt
+from d2vlm_lab.data.clock import draw_times
 from d2vlm_lab.data.sources import TimedFrame
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model import passes
@@ -73,6 +74,22 @@ def test_frames_of_several_tokens_with_their_times_in_words(per_frame, prompt):
     prefix, (stream, _) = read(net, whole(net, frames)), streamed(net, frames)
     torch.testing.assert_close(stream.kept.states, prefix.frame_states[0], **SAME)
     assert stream.kept.frame.max() == 9 and stream.kept.position_ids.equal(prefix.position_ids)
+
+
+@pytest.mark.parametrize("way", ["text", "embedding", "drawn"])
+def test_frames_that_carry_their_time(way):
+    net, frames = model(1, frame_block=4, frame_times=way).eval(), pictures(10, size=32)
+    if way == "embedding":
+        torch.nn.init.normal_(net.time_embedding.linear.weight, generator=torch.Generator().manual_seed(5))
+    seen = whole(net, frames)
+    if way == "drawn":
+        drawn = np.stack([frame.pixels for frame in frames])
+        draw_times(drawn, seen.timestamps)
+        seen = replace(seen, features=net.frames.encode(torch.from_numpy(drawn)))
+    prefix, (stream, _) = read(net, seen), streamed(net, frames)
+    torch.testing.assert_close(stream.kept.states, prefix.frame_states[0], **SAME)
+    plain = whole(net, [replace(frame, seconds=0.0) for frame in frames])
+    assert not torch.allclose(read(net, plain).frame_states[0], prefix.frame_states[0], atol=1e-3)
 
 
 def test_each_frame_goes_through_tower_and_language_model_once():
