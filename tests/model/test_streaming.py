@@ -83,7 +83,7 @@ def test_frames_that_carry_their_time(way):
         torch.nn.init.normal_(net.time_embedding.linear.weight, generator=torch.Generator().manual_seed(5))
     seen = whole(net, frames)
     if way == "drawn":
-        drawn = np.stack([frame.pixels for frame in frames])
+        drawn = net.frames.preparation.frames(np.stack([frame.pixels for frame in frames])).copy()
         draw_times(drawn, seen.timestamps)
         seen = replace(seen, features=net.frames.encode(torch.from_numpy(drawn)))
     prefix, (stream, _) = read(net, seen), streamed(net, frames)
