@@ -1,7 +1,6 @@
 """Other outputs for time: symbols with a table and a head of their own, and a distribution over bins."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,7 +111,7 @@ def test_answers_are_preferred_by_their_words_where_their_intervals_have_no_prob
 def test_symbols_are_predicted_by_their_own_head_and_words_by_the_language_model():
     net = model(**TOKENS)
     batch = batch_of(net)
-    out, symbol = net(batch), None
+    out = net(batch)
     states = net.read_texts(batch, prefix := net.read(batch), net.embed(batch, prefix))
     plan = plan_of(batch)
     last = states.last[plan.target_row, plan.target_column]
@@ -192,11 +191,10 @@ def test_a_batch_equals_single_runs_and_the_plain_form(way):
         assert any(token >= FIRST for g in together for token in g.ids)
 
 
-@pytest.mark.parametrize("net", [model(**TOKENS), around(small("gpt2", {}), **TOKENS),
-                                 around(language(num_key_value_heads=2), **TOKENS)])
-def test_cached_decoding_in_time_mode_equals_running_the_whole_sequence_again(net):
-    net.eval()
-    one = clip(9)
+@pytest.mark.parametrize("family", [language, lambda: small("gpt2", {}),
+                                    lambda: language(num_key_value_heads=2)])
+def test_cached_decoding_in_time_mode_equals_running_the_whole_sequence_again(family):
+    net, one = around(family(), **TOKENS).eval(), clip(9)
     asked = [[encode_question(sample("what?"), one, net.tokenizer, net.prompt, net.method)]]
     batch = collate([one], asked, net.tokenizer, net.prompt)
     prefix = net.read(batch)
@@ -309,9 +307,8 @@ def with_method(**method):
 
 
 def loss_of(net):
-    one = SimpleNamespace(clip=clip(9))
     features = net.frames.encode(torch.arange(9 * 64 * 64 * 3).reshape(9, 64, 64, 3).to(torch.uint8))
-    shown = replace(one.clip, features=features)
+    shown = replace(clip(9), features=features)
     texts = [encode_sample(SAMPLES[2][0], shown, net.tokenizer, net.prompt, net.method)]
     with torch.no_grad():
         return net.eval()(collate([shown], [texts], net.tokenizer, net.prompt)).loss
