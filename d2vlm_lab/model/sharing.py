@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ..errors import LabError
-from ..hub import MODEL, is_hub_id, page, reason
+from ..hub import HUB_ID, MODEL, is_hub_id, page, reason
 from ..lazy import quick_import
 from ..reader import read_json
 from .seal import DESCRIPTION
@@ -47,7 +47,7 @@ class Shared:
         """The same folder as a repository `owner/name`, made if there is none; returns the address of the commit."""
         from huggingface_hub import HfApi
 
-        if not is_hub_id(name):
+        if not (asked := HUB_ID.fullmatch(name)) or asked[2]:
             raise LabError(f"{name}: no name for a repository on the hub; it is written as owner/name")
         api = HfApi(token=token)
         try:
