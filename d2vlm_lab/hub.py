@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -34,9 +34,13 @@ def fetched(source: str | os.PathLike, revision: str | None = None) -> Path:
     return download(name, revision or named)
 
 
-def download(name: str, revision: str | None = None, files: Sequence[str] = MODEL,
+@cache
+def download(name: str, revision: str | None = None, files: tuple[str, ...] = MODEL,
              kind: Literal["model", "dataset"] = "model") -> Path:
-    """The folder in the cache that holds these files of a repository, as far as it has them."""
+    """The folder in the client's cache that holds these files of a repository, as far as it has them.
+
+    A process asks once: a branch that moves meanwhile must not change what a run stands on.
+    """
     from huggingface_hub import errors, snapshot_download  # takes a third of a second, and folders need none of it
 
     started, here = time.time(), "no such folder here, " if kind == "model" else ""

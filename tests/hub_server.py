@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import huggingface_hub.constants
 
+from d2vlm_lab.hub import download
+
 LARGE = (".safetensors", ".jsonl")  # kept as large files, by their sha256; all others as git has them
 TOKEN = "hf_test"
 
@@ -275,3 +277,4 @@ def use(hub: Hub, cache, patch, token: str = "") -> None:
     for name, value in settings.items():
         patch.setattr(huggingface_hub.constants, name, value)
     patch.setenv("HF_TOKEN", token)
+    download.cache_clear()

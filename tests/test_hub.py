@@ -15,9 +15,10 @@ from huggingface_hub import constants
 from small import tiny_model
 
 from d2vlm_lab.cli import main
-from d2vlm_lab.config import ROOT
+from d2vlm_lab.config import ROOT, RunConfig
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.hub import fetched, is_hub_id
+from d2vlm_lab.hub import download, fetched, is_hub_id
+from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 
 
@@ -46,7 +47,10 @@ def test_a_repository_is_fetched_once_and_only_its_safe_files_are(hub):
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
         "README.md", "config.json", "language/config.json", "model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == CONTENT
-    assert fetched("org/model") == folder and hub.downloads("model.safetensors") == [""]
+    asked = len(hub.requests)
+    assert fetched("org/model") == folder and len(hub.requests) == asked
+    download.cache_clear()  # as in another process
+    assert fetched("org/model") == folder and hub.downloads("model.safetensors") == [""] and len(hub.requests) > asked
 
 
 def test_revisions_are_told_apart(hub):
@@ -73,12 +77,14 @@ def test_without_a_network_what_was_fetched_is_there_and_all_else_is_named(hub, 
     hub.add("org/model", {"config.json": b"1"})
     hub.add("org/other", {"config.json": b"1"})
     folder = fetched("org/model")
+    download.cache_clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetched("org/model") == folder
     assert refused("org/other") == ("org/other: no such folder here, it was not fetched before, and HF_HUB_OFFLINE is "
                                     "set")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    download.cache_clear()
     assert fetched("org/model") == folder
     assert "it was not fetched before, and http://127.0.0.1:9 cannot be reached" in refused("org/other")
 
@@ -125,6 +131,19 @@ def test_a_folder_goes_before_a_hub_id_and_a_path_is_none(hub, tmp_path, monkeyp
     assert fetched("runs/model").samefile(tmp_path / "runs" / "model")
     assert not is_hub_id("runs/modle") and not is_hub_id("data/tiny") and not is_hub_id("a/b/c") and not hub.requests
     assert is_hub_id("org/model") and is_hub_id("org/model@refs/pr/1")
+
+
+def test_a_branch_that_moves_changes_nothing_in_a_process_and_is_noticed_by_the_next(hub, tmp_path):
+    hub.add_folder("org/base", save(tiny_model(), tmp_path / "base"))
+    model = prepare(load("org/base"), RunConfig())
+    other = tiny_model()
+    other.frame_head[1].weight.data += 1
+    hub.add_folder("org/base", save(other, tmp_path / "other"))
+    folder = save(model, tmp_path / "trained", base="org/base")
+    load(folder)
+    download.cache_clear()
+    with pytest.raises(LabError, match="base: .* is not the base that this checkpoint was trained from"):
+        load(folder)
 
 
 def test_a_checkpoint_loads_by_its_hub_id_as_from_its_folder(hub, tmp_path):

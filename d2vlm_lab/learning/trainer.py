@@ -24,9 +24,11 @@ from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
 from ..files import atomic_path, json_lines
-from ..model.checkpoint import fill, save
+from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
+from ..model.seal import check_seal
+from ..reader import read_json
 from ..settings import flatten, to_dict
 from .fpo import Preferences
 from .grpo import IntervalLoss, Rewards
@@ -144,7 +146,9 @@ class GroundedTrainer(Trainer):
         save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        fill(self.plain_model, Path(resume_from_checkpoint), whole=False)
+        folder = Path(resume_from_checkpoint)
+        check_seal(folder, read_json(folder / DESCRIPTION, dict))  # also that its base is still the same
+        fill(self.plain_model, folder, whole=False)
 
 
 class Epochs(TrainerCallback):

@@ -87,7 +87,7 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = ()) -> str:
     config = flatten_record(recipe.get("config") or recipe.get("recipe", {}))  # the second is that of a base
     bases = ancestry(origin, config)
     license = next(filter(None, map(licence, reversed([str(origin), *bases]))), "")
-    on_hub = [base for base in bases if HUB_ID.fullmatch(base) and is_hub_id(base)]
+    on_hub = [HUB_ID.fullmatch(base)[1] for base in bases if is_hub_id(base)]
     data = ModelCardData(
         license=license or "other", license_name=None if license else "not-recorded", base_model=on_hub[-1:] or None,
         library_name="peft" if description["adapter"] else "transformers", pipeline_tag="video-text-to-text",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..config import resolve
 from ..errors import LabError
-from ..hub import fetched
+from ..hub import fetched, is_hub_id
 from ..reader import read_json
 
 WEIGHTS, TOKENIZER, DESCRIPTION = "model.safetensors", "tokenizer.json", "d2vlm.json"
@@ -93,8 +93,10 @@ def check_seal(folder: Path, description: dict) -> None:
                            "replaced, so copy the checkpoint again")
     base, sealed = description["base"], description.get("base_hash")
     if sealed and (found := base_hash(base, (folder,))) and found != sealed:
-        raise LabError(f"{folder / DESCRIPTION}: base: {resolve(base)} is not the base that this checkpoint was "
-                       f"trained from (its hash is {found[:12]}, and {sealed[:12]} is needed); put that one there")
+        place, advice = (base, "name its revision behind an @") if is_hub_id(base) else (
+            resolve(base), "put that one there")
+        raise LabError(f"{folder / DESCRIPTION}: base: {place} is not the base that this checkpoint was trained from "
+                       f"(its hash is {found[:12]}, and {sealed[:12]} is needed); {advice}")
 
 
 def checkpoint_id(folder: str | os.PathLike) -> str:

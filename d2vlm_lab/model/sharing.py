@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ..errors import LabError
-from ..hub import MODEL, is_hub_id, page, reason
+from ..hub import HUB_ID, MODEL, download, is_hub_id, page, reason
 from ..lazy import quick_import
 from ..reader import read_json
 from .seal import DESCRIPTION
@@ -47,7 +47,7 @@ class Shared:
         """The same folder as a repository `owner/name`, made if there is none; returns the address of the commit."""
         from huggingface_hub import HfApi
 
-        if not is_hub_id(name):
+        if not (asked := HUB_ID.fullmatch(name)) or asked[2]:
             raise LabError(f"{name}: no name for a repository on the hub; it is written as owner/name")
         api = HfApi(token=token)
         try:
@@ -57,8 +57,10 @@ class Shared:
                 if revision is not None:
                     api.create_branch(name, branch=revision, exist_ok=True)
                 # What an earlier checkpoint left there would be loaded together with this one.
-                return api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=message,
-                                         delete_patterns=list(MODEL)).commit_url
+                pushed = api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=message,
+                                           delete_patterns=list(MODEL))
+                download.cache_clear()  # what was fetched of it before is older
+                return pushed.commit_url
         except LabError:
             raise
         except Exception as error:

@@ -18,6 +18,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..hub import HUB_ID, is_hub_id
 from .d2vlm import D2VLM
 from .precision import dtype_name
 from .reading import read_shapes
@@ -94,6 +95,8 @@ def standing_alone(model: D2VLM) -> bool:
 def write_adapter_config(language: PeftModel, folder: Path, beneath: str) -> None:
     """adapter_config.json, with the base that PEFT finds by itself if it is one that transformers loads."""
     config = deepcopy(language.peft_config["default"])
+    if is_hub_id(beneath):
+        beneath, config.revision = HUB_ID.fullmatch(beneath).groups()
     config.base_model_name_or_path, config.inference_mode, config.task_type = beneath or None, True, "CAUSAL_LM"
     config.target_modules = sorted(config.target_modules)
     config.save_pretrained(folder)
@@ -105,4 +108,4 @@ def write_config(model: D2VLM, folder: Path) -> None:
     config = deepcopy(language.config)
     config.architectures, config.dtype = [type(language).__name__], dtype_name(model.dtype)
     config.save_pretrained(folder)
-    language.generation_config.save_pretrained(folder)
+    language.generation_config.to_json_file(folder / "generation_config.json")  # whatever it says: nothing is checked

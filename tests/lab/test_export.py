@@ -110,13 +110,14 @@ def test_a_base_of_ours_has_our_licence_and_a_base_on_the_hub_its_own(trained, t
     head = "---\nlicense: apache-2.0\n---\n"
     hub.add("org/base", {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
                         | {"README.md": head.encode()})
-    model = prepare(load("org/base"), override(RunConfig(), CONFIG))
-    folder = save(model, tmp_path / "beside", base="org/base")
+    model = prepare(load("org/base@main"), override(RunConfig(), CONFIG))
+    folder = save(model, tmp_path / "beside", base="org/base@main")
     shared = D2VLM.from_pretrained(folder).save_pretrained(tmp_path / "also")
     data = ModelCard.load(shared / "README.md").data
     assert data.license == "apache-2.0" and data.base_model == ["org/base"]
-    assert json.loads((shared / "d2vlm.json").read_text())["base"] == "org/base"
-    assert json.loads((shared / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/base"
+    assert json.loads((shared / "d2vlm.json").read_text())["base"] == "org/base@main"
+    adapter = json.loads((shared / "adapter_config.json").read_text())
+    assert (adapter["base_model_name_or_path"], adapter["revision"]) == ("org/base", "main")
     assert not (shared / "language").exists() and same(load(shared), model)
 
 
@@ -161,7 +162,7 @@ def test_another_push_leaves_nothing_of_the_one_before(trained, hub, capsys):
 
 def test_a_push_that_fails_is_one_line(trained, hub, monkeypatch):
     model = D2VLM.from_pretrained(trained)
-    for name in ("model", "a/b/c"):
+    for name in ("model", "a/b/c", "a/b@v1"):
         with pytest.raises(LabError, match="it is written as owner/name"):
             model.push_to_hub(name)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")

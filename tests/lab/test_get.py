@@ -8,6 +8,7 @@ import pytest
 from small import tiny_model
 
 from d2vlm_lab.cli import main
+from d2vlm_lab.hub import download
 from d2vlm_lab.judging.benchmarks import BENCHMARKS, TRAINING_SETS, find
 from d2vlm_lab.lab.get_command import KNOWN
 from d2vlm_lab.model.checkpoint import load, save
@@ -88,5 +89,6 @@ def test_a_checkpoint_is_fetched_once_for_all_commands(hub, tmp_path, capsys, mo
     hub.add_folder("org/tiny", save(tiny_model(), tmp_path / "model"))
     assert main(["get", "org/tiny"]) == 0
     assert "also without a network" in capsys.readouterr().out
+    download.cache_clear()
     monkeypatch.setattr(hub_server.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     load("org/tiny")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from small import history, language, text
 from small import model as model_of_parts
 from transformers import AutoModelForImageTextToText
@@ -340,6 +341,27 @@ def test_saved_and_loaded_it_is_the_same_model(tmp_path, kind, beside, tied):
     later = load(save(again, tmp_path / "later", base=str(tmp_path / "saved")))  # as after a second stage
     assert torch.equal(results(later), results(model))
     assert not beside or tensors < 0.6 * (tmp_path / "folder" / "model.safetensors").stat().st_size
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # in PEFT
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")  # of the tower, whose layers have the same names
+@pytest.mark.parametrize("embeddings", ["all", "evidence"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_peft_loads_the_adapter_onto_the_published_model(tmp_path, kind, embeddings):
+    place = folder(tmp_path, kind)
+    model = load_language(Parts(**PARTS, language=place), Method(semantic_layer=2)).eval()
+    prepare(model, override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": embeddings}))
+    generator = torch.Generator().manual_seed(2)
+    for value in model.parameters():
+        if value.requires_grad:
+            value.data += 0.1 * torch.randn(value.shape, generator=generator)
+    saved, ids = save(model.eval(), tmp_path / "saved", base=str(tmp_path)), torch.arange(12)[None]
+    published = AutoModelForImageTextToText.from_pretrained(place)
+    if (rows := len(model.language.get_input_embeddings().weight)) > len(published.get_input_embeddings().weight):
+        published.resize_token_embeddings(rows)
+    with torch.no_grad():
+        expected = model.language(input_ids=ids).logits
+        assert torch.equal(PeftModel.from_pretrained(published, saved).eval()(input_ids=ids).logits, expected)
 
 
 @pytest.mark.parametrize("preset, pixels, width, added", [("qwen3vl", 128, 2560, 3), ("smolvlm2", 512, 960, 0)])
