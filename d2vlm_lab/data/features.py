@@ -24,7 +24,7 @@ from ..errors import LabError
 from ..files import atomic_path, locked
 from ..reader import opened
 from .preparation import Preparation
-from .video import VideoError, check_file, pictures, read_frames
+from .video import Decoder, VideoError, check_file, pictures, read_frames
 
 HEADER = 256  # bytes
 KINDS = ("<f2", "<f4")
@@ -37,8 +37,8 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
-                 kept_as: Literal["fp16", "fp32"] = "fp32"):
-        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames}
+                 kept_as: Literal["fp16", "fp32"] = "fp32", reader: Decoder = "auto"):
+        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames, "reader": reader}
         self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
         sampling = f"fps={fps}-size={preparation.label}-max_frames={max_frames}"

@@ -117,7 +117,8 @@ def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
 def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
     """Where the features of an encoder are kept; not for `cache: off`."""
     data = config.data
-    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache)
+    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache,
+                        data.reader)
 
 
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
@@ -153,5 +154,5 @@ class CachedReader:
 
 def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
     """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
-    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames)
+    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames, data.reader)
     return Clip(torch.from_numpy(video.frames), video.timestamps)
