@@ -41,6 +41,7 @@ COMMANDS = {
     "data": ("d2vlm_lab.lab.data_command", "explain where to get a benchmark, and check a folder that holds it"),
     "evaluate": ("d2vlm_lab.judging.evaluate", "answer a benchmark with a checkpoint, then score the answers"),
     "score": ("d2vlm_lab.judging.metrics.command", "score a predictions file under a named protocol"),
+    "lmms-tasks": ("d2vlm_lab.lab.harness.command", "write a benchmark as a task of lmms-eval, from local files"),
     "show": ("d2vlm_lab.lab.show.command", "make a page of predictions, worst first: frames, time lines, evidence"),
     "app": ("d2vlm_lab.lab.app.command", "open a page on this machine: drop a video, ask, click the evidence"),
     "make-preferences": ("d2vlm_lab.lab.preferences.command", "put rejected answers beside chosen ones"),

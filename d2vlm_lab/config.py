@@ -164,6 +164,9 @@ class Data:
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
     fps: Annotated[float, Range(0, 1000, open=True)] = 2.0  # frames per second that are read from a video
     max_frames: Frames = 512  # largest number of frames that are read from a video, spread evenly over it
+    # What decodes videos; all give the same frames and times. auto: PyAV, and decord where PyAV fails. The others allow
+    # one decoder only; torchcodec must be installed.
+    reader: Literal["auto", "torchcodec", "decord", "av"] = "auto"
     keep_frames: Frames | None = None  # largest number of frames of a video in the language model; null means all
     # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
     # most from their neighbours.

@@ -25,7 +25,7 @@ from ..errors import LabError
 from ..files import atomic_path, locked
 from ..reader import opened
 from .preparation import Preparation
-from .video import Parts, VideoError, check_file, pictures, read_parts
+from .video import Decoder, Parts, VideoError, check_file, pictures, read_parts
 
 HEADER = 256  # bytes
 BLOCK = 64  # frames that are encoded at a time
@@ -39,8 +39,8 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
-                 kept_as: Literal["fp16", "fp32"] = "fp32", around: int = 0):
-        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames,
+                 kept_as: Literal["fp16", "fp32"] = "fp32", around: int = 0, reader: Decoder = "auto"):
+        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames, "reader": reader,
                          "clock": preparation.clock}
         self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
         self.around = around  # frames before and after a frame that the encoder looks at, besides this one

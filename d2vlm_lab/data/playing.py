@@ -17,6 +17,7 @@ from threading import Event
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..errors import LabError
 from .limits import Limits, VideoError
@@ -84,6 +85,7 @@ def hidden(address: str) -> str:
 
 def _decoded(container, start: int | None) -> Iterator[Raw]:
     """Frames with their seconds since `start`, or since the first frame. Damaged parts are said and left out."""
+    colors = VideoReformatter()
     for packet in container.demux(container.streams.video[0]):
         try:
             frames = packet.decode()
@@ -96,7 +98,7 @@ def _decoded(container, start: int | None) -> Iterator[Raw]:
                 continue
             start = frame.pts if start is None else start
             if frame.pts >= start:
-                yield round(float((frame.pts - start) * frame.time_base), 6), upright(frame)
+                yield round(float((frame.pts - start) * frame.time_base), 6), upright(frame, colors)
 
 
 def watch_folder(folder: Path, rate: float, patience: float, closed: Event) -> Iterator[Raw]:

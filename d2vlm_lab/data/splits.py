@@ -119,7 +119,7 @@ def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
     """Where the features of an encoder are kept; not for `cache: off`."""
     data = config.data
     return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache,
-                        encoder.around)
+                        encoder.around, data.reader)
 
 
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
@@ -155,5 +155,6 @@ class CachedReader:
 
 def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
     """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
-    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames, clock=preparation.clock)
+    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames, data.reader,
+                        preparation.clock)
     return Clip(torch.from_numpy(video.frames), video.timestamps)

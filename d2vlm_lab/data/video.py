@@ -1,10 +1,11 @@
 """Frames of a video at a rate, each with the second at which it is really shown.
 
-decord reads the file, and PyAV where decord is missing (macOS on arm has no wheel) or fails. Both count seconds from
-the start of the video stream, use the timestamps in the file, so that a variable frame rate needs no special care, and
-rotate pictures as the file asks. Frames before 0, which a cut without re-encoding leaves, are dropped. In trials with
-hundreds of damaged files neither decoder hung or crashed, so they run inside this process. A folder of numbered
-pictures, as some benchmarks ship, is a video too. What a file may demand of the machine is limited; see limits.py.
+PyAV reads the file, and decord where PyAV fails; torchcodec only where it is asked for. All count seconds from the
+start of the video stream, use the timestamps in the file, so that a variable frame rate needs no special care, and
+rotate pictures as the file asks (experiments/results/readers.md compares them). Frames before 0, which a cut without
+re-encoding leaves, are dropped. In trials with hundreds of damaged files neither decoder hung or crashed, so they run
+inside this process. A folder of numbered pictures, as some benchmarks ship, is a video too. What a file may demand of
+the machine is limited; see limits.py.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ from typing import Literal, TypeVar
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..errors import LabError
 from .clock import draw_times
 from .limits import Limits, VideoError
+from .torchcodec_reader import TorchCodecReader
 
 DECODING_ERRORS: tuple[type[Exception], ...] = (av.error.FFmpegError, RuntimeError, IndexError, MemoryError)
 try:
     import decord
     decord.logging.set_level(decord.logging.QUIET)
     DECODING_ERRORS += (decord.DECORDError, decord.DECORDLimitReachedError)
-except ImportError:
+except ImportError:  # macOS on arm has no wheel
     decord = None
+AUTO = ("av", "decord") if decord else ("av",)  # what is tried, one after the other
 
 AT_ONCE = 32  # frames in their full size that are in memory before they are resized, or fewer where they are large:
 AT_ONCE_BYTES = 2**28
-LARGE = 9_000_000  # pixels of a frame, more than in 4K: decord needs too much memory for them, and PyAV goes first
 FAULTS = 1e-9  # share of damaged frames that decord may silently replace by a neighbour: none
 FOLDER_FPS = 3.0  # of a folder of pictures: the rate of those of TVQA, the only ones in use
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -48,6 +51,7 @@ CONTAINERS = ("mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,ivf,mxf,nu
 PICTURE_FILES = "png_pipe,jpeg_pipe,image2"
 TICKS = 10_000_000  # of the clock by which frames are chosen
 
+Decoder = Literal["auto", "torchcodec", "decord", "av"]
 T = TypeVar("T")
 Parts = Iterator[np.ndarray]  # of the frames of a video, (N, H, W, 3) uint8 each
 Prepare = Callable[[np.ndarray], np.ndarray]  # (F, H, W, 3) uint8 -> the same in another size; see preparation.py
@@ -76,19 +80,18 @@ class About:
 
 
 def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prepare | None = None,
-                max_frames: int | None = None, reader: Literal["decord", "av"] | None = None,
-                clock: bool = False) -> VideoFrames:
+                max_frames: int | None = None, reader: Decoder = "auto", clock: bool = False) -> VideoFrames:
     """The frames on screen every 1/fps seconds, or all of them without `fps`; at most `max_frames`, spread evenly.
 
     Each frame appears once, however slow the video is. `prepare` resizes frames, a part of the video at a time.
-    `reader` allows one decoder only. With `clock`, the time of each frame is drawn on it.
+    `reader` other than auto allows one decoder only. With `clock`, the time of each frame is drawn on it.
     """
     return read_parts(path, partial(_together, Path(path)), fps, prepare, max_frames, reader, clock)
 
 
 def read_parts(path: str | os.PathLike, collect: Callable[[Parts, np.ndarray], T], fps: float | None = None,
                prepare: Prepare | None = None, max_frames: int | None = None,
-               reader: Literal["decord", "av"] | None = None, clock: bool = False) -> T:
+               reader: Decoder = "auto", clock: bool = False) -> T:
     """What `collect` makes of the same frames, which it gets in parts, and of their times; never are all in memory.
 
     It is called a second time, to begin anew, where one decoder fails and there is another.
@@ -122,30 +125,25 @@ def length(path: str | os.PathLike) -> float:
 
 
 def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], collect: Callable[[Parts, np.ndarray], T],
-          prepare: Prepare | None, reader: str | None = None) -> T:
+          prepare: Prepare | None, reader: Decoder = "auto") -> T:
     is_folder, limits = os.path.isdir(path), Limits.of_this_machine()
     about = About() if is_folder else about_file(path)
     limits.check(path, about.frames, *about.size)
-    for name in ["folder"] if is_folder else [reader] if reader else _readers(about):
+    reasons = []
+    for name in ["folder"] if is_folder else AUTO if reader == "auto" else [reader]:
         try:
             video = _READERS[name](path, about)
             _check_times(path, video.times, about.seconds)
             limits.check(path, len(video.times), *about.size)
             index = pick(video.times)
         except DECODING_ERRORS as error:
-            reason = first_line(error)
+            reasons.append(first_line(error))
             continue
         try:
             return collect(_prepared(video.read(index), prepare), video.times[index])
         except _Damaged as error:
-            reason = str(error)
-    raise VideoError(f"{path}: damaged video, cannot be decoded ({reason})")
-
-
-def _readers(about: About) -> list[str]:
-    """The decoders to try, the best one first."""
-    names = ["decord", "av"] if decord else ["av"]
-    return names[::-1] if about.size[0] * about.size[1] > LARGE else names
+            reasons.append(str(error))
+    raise VideoError(f"{path}: damaged video, cannot be decoded ({reasons[0]})")
 
 
 class _Damaged(Exception):
@@ -226,7 +224,7 @@ class _Av:
         self.path, self.at_once = path, about.at_once
         with open_file(path) as container:
             stream = container.streams.video[0]
-            start = stream.start_time or 0
+            start, self.stream = stream.start_time or 0, stream.index
             known = set()
             for packet in container.demux(stream):  # none of them is kept: together they are as large as the file
                 if packet.pts is not None and packet.is_corrupt:
@@ -237,12 +235,12 @@ class _Av:
             self.times = ((self.pts - start) * float(stream.time_base or 0)).round(6)
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
-        wanted, held = set(self.pts[index].tolist()), []
+        wanted, held, colors = set(self.pts[index].tolist()), [], VideoReformatter()
         with open_file(self.path) as container:  # anew: not every format can seek back to its start
             for frame in container.decode(container.streams.video[0]):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
-                    held.append(upright(frame))
+                    held.append(upright(frame, colors))
                     if any(one.shape != other.shape for one, other in pairwise(held)):
                         raise RuntimeError("its frames have several sizes")
                     if len(held) == self.at_once or not wanted:
@@ -266,7 +264,12 @@ class _Folder:
             yield read_picture(self.pictures[i])[None]
 
 
-_READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
+def _torchcodec(path: Path, about: About) -> TorchCodecReader:
+    found = _Av(path, about)
+    return TorchCodecReader(path, found.times, found.stream, found.at_once)
+
+
+_READERS = {"torchcodec": _torchcodec, "decord": _Decord, "av": _Av, "folder": _Folder}
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -342,10 +345,11 @@ def _check_times(path: Path, times: np.ndarray, announced: float) -> None:
                          "it is truncated")
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame, colors: VideoReformatter) -> np.ndarray:
+    """One converter for all frames of a video: a new one for each takes longer than small frames need."""
     if frame.rotation % 90:
         raise RuntimeError(f"rotated by {frame.rotation} degrees; only quarter turns can be shown")
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    return np.rot90(colors.reformat(frame, format="rgb24", threads=1).to_ndarray(), frame.rotation // 90)
 
 
 def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarray], fps: float,

@@ -1,7 +1,8 @@
-"""Frames and their true times: the same from both readers, and a clear error for every kind of broken file."""
+"""Frames and their true times: the same from all readers, and a clear error for every kind of broken file."""
 
 import random
 from fractions import Fraction
+from importlib.util import find_spec
 
 import av
 import numpy as np
@@ -12,8 +13,10 @@ from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.data.video import VideoError, choose, read_frames, write_frames
 from d2vlm_lab.errors import LabError
 
+TORCHCODEC = find_spec("torchcodec") is not None
+needs_torchcodec = pytest.mark.skipif(not TORCHCODEC, reason="torchcodec is not installed here")
 needs_decord = pytest.mark.skipif(video.decord is None, reason="decord is not installed here")
-READERS = [pytest.param("decord", marks=needs_decord), "av"]
+READERS = [pytest.param("decord", marks=needs_decord), "av", pytest.param("torchcodec", marks=needs_torchcodec)]
 
 
 def pictures(n=40, height=48, width=64):
@@ -69,20 +72,41 @@ def test_the_same_frames_give_the_same_file(tmp_path):
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
-@needs_decord
-@pytest.mark.parametrize("case", ["plain.mp4", "b_frames.mp4", "plain.mkv", "plain.webm", "plain.avi", "odd.mp4",
-                                  "variable.mp4", "rotated.mp4", "upside_down.mp4"])
-def test_both_readers_return_the_same_frames_and_times(tmp_path, case):
-    path = tmp_path / case
-    codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(path.suffix, "libx264")
+CASES = ["plain.mp4", "b_frames.mp4", "plain.mkv", "plain.webm", "plain.avi", "odd.mp4", "variable.mp4", "rotated.mp4",
+         "upside_down.mp4"]
+
+
+def example(folder, case):
+    """A file of each common kind."""
+    codec = {"plain.webm": "libvpx-vp9", "plain.avi": "mpeg4", "av1.mp4": "libsvtav1"}.get(case, "libx264")
     steps = np.random.default_rng(0).integers(20, 300, 40)
-    write(path, pictures(height=50, width=86) if "odd" in case else pictures(height=64, width=96), codec=codec,
-          milliseconds=steps.cumsum() if "variable" in case else None,
-          b_frames="b_frames" in case, rotation={"rotated.mp4": 90, "upside_down.mp4": 180}.get(case, 0))
+    late = [5000 + 100 * k for k in range(40)]
+    return write(folder / case, pictures(height=50, width=86) if "odd" in case else pictures(height=64, width=96),
+                 codec=codec, milliseconds={"variable.mp4": steps.cumsum(), "late.mp4": late}.get(case),
+                 b_frames="b_frames" in case, rotation={"rotated.mp4": 90, "upside_down.mp4": 180}.get(case, 0))
+
+
+@pytest.mark.parametrize("reader, case", [
+    *(pytest.param("decord", case, marks=needs_decord) for case in CASES),
+    *(pytest.param("torchcodec", case, marks=needs_torchcodec) for case in [*CASES, "late.mp4", "av1.mp4"])])
+def test_all_readers_return_the_same_frames_and_times(tmp_path, reader, case):
+    path = example(tmp_path, case)
     for sampling in ({}, {"fps": 3, "prepare": Preparation(32).frames}, {"fps": 2, "max_frames": 5}):
-        one, other = (read_frames(path, **sampling, reader=reader) for reader in ("decord", "av"))
+        one, other = (read_frames(path, **sampling, reader=name) for name in (reader, "av"))
         assert np.array_equal(one.frames, other.frames)
         assert np.allclose(one.timestamps, other.timestamps, atol=1e-4)
+
+
+@pytest.mark.parametrize("reader", ["auto", "av"])
+def test_av1_which_decord_cannot_read_is_read_by_default(tmp_path, reader):
+    clip = read_frames(example(tmp_path, "av1.mp4"), reader=reader)
+    assert [number(frame) for frame in clip.frames] == [*range(40)]
+
+
+@pytest.mark.skipif(TORCHCODEC, reason="torchcodec is installed here")
+def test_without_torchcodec_its_choice_is_one_clear_error(tmp_path):
+    with pytest.raises(LabError, match="data.reader is torchcodec, which cannot be used here .it is not installed"):
+        read_frames(write(tmp_path / "a.mp4"), reader="torchcodec")
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -95,7 +119,7 @@ def test_with_a_variable_frame_rate_times_are_those_in_the_file(tmp_path, reader
     assert [number(frame) for frame in sampled.frames] == list(dict.fromkeys(shown))
 
 
-@pytest.mark.parametrize("reader", [None, "av"])
+@pytest.mark.parametrize("reader", ["auto", "av", pytest.param("torchcodec", marks=needs_torchcodec)])
 def test_a_rotated_video_is_shown_upright(tmp_path, reader):
     """In a width at which decord gives up, too."""
     clip = read_frames(write(tmp_path / "r.mp4", rotation=90), reader=reader)
@@ -104,7 +128,7 @@ def test_a_rotated_video_is_shown_upright(tmp_path, reader):
     assert np.abs(clip.frames - upright).mean() < 4 < np.abs(clip.frames - upright[:, ::-1, ::-1]).mean()
 
 
-@pytest.mark.parametrize("reader", [None, "av"])
+@pytest.mark.parametrize("reader", ["auto", "av"])
 def test_frames_before_zero_of_a_cut_without_re_encoding_are_dropped(tmp_path, reader):
     cut = tmp_path / "cut.mp4"
     with av.open(str(write(tmp_path / "whole.mp4"))) as source, av.open(
@@ -162,7 +186,7 @@ def broken(folder):
     return [*contents, "sound only", "no frames", "missing"]
 
 
-@pytest.mark.parametrize("reader", [None, *READERS])
+@pytest.mark.parametrize("reader", ["auto", *READERS])
 def test_every_broken_file_is_one_clear_error_that_names_it(tmp_path, reader):
     for name in broken(tmp_path):
         with pytest.raises(VideoError, match=f"{name}.mp4") as error:
@@ -171,20 +195,24 @@ def test_every_broken_file_is_one_clear_error_that_names_it(tmp_path, reader):
 
 
 @needs_decord
-def test_where_decord_fails_the_other_reader_takes_over(tmp_path):
-    path = write(tmp_path / "stream.ts", b_frames=True)
+def test_where_one_reader_fails_the_other_takes_over(tmp_path, monkeypatch):
+    stream = write(tmp_path / "stream.ts", b_frames=True)
     with pytest.raises(VideoError):
-        read_frames(path, reader="decord")
-    assert [number(frame) for frame in read_frames(path).frames] == list(range(40))
+        read_frames(stream, reader="decord")
+    assert [number(frame) for frame in read_frames(stream).frames] == list(range(40))
+    def broken(path, about):
+        raise RuntimeError("no such decoder")
+
+    monkeypatch.setitem(video._READERS, "av", broken)
+    assert len(read_frames(write(tmp_path / "a.mp4")).frames) == 40
+    with pytest.raises(VideoError, match="stream.ts: damaged video, cannot be decoded .no such decoder"):
+        read_frames(stream)
 
 
-def test_without_decord_the_other_reader_is_the_default(tmp_path, monkeypatch):
-    path = write(tmp_path / "a.mp4")
-    before = read_frames(path, fps=2)
+def test_a_decoder_that_is_not_installed_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "decord", None)
-    assert np.array_equal(read_frames(path, fps=2).frames, before.frames)
     with pytest.raises(LabError, match="decord is not installed"):
-        read_frames(path, reader="decord")
+        read_frames(write(tmp_path / "a.mp4"), reader="decord")
 
 
 def test_damage_that_the_decoder_can_hide_still_gives_every_frame_and_no_crash(tmp_path):
