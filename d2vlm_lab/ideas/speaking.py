@@ -8,6 +8,8 @@ frames. A curve that trembles between the two thresholds neither begins nor ends
     event         [------------]            opened at .8, with the frame before it, which was above close_at already
                                     ^       closed here, after two frames below close_at (patience 2)
 
+Here open_at is .6 and close_at .35.
+
 Nothing is looked up ahead: what is said at a frame follows from the curve up to it. So what was closed stays. It may
 become longer (*revised*) where the event goes on after a short pause, but it never gets lost. An event that ends before
 it has lasted for `least` frames was a mistake and is *withdrawn*; it was never closed.
@@ -47,8 +49,8 @@ class Head:
 class Rule:
     """When an event begins, when it ends, and what is too short to be one."""
 
-    open_at: float = 0.6  # an event begins where the curve reaches this
-    close_at: float = 0.35  # it goes on while the curve is at least this
+    open_at: float = 0.7  # an event begins where the curve reaches this
+    close_at: float = 0.5  # it goes on while the curve is at least this
     patience: int = 2  # it ends once so many frames in a row are below
     least: int = 2  # it is withdrawn if it ends after fewer frames than this
     bridge: int = 0  # what begins at most so many frames after the end of an event is the same event, which is revised

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data.batch import Clip
 from ..data.groups import encode_question
-from ..data.sample import Sample
+from ..data.sample import Sample, validate
 from ..data.sources import SourceNote, TimedFrame
 from ..errors import LabError
 from ..ideas.clauses import cut, mentions, symbol
@@ -60,7 +60,7 @@ class Live:
     def wait_for(self, question: str, rule: Rule | None = None, words: bool = True) -> StandingQuestion:
         """From now on, tell when this happens; with `words`, also what the model says about it once it is over."""
         model, text = self.stream.model, self.wording(question)
-        sample = Sample("asked", "live", 1.0, "", "lab", text)
+        sample = validate(Sample("asked", "live", 1.0, "", "lab", text))
         prompt = encode_question(sample, clip_of(self.stream.kept), model.tokenizer, model.prompt, model.method)
         standing = StandingQuestion(model, text, prompt, self.stream.kept, rule)
         self.questions.append(standing)
@@ -76,14 +76,20 @@ class Live:
         """The same until a frame of this second has come."""
         if self.items is None:
             raise LabError("use `with lab.listen(...) as live:`, so that the source is opened and closed")
-        for item in self.items:
-            yield from self.take(item)
-            if self.now >= moment:
-                return
+        failed = None
+        try:
+            for item in self.items:
+                yield from self.take(item)
+                if self.now >= moment:
+                    return
+        except LabError as error:  # what came before it is still read and told
+            failed = error
         for block in self.stream.end():
             yield from self.look(block)
         for standing in self.questions:
             yield from self.told(standing.end(self.now))
+        if failed is not None:
+            raise failed
 
     def take(self, item: TimedFrame | SourceNote) -> Iterator[Update | SourceNote]:
         """A frame, or a note about the source, which is handed on."""

@@ -22,7 +22,7 @@ def said(curve, rule=None, ended=True):
 
 
 def test_the_example_of_the_page():
-    assert said([.1, .2, .4, .8, .9, .5, .7, .2, .1, .1]) == [
+    assert said([.1, .2, .4, .8, .9, .5, .7, .2, .1, .1], Rule(0.6, 0.35)) == [
         (3, "opened", 2, 3), (4, "extended", 2, 4), (5, "extended", 2, 5), (6, "extended", 2, 6), (8, "closed", 2, 6)]
 
 
@@ -86,7 +86,7 @@ def test_with_one_threshold_and_no_patience_the_events_are_the_runs_above_it(cur
     assert sorted(k for first, last in events for k in range(first, last + 1)) == runs
 
 
-@pytest.mark.parametrize("wrong", [{"close_at": 0.7}, {"close_at": 0.0}, {"patience": 0}, {"least": 0}, {"bridge": -1}])
+@pytest.mark.parametrize("wrong", [{"close_at": 0.8}, {"close_at": 0.0}, {"patience": 0}, {"least": 0}, {"bridge": -1}])
 def test_an_impossible_rule_is_refused(wrong):
     with pytest.raises(ValueError, match="impossible"):
         Rule(**wrong)
