@@ -130,6 +130,10 @@ _OTHERS = (
            False),
     Metric("gpu_memory_mb", "GPU memory at its peak", "MB", "The most GPU memory that tensors have ever held; missing "
            "without a GPU.", False),
+    Metric("frame_ms", "one more frame", "ms", "CPU milliseconds to read the next frame of a stream after thousands of "
+           "frames; measured by streaming_run.ipynb, missing where frames see the whole video.", False),
+    Metric("frame_growth", "a late frame against an early one", "", "CPU time of a frame near the end of a stream "
+           "divided by that of a frame near its beginning; measured by streaming_run.ipynb.", False),
     Metric("answer_ms", "one answer", "ms", "Milliseconds to read the frames of one video and answer one question "
            "about it, median of several repetitions; measured by length_run.ipynb.", False, ("tvg",)),
     Metric("answer_memory_mb", "tensors of one answer at their peak", "MB", "The most memory that tensors take while "
