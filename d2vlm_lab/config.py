@@ -306,6 +306,15 @@ class Evaluation:
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
     batch: Annotated[int, Range(1, 4096)] = 128  # questions answered at a time; fewer about long videos
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
+    # After training, also ask as of a video that is running: questions that stand from its beginning, and questions in
+    # the middle of an event.
+    live: bool = False
+    # After training, read videos block by block, and keep at most so many frames in the language model; null reads all
+    # frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false.
+    keep_frames: Frames | None = None
+    # Which frames are forgotten if there are more. oldest: the oldest ones. change: those that differ least from the
+    # frame before them. merge: the two neighbours that are most alike become one, the mean of both.
+    forget: Literal["oldest", "change", "merge"] = "oldest"
 
 
 @dataclass(frozen=True)
@@ -365,6 +374,10 @@ class RunConfig:
 
     def _check_live(self, need: Callable[[bool, str], None]) -> None:
         method, early = self.method, self.data.ask_early
+        need(self.evaluation.keep_frames is None or method.block is not None, "evaluation.keep_frames: frames that "
+             "look at all later frames cannot be read block by block; set method.frame_block, or "
+             "method.bidirectional_frames=false")
+        need(self.evaluation.keep_frames != 1, "evaluation.keep_frames is 1; keep at least 2 frames")
         if not method.standing_weight and not early:
             return
         name = "method.standing_weight" if method.standing_weight else "data.ask_early"

@@ -67,6 +67,28 @@ _OF_ROLES = (
            "predicted intervals overlap the other event more than the asked one.", False),
     Metric("questions", "questions", "number", "Number of questions about one event, where {}.", None),
 )
+_STANDS = "of questions that stand from the beginning of their video (evaluation.live)"
+_LIVE = (
+    Metric("during_F1@0.5", "asked during the event: F1 at overlap 0.5", "", "F1 at an overlap of one half for "
+           "questions that are asked when half of their event is over, and whose truth is that half (evaluation.live).",
+           True),
+    Metric("live_F1_at_end", "standing questions: F1 at the end", "", "F1 at an overlap of one half between what is "
+           f"claimed at the end of a video and the truth, {_STANDS}.", True),
+    Metric("live_F1_at_any_moment", "standing questions: F1 at any moment", "", "The same at every half second, "
+           f"against the part of the truth that has happened by then, {_STANDS}.", True),
+    Metric("live_noticed", "standing questions: events noticed", "share", "Share of the true events that are found, "
+           f"with an overlap of at least one half, {_STANDS}.", True),
+    Metric("live_delay", "delay of the first notice", "s", "Seconds from the start of an event to the first word about "
+           f"it, mean over events that are found, {_STANDS}.", False),
+    Metric("live_delay_median", "delay of the first notice, median", "s", "Seconds from the start of an event to the "
+           f"first word about it, median over events that are found, {_STANDS}.", False),
+    Metric("live_early", "notices before the event", "per question", "Number of events that are noticed before they "
+           f"begin, {_STANDS}.", False),
+    Metric("live_false", "false notices", "per question", "Number of notices of events that are not there, withdrawn "
+           f"ones included, {_STANDS}.", False),
+    Metric("live_revisions", "revisions", "per question", "Number of events that are revised or withdrawn after they "
+           f"were announced, {_STANDS}.", False),
+)
 _OTHERS = (
     Metric("dvc_caption_F1", "dense captions right, times aside", "F1", "F1 between the sentences of a dense caption "
            "and the true ones, whatever times they are given.", True, ("dvc",)),
@@ -102,6 +124,7 @@ _OTHERS = (
     *(Metric(f"prefers_{factor}", f"true answers preferred to wrong ones: {factor}", "share", "Share of wrong answers "
              f"to which the model gives a lower probability than to the true answer, where the error is in the factor "
              f"`{factor}`; for the formulation `sigmoid` alone.", True) for factor in Preference.factors),
+    *_LIVE,
     Metric("seconds", "time on the clock", "s", "Seconds on the clock for the training, if there is one, and the "
            "exam.", False),
     Metric("cpu_seconds", "CPU time", "s", "CPU seconds of the training, if there is one, and the exam.", False),
@@ -113,6 +136,10 @@ _OTHERS = (
            False),
     Metric("gpu_memory_mb", "GPU memory at its peak", "MB", "The most GPU memory that tensors have ever held; missing "
            "without a GPU.", False),
+    Metric("frame_ms", "one more frame", "ms", "CPU milliseconds to read the next frame of a stream after thousands of "
+           "frames; measured by streaming_run.ipynb, missing where frames see the whole video.", False),
+    Metric("frame_growth", "a late frame against an early one", "", "CPU time of a frame near the end of a stream "
+           "divided by that of a frame near its beginning; measured by streaming_run.ipynb.", False),
     Metric("answer_ms", "one answer", "ms", "Milliseconds to read the frames of one video and answer one question "
            "about it, median of several repetitions; measured by length_run.ipynb.", False, ("tvg",)),
     Metric("answer_memory_mb", "tensors of one answer at their peak", "MB", "The most memory that tensors take while "

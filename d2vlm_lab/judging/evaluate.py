@@ -12,7 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from .. import __version__
 from ..config import Data, RunConfig, resolve
@@ -26,9 +28,12 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.seal import find_checkpoint
+from ..model.streaming import check_streams
+from ..model.streaming_memory import Forget, Memory
 from ..reader import opened, read_json
 from ..shapes import shown
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
+from .in_blocks import predict_in_blocks
 from .metrics import command as scoring
 from .portions import Once, by_video, portions
 from .predict import Prediction, predict
@@ -39,12 +44,13 @@ PENALTY = 1.2  # for repetition, with published decoding on the tasks where the 
 
 def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decoding: Decoding, data: Data,
              shard: tuple[int, int] = (0, 1), limit: int | None = None, report: Callable[[str], None] = print,
-             benchmark: str = "etbench", penalized: Sequence[str] = (), parts: bool = True) -> list[dict]:
+             benchmark: str = "etbench", penalized: Sequence[str] = (), parts: bool = True,
+             memory: Memory | None = None) -> list[dict]:
     """Answer every sample that has no answer on disk yet; returns the records of all shards so far.
 
     `shard` is (index, count): every count-th sample from the index-th on. Each shard writes to its own file and only
     reads those of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model sees
-    a whole video also where the question is about a part of it.
+    a whole video also where the question is about a part of it. With a `memory`, videos are read block by block.
     """
     index, count = shard
     layout = BENCHMARKS[benchmark]
@@ -53,6 +59,9 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     model = on_device(load(checkpoint), worker=index)
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
+    if memory:
+        check_streams(model)
+        settings |= {"memory": asdict(memory)}
     with alone_in(out):
         note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
     if others := [part.name for part in out.glob("answers_*.jsonl") if not part.stem.endswith(f"_of_{count}")]:
@@ -68,7 +77,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
         with open(file, "a", encoding="utf-8") as stream:
             n = len(done)
             for portion in portions(by_video(todo, videos), read, once):
-                for record in answer(model, portion, read, decoding, penalized, layout.answer):
+                for record in answer(model, portion, read, decoding, penalized, layout.answer, memory):
                     stream.write(json.dumps(record, ensure_ascii=False) + "\n")
                 stream.flush()
                 n += len(portion)
@@ -78,7 +87,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
 
 
 def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: Decoding,
-           penalized: Sequence[str] = (), field: str = "a") -> list[dict]:
+           penalized: Sequence[str] = (), field: str = "a", memory: Memory | None = None) -> list[dict]:
     """The questions' records with answers in `field`; where a video cannot be read, an empty one and the reason."""
     records, shown = {}, {}
     unread, by_decoding = [], defaultdict(list)
@@ -94,7 +103,9 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
         record["shown"] = shown[sample.video]
         by_decoding[replace(decoding, repetition_penalty=PENALTY) if sample.task in penalized else decoding].append(
             sample)
-    predictions = [p for settings, samples in by_decoding.items() for p in predict(model, samples, read, settings)]
+    ask = predict if memory is None else partial(predict_in_blocks, memory=memory)
+    predictions = [p for settings, samples in by_decoding.items()
+                   for p in ask(model, samples, read, decoding=settings)]
     return [{**records[p.sample.task, p.sample.source, p.sample.id], field: p.text, "evidence": _evidence(p),
              "finished": p.generated.finished} for p in predictions] + unread
 
@@ -186,13 +197,18 @@ def configure(parser) -> None:
     parser.add_argument("--decoding", choices=("greedy", "published"), default="greedy", help="published: sampled at "
                         "temperature 0.2, up to 2048 tokens, on some tasks with a repetition penalty of 1.2")
     parser.add_argument("--max-new-tokens", type=int, help="longest answer (default: 160, or 2048 as published)")
+    parser.add_argument("--keep-frames", type=int, metavar="N", help="for videos longer than memory: read them block "
+                        "by block, keep at most N frames in the language model; the checkpoint needs frames in blocks")
+    parser.add_argument("--forget", choices=get_args(Forget), default="oldest", help="which frames go first, with "
+                        "--keep-frames: the oldest, those that change least, or alike neighbours, which are merged")
     parser.add_argument("--whole-videos", action="store_true",
                         help="show all of a video to questions about a part of it (mvbench), as the authors did")
 
 
 def check_options(args) -> None:
     """An error for a number that is out of range, before anything is read."""
-    for name, most in (("limit", 10**9), ("fps", 1000), ("max_frames", 100_000), ("max_new_tokens", 16_384)):
+    for name, most in (("limit", 10**9), ("fps", 1000), ("max_frames", 100_000), ("max_new_tokens", 16_384),
+                       ("keep_frames", 100_000)):
         value = getattr(args, name)
         if value is not None and not 0 < value <= most:
             raise LabError(f"--{name.replace('_', '-')} is {value}; it must be a positive number of at most {most:,}")
@@ -220,7 +236,8 @@ def answer_and_score(args, out: Path) -> None:
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)
     records = evaluate(args.checkpoint, annotations, videos, out, decoding, data, parse_shard(args.shard), args.limit,
                        lambda line: print(line, flush=True), args.benchmark, layout.penalized if published else (),
-                       not args.whole_videos)
+                       not args.whole_videos,
+                       Memory(frames=args.keep_frames, forget=args.forget) if args.keep_frames else None)
     expected = len(layout.read(annotations, 0.5 / data.fps)[:args.limit])
     if len(records) < expected:
         print(f"{len(records)} of {expected} samples are answered; the score is computed with the last shard")

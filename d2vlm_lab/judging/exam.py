@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,6 +30,9 @@ from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
+from ..model.streaming_memory import Memory
+from .in_blocks import predict_in_blocks
+from .live_exam import asked_during, standing_scores
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
 from .refusals import questions_about_nothing, refusal_scores
@@ -51,11 +55,20 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     read = reader(config, model.frames, val.videos)
     samples = readable(held_out_questions(val, config), read)
     decoding = Decoding(config.evaluation.max_new_tokens)
-    predictions = tuple(predict(model, samples, read, decoding, config.evaluation.batch))
+    memory = Memory(frames=config.evaluation.keep_frames, forget=config.evaluation.forget)
+    if config.evaluation.keep_frames:
+        ask = partial(predict_in_blocks, model, memory=memory, decoding=decoding)
+    else:
+        ask = partial(predict, model, decoding=decoding, batch=config.evaluation.batch)
+    predictions = tuple(ask(samples, read))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
     scores |= boundary_errors(predictions)
     nothing = readable(questions_about_nothing(val, config), read)
-    scores |= refusal_scores(list(predict(model, nothing, read, decoding, config.evaluation.batch)), predictions)
+    scores |= refusal_scores(list(ask(nothing, read)), predictions)
+    if config.evaluation.live:
+        scores |= asked_during(samples, read, ask)
+        if model.method.block is not None:  # otherwise nothing can be said before a video is over
+            scores |= standing_scores(model, [*samples, *nothing], read, memory)
     if config.method.formulation == "sigmoid":  # with other formulations an interval has no probability
         rejects = synthesized(replace(config, seed=0, preference=Preference(rejects=4)))  # the same for every run
         scores |= prefers(model, samples[::4], read, rejects)

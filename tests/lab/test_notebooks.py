@@ -44,6 +44,7 @@ ONE_POINT = {  # pages that a study runs once for each of its points
     "train_and_score": {"questions": 3},
     "saliency_run": {"questions": 3, "shown": 1},
     "length_run": {"questions": 3, "repeats": 1},
+    "streaming_run": {"questions": 3, "frames": 64},
 }
 TINY = ["data.world_settings=[videos=10]", "training.steps=2", "training.videos=2", "training.log_every=1",
         "training.eval_every=2", "evaluation.samples=2", "evaluation.max_new_tokens=16"]

@@ -1,0 +1,96 @@
+"""Videos longer than memory: their frames are read block by block, as a live model reads them, and what is kept of them
+is bounded. So are standing questions about them, whose updates come as if the video were running.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.batch import Clip
+from ..data.groups import Reader, encode_question
+from ..data.sample import Sample
+from ..data.sources import TimedFrame
+from ..ideas.evidence import Interval
+from ..ideas.speaking import Rule
+from ..model.d2vlm import D2VLM, evaluation
+from ..model.decoding import Decoding, generate
+from ..model.frames import encoded
+from ..model.streaming import Block, check_streams, extended, start
+from ..model.streaming_memory import Kept, Memory, forget
+from ..model.streaming_standing import StandingQuestion, Update
+from .predict import Prediction
+
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame whose features are known
+
+
+@dataclass(frozen=True)
+class Said:
+    """An update of a standing question, as `metrics/live.py` takes it."""
+
+    kind: str
+    event: int
+    at: float
+    interval: Interval
+
+    @classmethod
+    def of(cls, update: Update) -> Said:
+        return cls(type(update).__name__.lower(), update.number, update.seconds, update.interval)
+
+
+@torch.no_grad()
+def blocks(model: D2VLM, clip: Clip, memory: Memory) -> Iterator[tuple[Kept, Block]]:
+    """What is kept after each block, and the block. Only its own features are in memory, if they come from a file."""
+    size, kept = check_streams(model), start(model)
+    features, = encoded(model.frames, [clip.features]) if clip.features.dtype == torch.uint8 else [clip.features]
+    for first in range(0, len(clip.timestamps), size):
+        times = clip.timestamps[first:first + size]
+        frames = [TimedFrame(first + k, float(seconds), NO_PIXELS) for k, seconds in enumerate(times)]
+        with evaluation(model):
+            whole = extended(model, kept, features[first:first + size].to(model.device), frames)
+        n = len(frames)
+        kept = forget(whole, memory)
+        yield kept, Block(whole.index[-n:], whole.seconds[-n:], whole.states[-n:])
+
+
+def predict_in_blocks(model: D2VLM, samples: Sequence[Sample], read: Reader, memory: Memory,
+                      decoding: Decoding | None = None, batch: int = 32) -> Iterator[Prediction]:
+    """Answers at the end of each video, from what is then kept of it."""
+    videos: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        videos[sample.video].append(sample)
+    for about in videos.values():
+        kept = start(model)
+        for kept, _ in blocks(model, read(about[0]), memory):  # noqa: B007
+            pass
+        clip = Clip(kept.projected, kept.timestamps, projected=True)
+        for part in (about[k:k + batch] for k in range(0, len(about), batch)):
+            prompts = [encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in part]
+            with evaluation(model):
+                answers = generate(model, [clip], [prompts], decoding, names=[sample.id for sample in part],
+                                   prefix=kept.prefix())
+            yield from (Prediction(sample, answer) for sample, answer in zip(part, answers))
+
+
+def listen(model: D2VLM, samples: Sequence[Sample], clip: Clip, memory: Memory,
+           rule: Rule | None = None) -> list[list[Said]]:
+    """What is said to each of several standing questions about a video, all of them asked before it begins."""
+    kept = start(model)
+    nothing = Clip(kept.projected, kept.timestamps, projected=True)
+    prompts = [encode_question(sample, nothing, model.tokenizer, model.prompt, model.method) for sample in samples]
+    questions = [StandingQuestion(model, sample.question, prompt, kept, rule)
+                 for sample, prompt in zip(samples, prompts)]
+    said: list[list[Said]] = [[] for _ in samples]
+    now = 0.0
+    for _, block in blocks(model, clip, memory):
+        ahead = int(block.index[-1]) + model.frames.around  # the tower waits for the neighbours of the last frame
+        now = float(clip.timestamps[min(ahead, len(clip.timestamps) - 1)])
+        for updates, question in zip(said, questions):
+            updates += map(Said.of, question.extend(block, now))
+    for updates, question in zip(said, questions):
+        updates += map(Said.of, question.end(now))
+    return said
