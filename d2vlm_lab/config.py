@@ -103,7 +103,9 @@ class Method:
 class Parts:
     """Where the weights come from: a checkpoint in `start`, or else a language model and a vision tower."""
 
-    start: str = "data/base/small"  # folder of a checkpoint of this project, or one laid out as the authors' release
+    # A checkpoint of this project, or one laid out as the authors' release: its folder, or its hub id. A hub id is
+    # written owner/name or owner/name@revision here and below.
+    start: str = "data/base/small"
     language: str = ""  # instead of `start`: hub id, local folder or .gguf file of a causal language model
     # With `language`: hub id or local folder of the vision tower that encodes the frames. "own": that of `language`,
     # which is then a video-language model (Qwen2.5-VL, Qwen3-VL or SmolVLM2).

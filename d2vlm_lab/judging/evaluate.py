@@ -183,7 +183,7 @@ def split_by_task(out: Path) -> Path:
 
 
 def configure(parser) -> None:
-    parser.add_argument("checkpoint", help="folder of a trained model, or one laid out as the authors'")
+    parser.add_argument("checkpoint", help="folder or hub id of a trained model, or one laid out as the authors'")
     parser.add_argument("benchmark", choices=sorted(BENCHMARKS), help="how the data folder is laid out")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with annotations and videos")
     parser.add_argument("--out", metavar="DIR", help="where answers and score go (default: runs/evaluate/BENCHMARK-ID)")

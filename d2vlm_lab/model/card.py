@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from .. import __version__
-from ..config import RunConfig
+from ..config import RunConfig, resolve
 from ..errors import LabError
 from ..files import atomic_path
 from ..hub import HUB_ID, is_hub_id
-from ..reader import read_json, read_text
+from ..reader import parse_yaml, read_json, read_text
 from ..settings import to_dict
 from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, checkpoint_id, find_checkpoint
 
@@ -75,14 +74,19 @@ def read_recipe(folder: Path) -> dict:
     return recipe
 
 
-def write_card(folder: Path, origin: Path, scores: Sequence[Score] = ()) -> None:
-    """The card of the checkpoint in `folder`, which was loaded from `origin` or trained there."""
-    text = model_card(folder, origin, scores)
+def write_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: str = "") -> None:
+    """The card of the checkpoint in `folder`, which was loaded from `origin` or trained there.
+
+    `name` is the hub id by which others load it; otherwise it is that of the folder.
+    """
+    text = model_card(folder, origin, scores, name)
     with atomic_path(folder / CARD) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def model_card(folder: Path, origin: Path, scores: Sequence[Score] = ()) -> str:
+def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: str = "") -> str:
+    # The checkpoint of a run lies in a folder "model" in that of the run, whose name says more.
+    title = name or (folder.name if folder.name != "model" else folder.absolute().parent.name)
     description, recipe = read_json(folder / DESCRIPTION, dict), read_recipe(origin)
     config = flatten_record(recipe.get("config") or recipe.get("recipe", {}))  # the second is that of a base
     bases = ancestry(origin, config)
@@ -91,10 +95,10 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = ()) -> str:
     data = ModelCardData(
         license=license or "other", license_name=None if license else "not-recorded", base_model=on_hub[-1:] or None,
         library_name="peft" if description["adapter"] else "transformers", pipeline_tag="video-text-to-text",
-        tags=["d2vlm", "temporal-grounding"], model_name=folder.name, eval_results=list(_results(scores)) or None)
-    sections = {"Use": _use(folder, description), "Base": _base(bases, license), "Data": _data(config),
+        tags=["d2vlm", "temporal-grounding"], model_name=title, eval_results=list(_results(scores)) or None)
+    sections = {"Use": _use(folder, name), "Base": _base(bases, license), "Data": _data(config),
                 "Recipe": _recipe(config), "Scores": _scores(recipe, scores), "Limits": _limits(description, config)}
-    return "\n".join(["---", data.to_yaml().strip(), "---", "", f"# {folder.name}", "", WHAT, "",
+    return "\n".join(["---", data.to_yaml().strip(), "---", "", f"# {title}", "", WHAT, "",
                       *(line for title, lines in sections.items() for line in (f"## {title}", "", *lines, ""))])
 
 
@@ -114,13 +118,12 @@ def licence(source: str) -> str:
     """Of weights that are on this machine, as their own card has it; empty where that is not known."""
     try:
         folder = find_checkpoint(source)
+        if (folder / RECIPE).is_file() and "recipe" in read_json(folder / RECIPE, dict):
+            return OURS
+        head = re.match(r"---\n(.*?)\n---", read_text(folder / CARD), re.DOTALL)
+        known = parse_yaml(head[1], dict).get("license") if head else None
     except LabError:
         return ""
-    if (folder / RECIPE).is_file() and "recipe" in read_json(folder / RECIPE, dict):
-        return OURS
-    if not (folder / CARD).is_file() or not (head := re.match(r"---\n(.*?)\n---", read_text(folder / CARD), re.DOTALL)):
-        return ""
-    known = (yaml.safe_load(head[1]) or {}).get("license")
     return known if isinstance(known, str) and known != "other" else ""
 
 
@@ -131,30 +134,40 @@ def flatten_record(config: dict) -> dict[str, object]:
     return flat | {name: value for name, value in config.items() if not isinstance(value, dict)}
 
 
-def _portable(config: dict) -> dict:
-    """A config without the folders of the machine on which it ran: of an absolute path, the name alone."""
+def _portable(config):
+    """A config, or a value in it, without the folders of this machine: of an absolute path, the name alone."""
     if isinstance(config, dict):
         return {name: _portable(value) for name, value in config.items()}
     return Path(config).name if isinstance(config, str) and Path(config).is_absolute() else config
 
 
-def _use(folder: Path, description: dict) -> list[str]:
-    lines = ["```python", "from d2vlm_lab import lab", "", f'model = lab.load("{folder.name}")  # or its hub id',
-             'print(model.watch("video.mp4").ask("when does it happen?"))', "```", ""]
+def _use(folder: Path, hub_id: str) -> list[str]:
+    """How it is loaded, with this library and without."""
+    name = hub_id or folder.name
+    lines = ["```python", "from d2vlm_lab import lab", "", f'model = lab.load("{name}")',
+             'print(model.watch("video.mp4").ask("when does it happen?"))', "```"]
+    alone = "The language model alone, with {} (to show it frames, use the library as above):"
     if (folder / ADAPTER).exists():
-        beneath = f"{folder.name}/language" if (folder / LANGUAGE).exists() else "BASE"
-        lines += ["The language model alone, with PEFT (to show it frames, use the library as above):", "", "```python",
-                  f'base = AutoModelForCausalLM.from_pretrained("{beneath}")',
-                  f'model = PeftModel.from_pretrained(base, "{folder.name}")', "```"]
-    elif (folder / WEIGHTS).exists():
-        lines += ["The language model alone, with transformers (to show it frames, use the library as above):", "",
-                  "```python",
-                  f'model = AutoModelForCausalLM.from_pretrained("{folder.name}")', "```"]
+        base = read_json(folder / "adapter_config.json", dict)["base_model_name_or_path"] or ""
+        if (folder / LANGUAGE).exists():
+            beneath = 'f"{folder}/language"'
+        elif is_hub_id(base) or (resolve(base) / "config.json").is_file():
+            beneath = f'"{base}"'
+        else:
+            return [*lines, "", "Its base is a checkpoint of an older form, which transformers does not load: "
+                    "`d2vlm-lab export` makes a folder of both that PEFT loads."]
+        place = f'snapshot_download("{hub_id}")' if hub_id else f'"{name}"'
+        return [*lines, "", alone.format("PEFT"), "", "```python", f"folder = {place}",
+                f"base = AutoModelForCausalLM.from_pretrained({beneath})",
+                "model = PeftModel.from_pretrained(base, folder)", "```"]
+    if (folder / WEIGHTS).exists():
+        lines += ["", alone.format("transformers"), "", "```python",
+                  f'model = AutoModelForCausalLM.from_pretrained("{name}")', "```"]
     return lines
 
 
 def _base(bases: list[str], license: str) -> list[str]:
-    names = " on ".join(f"`{base if not Path(base).is_absolute() else Path(base).name}`" for base in bases)
+    names = ", which stands on ".join(f"`{_portable(base)}`" for base in bases)
     terms = f"`{license}`" if license else "not recorded: see where the base was published before you share this"
     return [f"It stands on {names}." if bases else "It was made from nothing.", f"Licence of the base: {terms}."]
 
@@ -184,7 +197,7 @@ def _scores(recipe: dict, scores: Sequence[Score]) -> list[str]:
         lines += [f"{score.benchmark}, protocol `{score.protocol}`:", "", *_table(score.values), "",
                   f"{score.stands_for}.", ""]
     if own := {name: value for name, value in recipe.get("scores", {}).items() if isinstance(value, (int, float))}:
-        lines += ["On the validation questions of its own run, greedy decoding (not a benchmark):", "", *_table(own)]
+        lines += ["On validation questions of its own run, decoded greedily (no benchmark):", "", *_table(own)]
     return lines or ["None are recorded."]
 
 

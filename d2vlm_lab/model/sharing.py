@@ -28,17 +28,18 @@ class Shared:
         """The checkpoint in a folder, or with a hub id, in evaluation mode; the settings are those of `load`."""
         return _checkpoint().load(source, revision=revision, **settings)
 
-    def save_pretrained(self, folder: str | os.PathLike, scores: Sequence[Score] = ()) -> Path:
+    def save_pretrained(self, folder: str | os.PathLike, scores: Sequence[Score] = (), name: str = "") -> Path:
         """A folder that needs nothing of this machine, with a card that others can read.
 
-        Beside it stands its base only if that is on the hub. The `scores` are those of benchmarks.
+        Its base is part of it unless that is on the hub. The `scores` are those of benchmarks, and `name` is the hub id
+        that the card tells, if it will have one.
         """
         folder = _checkpoint().save(self, folder, base=self._base_on_hub())
         card = quick_import(f"{__package__}.card")
         origin = self.loaded_from or folder
         if recipe := card.read_recipe(origin):
             card.write_recipe(folder, recipe)
-        card.write_card(folder, origin, scores)
+        card.write_card(folder, origin, scores, name)
         return folder
 
     def push_to_hub(self, name: str, *, private: bool | None = None, revision: str | None = None,
@@ -52,7 +53,7 @@ class Shared:
         api = HfApi(token=token)
         try:
             with tempfile.TemporaryDirectory() as place:
-                folder = self.save_pretrained(Path(place) / name.partition("/")[2], scores)
+                folder = self.save_pretrained(Path(place) / "model", scores, name)
                 api.create_repo(name, private=private, exist_ok=True)
                 if revision is not None:
                     api.create_branch(name, branch=revision, exist_ok=True)

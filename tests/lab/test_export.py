@@ -92,7 +92,7 @@ def test_the_card_says_base_data_recipe_scores_limits_and_licence(trained, tmp_p
     assert (result.dataset_name, result.metric_value, result.metric_name) == ("etbench", 0.5, "tvg F1 (clean)")
     for words in ("stands on `base`", "the base: not recorded", "synthetic world", "| `training.steps` | `30` |",
                   "| f1@0.5 | 0.75 |", "etbench, protocol `clean`", "greedy, checkpoint", "4 frames a second",
-                  'PeftModel.from_pretrained(base, "shared")'):
+                  'folder = "shared"\nbase = AutoModelForCausalLM.from_pretrained(f"{folder}/language")'):
         assert words in card.text, words
 
 
@@ -146,7 +146,8 @@ def test_pushed_and_fetched_it_is_the_same_and_peft_loads_it(trained, hub):
     folder = again.loaded_from
     peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "language"), folder)
     assert torch.equal(logits(peft), logits(model.language))
-    assert yaml.safe_load((folder / "README.md").read_text().split("---")[1])["model_name"] == "model"
+    assert yaml.safe_load((folder / "README.md").read_text().split("---")[1])["model_name"] == "tester/model"
+    assert 'folder = snapshot_download("tester/model")' in (folder / "README.md").read_text()
 
 
 def test_another_push_leaves_nothing_of_the_one_before(trained, hub, capsys):

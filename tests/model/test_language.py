@@ -1,7 +1,9 @@
 """Pretrained backbones without a hub."""
 
 import json
+from pathlib import Path
 
+import hub_server
 import pytest
 import torch
 from small import history, language, tokenizer
@@ -42,6 +44,26 @@ def test_a_local_folder_becomes_a_model_with_evidence_tokens(tmp_path, tower):
                                      "method.semantic_layer": 2})
     model = load_language(config.parts, config.method)
     assert model.tokenizer.convert_tokens_to_ids("<evi>") >= 258 and model.frames.preparation.size == (64, 64)
+
+
+def test_a_language_model_and_a_tower_come_by_their_hub_ids(tmp_path, tower, monkeypatch):
+    language().save_pretrained(tmp_path / "language")
+    tokenizer().save_pretrained(tmp_path / "language")
+    with hub_server.running() as hub:
+        hub_server.use(hub, tmp_path / "cache", monkeypatch)
+        hub.add_folder("org/language", tmp_path / "language", "v2")
+        hub.add_folder("org/tower", Path(tower))
+        hub.add("org/pickled", {"config.json": (tmp_path / "language" / "config.json").read_bytes(),
+                                "pytorch_model.bin": b"a pickle"})
+        one, other = (start(read_config("smollm2", {
+            "parts.language": place, "parts.frames": frames, "method.semantic_layer": 2})).state_dict()
+            for place, frames in (("org/language@v2", "org/tower"), (str(tmp_path / "language"), tower)))
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+        with pytest.raises(LabError, match="parts.language: org/pickled cannot be loaded"):
+            read_language("org/pickled")
+        with pytest.raises(LabError, match="org/missing: no such folder here, and no such model at http://127.0.0.1"):
+            read_language("org/missing")
+        assert not hub.downloads("pytorch_model.bin")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
