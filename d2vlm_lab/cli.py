@@ -23,6 +23,7 @@ OF_THE_MACHINE = {errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.E
 # Packages that come with an extra, as they are imported: what notebooks, grids and reports need, and no model.
 EXTRA = dict.fromkeys(("IPython", "bleach", "dask", "distributed", "ipywidgets", "jupyter_client", "mistune",
                        "nbconvert", "nbformat", "papermill", "seaborn"), "lab") | {"dask_jobqueue": "slurm"}
+NEED_A_CHECKOUT = ("bench", "classroom", "handouts")  # they work with files that a wheel does not bring along
 # name: (module with `configure(parser)` and `run(args) -> int | None`, what it is for)
 COMMANDS = {
     "demo": ("d2vlm_lab.lab.demo", "make the small world, read it back, score trivial answers, and draw a gallery"),
@@ -91,7 +92,10 @@ def run(name: str, words: list[str]) -> int:
     implementation.configure(command)
     if "" in words:
         raise LabError(f"argument {words.index('') + 1} is empty; is a variable of the shell without a value?")
-    return implementation.run(command.parse_intermixed_args(words)) or 0  # key=value may stand between options
+    args = command.parse_intermixed_args(words)  # key=value may stand between options
+    if name in NEED_A_CHECKOUT and not (config := quick_import("d2vlm_lab.config")).CHECKOUT:
+        raise LabError(f"d2vlm-lab {name}{config.ONLY_IN_A_CHECKOUT}")
+    return implementation.run(args) or 0
 
 
 def complain(name: str, message: str, status: int = 2) -> int:

@@ -17,7 +17,10 @@ from .reader import read_json
 from .settings import ConfigError, check_types, flatten, override, read_yaml, suggest
 from .shapes import Count, Positive, Range, Seed, Share, Weight, below, shown
 
-ROOT = Path(__file__).resolve().parents[1]
+HOME = Path(__file__).resolve().parent
+CHECKOUT = (HOME.parent / "experiments" / "presets").is_dir()
+ROOT = HOME.parent if CHECKOUT else HOME / "project"  # the part of the project that an installed wheel brings along
+ONLY_IN_A_CHECKOUT = ": this comes with a checkout of the project, and here only the library is installed"
 PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
@@ -465,9 +468,6 @@ def _read_preset(source: str, above: tuple[str, ...]) -> RunConfig:
     """`above` are the files that start from this one."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
-        if not PRESETS.is_dir():
-            raise ConfigError(f"no preset {shown(source)}: presets come with a checkout of the project, and this "
-                              "installation has none; give a YAML file of settings instead")
         if source not in presets():
             raise ConfigError(f"{f'{above[-1]}: preset: ' if above else ''}no preset {shown(source)}"
                               f"{suggest(source, presets())}")
@@ -516,6 +516,9 @@ def _flat(tree: dict) -> dict[str, object]:
 
 
 def resolve(path: str) -> Path:
-    """A path from a config: absolute, or relative to the working folder, or else to the project."""
-    here = Path(path)
-    return here if here.is_absolute() or os.path.exists(here) else ROOT / path
+    """A path from a config: absolute, or relative to the working folder, or else to the project.
+
+    An installed wheel has only a part of the project; what is not in it belongs into the working folder.
+    """
+    here, there = Path(path), ROOT / path
+    return here if here.is_absolute() or os.path.exists(here) or not (CHECKOUT or there.exists()) else there

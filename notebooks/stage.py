@@ -11,6 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import api
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^()#\s]+)\)")  # [words](target), but not a picture
@@ -41,6 +43,7 @@ def stage(out: Path) -> None:
         if path.suffix in (".md", ".svg", ".png", ".yaml"):
             copy(path, out / path.relative_to(ROOT))
     exercises(out / "exercises")
+    api.write(out / "api", lambda path: source_page(path, out))
     for path in [*out.rglob("*.ipynb"), *out.rglob("*.md")]:
         lead_to_pages(path, out)
 

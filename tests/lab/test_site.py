@@ -1,6 +1,7 @@
 """What `make site` puts together, and what an environment is made of."""
 
 import importlib.util
+import inspect
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from d2vlm_lab.ideas import grounding
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +27,7 @@ def module(path: Path):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("site")
+    sys.modules["api"] = module(ROOT / "notebooks" / "api.py")
     stage = module(ROOT / "notebooks" / "stage.py")
     stage.exercises = lambda folder: None  # these are written by their own command, which has its own tests
     stage.stage(out)
@@ -50,6 +54,19 @@ def test_links_lead_to_pages_of_the_site_and_source_files_have_one(site):
     assert {"/source/d2vlm_lab/ideas/salience.md", "/experiments/results/README.md"} <= links
     assert [link for link in links if not link.startswith("/exercises/") and not (site / link[1:]).is_file()] == []
     assert "def peak_share" in (site / "source/d2vlm_lab/ideas/salience.md").read_text()
+
+
+def test_the_reference_has_every_public_function_with_its_docstring(site):
+    page = (site / "api" / "d2vlm_lab.ideas.grounding.md").read_text()
+    for name, member in vars(grounding).items():
+        if inspect.isfunction(member) and member.__module__ == grounding.__name__ and not name.startswith("_"):
+            assert f"## {name}\n\n```python\n" in page and f"def {name}(" in page
+            assert (member.__doc__ or "").split("`")[0].split("<")[0].strip() in page.replace("\\", "")
+    assert "](/source/d2vlm_lab/ideas/grounding.md)" in page
+    assert "### Watched.ask" in (site / "api" / "d2vlm_lab.lab.ask.md").read_text()
+    index = (site / "api" / "index.md").read_text()
+    pages = {path.name for path in (site / "api").glob("d2vlm_lab.*")}
+    assert set(re.findall(r"\]\((d2vlm_lab\.[^)]*)\)", index)) == pages and len(pages) > 100
 
 
 def test_slides_and_handout_are_not_pages_but_files_that_a_command_makes(site):

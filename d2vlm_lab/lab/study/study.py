@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...config import ROOT, RunConfig, read_config, resolve
+from ...config import CHECKOUT, ONLY_IN_A_CHECKOUT, ROOT, RunConfig, read_config, resolve
 from ...errors import LabError
 from ...hub import is_hub_id
 from ...ideas.rejected import Recipe
@@ -27,7 +27,7 @@ def read_study(source: str) -> tuple[Study, Path]:
     path = Path(source) if source.endswith((".yaml", ".yml")) else EXPERIMENTS / f"{source}.yaml"
     if not path.exists() and path.parent == EXPERIMENTS:
         known = sorted(file.stem for file in EXPERIMENTS.glob("*.yaml"))
-        raise ConfigError(f"no study {source!r}{suggest(source, known) if known else ''}")
+        raise ConfigError(f"no study {source!r}{suggest(source, known) if CHECKOUT else ONLY_IN_A_CHECKOUT}")
     tree = read_yaml(path)
     if isinstance(tree.get("variants"), dict):
         tree["variants"] = {name: {} if changes is None else changes for name, changes in tree["variants"].items()}
