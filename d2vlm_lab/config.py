@@ -41,6 +41,12 @@ class Method:
     semantics: Literal["layer", "projection", "off"] = "layer"
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
+    # In which interval that is while a model is trained. true: in the annotated one. predicted: in the one that the
+    # token finds, as when an answer is written; every step then takes a second pass, which is not trained.
+    evidence_from: Literal["true", "predicted"] = "true"
+    # What the words of an answer may look at, beside the question and each other. frames: all frames. evidence: no
+    # frame, so that they know of the video only what the question has read and what their `<evi>` tokens carry.
+    answer_view: Literal["frames", "evidence"] = "frames"
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
     # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
     # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last?

@@ -29,6 +29,7 @@ from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
+from .mechanisms import mistakes, needs_of_words
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
 from .refusals import questions_about_nothing, refusal_scores
@@ -53,7 +54,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     decoding = Decoding(config.evaluation.max_new_tokens)
     predictions = tuple(predict(model, samples, read, decoding, config.evaluation.batch))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
-    scores |= boundary_errors(predictions)
+    scores |= boundary_errors(predictions) | mistakes(predictions)
     nothing = readable(questions_about_nothing(val, config), read)
     scores |= refusal_scores(list(predict(model, nothing, read, decoding, config.evaluation.batch)), predictions)
     if config.method.formulation == "sigmoid":  # with other formulations an interval has no probability
@@ -91,6 +92,8 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
             right = frame_overlap(spans, batch.interval[batch.in_answer].round()) >= 0.5
             values["read_at_0.5"].append(float(right.float().mean()))
             values["spread"].append(float(out.spread))
+            for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
+                values[name].append(value)
     return {name: rounded_mean(of_batches) for name, of_batches in values.items() if math.isfinite(sum(of_batches))}
 
 

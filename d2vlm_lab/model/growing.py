@@ -81,10 +81,10 @@ class Together:
         self.own = [[self.set_aside(states, batch) for states in layer] for layer in read]
         self.size = batch.ids.shape[1]  # how many columns of a text are filled
 
-        before, ids = prefix.mask[batch.video], text_positions(batch, prefix)
+        before, ids, seen = prefix.mask[batch.video], text_positions(batch, prefix), seen_by_answers(batch, prefix)
         self.position = ids[text, column]
         future = torch.arange(1, limit + 1, device=ids.device)
-        self.exists = F.pad(torch.cat([before, batch.mask], 1), (0, limit), value=True)  # (R, P + T + limit)
+        self.exists = F.pad(torch.cat([seen, batch.mask], 1), (0, limit), value=True)  # (R, P + T + limit)
         self.key_ids = torch.cat([positions(before), ids, self.position[:, None] + future], 1)
         self.video = batch.video.tolist()  # of each text, as its place among the kept ones
         self.arrange()
@@ -181,18 +181,27 @@ class Apart:
         self.head, self.last = states.head[text, column], states.last[text, column]
         self.position = text_positions(batch, prefix)[text, column]
         self.mask = torch.cat([prefix.mask[batch.video], batch.mask], 1)
+        self.seen = torch.cat([seen_by_answers(batch, prefix), batch.mask], 1)
 
     def keep(self, going_on: Sequence[int]) -> None:
         kept = torch.tensor(going_on, device=self.position.device)
         self.cache.batch_select_indices(kept)
         self.position, self.mask = self.position[kept], self.mask[kept]
+        self.seen = self.seen[kept]
 
     def grow(self, embeddings: Tensor) -> None:
-        before, self.mask = positions(self.mask), F.pad(self.mask, (0, 1), value=True)
+        before = positions(self.mask)
+        self.mask, self.seen = (F.pad(each, (0, 1), value=True) for each in (self.mask, self.seen))
         self.position = self.position + 1
-        layers = decode(self.language, embeddings[:, None], self.mask[:, None], self.position[:, None], self.cache,
+        layers = decode(self.language, embeddings[:, None], self.seen[:, None], self.position[:, None], self.cache,
                         before, wanted=READ)
         self.head, self.last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
+
+
+def seen_by_answers(batch: Batch, prefix: Prefix) -> Tensor:
+    """(N, P) what the words of an answer may look at before its text."""
+    before = prefix.mask if prefix.hidden is None else prefix.mask & ~prefix.hidden
+    return before[batch.video]
 
 
 def last_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
