@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import reprlib
 import types
@@ -179,13 +180,19 @@ def _fields(value, shape, where: str, path: str) -> dict:
     """The object itself, with the fields that the shape names as it has them."""
     _need(isinstance(value, dict), value, shape, where, path)
     fitted = dict(value)
-    for name, kind in typing.get_type_hints(shape, include_extras=True).items():
+    for name, kind in hints_of(shape).items():
         optional = typing.get_origin(kind) is typing.NotRequired
         if name in value:
             fitted[name] = fit(value[name], typing.get_args(kind)[0] if optional else kind, where, below(path, name))
         elif not optional and shape.__total__:
             refuse(where, below(path, name), "the field is missing")
     return fitted
+
+
+@functools.cache
+def hints_of(shape: type) -> dict[str, object]:
+    """The types of a shape's fields, with their ranges; to read them off its source takes a while."""
+    return typing.get_type_hints(shape, include_extras=True)
 
 
 def _dataclass(value, shape: type, where: str, path: str):
@@ -196,7 +203,7 @@ def _dataclass(value, shape: type, where: str, path: str):
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             refuse(where, below(path, name), "this setting has no default; give it a value")
-    hints = typing.get_type_hints(shape, include_extras=True)
+    hints = hints_of(shape)
     fitted = {key: fit(leaf, hints[key], where, below(path, key)) for key, leaf in value.items()}
     try:
         return shape(**fitted)
