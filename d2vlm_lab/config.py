@@ -45,6 +45,12 @@ class Method:
     semantics: Literal["layer", "projection", "off"] = "layer"
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
+    # In which interval that is while a model is trained. true: in the annotated one. predicted: in the one that the
+    # token finds, as when an answer is written; every step then takes a second pass, which is not trained.
+    evidence_from: Literal["true", "predicted"] = "true"
+    # What the words of an answer may look at, beside the question and each other. frames: all frames. evidence: no
+    # frame, so that they know of the video only what the question has read and what their `<evi>` tokens carry.
+    answer_view: Literal["frames", "evidence"] = "frames"
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
     # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
     # `3.5 s`, or as a video-language model writes them. embedding: a learned function of the seconds is added to the

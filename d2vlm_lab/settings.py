@@ -8,12 +8,11 @@ import inspect
 import io
 import os
 import tokenize
-import typing
 from collections.abc import Sequence
 
 from . import reader
 from .errors import LabError
-from .shapes import below, closest, fit, shown, suggest
+from .shapes import below, closest, fit, hints_of, shown, suggest
 
 __all__ = ["ConfigError", "check_types", "closest", "flatten", "from_dict", "meanings", "override", "read_pair",
            "read_yaml", "suggest", "to_dict"]
@@ -33,7 +32,7 @@ def from_dict(cls: type, data: dict, where: str = ""):
 
 def check_types(settings, section: str = "") -> None:
     """The same errors for a dataclass that was made directly, as in a notebook."""
-    for name, hint in typing.get_type_hints(type(settings), include_extras=True).items():
+    for name, hint in hints_of(type(settings)).items():
         try:
             fit(getattr(settings, name), hint, path=f"{section}{name}")
         except LabError as error:

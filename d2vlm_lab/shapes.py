@@ -55,7 +55,8 @@ Seed = typing.Annotated[int, Range(0, 2**31 - 1)]
 
 
 @functools.cache
-def _hints(shape: type) -> dict[str, object]:
+def hints_of(shape: type) -> dict[str, object]:
+    """The types of a shape's fields, with their ranges; to read them off its source takes a while."""
     return typing.get_type_hints(shape, include_extras=True)
 
 
@@ -189,7 +190,7 @@ def _fields(value, shape, where: str, path: str) -> dict:
     """The object itself, with the fields that the shape names as it has them."""
     _need(isinstance(value, dict), value, shape, where, path)
     fitted = dict(value)
-    for name, kind in _hints(shape).items():
+    for name, kind in hints_of(shape).items():
         optional = typing.get_origin(kind) is typing.NotRequired
         if name in value:
             fitted[name] = fit(value[name], typing.get_args(kind)[0] if optional else kind, where, below(path, name))
@@ -206,7 +207,7 @@ def _dataclass(value, shape: type, where: str, path: str):
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             refuse(where, below(path, name), "this setting has no default; give it a value")
-    hints = _hints(shape)
+    hints = hints_of(shape)
     fitted = {key: fit(leaf, hints[key], where, below(path, key)) for key, leaf in value.items()}
     try:
         return shape(**fitted)

@@ -95,6 +95,9 @@ _OTHERS = (
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
            "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
            ("dvc",)),
+    Metric("dvc_words_F1@0.5", "dense captions: words right at the right time", "F1", "F1 of the words of a true "
+           "caption and of the one that is told of an interval that overlaps it by at least one half, 0 where there is "
+           "none; mean over true events.", True, ("dvc",)),
     Metric("named_boundary_error", "named events: distance of the ends", "s", "Seconds between the ends of predicted "
            "and true intervals, mean over both ends; over events that are found (overlap at least one half) in "
            "questions that name one event; missing where none is.", False, NAMED),
@@ -112,6 +115,17 @@ _OTHERS = (
            True),
     Metric("mentions_agree", "overlap of both mentions", "IoU", "Intersection over union of the first and the second "
            "mention of the same event; over answers that ground events first and refer to them later.", True),
+    Metric("second_drift", "drift of second mentions", "s", "Seconds between the ends of the first and the second "
+           "mention of the same event, mean over both ends; over answers that ground events first and refer to them "
+           "later.", False),
+    Metric("blind_words", "what words need of the frames", "nats per token", "By how much the loss of the answer's "
+           f"words grows if they may not look at any frame, {_FORCED}; what `<evi>` carries remains.", None),
+    Metric("exposure_gap", "what pointing wrongly costs the words", "nats per token", "By how much the loss of the "
+           "answer's words grows if `<evi>` carries the frames of the interval that it finds, and not of the true one, "
+           f"{_FORCED}.", False),
+    *(Metric(f"mistakes_{factor}", f"answers wrong in {factor}", "share", "Share of answers about events that are "
+             f"wrong in the factor `{factor}`, as a rejected answer can be; one that cannot be read is wrong in `how`.",
+             False) for factor in Preference.factors),
     Metric("read_at_0.5", "intervals read correctly, teacher-forced", "share", "Share of the evidence tokens whose "
            f"interval overlaps the true one by at least one half, {_FORCED}.", True),
     Metric("proposed_at_0.5", "intervals that were proposed, teacher-forced", "share", "Share of the evidence tokens "

@@ -33,6 +33,7 @@ from ..model.device import on_device
 from ..model.streaming_memory import Memory
 from .in_blocks import predict_in_blocks
 from .live_exam import asked_during, standing_scores
+from .mechanisms import mistakes, needs_of_words
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
 from .refusals import questions_about_nothing, refusal_scores
@@ -62,7 +63,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
         ask = partial(predict, model, decoding=decoding, batch=config.evaluation.batch)
     predictions = tuple(ask(samples, read))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
-    scores |= boundary_errors(predictions)
+    scores |= boundary_errors(predictions) | mistakes(predictions)
     nothing = readable(questions_about_nothing(val, config), read)
     scores |= refusal_scores(list(ask(nothing, read)), predictions)
     if config.evaluation.live:
@@ -108,6 +109,8 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
             right = frame_overlap(spans, truth) >= 0.5
             values["read_at_0.5"].append(float(right.float().mean()))
             values["spread"].append(float(out.spread))
+            for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
+                values[name].append(value)
     return {name: rounded_mean(of_batches) for name, of_batches in values.items() if math.isfinite(sum(of_batches))}
 
 

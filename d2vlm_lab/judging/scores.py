@@ -72,7 +72,7 @@ def boundary_errors(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Dense captions by their words alone, and by words and interval together, matched one to one."""
-    words, joint = [], []
+    words, joint, told = [], [], []
     for p in predictions:
         if p.sample.task != "dvc":
             continue
@@ -82,7 +82,18 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
         described = predicted[:len(p.intervals)] + [""] * (len(p.intervals) - len(predicted))
         same = np.array([[a == b for b in true] for a in described]).reshape(overlap.shape)
         joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
-    return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint)} if words else {}
+        told += [max((_word_f1(caption, described[i]) for i in np.flatnonzero(overlap[:, k] >= 0.5)), default=0.0)
+                 for k, caption in enumerate(true)]
+    if not words:
+        return {}
+    return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint),
+            "dvc_words_F1@0.5": rounded_mean(told)}
+
+
+def _word_f1(true: str, told: str) -> float:
+    """Of two captions as bags of words."""
+    a, b = Counter(true.split()), Counter(told.split())
+    return 2 * sum((a & b).values()) / max(1, sum(a.values()) + sum(b.values()))
 
 
 def captions(prediction: Prediction) -> list[str]:
@@ -99,7 +110,10 @@ def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:
     f1 = interval_f1_miou(referenced, [p.truth for p in predictions], (0.5,))["F1@0.5"]
     overlaps = [temporal_iou([first], [second]).item() for p, spans in zip(predictions, referenced)
                 for first, second in zip(p.generated.answer.grounded, spans) if first]
-    return {"second_F1@0.5": round(f1, 4), "mentions_agree": rounded_mean(overlaps)}
+    drift = [abs(a - b) for p, spans in zip(predictions, referenced)
+             for pair in zip(p.generated.answer.grounded, spans) if pair[0] for a, b in zip(*pair)]
+    return {"second_F1@0.5": round(f1, 4), "mentions_agree": rounded_mean(overlaps),
+            "second_drift": rounded_mean(drift)}
 
 
 def rounded_mean(values: Sequence[float]) -> float:

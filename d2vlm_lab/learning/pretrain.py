@@ -168,7 +168,8 @@ def frame_scores(net: TinyFrames, world: World, clock: bool = False) -> dict[str
     truth, config = torch.from_numpy(labels), world.config
     busy = truth.sum(-1) > 0
     sizes = {"color": len(config.colors), "shape": len(config.shapes), "action": len(config.actions)}
-    parts = zip(sizes, truth[busy].split(list(sizes.values()), -1), logits[busy].split(list(sizes.values()), -1))
+    widths = [*sizes.values(), len(world.words) - sum(sizes.values())]  # last how and where, if captions tell them
+    parts = zip(sizes, truth[busy].split(widths, -1), logits[busy].split(widths, -1))
     return {f"frame {name}": round(float(right.gather(-1, guess.argmax(-1, keepdim=True)).mean()), 3)
             for name, right, guess in parts}
 

@@ -135,7 +135,8 @@ class D2VLM(Shared, nn.Module):
             prefix = self.read(batch, keep=not self.two_pass)
 
             # 2. Turn the texts into embeddings. Each `<evi>` also carries what is seen in its interval.
-            embeddings = self.embed(batch, prefix)
+            intervals = predicted_intervals(self, batch) if self.method.evidence_from == "predicted" else batch.interval
+            embeddings = self.embed(batch, prefix, intervals)
 
             # 3. Let the language model read each text after the frames of its video.
             states = self.read_texts(batch, prefix, embeddings)
@@ -201,14 +202,17 @@ class D2VLM(Shared, nn.Module):
                       shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
                       frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
                       meaning=pool_frames(layers[self.method.semantic_layer], columns),
-                      frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None)
+                      frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None,
+                      hidden=is_frame if self.method.answer_view == "evidence" else None)
 
-    def embed(self, batch: Batch, prefix: Prefix) -> Tensor:
-        """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m."""
+    def embed(self, batch: Batch, prefix: Prefix, intervals: Tensor | None = None) -> Tensor:
+        """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m, by default in the true intervals.
+        """
         embeddings = self.embed_words(batch.ids)
         if len(batch.row) == 0:
             return embeddings
-        carried = self.carried(batch.interval, batch.video[batch.row], prefix, batch.role == QUESTION)
+        intervals = batch.interval if intervals is None else intervals
+        carried = self.carried(intervals, batch.video[batch.row], prefix, batch.role == QUESTION)
         return embeddings.index_put((batch.row, batch.column), carried.to(embeddings.dtype), accumulate=True)
 
     def embed_words(self, ids: Tensor) -> Tensor:
@@ -344,6 +348,22 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
     weight = weight / weight.sum(-1, keepdim=True)
     belongs = (video[:, None] == torch.arange(len(states), device=video.device)).to(states.dtype)  # (E, V)
     return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)
+
+
+@torch.no_grad()
+def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
+    """(E, 2) what each evidence token of an answer finds when those before it carry the true events.
+
+    An event that is given in a question keeps its interval. This takes a pass of its own over frames and texts.
+    """
+    if not len(plan_of(batch).mention):
+        return batch.interval
+    prefix = model.read(batch, keep=not model.two_pass)
+    evidence = model.ground(batch, prefix, model.read_texts(batch, prefix, model.embed(batch, prefix)))
+    _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
+    intervals = batch.interval.clone()
+    intervals[plan_of(batch).mention] = spans.to(intervals)
+    return intervals
 
 
 @contextmanager

@@ -81,10 +81,10 @@ class Together:
         self.own = [[self.set_aside(states, batch) for states in layer] for layer in read]
         self.size = batch.ids.shape[1]  # how many columns of a text are filled
 
-        before, ids = seen_before(batch, prefix), text_positions(batch, prefix)
+        seen, ids = seen_by_answers(batch, prefix), text_positions(batch, prefix)
         self.position = ids[text, column]
         future = torch.arange(1, limit + 1, device=ids.device)
-        self.exists = F.pad(torch.cat([before, batch.mask], 1), (0, limit), value=True)  # (R, P + T + limit)
+        self.exists = F.pad(torch.cat([seen, batch.mask], 1), (0, limit), value=True)  # (R, P + T + limit)
         self.key_ids = torch.cat([kept_positions(batch, prefix), ids, self.position[:, None] + future], 1)
         self.video = batch.video.tolist()  # of each text, as its place among the kept ones
         self.arrange()
@@ -180,7 +180,7 @@ class Apart:
         text, column = last_tokens(batch)
         self.head, self.last = states.head[text, column], states.last[text, column]
         self.position = text_positions(batch, prefix)[text, column]
-        self.mask = torch.cat([seen_before(batch, prefix), batch.mask], 1)
+        self.mask = torch.cat([seen_by_answers(batch, prefix), batch.mask], 1)
         self.key_ids = torch.cat([kept_positions(batch, prefix), text_positions(batch, prefix)], 1)
 
     def keep(self, going_on: Sequence[int]) -> None:
@@ -194,6 +194,12 @@ class Apart:
                         self.key_ids, wanted=READ)
         self.key_ids = torch.cat([self.key_ids, self.position[:, None]], 1)
         self.head, self.last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
+
+
+def seen_by_answers(batch: Batch, prefix: Prefix) -> Tensor:
+    """(N, P) what the words of an answer may look at before its text."""
+    before = seen_before(batch, prefix)
+    return before if prefix.hidden is None else before & ~prefix.hidden[batch.video]
 
 
 def last_tokens(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ from ..data.plan import packing_of
 from . import passes
 from .backbone import attention_masks, decoder_layers, family
 from .last_layer import only_at
-from .passes import HEAD_LAYER, READ, Prefix, States, causal, kept_positions, seen_before, text_positions
+from .passes import HEAD_LAYER, READ, Prefix, States, kept_positions, text_positions
 from .precision import dtype_of
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
@@ -79,7 +79,7 @@ def read_row(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
     """
     packing = packing_of(batch)
     position_ids = text_positions(batch, prefix)
-    masks = attention_masks(language, causal(batch.mask, seen_before(batch, prefix)), position_ids,
+    masks = attention_masks(language, passes.view(batch, prefix), position_ids,
                             torch.cat([kept_positions(batch, prefix), position_ids], 1), embeddings.dtype)
     decoder = language.get_decoder()
     tokens = embeddings[packing.row, packing.column].to(dtype_of(decoder_layers(decoder)))

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.utils import output_capturing
 
-from ..data.batch import Batch
+from ..data.batch import IGNORE, Batch
 from ..data.branches import Branches
 from ..data.plan import plan_of
 from .backbone import attention_masks, decoder_layers
@@ -65,6 +65,7 @@ class Prefix:
     projected: Tensor  # (V, F, D) frames as they enter the language model
     meaning: Tensor  # (V, F, D) states of the frames after the semantic layer
     frame_states: Tensor | None  # (V, F, D) states of the frames that the frame head reads; None without a cache
+    hidden: Tensor | None = None  # (V, P) frames that the words of answers may not look at; None: they may at all
 
 
 @dataclass
@@ -80,8 +81,7 @@ class States:
 def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
     """Every text against the kept keys and values of its video."""
     repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
-    before = seen_before(batch, prefix)
-    layers = decode(language, embeddings, causal(batch.mask, before), text_positions(batch, prefix), prefix.cache,
+    layers = decode(language, embeddings, view(batch, prefix), text_positions(batch, prefix), prefix.cache,
                     kept_positions(batch, prefix), wanted=READ)
     return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
 
@@ -102,8 +102,11 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     repeat_rows(prefix.cache, branches.question, False)
     before = torch.cat([before, asked], 1)[branches.question]
     kept = torch.cat([kept[branches.text], question_ids], 1)[branches.question]
-    answer = decode(language, select(embeddings, branches.columns), causal(branches.answer_mask, before),
-                    ids.gather(1, branches.columns), prefix.cache, kept, wanted=READ)
+    attend = causal(branches.answer_mask, before)
+    if prefix.hidden is not None:
+        attend[..., :prefix.mask.shape[1]] &= ~prefix.hidden[batch.video, None]
+    answer = decode(language, select(embeddings, branches.columns), attend, ids.gather(1, branches.columns),
+                    prefix.cache, kept, wanted=READ)
 
     def joined(layer: int) -> Tensor:
         """(N, T, D) questions and answers side by side, in the order in which the texts have their tokens."""
@@ -118,7 +121,7 @@ def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddin
     mask = torch.cat([before, batch.mask], 1)
     attend = causal(mask)
     attend[:, :size, :size] = prefix.attend[batch.video]
-    attend[:, size:, :size] &= seen_before(batch, prefix)[:, None]
+    attend[:, size:, :size] = view(batch, prefix)[..., :size]
     ids_before = prefix.position_ids[..., batch.video, :]
     ids_after = text_positions(batch, prefix).expand(*ids_before.shape[:-1], -1)
     added = tuple(torch.cat([each[batch.video], torch.zeros_like(embeddings)], 1) for each in prefix.added)
@@ -232,6 +235,15 @@ def shift_after(position_ids: Tensor, mask: Tensor) -> Tensor:
     """(V, 1) how much larger than their number the next position id is: 0 where tokens are simply counted."""
     largest = (position_ids * mask).reshape(-1, *mask.shape).amax(0).amax(-1, keepdim=True)
     return largest + 1 - mask.sum(-1, keepdim=True)
+
+
+def view(batch: Batch, prefix: Prefix) -> Tensor:
+    """(N, T, P + T) True where a token of a text may look: not at hidden frames, if it is a word of an answer."""
+    attend = causal(batch.mask, seen_before(batch, prefix))
+    if prefix.hidden is not None:
+        answer = (batch.labels != IGNORE)[:, :, None]
+        attend[..., :prefix.mask.shape[1]] &= ~(answer & prefix.hidden[batch.video, None])
+    return attend
 
 
 def causal(mask: Tensor, before: Tensor | None = None) -> Tensor:

@@ -86,7 +86,7 @@ def test_the_same_recipe_gives_the_same_weights(base):
 def test_a_base_of_before_is_made_bit_by_bit_without_clocks_and_another_one_with_them(base):
     folder, recipe = base
     pretrain(Recipe(**vars(recipe) | {"out": str(folder / "c"), "clock": 0.5}), str)
-    a, c = (load_file(folder / name / "model.safetensors") for name in "ac")
+    a, c = (weights(folder / name) for name in "ac")
     assert a.keys() == c.keys() and not torch.equal(a["frames.probe.weight"], c["frames.probe.weight"])
     scores = json.loads((folder / "c" / "recipe.json").read_text())["scores"]
     assert {"frame action", "frame action, with a clock"} <= scores.keys()

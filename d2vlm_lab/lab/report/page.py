@@ -14,6 +14,7 @@ from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
 from .figures import draw_comparison, draw_training, svg
+from .map import draw_map, has_map, write_map
 from .notebook import NOTHING_RUNS, notebook_html
 from .read import KEPT, Results, Run, read_results
 from .tables import DEMONSTRATION, Tables, conclusion, find_tables, make_tables, write_tables
@@ -53,6 +54,7 @@ def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT) -> Pa
     name, tables = results.study["name"], make_tables(results)
     out = (Path(out) if out else results.folder.parent / "report") / name
     write_tables(tables, out)
+    write_map(tables, out)
     pages, figures = _notebooks(results, out / "runs"), _figures(results, tables, out / "figures")
     earlier = find_tables(name, [kept])
     before = ""
@@ -107,7 +109,8 @@ def _notebooks(results: Results, out: Path) -> dict[str, str]:
 
 def _figures(results: Results, tables: Tables, out: Path) -> list[str]:
     """A figure for each metric, and how training went; of a kept report, whose histories are gone, the one it has."""
-    drawings = {metric: svg(draw_comparison(tables, metric)) for metric in tables.metrics}
+    drawings = {"map": svg(draw_map(tables, tables.metrics[:3]))} if has_map(tables) else {
+        metric: svg(draw_comparison(tables, metric)) for metric in tables.metrics}
     kept = results.folder / "figures" / "training.svg"
     if training := draw_training(results):
         drawings["training"] = svg(training)

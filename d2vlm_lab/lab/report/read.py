@@ -63,6 +63,8 @@ class Index(TypedDict):
     runs: list[Entry]
     shared_runs: list[Entry]
     against: NotRequired[dict[str, str]]
+    conditions: NotRequired[dict[str, dict[str, object]]]
+    ideas: NotRequired[dict[str, tuple[str, str]]]
     profile: NotRequired[str]
 
 

@@ -94,7 +94,7 @@ def means(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
     for metric in study["metrics"]:
         for variant in study["variants"]:
             if len(values := by_seed(runs, metric, variant)):
-                rows.append({"metric": metric, "variant": variant, **_interval(values.value),
+                rows.append({"metric": metric, "variant": variant, **interval(values.value),
                              "seeds": _words(values.index), "runs": _words(values.run)})
     return pd.DataFrame(rows, columns=["metric", "variant", "n", "mean", "low", "high", "interval", "seeds", "runs"])
 
@@ -106,7 +106,7 @@ def differences(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
         for variant in study["variants"]:
             if len(gains := paired(runs, study, metric, variant)):
                 rows.append({"metric": metric, "variant": variant, "reference": compared_with(study, variant),
-                             **_interval(gains), "seeds": _words(gains.index)})
+                             **interval(gains), "seeds": _words(gains.index)})
     return pd.DataFrame(rows, columns=["metric", "variant", "reference", "n", "mean", "low", "high", "interval",
                                        "seeds"])
 
@@ -217,7 +217,8 @@ def _row(table: pd.DataFrame, metric: str, variant: str) -> dict | None:
     return rows[0] if rows else None
 
 
-def _interval(values: pd.Series) -> dict:
+def interval(values: pd.Series) -> dict:
+    """Mean of the values of several seeds, with its interval."""
     mean, half = seed_interval(list(values))
     return {"n": len(values), "mean": mean, "low": mean - half, "high": mean + half,
             "interval": INTERVAL if len(values) > 1 else DEMONSTRATION}

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...judging.catalogue import CATALOGUE
+from .map import has_map, map_conclusion
 from .read import Results
 from .tables import (
     DEMONSTRATION,
@@ -25,6 +26,10 @@ from .tables import (
     versus,
 )
 
+MAP = ("What each idea is worth under each condition: the mean difference, on the same seeds, between the variant that "
+       "has the idea and the one that does not. Blue means that the idea helps, orange that it costs. Where a cell is "
+       "hatched, the 95 % interval over seeds contains zero, or there is only one seed. [map.csv](map.csv) has every "
+       "cell with its interval and the runs behind it.")
 Pages = Mapping[str, str]
 ONE_SEED = f"{DEMONSTRATION.capitalize()}, without intervals. A difference between two numbers can be chance."
 PAIRED = ("Mean of the differences on the same seed, with its interval. A difference is clear, and bold, where the "
@@ -35,7 +40,7 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
     """Question, conclusions, what is missing, all numbers and differences, figures."""
     study, several = results.study, len(tables.seeds) > 1
     parts = [f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
-             bullets(conclusion(tables, metric) for metric in tables.metrics[:3]) or "No run has finished yet."]
+             bullets(said(tables, metric) for metric in tables.metrics[:3]) or "No run has finished yet."]
     parts += missing(results, pages or {})
     seeds = ", ".join(map(str, tables.seeds))
     if tables.metrics:
@@ -70,6 +75,10 @@ def background(results: Results, tables: Tables, pages: Pages | None = None) -> 
         rows, seeds = list(dict.fromkeys(variant for variant, _ in ids)), sorted({seed for _, seed in ids})
         parts += ["## Runs", table(rows, seeds, lambda seed, variant: ids.get((variant, seed), ""), "seed {}".format)]
     return _join(parts + made_with(results) + papers(study))
+
+
+def said(tables: Tables, metric: str) -> str:
+    return map_conclusion(tables, metric) if has_map(tables) else conclusion(tables, metric)
 
 
 def missing(results: Results, pages: Pages) -> list[str]:
@@ -121,9 +130,10 @@ def drawn(tables: Tables, figures: Iterable[str]) -> list[str]:
     if {entry["metric"] for entry in tables.study["paper"]} & set(tables.metrics):
         parts += ["Squares are the numbers of the paper, for another model on other data and in other units. They have "
                   "an axis of their own, since only their order can be compared."]
+    notes = {"map": MAP, "training": "How training went: a line for each run. Names with @ are shared work that "
+                                     "variants start from."}
     for name in figures:
-        parts += [f"![{label(name)}](figures/{name}.svg)", conclusion(tables, name) if name in tables.metrics else
-                  "How training went: a line for each run. Names with @ are shared work that variants start from."]
+        parts += [f"![{label(name)}](figures/{name}.svg)", notes.get(name) or conclusion(tables, name)]
     return parts
 
 

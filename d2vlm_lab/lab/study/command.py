@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ...errors import LabError
@@ -61,7 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     parser.add_argument("studies", metavar="STUDY", nargs="+", help="a file, or a name (experiments/NAME.yaml)")
     parser.add_argument("--profile", metavar="NAME", help="size of the studies (default: quick, where there is one)")
-    parser.add_argument("--only", metavar="VARIANT", action="append", default=[], help="this variant (repeatable)")
+    parser.add_argument("--only", metavar="VARIANT", action="append", default=[],
+                        help="this variant, or those that match a pattern such as 'crowded*' (repeatable)")
     parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are not done")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", default=[], help="instead of the profile's")
     parser.add_argument("--force", action="store_true", help="run again what is done; shared work is kept")
@@ -143,16 +145,21 @@ def check_chosen(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
     if twice := [name for name in names if names.count(name) > 1]:
         raise LabError(f"the study {twice[0]} is given twice")
     for name in only:
-        having = [part for part in chosen if name in part.study.variants]
+        having = [part for part in chosen if matching(part.study.variants, name)]
         if not having:
             raise LabError(f"--only {name}: no such variant"
                            f"{suggest(name, [v for part in chosen for v in part.study.variants])}")
-        if not any(name in variants_of(part.study, part.profile) for part in having):
+        if not any(matching(variants_of(part.study, part.profile), name) for part in having):
             part = having[0]
-            others = [profile for profile in part.study.profiles if name in variants_of(part.study, profile)]
+            others = [profile for profile in part.study.profiles
+                      if matching(variants_of(part.study, profile), name)]
             remedy = f"; choose --profile {' or '.join(others)}" if others else "; no profile has it"
             raise LabError(f"--only {name}: the profile {part.profile} of the study {part.study.name} leaves this "
                            f"variant out{remedy}")
+
+
+def matching(names: Iterable[str], pattern: str) -> list[str]:
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[Job, dict]]:

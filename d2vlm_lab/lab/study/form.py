@@ -42,6 +42,7 @@ class Profile:
     variants: tuple[str, ...] = ()  # empty: all
     base: dict[str, object] = field(default_factory=dict)  # after the study's base, before the variant
     shared: dict[str, dict[str, object]] = field(default_factory=dict)  # further overrides of shared work
+    conditions: tuple[str, ...] = ()  # empty: all
     minutes: Positive | None = None  # that all runs take together, used until runs have been measured
 
 
@@ -62,6 +63,8 @@ class Study:
     shared: dict[str, Shared] = field(default_factory=dict)
     worlds: dict[str, World] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
+    conditions: dict[str, dict[str, object]] = field(default_factory=dict)  # each variant is made under each of them
+    ideas: dict[str, tuple[str, str]] = field(default_factory=dict)  # the variant with an idea, and the one without
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import median
 
@@ -112,7 +113,8 @@ class Grid:
 
 def choose(plan: Sequence[Job], only: Sequence[str] = (), limit: int | None = None, force: bool = False) -> list[Job]:
     """The jobs to run now, in the order to begin them: points that are wanted and not done, and what they need."""
-    points = [job for job in plan if not job.shared and (not only or job.point.variant in only)]
+    points = [job for job in plan if not job.shared
+              and (not only or any(fnmatchcase(job.point.variant, name) for name in only))]
     if force:
         for job in [*points, *(job.twin for job in points if job.twin)]:
             job.why, job.done = ("forced" if job.done else job.why), False

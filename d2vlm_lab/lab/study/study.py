@@ -11,6 +11,7 @@ from ...hub import is_hub_id
 from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 from ...shapes import shown
+from .conditions import expanded
 from .form import Point, Profile, Reported, Shared, Study, World
 from .metrics import check_metrics
 from .names import check_names, check_seeds
@@ -29,10 +30,12 @@ def read_study(source: str) -> tuple[Study, Path]:
         known = sorted(file.stem for file in EXPERIMENTS.glob("*.yaml"))
         raise ConfigError(f"no study {source!r}{suggest(source, known) if CHECKOUT else ONLY_IN_A_CHECKOUT}")
     tree = read_yaml(path)
-    if isinstance(tree.get("variants"), dict):
-        tree["variants"] = {name: {} if changes is None else changes for name, changes in tree["variants"].items()}
+    for kind in ("variants", "conditions"):
+        if isinstance(tree.get(kind), dict):
+            tree[kind] = {name: {} if changes is None else changes for name, changes in tree[kind].items()}
     study = from_dict(Study, tree, str(path))
     try:
+        study = expanded(study)
         check(study)
         for profile in ("", *study.profiles):
             check_points(study, profile)

@@ -1,0 +1,109 @@
+"""Ideas by conditions: what each idea is worth under each condition of a study, as a table and as one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ...files import atomic_path
+from ..plots import COLORS, in_style, new_figure
+from .tables import Tables, by_seed, interval, label, signed
+
+HELPS = LinearSegmentedColormap.from_list("helps", [COLORS[5], "#ffffff", COLORS[0]])
+LEAST = 0.05  # a map whose largest difference is smaller than this is drawn as pale as it is
+
+
+def has_map(tables: Tables) -> bool:
+    return bool(tables.study.get("ideas")) and bool(tables.study.get("conditions")) and bool(tables.metrics)
+
+
+def worth(tables: Tables, metric: str) -> pd.DataFrame:
+    """A row for each idea and condition that has runs with it and without it, on the same seeds."""
+    rows = []
+    for idea, pair in tables.study["ideas"].items():
+        for condition in tables.study["conditions"]:
+            having, lacking = (by_seed(tables.runs, metric, f"{condition}: {variant}") for variant in pair)
+            gains = (having.value - lacking.value).dropna()
+            if len(gains):
+                row = {"metric": metric, "idea": idea, "condition": condition, "with": pair[0], "without": pair[1]}
+                row |= interval(gains) | {"seeds": " ".join(map(str, gains.index))}
+                runs = [" ".join(runs.loc[gains.index, "run"]) for runs in (having, lacking)]
+                rows.append(row | dict(zip(("runs with", "runs without"), runs)))
+    columns = ["metric", "idea", "condition", "with", "without", "n", "mean", "low", "high", "interval", "seeds",
+               "runs with", "runs without"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write_map(tables: Tables, out: Path) -> None:
+    """Every cell with its interval and the runs behind it; nothing for a study without conditions."""
+    if has_map(tables):
+        with atomic_path(out / "map.csv") as partial:
+            pd.concat([worth(tables, metric) for metric in tables.metrics]).to_csv(partial, index=False)
+
+
+def draw_map(tables: Tables, metrics: Sequence[str]) -> Figure:
+    """A panel for each metric: ideas down, conditions across; hatched where the effect cannot be told from zero."""
+    ideas, conditions = list(tables.study["ideas"]), list(tables.study["conditions"])
+    cells = {metric: worth(tables, metric) for metric in metrics}
+    limit = max([LEAST, *(abs(mean) for table in cells.values() for mean in table["mean"])])
+    with in_style():
+        figure, axes = new_figure(2.2 + 0.52 * len(conditions), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
+                                  len(metrics), squeeze=False, sharex=True)
+        for ax, (metric, table) in zip(axes[:, 0], cells.items()):
+            _panel(ax, table, ideas, conditions, limit)
+            ax.set_title(fill(label(metric), 60))
+        axes[-1, 0].set_xticks(range(len(conditions)), conditions, rotation=45, ha="right", rotation_mode="anchor")
+        bar = figure.colorbar(axes[0, 0].images[0], ax=axes[:, 0], shrink=0.5, aspect=30, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label("what the idea adds")
+    return figure
+
+
+def _panel(ax: Axes, table: pd.DataFrame, ideas: Sequence[str], conditions: Sequence[str], limit: float) -> None:
+    image = np.full((len(ideas), len(conditions)), np.nan)
+    for cell in table.to_dict("records"):
+        y, x = ideas.index(cell["idea"]), conditions.index(cell["condition"])
+        image[y, x] = cell["mean"]
+        ax.text(x, y, f"{cell['mean']:+.2f}".replace("0.", "."), ha="center", va="center", fontsize=7.5,
+                color="white" if abs(cell["mean"]) > 0.65 * limit else "#222222", zorder=3)
+        if not clear(cell):
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", lw=0, ec="#b5b5b5"))
+    ax.imshow(image, cmap=HELPS, norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
+    ax.set_yticks(range(len(ideas)), ideas)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    for k in range(1, len(conditions)):
+        other_axis = axis_of(conditions[k]) != axis_of(conditions[k - 1])
+        ax.axvline(k - 0.5, color="#444444" if other_axis else "white", lw=1.0 if other_axis else 0.5)
+
+
+def axis_of(condition: str) -> str:
+    """`crowded-0.5` -> `crowded`: the levels of one axis differ in what follows the last dash."""
+    return condition.rpartition("-")[0] or condition
+
+
+def clear(cell: dict) -> bool:
+    return cell["n"] > 1 and (cell["low"] > 0 or cell["high"] < 0)
+
+
+def map_conclusion(tables: Tables, metric: str) -> str:
+    """For each idea, where it clearly helps and where it clearly costs; everywhere else that cannot be told."""
+    parts, table = [], worth(tables, metric)
+    for idea, cells in table.groupby("idea", sort=False):
+        cells = cells.to_dict("records")
+        found = [f"{cell['condition']} ({signed(cell['mean'])}; {signed(cell['low'])} to {signed(cell['high'])})"
+                 for cell in cells if clear(cell)]
+        parts.append(f"{idea}: {', '.join(found) if found else 'nowhere'} (of {len(cells)})")
+    name = label(metric)[:1].upper() + label(metric)[1:]
+    if not parts:
+        return f"{name}: no condition has runs with and without an idea yet."
+    seeds = int(table.n.max())
+    return f"{name}, conditions in which an idea makes a clear difference over {seeds} seeds: {'; '.join(parts)}."

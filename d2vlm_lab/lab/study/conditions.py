@@ -1,0 +1,63 @@
+"""A study under several conditions: every variant is made under each of them, and compared within it.
+
+In the file, `conditions` names settings, as `variants` does. Everything that speaks of variants or of shared work then
+counts for each condition. From here on, variants have names such as `crowded-1: fpo`, and no one else need know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...settings import ConfigError, suggest
+from .form import Profile, Shared, Study
+
+BETWEEN = ": "
+
+
+def under(condition: str, variant: str) -> str:
+    return f"{condition}{BETWEEN}{variant}"
+
+
+def check_conditions(study: Study) -> None:
+    """What names conditions, and what compares variants, names some that there are."""
+    for idea, pair in study.ideas.items():
+        for name in pair:
+            if name not in study.variants:
+                raise ConfigError(f"ideas.{idea}: there is no {name!r}{suggest(name, study.variants)}")
+    for where, profile in study.profiles.items():
+        for name in profile.conditions:
+            if name not in study.conditions:
+                raise ConfigError(f"profiles.{where}.conditions: there is no {name!r}{suggest(name, study.conditions)}")
+    if bad := [name for name in (*study.conditions, *study.variants) if study.conditions and BETWEEN in name]:
+        raise ConfigError(f"{bad[0]!r}: with conditions, no name has a colon and a blank in it")
+
+
+def expanded(study: Study) -> Study:
+    """The study with each variant under each condition; one without conditions stays as it is."""
+    check_conditions(study)
+    if not study.conditions:
+        return study
+    conditions = study.conditions
+    first = next(iter(conditions))
+    return replace(
+        study, reference=under(first, study.reference),
+        variants={under(c, v): values | _starting(changes, c)
+                  for c, values in conditions.items() for v, changes in study.variants.items()},
+        against={under(c, v): under(c, study.against.get(v, study.reference))
+                 for c in conditions for v in study.variants if v in study.against or v != study.reference},
+        shared={f"{name}-{c}": Shared(work.preset, work.overrides | values)
+                for c, values in conditions.items() for name, work in study.shared.items()},
+        profiles={name: _profile(study, profile) for name, profile in study.profiles.items()})
+
+
+def _starting(changes: dict[str, object], condition: str) -> dict[str, object]:
+    """A variant that starts from shared work starts from that of its own condition."""
+    return {key: f"{value}-{condition}" if isinstance(value, str) and value.startswith("@") else value
+            for key, value in changes.items()}
+
+
+def _profile(study: Study, profile: Profile) -> Profile:
+    conditions = profile.conditions or tuple(study.conditions)
+    variants = tuple(under(c, v) for c in conditions for v in profile.variants or study.variants)
+    shared = {f"{name}-{c}": values for name, values in profile.shared.items() for c in study.conditions}
+    return replace(profile, variants=variants, shared=shared)
