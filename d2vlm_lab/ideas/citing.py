@@ -33,15 +33,14 @@ def proposals(logits: Tensor, k: int, mask: Tensor | None = None, same: float = 
 
 
 def _proposals(logits: Tensor, k: int, mask: Tensor, same: float) -> tuple[Tensor, Tensor]:
-    n_frames = logits.shape[-1]
-    score, found, exist = log_probabilities(logits, mask).flatten(1), [], []  # (E, F * F)
-    place = torch.arange(n_frames ** 2, device=logits.device)
-    every = torch.stack([place // n_frames, place % n_frames], -1)
+    n_frames, found, exist = logits.shape[-1], [], []
+    every = torch.triu_indices(n_frames, n_frames, device=logits.device)  # (2, F (F + 1) / 2) first and last frame
+    score = log_probabilities(logits, mask)[:, every[0], every[1]]
     for _ in range(k):
         best, place = score.max(-1)
-        found.append(every[place])
+        found.append(every[:, place].T)
         exist.append(best > -torch.inf)
-        overlap = frame_overlap(every.T[None], found[-1][..., None])  # with both ends in the second place
+        overlap = frame_overlap(every[None], found[-1][..., None])
         score = score.masked_fill(overlap > same, -torch.inf)
     return torch.stack(found, 1), torch.stack(exist, 1)
 

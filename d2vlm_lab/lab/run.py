@@ -15,6 +15,7 @@ import torch
 
 from .. import processes
 from ..config import RunConfig, read_config, recorded_config, resolve
+from ..data.batch import FRAME, Clip, frame_layout
 from ..data.group_file import read_groups
 from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
@@ -174,8 +175,17 @@ def dry_run(config: RunConfig) -> str:
         disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
         *(f"skipped: {skip.message}" for skip in (*split.bad, *data.bad, *loaded.skipped)[:8]),
         f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
-        model.prompt.before + "<frames>" + decode(model.tokenizer, text.ids),
+        model.prompt.before + frames_in_words(model, group.clip) + decode(model.tokenizer, text.ids),
         f"supervised: {decode(model.tokenizer, supervised)}", f"{EVIDENCE} at frames: {intervals or 'none'}"])
+
+
+def frames_in_words(model: D2VLM, clip: Clip) -> str:
+    """What stands for the frames in a printed sample, with the text around the first two of them."""
+    if not model.prompt.around_frame:
+        return "<frames>"
+    layout = frame_layout(clip.timestamps[:2], model.tokenizer, model.prompt).tolist()
+    shown = "".join("<frame>" if token == FRAME else model.tokenizer.decode([token]) for token in layout)
+    return f"{shown} ... "
 
 
 def configure(parser) -> None:

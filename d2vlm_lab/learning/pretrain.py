@@ -33,7 +33,8 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, generate
 from ..model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer, word_loss
 from ..settings import override, read_yaml
-from ..shapes import Count, Positive, Range, Seed, Weight
+from ..shapes import Count, Positive, Range, Seed, Share, Weight
+from .clocks import Clocks
 
 RECIPE = "experiments/presets/base-small.yaml"
 WINDOW = 8  # neighbouring frames that the encoder is trained on together
@@ -66,6 +67,7 @@ class Recipe:
     frame_steps: Count = 1600
     frame_videos: Size = 16  # per step
     frame_rate: Positive = 3e-3  # learning rate
+    clock: Share = 0.0  # share of the videos on whose frames the time is drawn (method.frame_times=drawn)
     language_steps: Count = 2500
     language_videos: Size = 8  # per step
     language_texts: Size = 4  # per video and step
@@ -89,9 +91,11 @@ def pretrain(recipe: Recipe, log: Log = print) -> Path:
     started = time.process_time()
     frames = train_frames(recipe, world, log)
     scores = frame_scores(frames, world)
+    if recipe.clock:
+        scores |= {f"{name}, with a clock": score for name, score in frame_scores(frames, world, clock=True).items()}
     scores["frame_minutes"] = round((time.process_time() - started) / 60, 2)
     model = assemble(recipe, world, frames)
-    train, val = (list(read_videos(model, world, split)) for split in ("train", "val"))
+    train, val = (list(read_videos(model, world, split, recipe)) for split in ("train", "val"))
     log(f"features of {len(train) + len(val)} videos")
     started = time.process_time()
     train_language(recipe, model, train, log)
@@ -132,23 +136,30 @@ def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
     present = np.array([[kind in {thing.name for thing in scene.things} for kind in kinds] for scene in scenes],
                        np.float32)
     things = nn.Conv2d(2 * recipe.channels, len(kinds), 1)  # only for training: a map of each kind of thing
+    clocks = Clocks(recipe.features, recipe.clock) if recipe.clock else None
+    times = np.arange(videos.shape[1]) / world.config.fps
     rng = np.random.default_rng(recipe.seed)
 
     def next_loss() -> Tensor:
         drawn = rng.integers(len(videos), size=recipe.frame_videos)
         start = int(rng.integers(videos.shape[1] - WINDOW + 1))
-        logits, maps = net.see(torch.from_numpy(videos[drawn, start:start + WINDOW]))
-        loss = word_loss(logits, torch.from_numpy(labels[drawn, start:start + WINDOW]))
+        window = slice(start, start + WINDOW)
+        pictures = videos[drawn, window]
+        told = None if clocks is None else clocks.draw(pictures, times[window], rng)
+        summary, maps = net.summarize(torch.from_numpy(pictures))
+        loss = word_loss(net.probe(summary), torch.from_numpy(labels[drawn, window]))
         shown = torch.from_numpy(present[drawn]).repeat_interleave(WINDOW, 0)
-        return loss + word_loss(things(maps).amax((-1, -2)), shown)
+        loss = loss + word_loss(things(maps).amax((-1, -2)), shown)
+        return loss if told is None else loss + clocks.loss(summary, times[window], told)
 
-    optimize("frames", [*net.parameters(), *things.parameters()], recipe.frame_rate, recipe.frame_steps, next_loss, log)
+    trained = [*net.parameters(), *things.parameters(), *(clocks.parameters() if clocks else ())]
+    optimize("frames", trained, recipe.frame_rate, recipe.frame_steps, next_loss, log)
     return net.eval()
 
 
-def frame_scores(net: TinyFrames, world: World) -> dict[str, float]:
+def frame_scores(net: TinyFrames, world: World, clock: bool = False) -> dict[str, float]:
     """On frames where something happens: how often the surest colour, shape and action is a right one."""
-    videos, labels = pixels(world, world.truth("val")[:100])
+    videos, labels = pixels(world, world.truth("val")[:100], clock)
     logits = torch.stack([net.encode(torch.from_numpy(video))[:, :len(world.words)] for video in videos])
     truth, config = torch.from_numpy(labels), world.config
     busy = truth.sum(-1) > 0
@@ -158,9 +169,9 @@ def frame_scores(net: TinyFrames, world: World) -> dict[str, float]:
             for name, right, guess in parts}
 
 
-def pixels(world: World, scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
+def pixels(world: World, scenes: Sequence[Scene], clock: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """(V, F, H, W, 3) frames, and (V, F, words) which words are active on each."""
-    return (np.stack([read_frames(world.video_path(scene)).frames for scene in scenes]),
+    return (np.stack([read_frames(world.video_path(scene), clock=clock).frames for scene in scenes]),
             np.stack([frame_labels(scene, world.words) for scene in scenes]))
 
 
@@ -183,13 +194,13 @@ def world_texts(world: World) -> Iterator[str]:
         yield from (f" {event.caption}" for event in sample.events)
 
 
-def read_videos(model: D2VLM, world: World, split: str) -> Iterator[Video]:
-    questions = defaultdict(list)
+def read_videos(model: D2VLM, world: World, split: str, recipe: Recipe) -> Iterator[Video]:
+    questions, rng = defaultdict(list), np.random.default_rng(recipe.seed)
     for sample in world.samples(split):
         if (question := without_times(sample)) is not None:
             questions[sample.video].append(question)
     for scene in world.truth(split):
-        video = read_frames(world.video_path(scene))
+        video = read_frames(world.video_path(scene), clock=rng.random() < recipe.clock)
         clip = Clip(model.frames.encode(torch.from_numpy(video.frames)), video.timestamps)
         yield Video(clip, scene, questions[scene.video])
 

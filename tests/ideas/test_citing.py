@@ -143,6 +143,16 @@ def test_decoding_cites_what_the_forward_pass_cites(fast):
     assert torch.equal(torch.stack(evidence), cited_there)
 
 
+def test_a_batch_without_events_and_a_video_of_one_frame_are_learned_from():
+    net = model(formulation="cite").train()
+    for n_frames, events in ((7, ()), (1, ((0.0, 0.0),))):
+        shown = clip(n_frames, 2)
+        out = net(collate([shown], [[text(net, shown, events=events)]], net.tokenizer, net.prompt))
+        out.loss.backward()
+        assert out.loss.isfinite() and out.parts["citing"].item() == 0
+    assert out.cited.interval.tolist() == [[0, 0]] * 2
+
+
 def test_without_proposals_not_a_number_changes():
     plain, other = model().eval(), model(formulation="cite").eval()
     assert plain.state_dict().keys() < other.state_dict().keys()

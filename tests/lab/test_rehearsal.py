@@ -17,7 +17,8 @@ from d2vlm_lab.lab.rehearsal.miniature import write_parts
 from d2vlm_lab.model.start import start
 from d2vlm_lab.settings import override
 
-QUICK = ("dry run", "train", "save and load", "merge", "preferences", "evaluate", "score", "ask")  # without the kill
+QUICK = ("dry run", "train", "save and load", "merge", "preferences", "rewards", "evaluate", "score",
+         "ask")  # without the kill
 
 
 @pytest.fixture(scope="module")

@@ -442,6 +442,22 @@ def test_a_model_that_was_never_taught_to_ground_cannot_draw(config, tmp_path):
         train(override(config, {"parts.start": str(tmp_path / "base"), "adapter.rank": 4}), tmp_path / "run", str)
 
 
+def test_the_overlap_is_a_loss_of_supervised_training_too(config, tmp_path):
+    """Beside the other losses, it needs no model that was taught to ground before."""
+    save(tiny_model(), tmp_path / "base")
+    alone = override(config, {"parts.start": str(tmp_path / "base"), "reward.form": "off", "adapter.rank": 4,
+                              "training.steps": 1, "training.save_every": 1, "training.learning_rate": 0.0,
+                              "training.rest_learning_rate": 0.0, "method.semantic_layer": 1})
+    with_overlap = override(alone, {"reward.form": "iou_loss", "reward.supervised": 1.0, "reward.weight": 0.5})
+    losses = {}
+    for name, each in (("alone", alone), ("overlap", with_overlap)):
+        train(each, tmp_path / name, str)
+        losses[name] = history(tmp_path / name)[0]
+    added = 0.5 * (1 - losses["overlap"]["reward_iou"])
+    assert losses["overlap"]["loss_reward"] == pytest.approx(added, abs=1e-4) and added > 0
+    assert losses["overlap"]["loss"] == pytest.approx(losses["alone"]["loss"] + added, abs=1e-3)
+
+
 # A file of drawn answers.
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The base: what it is taught is true, it never sees an interval, and its recipe gives it back."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, without_times
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
+from d2vlm_lab.learning.clocks import Clocks, digits
 from d2vlm_lab.learning.pretrain import Recipe, pretrain
 from d2vlm_lab.model.checkpoint import load
 from d2vlm_lab.model.towers.tiny import TinyFrames
@@ -78,6 +81,33 @@ def test_the_same_recipe_gives_the_same_weights(base):
     pretrain(Recipe(**vars(recipe) | {"out": str(folder / "b")}), str)
     a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").can_ground
+
+
+def test_a_base_of_before_is_made_bit_by_bit_without_clocks_and_another_one_with_them(base):
+    folder, recipe = base
+    pretrain(Recipe(**vars(recipe) | {"out": str(folder / "c"), "clock": 0.5}), str)
+    a, c = (load_file(folder / name / "model.safetensors") for name in "ac")
+    assert a.keys() == c.keys() and not torch.equal(a["frames.probe.weight"], c["frames.probe.weight"])
+    scores = json.loads((folder / "c" / "recipe.json").read_text())["scores"]
+    assert {"frame action", "frame action, with a clock"} <= scores.keys()
+
+
+def test_clocks_are_drawn_on_a_share_of_videos_and_their_digits_are_learned():
+    torch.manual_seed(0)
+    rng, times = np.random.default_rng(0), np.array([0.0, 9.5, 12.3])
+    assert digits(times).tolist() == [[0, 0, 0], [0, 9, 5], [1, 2, 3]]
+    videos = np.zeros((400, 3, 32, 32, 3), np.uint8)
+    clocks = Clocks(4, 0.25)
+    shown = clocks.draw(videos, times, rng)
+    assert 70 < shown.sum() < 130 and np.array_equal(videos.any((1, 2, 3, 4)), shown.numpy())
+    summary = torch.randn(1, 3, 4)
+    optimizer = torch.optim.Adam(clocks.parameters(), 0.3)
+    for _ in range(100):
+        loss = clocks.loss(summary, times, torch.tensor([True]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05 and clocks.loss(summary, times, torch.tensor([False])) == 0
 
 
 def test_each_word_of_the_world_is_one_token_and_frames_begin_as_words(base):

@@ -22,7 +22,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging.predict import Pending
-from d2vlm_lab.lab.run import train
+from d2vlm_lab.lab.run import dry_run, train
 from d2vlm_lab.learning import trainer
 from d2vlm_lab.learning.drawn import drawn_batch, prompts_of, read_drawn, truths_of
 from d2vlm_lab.learning.grpo import Words
@@ -129,6 +129,22 @@ def test_words_stand_before_each_frame_and_the_heads_read_the_frames_alone():
     torch.testing.assert_close(prefix.projected[0], frames)
     assert prefix.frame_mask.tolist() == [[True] * 3]
     assert prefix.mask.shape[1] == len(batch.before_ids[0]) + len(words) + 3  # two tokens for each [F]
+
+
+def test_tokens_that_were_projected_before_get_the_same_embedding():
+    net, shown = told("embedding", tokens_per_frame=3), clip(5)
+    before = Clip(net.frames.project(shown.features).detach(), shown.timestamps, projected=True)
+    states = []
+    for each in (shown, before):
+        prompt = encode_prompt("when?", (), each, net.tokenizer, net.prompt)
+        with torch.no_grad():
+            states.append(net.read(collate([each], [[prompt]], net.tokenizer, net.prompt)).frame_states)
+    torch.testing.assert_close(*states)
+
+
+def test_a_dry_run_shows_the_words_around_the_frames(world, capsys):
+    assert "watch:0.0 s<frame>0.5 s<frame> ... question:" in " ".join(dry_run(quick(world, "text")).split())
+    assert "watch:<frames>" in dry_run(quick(world, "embedding"))
 
 
 def test_frames_that_are_left_after_pruning_keep_their_own_times():

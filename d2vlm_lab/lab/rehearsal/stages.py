@@ -35,6 +35,7 @@ from ..run import dry_run, train
 from .computing import compare_precisions, logits
 
 QUESTIONS, NEW_TOKENS = 4, 12  # of the benchmark; in an answer
+ANSWERS, REWARDED = 3, 4  # that are drawn to a question; steps
 SAME, SAME_IN_16_BITS = 1e-4, 5e-2  # largest difference of logits, as a share of the largest one
 PATIENCE = 600  # seconds until the first checkpoint of the run that is killed
 
@@ -65,8 +66,7 @@ def look(rehearsal: Rehearsal) -> str:
 def train_whole(rehearsal: Rehearsal) -> str:
     """A run without an interruption."""
     metrics = train(rehearsal.config, rehearsal.folder / "run")
-    lines = (rehearsal.folder / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+    losses = [line["loss"] for line in logged(rehearsal.folder / "run", "loss")]
     return f"loss {losses[0]:.3g} to {losses[-1]:.3g}, {len(metrics['validation'])} scores"
 
 
@@ -133,11 +133,33 @@ def prefer(rehearsal: Rehearsal) -> str:
     config = replace(config, parts=replace(config.parts, start=str(rehearsal.trained), language="", frames=""),
                      preference=replace(config.preference, form=form))
     train(config, rehearsal.folder / "preferences")
-    lines = (rehearsal.folder / "preferences" / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    margins = [line["margin"] for line in map(json.loads, lines) if "margin" in line]
+    margins = [line["margin"] for line in logged(rehearsal.folder / "preferences", "margin")]
     if not margins:
         raise LabError("no pair of answers was compared")
     return f"margin {margins[0]:.3g} to {margins[-1]:.3g}"
+
+
+def reward(rehearsal: Rehearsal) -> str:
+    """Rewards, on top of what was trained: answers are drawn and compared with each other and with where they began."""
+    config = rehearsal.config
+    if not config.method.points or config.method.formulation != "sigmoid":
+        return "left out: rewards need an interval's probability, which this method does not have"
+    form = config.reward.form if config.reward.draws else "grpo"
+    config = replace(config, parts=replace(config.parts, start=str(rehearsal.trained), language="", frames=""),
+                     training=replace(config.training, steps=min(REWARDED, config.training.steps)),
+                     preference=replace(config.preference, form="off"),
+                     reward=replace(config.reward, form=form, answers=ANSWERS, kl=0.04, supervised=1.0,
+                                    max_new_tokens=NEW_TOKENS))
+    train(config, rehearsal.folder / "rewards")
+    lines = logged(rehearsal.folder / "rewards", "reward")
+    return (f"reward {lines[0]['reward']:.3g} to {lines[-1]['reward']:.3g}, "
+            f"{lines[-1]['readable']:.0%} of the answers can be read")
+
+
+def logged(folder: Path, name: str) -> list[dict]:
+    """The lines of a run's history that have a value of this name."""
+    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if name in line]
 
 
 def evaluate(rehearsal: Rehearsal) -> str:
@@ -175,7 +197,8 @@ def precision(rehearsal: Rehearsal) -> str:
 
 STAGES: dict[str, Stage] = {
     "dry run": look, "train": train_whole, "kill and resume": kill_and_resume, "save and load": save_and_load,
-    "merge": merge_adapter, "preferences": prefer, "evaluate": evaluate, "score": score, "ask": ask_video}
+    "merge": merge_adapter, "preferences": prefer, "rewards": reward, "evaluate": evaluate, "score": score,
+    "ask": ask_video}
 NEEDED = {"dry run", "train"}  # without these, the others cannot be tried
 if torch.cuda.is_available():
     STAGES["precision"] = precision

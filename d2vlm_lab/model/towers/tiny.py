@@ -46,19 +46,15 @@ class TinyFrames(FrameEncoder):
         frozen = nn.ModuleList([self.look, self.motion, self.where, self.summary, self.probe])
         return f"tiny-{fingerprint(frozen, self.words)}"
 
-    def see(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, F, H, W, 3) -> logits of the words (B, F, words) and maps of the frames (B F, 2 channels, h, w)."""
-        summary, look = self._summarize(frames)
-        return self.probe(summary), look
-
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary."""
         check_frames(frames)
-        summary, _ = self._summarize(frames[None])
+        summary, _ = self.summarize(frames[None])
         return torch.cat([self.probe(summary).sigmoid(), summary], -1)[0]
 
-    def _summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def summarize(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, F, H, W, 3) -> summaries (B, F, features) and maps of the frames (B F, 2 channels, h, w)."""
         x = frames.to(self.probe.weight.device).permute(0, 1, 4, 2, 3).to(self.probe.weight.dtype) / 127.5 - 1
         near = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
         n = x.shape[1]
