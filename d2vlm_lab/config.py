@@ -55,6 +55,8 @@ class Method:
     # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
     # `3.5 s`, or as a video-language model writes them. embedding: a learned function of the seconds is added to the
     # tokens of the frame. drawn: the seconds are drawn on the picture, in a corner, before the vision tower sees it.
+    # The checkpoints in data/base know no digits: use adapter.embeddings=all with text, and with drawn a base that has
+    # seen such pictures (experiments/presets/base-clock.yaml).
     frame_times: Literal["off", "text", "embedding", "drawn"] = "off"
     # With bidirectional_frames: the frames stand in blocks of so many, and each attends to those of its own block and
     # of earlier blocks only. A video can then be read while it is still running. null: the whole video is one block.
