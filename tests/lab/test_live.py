@@ -92,7 +92,8 @@ def test_what_goes_on_is_told_at_once_and_what_is_over_only_if_the_past_is_wante
         with world.listen(shown(pictures)) as live:
             list(live.until(second))
             live.wait_for(DESCRIBE, words=False, past=past)
-            return [(type(update), update.number, update.interval) for update in live]
+            said = [update for update in live if isinstance(update, Update)]
+            return [(type(update), update.number, update.interval) for update in said]
 
     whole = asked_at(-1.0)
     first = next(update for update in whole if update[0] is Closed)[2]
