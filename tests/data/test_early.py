@@ -45,25 +45,23 @@ def test_an_early_question_comes_after_its_event_has_begun_and_the_event_ends_th
 
 def test_a_standing_question_has_no_answer_and_waits_for_all_its_events():
     net = model(frame_block=2)
-    shown, rng = clip(12), random.Random(0)
+    shown = clip(12)
     answered = text(net, shown, events=((1.0, 2.0), (4.0, 5.0)))
     prompt = encode_prompt("when?", (), shown, net.tokenizer, net.prompt)
-    waiting = [standing(answered, prompt, shown, rng) for _ in range(400)]
-    assert all(each.standing == ((2.0, 4.0), (8.0, 10.0)) and each.ids == prompt.ids for each in waiting)
-    assert all(label == IGNORE for label in waiting[0].labels)
-    asked = [each.asked for each in waiting]
-    assert 160 < asked.count(0) < 270 and set(asked) == set(range(13))
+    waiting = standing(answered, prompt)
+    assert waiting.standing == ((2.0, 4.0), (8.0, 10.0)) and waiting.ids == prompt.ids and waiting.asked == 0
+    assert all(label == IGNORE for label in waiting.labels)
     assert can_stand(sample()) and not can_stand(sample(question_intervals=((0.0, 1.0),)))
     assert not can_stand(sample(options=("a", "b")))
 
 
 def test_groups_ask_early_and_let_questions_stand_the_same_way_each_time_and_another_way_in_the_next_epoch():
     net = model(frame_block=2, standing_weight=1.0)
-    made = groups(net, [sample(n) for n in range(4)], ask_early=0.5)
+    made = groups(net, [sample(n) for n in range(4)], ask_early=0.8)
     first = made[0].group
     assert [each.standing is not None for each in first.texts] == [False, True] * 4
     assert first.names == tuple(f"s{n}" for n in range(4) for _ in range(2))
-    assert len({each.asked for each in first.texts}) > 2
+    assert {each.asked for each in first.texts[1::2]} == {0} and len({each.asked for each in first.texts[::2]}) > 1
     assert made[0].group.texts == first.texts
     made.epoch = 1
     assert made[0].group.texts != first.texts
