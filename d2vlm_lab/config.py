@@ -54,8 +54,8 @@ class Method:
     # A frame at distance d outside the event has the soft target target_base ** -d.
     target_base: Annotated[float, Range(1, 10**6, open=True)] = 2.0
     grounding_weight: Weight = 10.0  # weight of the grounding loss; the loss of the text has the weight 1
-    # Weight of the loss of standing questions ("tell me when it spins"). They are asked at a random moment and compared
-    # with all frames of the video, also with those that come later. 0 means that there are none.
+    # Weight of the loss of standing questions ("tell me when it spins"). They are read before the first frame of a
+    # video and compared with all its frames. 0 means that there are none.
     standing_weight: Weight = 0.0
     consistency_weight: Weight = 10.0  # weight of the loss that pulls the two mentions of an event together
     # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share

@@ -30,7 +30,7 @@ out = "../../runs/site/NAME"
 
 def stage(out: Path) -> None:
     """Fill `out`, a folder beside `notebooks`, so that paths such as ../../data in a page stay right."""
-    for name in ("conf.py", "index.md", "bring_your_own_video.ipynb"):
+    for name in ("conf.py", "index.md", "bring_your_own_video.ipynb", "live.ipynb"):
         copy(NOTEBOOKS / name, out / name)
     for folder in ("_static", "walkthrough", "ablations", "teaching"):
         for path in files(NOTEBOOKS / folder):

@@ -3,7 +3,7 @@
     frames   0 1 2 3 4 5 6 7 8 9 ...
     event          [-------]
     asked now            ^          sees the frames before ^, and the event ends there for now
-    standing     ^                  sees the frames before ^, but is compared with all frames: its event is yet to come
+    standing  ^                     sees no frame, and is compared with all of them: its events are yet to come
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def can_stand(sample: Sample) -> bool:
     return not sample.question_intervals and not sample.options
 
 
-def standing(answered: Text, prompt: Text, clip: Clip, rng: random.Random) -> Text:
-    """The prompt alone, asked at any moment; it waits for all events that its answer grounds."""
-    asked = rng.choice((0, rng.randint(0, len(clip.timestamps))))  # half of them before the video begins
-    return replace(prompt, asked=asked, standing=tuple(dict.fromkeys(answered.intervals)))
+def standing(answered: Text, prompt: Text) -> Text:
+    """The prompt alone, asked before the video begins; it waits for all events that its answer grounds.
+
+    Behind frames, the end of a prompt has to point at the first event only, as the first `<evi>` of an answer does. So
+    a standing question is read before all frames, whenever it is asked.
+    """
+    return replace(prompt, asked=0, standing=tuple(dict.fromkeys(answered.intervals)))

@@ -175,7 +175,7 @@ class Groups(Dataset):
             preferred += [len(texts)] * len(encoded)
             if self.method.standing_weight and can_stand(sample):
                 prompt = encode_question(sample, clip, self.tokenizer, self.prompt, self.method)
-                encoded.append(standing(encoded[0], prompt, clip, rng))
+                encoded.append(standing(encoded[0], prompt))
                 names.append(sample.id)
                 factors.append("")
                 preferred.append(len(texts) + len(encoded) - 1)

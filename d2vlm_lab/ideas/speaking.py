@@ -50,7 +50,7 @@ class Rule:
     """When an event begins, when it ends, and what is too short to be one."""
 
     open_at: float = 0.7  # an event begins where the curve reaches this
-    close_at: float = 0.5  # it goes on while the curve is at least this
+    close_at: float = 0.6  # it goes on while the curve is at least this
     patience: int = 2  # it ends once so many frames in a row are below
     least: int = 2  # it is withdrawn if it ends after fewer frames than this
     bridge: int = 0  # what begins at most so many frames after the end of an event is the same event, which is revised

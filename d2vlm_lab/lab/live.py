@@ -25,7 +25,7 @@ from ..ideas.speaking import Rule
 from ..judging.predict import Prediction
 from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, generate
-from ..model.streaming import Block, Stream
+from ..model.streaming import Block, Stream, start
 from ..model.streaming_memory import Kept
 from ..model.streaming_standing import Closed, StandingQuestion, Update
 
@@ -41,9 +41,10 @@ class Live:
         self.stream, self.source, self.view, self.wording = stream, source, view, wording
         self.questions: list[StandingQuestion] = []
         self.silent: set[str] = set()  # the questions of which nobody wants the words
+        self.overdue: list[Update] = []  # what is told with the next frame
         self.closed: list[Closed] = []  # everything that was closed, as it is known now
         self.pixels: dict[int, np.ndarray] = {}  # the kept frames, as the tower saw them
-        self.open, self.items = ExitStack(), None
+        self.open, self.items, self.running = ExitStack(), None, True
 
     def __enter__(self) -> Live:
         self.items = iter(self.open.enter_context(self.source))
@@ -57,13 +58,19 @@ class Live:
         """The second of the newest frame."""
         return self.stream.newest.seconds if self.stream.newest else 0.0
 
-    def wait_for(self, question: str, rule: Rule | None = None, words: bool = True) -> StandingQuestion:
-        """From now on, tell when this happens; with `words`, also what the model says about it once it is over."""
-        model, text = self.stream.model, self.wording(question)
+    def wait_for(self, question: str, rule: Rule | None = None, words: bool = True,
+                 past: bool = False) -> StandingQuestion:
+        """From now on, tell when this happens; with `words`, also what the model says about it once it is over.
+
+        What goes on right now is told with the next frame, and with `past` also what is over, as far as it is kept.
+        """
+        model, kept, text = self.stream.model, self.stream.kept, self.wording(question)
         sample = validate(Sample("asked", "live", 1.0, "", "lab", text))
-        prompt = encode_question(sample, clip_of(self.stream.kept), model.tokenizer, model.prompt, model.method)
-        standing = StandingQuestion(model, text, prompt, self.stream.kept, rule)
+        prompt = encode_question(sample, clip_of(kept), model.tokenizer, model.prompt, model.method)
+        standing = StandingQuestion(model, text, prompt, start(model), rule)
         self.questions.append(standing)
+        before = standing.extend(Block(kept.index, kept.seconds, kept.states), self.now)
+        self.overdue += before if past else [standing.opened(self.now)] if standing.speaker.open else []
         if not words:
             self.silent.add(text)
         return standing
@@ -72,24 +79,33 @@ class Live:
         """What becomes known, and what happens to the source, until the stream ends."""
         return self.until(np.inf)
 
-    def until(self, moment: float) -> Iterator[Update | SourceNote]:
+    def until(self, second: float) -> Iterator[Update | SourceNote]:
         """The same until a frame of this second has come."""
+        for moment in self.moments():
+            yield from moment
+            if self.now >= second and self.running:
+                return
+
+    def moments(self) -> Iterator[list[Update | SourceNote]]:
+        """The same in lists: one for each frame or note as it comes, and one for the end of the stream."""
         if self.items is None:
             raise LabError("use `with lab.listen(...) as live:`, so that the source is opened and closed")
         failed = None
         try:
             for item in self.items:
-                yield from self.take(item)
-                if self.now >= moment:
-                    return
+                yield [*self.told_late(), *self.take(item)]
         except LabError as error:  # what came before it is still read and told
             failed = error
-        for block in self.stream.end():
-            yield from self.look(block)
-        for standing in self.questions:
-            yield from self.told(standing.end(self.now))
+        self.running = False
+        yield [*self.told_late(), *(update for block in self.stream.end() for update in self.look(block)),
+               *(update for standing in self.questions for update in self.told(standing.end(self.now)))]
         if failed is not None:
             raise failed
+
+    def told_late(self) -> Iterator[Update]:
+        """What was known already when a question was asked."""
+        overdue, self.overdue = self.overdue, []
+        return self.told(overdue)
 
     def take(self, item: TimedFrame | SourceNote) -> Iterator[Update | SourceNote]:
         """A frame, or a note about the source, which is handed on."""

@@ -279,7 +279,7 @@ class D2VLM(nn.Module):
         return self.method.consistency_weight * mean_of_means(each, texts.index, texts.count)
 
     def standing_loss(self, batch: Batch, prefix: Prefix, states: States) -> Tensor:
-        """A standing question, as it was asked, is compared with all frames, also with those that came after it.
+        """The end of a standing question is compared with all frames, also with those that came after it.
 
         Its target is 1 inside every event that it waits for, falling off as for other questions outside them.
         """

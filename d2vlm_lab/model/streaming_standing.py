@@ -1,8 +1,8 @@
 """Questions that stand while a video runs: "tell me when the red disc spins".
 
-Such a question is read once, when it is asked, behind what was shown so far. The state at its end is what would predict
-an `<evi>`. From then on it is only compared with each new frame: its evidence curve is extended and never computed
-again. `ideas/speaking.py` reads the curve and decides when to speak; here its events get their times.
+Such a question is read once, behind the start of the prompt: before all frames, as in training. The state at its end is
+what would predict an `<evi>`. From then on it is only compared with each new frame: its evidence curve is extended and
+never computed again. `ideas/speaking.py` reads the curve and decides when to speak; here its events get their times.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ KINDS: dict[str, type[Update]] = {
 
 
 class StandingQuestion:
-    """A question that was asked, its curve so far, and the events in it."""
+    """A question that was asked behind what was kept then, its curve so far, and the events in it."""
 
     def __init__(self, model: D2VLM, question: str, prompt: Text, kept: Kept, rule: Rule | None = None):
         if model.method.formulation != "sigmoid" or model.method.style == "digits":
@@ -97,6 +97,10 @@ class StandingQuestion:
             updates += [self.update(change, now)] if change else []
         return updates
 
+    def opened(self, now: float) -> Update:
+        """The event that is going on, as if it had just been noticed."""
+        return self.update(Change("opened", self.speaker.open), now)
+
     def end(self, now: float) -> list[Update]:
         """No frame follows: what is open ends here."""
         self.speaker, change = end(self.speaker, self.rule)
@@ -115,10 +119,9 @@ class StandingQuestion:
 
 @torch.no_grad()
 def evidence_of(model: D2VLM, prompt: Text, kept: Kept) -> torch.Tensor:
-    """(1, D) what the evidence head makes of the end of a question, where an `<evi>` would be predicted."""
-    clip = Clip(kept.projected, kept.timestamps, projected=True)
+    """(1, D) what the evidence head makes of the end of a question behind what is kept, which would predict `<evi>`."""
+    clip, prefix = Clip(kept.projected, kept.timestamps, projected=True), kept.prefix()
     batch = collate([clip], [[prompt]], model.tokenizer, model.prompt).to(model.device)
-    prefix = kept.prefix()
     with evaluation(model):
         states = one_pass(model.language, batch, prefix, model.embed(batch, prefix))
         return model.evidence_head(states.head[:, -1])

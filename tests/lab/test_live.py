@@ -83,6 +83,27 @@ def test_with_a_bounded_memory_a_question_is_about_what_is_kept(checkpoint, pict
     assert len(live.pixels) == len(answer.watched.timestamps), "pictures that are forgotten are not held"
 
 
+def test_what_goes_on_is_told_at_once_and_what_is_over_only_if_the_past_is_wanted():
+    world, config = lab.load(SFT.with_name("tiny-live")), WorldConfig(videos=12)
+    scene = next(scene for scene in sample_scenes(config) if len(scene.events) == 2 and scene.events[1].last < 24)
+    pictures = render(scene, config, np.random.default_rng(0))
+
+    def asked_at(second, past=False):
+        with world.listen(shown(pictures)) as live:
+            list(live.until(second))
+            live.wait_for(DESCRIBE, words=False, past=past)
+            said = [update for update in live if isinstance(update, Update)]
+            return [(type(update), update.number, update.interval) for update in said]
+
+    whole = asked_at(-1.0)
+    first = next(update for update in whole if update[0] is Closed)[2]
+    middle = sum(first) / 2 + 1.5  # the tower looks ahead
+    during = asked_at(middle)
+    assert during[0][:2] == (Opened, 0) and during[0][2][0] == first[0] < during[0][2][1] < first[1]
+    assert during[1:] == whole[-len(during) + 1:]
+    assert asked_at(15.5) == [] and asked_at(15.5, past=True) == whole
+
+
 class Camera:
     """A source that was closed, or not."""
 

@@ -18,7 +18,7 @@ EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))  # run by
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb")
                    if path not in EXERCISES and ".ipynb_checkpoints" not in path.parts)
 WALKTHROUGH = sorted((ROOT / "notebooks" / "walkthrough").glob("*.ipynb"))
-LESSONS = [*WALKTHROUGH, ROOT / "notebooks" / "bring_your_own_video.ipynb"]
+LESSONS = [*WALKTHROUGH, *(ROOT / "notebooks" / name for name in ("bring_your_own_video.ipynb", "live.ipynb"))]
 SMALLEST = {
     "00_when_before_what": {"videos": 10},
     "01_a_world_where_the_truth_is_known": {"videos": 10},
@@ -34,6 +34,7 @@ SMALLEST = {
     "07_consistency": {"videos": 10, "steps": 2, "at_once": 2, "weights": [0.0, 10.0]},
     "08_fine_tuning_with_lora": {"videos": 10, "steps": 4, "at_once": 2, "followed": 0},
     "bring_your_own_video": {"videos": 10},
+    "live": {"videos": 10, "times": 2},
 }
 
 ONE_POINT = {  # pages that a study runs once for each of its points
