@@ -323,7 +323,8 @@ class Evaluation:
     # the middle of an event.
     live: bool = False
     # After training, read videos block by block, and keep at most so many frames in the language model; null reads all
-    # frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false.
+    # frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false. Scores that compare
+    # whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.
     keep_frames: Frames | None = None
     # Which frames are forgotten if there are more. oldest: the oldest ones. change: those that differ least from the
     # frame before them. merge: the two neighbours that are most alike become one, the mean of both.

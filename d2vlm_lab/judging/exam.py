@@ -32,7 +32,7 @@ from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.streaming_memory import Memory
 from .in_blocks import predict_in_blocks
-from .live_exam import asked_during, standing_scores
+from .live_exam import Ask, asked_during, standing_scores
 from .mechanisms import mistakes, needs_of_words
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict
@@ -55,12 +55,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     _, val = splits(config)
     read = reader(config, model.frames, val.videos)
     samples = readable(held_out_questions(val, config), read)
-    decoding = Decoding(config.evaluation.max_new_tokens)
-    memory = Memory(frames=config.evaluation.keep_frames, forget=config.evaluation.forget)
-    if config.evaluation.keep_frames:
-        ask = partial(predict_in_blocks, model, memory=memory, decoding=decoding)
-    else:
-        ask = partial(predict, model, decoding=decoding, batch=config.evaluation.batch)
+    ask, memory = asker(model, config), memory_of(config)
     predictions = tuple(ask(samples, read))
     scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
     scores |= boundary_errors(predictions) | mistakes(predictions)
@@ -70,12 +65,26 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
         scores |= asked_during(samples, read, ask)
         if model.method.block is not None:  # otherwise nothing can be said before a video is over
             scores |= standing_scores(model, [*samples, *nothing], read, memory)
-    if config.method.formulation == "sigmoid":  # with other formulations an interval has no probability
+    whole = not config.evaluation.keep_frames  # what follows reads all frames of a video at once
+    if whole and config.method.formulation == "sigmoid":  # with other formulations an interval has no probability
         rejects = synthesized(replace(config, seed=0, preference=Preference(rejects=4)))  # the same for every run
         scores |= prefers(model, samples[::4], read, rejects)
     if not config.data.train:
         scores |= rival_scores(predictions, load_world(resolve(config.data.world)).truth("val"))
-    return Exam(predictions, scores | teacher_forced(model, samples[::2], read))
+    return Exam(predictions, scores | (teacher_forced(model, samples[::2], read) if whole else {}))
+
+
+def memory_of(config: RunConfig) -> Memory:
+    """What is kept of videos that are read block by block."""
+    return Memory(frames=config.evaluation.keep_frames, forget=config.evaluation.forget)
+
+
+def asker(model: D2VLM, config: RunConfig) -> Ask:
+    """How the exam asks: from samples and a reader of their videos to predictions."""
+    decoding = Decoding(config.evaluation.max_new_tokens)
+    if config.evaluation.keep_frames:
+        return partial(predict_in_blocks, model, memory=memory_of(config), decoding=decoding)
+    return partial(predict, model, decoding=decoding, batch=config.evaluation.batch)
 
 
 def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
