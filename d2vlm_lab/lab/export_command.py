@@ -48,7 +48,8 @@ def configure(parser) -> None:
     parser.add_argument("checkpoint", help="folder or hub id of a checkpoint")
     parser.add_argument("folder", nargs="?", help="where to write it; there must be nothing yet")
     parser.add_argument("--merge", action="store_true",
-                        help="make what LoRA has learned part of the weights: a plain model that transformers loads")
+                        help="make what LoRA has learned part of the weights: a plain model that transformers loads. "
+                        "Weights of 16 bits stay so, and the sum is rounded")
     parser.add_argument("--scores", nargs="+", default=[], metavar="FILE",
                         help="score_PROTOCOL.json files of `evaluate`, for the card")
     parser.add_argument("--push", metavar="OWNER/NAME", help="also make a repository of it on the hub")

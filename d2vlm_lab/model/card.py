@@ -107,8 +107,11 @@ def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
     bases, folder = [], origin
     while (folder / DESCRIPTION).is_file() and (base := read_json(folder / DESCRIPTION, dict).get("base")):
         bases.append(base)
-        folder = find_checkpoint(base)
-        config = flatten_record(read_recipe(folder).get("config", {}))
+        try:
+            folder = find_checkpoint(base)
+            config = flatten_record(read_recipe(folder).get("config", {}))
+        except LabError:  # a card is not worth a run: what cannot be read is not told
+            break
     if (language := config.get("parts.language")) and language not in bases:
         bases.append(str(language))
     return bases

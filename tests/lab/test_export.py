@@ -12,6 +12,7 @@ from peft import PeftModel
 from small import tiny_model
 from transformers import AutoModelForCausalLM
 
+from d2vlm_lab import D2VLM
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT, RunConfig
 from d2vlm_lab.errors import LabError
@@ -19,7 +20,6 @@ from d2vlm_lab.lab import ask
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.card import note_recipe
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
-from d2vlm_lab.model.d2vlm import D2VLM
 from d2vlm_lab.settings import override
 
 pytestmark = [pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),  # PEFT
