@@ -59,5 +59,6 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet torch==$(TORCH) '.[test]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude d2vlm_lab \
-		| sed 's/+cpu$$//; s/^decord==.*/&; sys_platform != "darwin"/' > requirements.lock
+		| sed 's/+cpu$$//; s/^decord==.*/&; sys_platform != "darwin" and platform_machine != "aarch64"/' \
+		> requirements.lock
 	rm -rf $(VENV)-lock

@@ -20,7 +20,7 @@ class TorchCodecReader:
         try:
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:
-            reason = "it is not installed" if isinstance(error, ImportError) else str(error).strip().splitlines()[0]
+            reason = "it is not installed" if isinstance(error, ImportError) else str(error).strip().partition(". ")[0]
             raise LabError(f"data.reader is torchcodec, which cannot be used here ({reason}); it needs a version for "
                            "this version of torch, and the libraries of FFmpeg") from None
         self.times, self.at_once = times, at_once

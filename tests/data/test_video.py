@@ -128,7 +128,7 @@ def test_a_rotated_video_is_shown_upright(tmp_path, reader):
     assert np.abs(clip.frames - upright).mean() < 4 < np.abs(clip.frames - upright[:, ::-1, ::-1]).mean()
 
 
-@pytest.mark.parametrize("reader", ["auto", "av"])
+@pytest.mark.parametrize("reader", ["auto", "av", pytest.param("torchcodec", marks=needs_torchcodec)])
 def test_frames_before_zero_of_a_cut_without_re_encoding_are_dropped(tmp_path, reader):
     cut = tmp_path / "cut.mp4"
     with av.open(str(write(tmp_path / "whole.mp4"))) as source, av.open(
@@ -215,7 +215,8 @@ def test_a_decoder_that_is_not_installed_is_one_clear_error(tmp_path, monkeypatc
         read_frames(write(tmp_path / "a.mp4"), reader="decord")
 
 
-def test_damage_that_the_decoder_can_hide_still_gives_every_frame_and_no_crash(tmp_path):
+@pytest.mark.parametrize("reader", ["auto", pytest.param("torchcodec", marks=needs_torchcodec)])
+def test_damage_that_the_decoder_can_hide_still_gives_every_frame_and_no_crash(tmp_path, reader):
     """Random bytes changed one to ten at a time: an error, or all frames at the right times."""
     good = write(tmp_path / "good.mp4").read_bytes()
     for seed in range(40):
@@ -224,7 +225,7 @@ def test_damage_that_the_decoder_can_hide_still_gives_every_frame_and_no_crash(t
             data[dice.randrange(40, len(data))] = dice.randrange(256)
         (tmp_path / "hurt.mp4").write_bytes(data)
         try:
-            clip = read_frames(tmp_path / "hurt.mp4")
+            clip = read_frames(tmp_path / "hurt.mp4", reader=reader)
         except VideoError as error:
             assert "hurt.mp4" in str(error)
         else:
