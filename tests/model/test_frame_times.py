@@ -309,7 +309,7 @@ def test_a_damaged_checkpoint_without_a_part_of_its_embedding_is_refused(tmp_pat
     del tensors["time_embedding.linear.bias"]
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(LabError, match="1 tensors .* missing, such as time_embedding.linear.bias"):
-        fill(net, tmp_path / "model.safetensors", whole=False)
+        fill(net, tmp_path, whole=False)
 
 
 @pytest.mark.parametrize("way", ["text", "embedding", "drawn"])
