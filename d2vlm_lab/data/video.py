@@ -129,6 +129,8 @@ def _prepared(path: Path, parts: Iterator[np.ndarray], n: int, prepare: Prepare 
             raise RuntimeError(f"its frames have several sizes, {_size(frames)} and {_size(part)}")
         frames[filled:filled + len(part)] = part
         filled += len(part)
+    if frames is None:
+        raise RuntimeError("no frame of it can be read")
     return frames
 
 
@@ -182,10 +184,11 @@ class _Av:
         with _open(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
-            packets = [packet for packet in container.demux(stream) if packet.pts is not None]
-            if any(packet.is_corrupt for packet in packets):
+            packets = list(container.demux(stream))
+            if any(packet.is_corrupt for packet in packets if packet.pts is not None):
                 raise RuntimeError("the file is cut short")
-            self.pts = np.array(sorted({packet.pts for packet in packets if packet.pts >= start}), dtype=np.int64)
+            pts = {packet.pts for packet in packets if packet.pts is not None}
+            self.pts = np.array(sorted(number for number in pts if number >= start), dtype=np.int64)
             self.times = ((self.pts - start) * float(stream.time_base or 0)).round(6)
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
@@ -219,12 +222,12 @@ class _Folder:
                 with _open(self.pictures[i], PICTURE_FILES) as container:
                     Limits.of_this_machine().check(self.pictures[i], 1, *_dimensions(container.streams.video[0]))
                     yield next(container.decode(video=0)).to_ndarray(format="rgb24")[None]
-            except (*DECODING_ERRORS, StopIteration) as error:
+            except DECODING_ERRORS + (StopIteration,) as error:
                 reason = _first_line(error)
                 raise VideoError(f"{self.pictures[i]}: not a picture, or a damaged one ({reason})") from None
 
 
-_READERS = {"decord": _Decord, "av": _Av, "folder": _Folder}
+_READERS: dict[str, type[_Decord] | type[_Av] | type[_Folder]] = {"decord": _Decord, "av": _Av, "folder": _Folder}
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -235,7 +238,7 @@ def pictures(folder: Path) -> list[Path]:
         raise VideoError(f"{folder}: the folder cannot be read ({error.strerror})") from None
 
 
-def _open(path: Path, formats: str = CONTAINERS):
+def _open(path: Path, formats: str = CONTAINERS) -> av.container.InputContainer:
     """The file itself, whatever its name: some names would be addresses to FFmpeg. A title in another encoding is no
     reason to fail."""
     options = {"format_whitelist": formats, "protocol_whitelist": "file",
@@ -253,7 +256,7 @@ def _about(path: Path) -> About:
             stream = container.streams.video[0]
             seconds = 0.0
             if stream.duration is not None:
-                seconds = float(stream.duration * stream.time_base)
+                seconds = float(stream.duration * (stream.time_base or 0))
             elif len(container.streams) == 1 and container.duration:  # otherwise it may be another stream's
                 seconds = container.duration / av.time_base
             return About(seconds, stream.frames, _dimensions(stream))
@@ -276,7 +279,7 @@ def check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty")
 
 
-def _dimensions(stream) -> tuple[int, int]:
+def _dimensions(stream: av.VideoStream) -> tuple[int, int]:
     codec = stream.codec_context  # None where FFmpeg knows no decoder
     return (codec.width, codec.height) if codec else (0, 0)
 
