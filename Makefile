@@ -25,7 +25,7 @@ test: $(READY)
 	$(BIN)/ruff check d2vlm_lab experiments notebooks tests
 	$(BIN)/python -m pytest -m "not slow"
 
-# What only some tests need: nbgrader, which adds menus to JupyterLab, trl, and the clips that one notebook reads.
+# Only this target installs nbgrader, which adds menus to JupyterLab, mypy, trl, and the clips that one notebook reads.
 test-all: $(READY)
 	$(PIP) install --no-deps -r tests/all.lock -r tests/trl.lock
 	$(BIN)/python -m pytest

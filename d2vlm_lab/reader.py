@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -101,7 +101,7 @@ def parse_json(text: str, shape=object, where: str = "", line: int | None = None
     return fit(value, shape, place)
 
 
-def read_lines(path: str | os.PathLike, shape=dict, on_bad: OnBad | None = None) -> Iterator[tuple[int, object]]:
+def read_lines(path: str | os.PathLike, shape=dict, on_bad: OnBad | None = None) -> Iterator[tuple[int, Any]]:
     """The values of a JSON Lines file with their line numbers; empty lines are left out.
 
     A bad line is an error; with `on_bad` it is reported there and left out.

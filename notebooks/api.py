@@ -34,7 +34,7 @@ def write(out: Path, source_page) -> None:
 
 def index(pages: dict[str, Path]) -> str:
     """The page that leads to all others, floor by floor."""
-    lines = ["# Reference", "", "What each file of the library offers, from its docstrings. Letters in shapes: B batch,",
+    lines = ["# Reference", "", "What each file offers, from its docstrings. Letters in shapes: B batch,",
              "T tokens, F frames, E evidence tokens, D hidden.", ""]
     for floor, title in FLOORS.items():
         names = [name for name in pages if (name.split(".")[1] if name.count(".") > 1 else "") == floor]

@@ -1,11 +1,13 @@
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -72,6 +74,18 @@ def test_the_version_is_the_same_everywhere():
     version = PROJECT["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_badges_are_true():
+    """What they say is what the project declares, and what is checked."""
+    badges = re.findall(r"!\[([^\]]*)\]\(https://img\.shields\.io/badge/([^)]*)\)", (ROOT / "README.md").read_text())
+    words = {link.split("-")[0]: link.split("-")[1] for _, link in badges}
+    pythons = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line]
+    assert words == {"python": "_|_".join(pythons), "licence": PROJECT["license"], "typed": "ideas_and_data"}
+    others = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["other-pythons"]
+    assert pythons == ["3.11", *others["strategy"]["matrix"]["python"]]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["packages"]
+    assert packages == ["d2vlm_lab.ideas", "d2vlm_lab.data"]
 
 
 def test_the_workflow_runs_what_a_developer_runs():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from string import Formatter
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ IGNORE = -100  # the label of a token that is not predicted
 FRAME = -1  # in a row of token ids: the place of a frame
 QUESTION, GROUNDED, REFERENCED = 0, 1, 2  # the role of an evidence token
 NEVER = (-1e6, -1e6)  # an interval that is far from every frame
+Tokenizer = Any  # one of transformers, which is not imported for its name alone
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class PromptFormat:
         return replace(self, around_frame="" if without == "{frame}" else without)
 
     @classmethod
-    def of(cls, tokenizer, system: str | None = None) -> PromptFormat:
+    def of(cls, tokenizer: Tokenizer, system: str | None = None) -> PromptFormat:
         """The format of a tokenizer's chat template; plain lines where it has none."""
         if not tokenizer.chat_template:
             return cls(stop=tokenizer.eos_token or "")
@@ -102,7 +104,7 @@ def _places(name: str, text: str) -> list[str]:
         places = [(field, format_) for _, field, format_, _ in Formatter().parse(text) if field is not None]
     except ValueError as error:
         raise LabError(f"prompt.{name} is {shown(text)}; its braces are wrong ({error})") from None
-    return [field if re.fullmatch(r"(\.\df)?", format_) else f"{field}:{format_}" for field, format_ in places]
+    return [field if re.fullmatch(r"(\.\df)?", format_ or "") else f"{field}:{format_}" for field, format_ in places]
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Batch:
     position_ids: Tensor | None = None  # (N, T) where the text does not simply follow the frames
     preferred: Tensor | None = None  # (N,) the chosen answer that each is compared with; itself where it is chosen
     factors: list[str] = field(default_factory=list)  # N: what was changed in a rejected answer; "" where chosen
-    plan: object = field(default=None, init=False, repr=False)  # a plan.Plan; a changed copy of a batch has none yet
+    plan: Any = field(default=None, init=False, repr=False)  # a plan.Plan; a changed copy of a batch has none yet
 
     @property
     def in_answer(self) -> Tensor:
@@ -168,7 +170,7 @@ class Batch:
         text = torch.arange(len(self.ids), device=self.ids.device)
         return torch.ones_like(text, dtype=torch.bool) if self.preferred is None else self.preferred == text
 
-    def to(self, device, non_blocking: bool = False) -> Batch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
@@ -176,7 +178,7 @@ class Batch:
         return _each_tensor(self, Tensor.pin_memory)
 
 
-def _each_tensor(value, change: Callable[[Tensor], Tensor]):
+def _each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A copy of a batch, or of a part of it, with every tensor changed."""
     if isinstance(value, Tensor):
         return change(value)
@@ -184,9 +186,10 @@ def _each_tensor(value, change: Callable[[Tensor], Tensor]):
         return [_each_tensor(item, change) for item in value]
     if isinstance(value, dict):
         return {key: _each_tensor(item, change) for key, item in value.items()}
-    if not is_dataclass(value):
+    if not is_dataclass(value) or isinstance(value, type):
         return value
-    copy = replace(value, **{f.name: _each_tensor(getattr(value, f.name), change) for f in fields(value) if f.init})
+    changed = {f.name: _each_tensor(getattr(value, f.name), change) for f in fields(value) if f.init}
+    copy: Any = replace(value, **changed)
     if isinstance(value, Batch):
         copy.plan = _each_tensor(value.plan, change)
     return copy
@@ -204,12 +207,12 @@ def to_seconds(interval: Sequence[float], timestamps: np.ndarray) -> Interval:
     return float(start), float(end)
 
 
-def new_evidence_tokens(tokenizer) -> list[str]:
+def new_evidence_tokens(tokenizer: Tokenizer) -> list[str]:
     """Those of `<evi>` and `</evi>` that a tokenizer does not have yet."""
     return [token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()]
 
 
-def add_evidence_tokens(tokenizer, language) -> None:
+def add_evidence_tokens(tokenizer: Tokenizer, language: Any) -> None:
     """Add `<evi>` and `</evi>` to a tokenizer and its model: new rows start as the mean row, existing ones stay."""
     tokenizer.add_tokens(new_evidence_tokens(tokenizer), special_tokens=True)
     tables = [language.get_input_embeddings(), language.get_output_embeddings()]
@@ -222,13 +225,13 @@ def add_evidence_tokens(tokenizer, language) -> None:
         table.weight.data[old:] = mean
 
 
-def encode_start(tokenizer, form: PromptFormat) -> list[int]:
+def encode_start(tokenizer: Tokenizer, form: PromptFormat) -> list[int]:
     """The tokens before the frames. A tokenizer that begins every text with a BOS adds none where one is written."""
     written = bool(tokenizer.bos_token) and form.before.startswith(tokenizer.bos_token)
     return tokenizer.encode(form.before, add_special_tokens=not written)
 
 
-def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: Clip, tokenizer,
+def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: Clip, tokenizer: Tokenizer,
                   form: PromptFormat) -> Text:
     """The prompt after the frames, up to where the answer begins."""
     ids = tokenizer.encode(form.after.format(question=question), add_special_tokens=False)
@@ -240,7 +243,7 @@ def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: C
                 [QUESTION] * len(columns), [-1] * len(columns))
 
 
-def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer, form: PromptFormat) -> Text:
+def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer: Tokenizer, form: PromptFormat) -> Text:
     """The prompt followed by an answer to learn from."""
     ids = tokenizer.encode(write(answer) + form.stop, add_special_tokens=False)
     columns, spans = _evidence_columns(ids, tokenizer), answer.intervals
@@ -249,11 +252,11 @@ def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer, f
     events = [*range(len(answer.grounded)), *(-1 if ref.event is None else ref.event for ref in answer.references)]
     roles = [GROUNDED] * len(answer.grounded) + [REFERENCED] * len(answer.references)
     return Text(prompt.ids + ids, prompt.labels + ids, prompt.columns + [len(prompt.ids) + c for c in columns],
-                prompt.intervals + [to_frames(span, clip.timestamps) for span in spans],
+                prompt.intervals + [to_frames(span, clip.timestamps) for span in spans if span],
                 prompt.roles + roles, prompt.events + events)
 
 
-def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer, form: PromptFormat,
+def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer: Tokenizer, form: PromptFormat,
             questions: Sequence[str | None] | None = None, names: Sequence[str] = (),
             padding: str = "right") -> Batch:
     """One batch from V videos and, for each of them, the texts that share it."""
@@ -304,7 +307,7 @@ def _standing(rows: Sequence[Text], shift: Sequence[int]) -> Standing | None:
                     column=torch.tensor([shift[n] + len(text.ids) - 1 for n, text in waiting]))
 
 
-def frame_layout(timestamps: np.ndarray, tokenizer, form: PromptFormat) -> Tensor:
+def frame_layout(timestamps: np.ndarray, tokenizer: Tokenizer, form: PromptFormat) -> Tensor:
     """The text around each frame as token ids, with FRAME where the frame stands."""
     parts = []  # before and after each frame
     for seconds in timestamps.tolist():
@@ -315,13 +318,13 @@ def frame_layout(timestamps: np.ndarray, tokenizer, form: PromptFormat) -> Tenso
     return torch.tensor(ids, dtype=torch.long)
 
 
-def prefix_size(timestamps: np.ndarray, per_frame: int, tokenizer, form: PromptFormat) -> int:
+def prefix_size(timestamps: np.ndarray, per_frame: int, tokenizer: Tokenizer, form: PromptFormat) -> int:
     """About how many tokens the frames of a video are, with the text around them."""
     around = len(frame_layout(timestamps[-1:], tokenizer, form)) - 1 if form.around_frame else 0
     return len(timestamps) * (per_frame + around)
 
 
-def _evidence_columns(ids: Sequence[int], tokenizer) -> list[int]:
+def _evidence_columns(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     evidence = tokenizer.convert_tokens_to_ids(EVIDENCE)
     return [column for column, token in enumerate(ids) if token == evidence]
 

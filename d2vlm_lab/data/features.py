@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ class FeatureCache:
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
                  kept_as: Literal["fp16", "fp32"] = "fp32", around: int = 0, reader: Decoder = "auto"):
-        self.sampling = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames, "reader": reader,
-                         "clock": preparation.clock}
+        self.sampling: dict[str, Any] = {"fps": fps, "prepare": preparation.frames, "max_frames": max_frames,
+                                         "reader": reader, "clock": preparation.clock}
         self.dtype = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
         self.around = around  # frames before and after a frame that the encoder looks at, besides this one
         name = re.sub(r"[^\w.-]+", "_", encoder_id)

@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
-from .batch import Batch, Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
+from .batch import Batch, Clip, PromptFormat, Text, Tokenizer, collate, encode_answer, encode_prompt
 from .early import asked_early, can_stand, standing
 from .plan import packing_of
 from .sample import Sample, SampleError
@@ -55,7 +56,8 @@ class Loaded:
 
 def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
     """The samples that a run wants and can use. Those that its settings leave out do not count as skipped."""
-    kept, videos = [], set()
+    kept: list[Sample] = []
+    videos: set[str] = set()
     for sample in samples:
         words = sum(len(piece.split()) for piece in sample.answer if isinstance(piece, str))
         if data.tasks and sample.task not in data.tasks:
@@ -105,14 +107,14 @@ def group_by_video(samples: Sequence[Sample], texts: int, seed: int, by_question
     return groups
 
 
-def encode_sample(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+def encode_sample(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: PromptFormat, method: Method) -> Text:
     """A sample's question and answer, in the method's answer style."""
     answer = compose(sample.events, sample.answer, method.style, method.end_marker)
     text = encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
     return spelled_out(text, answer.intervals) if method.style == "time_tokens" else text
 
 
-def encode_question(sample: Sample, clip: Clip, tokenizer, prompt: PromptFormat, method: Method) -> Text:
+def encode_question(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: PromptFormat, method: Method) -> Text:
     """A sample's question. In the styles that write times out, its times are written as the answer's are."""
     if method.style != "digits":
         text = encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
@@ -130,7 +132,7 @@ class Groups(Dataset):
     interruption, and another one in the next epoch. At most `allowed` samples are given up for one item.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer, prompt: PromptFormat,
+    def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer: Tokenizer, prompt: PromptFormat,
                  method: Method, rejects: Rejects | None = None, seed: int = 0, allowed: int | None = None,
                  ask_early: float = 0.0):
         self.groups, self.read, self.rejects, self.ask_early = groups, read, rejects, ask_early
@@ -164,7 +166,8 @@ class Groups(Dataset):
             clip = self.read(samples[0])
         except VideoError as error:
             return Loaded(index, None, tuple(Skip(s.id, s.video, "video", str(error)) for s in samples))
-        texts, names, preferred, factors, skipped = [], [], [], [], []
+        texts: list[Text] = []
+        names, preferred, factors, skipped = [], [], [], []
         rng = random.Random(f"early {self.seed} {self.epoch} {index}")
         for sample in samples:
             try:
@@ -217,7 +220,7 @@ class Collator:
         return {"batch": batch, "skipped": skipped}
 
 
-def batch_of(model, samples: Sequence[Sample], read: Reader) -> Batch:
+def batch_of(model: Any, samples: Sequence[Sample], read: Reader) -> Batch:
     """Samples with their true answers, in their order, as training sees them; each brings its own copy of its video."""
     clips = [read(sample) for sample in samples]
     texts = [[encode_sample(sample, clip, model.tokenizer, model.prompt, model.method)]

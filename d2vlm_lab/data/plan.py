@@ -57,9 +57,10 @@ def plan_of(batch: Batch) -> Plan:
 def packing_of(batch: Batch) -> Packing:
     """The texts of a batch in one row; its plan keeps it from then on."""
     plan = plan_of(batch)
-    if plan.packing is None:
-        plan = batch.plan = replace(plan, packing=pack(batch, plan.branches))
-    return plan.packing
+    if (packing := plan.packing) is None:
+        packing = pack(batch, plan.branches)
+        batch.plan = replace(plan, packing=packing)
+    return packing
 
 
 def make_plan(batch: Batch) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,8 @@ class Preparation:
     @classmethod
     def square(cls, size: int, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Preparation:
         """The short side becomes `size`, and the central square is cut out."""
-        return cls(size, (size, size), mean=tuple(mean), std=tuple(std))
+        (r, g, b), (dr, dg, db) = mean, std
+        return cls(size, (size, size), mean=(r, g, b), std=(dr, dg, db))
 
     @classmethod
     def from_processor(cls, settings: dict) -> Preparation:
@@ -59,7 +61,9 @@ class Preparation:
     @classmethod
     def from_record(cls, record: dict) -> Preparation:
         """From the JSON form of `dataclasses.asdict`, in which tuples are lists."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+        named: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                 for key, value in record.items()}
+        return cls(**named)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -90,7 +94,7 @@ class Preparation:
         """(F, H, W, 3) prepared uint8 frames -> (F, 3, H, W) normalized."""
         check_frames(frames)
         if self.size is not None and tuple(frames.shape[1:3]) != self.size:
-            raise LabError(f"frames are {_label(tuple(frames.shape[1:3]))} pixels, but this encoder sees "
+            raise LabError(f"frames are {_label((frames.shape[1], frames.shape[2]))} pixels, but this encoder sees "
                            f"{_label(self.size)}; read them with its `preparation`")
         pixels = frames.permute(0, 3, 1, 2).float() / self.levels
         mean, std = (pixels.new_tensor(value)[:, None, None] for value in (self.mean, self.std))
@@ -133,11 +137,14 @@ def _with_defaults(settings: dict, processor: type | None) -> dict:
 
 
 def _read_settings(name: str, settings: dict) -> Preparation:
-    resize, crop = None, None
+    resize: int | tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
     if settings.get("do_resize", True):
         resize = _size(name, settings.get("size"), settings.get("default_to_square", True))
     if settings.get("do_center_crop", False):
-        crop = _size(name, settings.get("crop_size"))
+        if isinstance(cut := _size(name, settings.get("crop_size")), int):
+            raise LabError(f"{name}: its crop_size is {settings['crop_size']}; a fixed height and width is supported")
+        crop = cut
     if isinstance(resize, int) and name.startswith("Levit"):
         resize = int(256 / 224 * resize)
     if isinstance(resize, int) and "crop_pct" in settings:  # ConvNeXt: larger than the crop, or squashed into a square
@@ -163,7 +170,7 @@ def _size(name: str, size: object, square: bool = True) -> int | tuple[int, int]
     if isinstance(size, int):
         return (size, size) if square else size
     if isinstance(size, (list, tuple)) and len(size) == 2:
-        return tuple(size)
+        return size[0], size[1]
     if isinstance(size, dict) and {"height", "width"} <= size.keys():
         return size["height"], size["width"]
     if isinstance(size, dict) and list(size) == ["shortest_edge"]:
@@ -171,7 +178,7 @@ def _size(name: str, size: object, square: bool = True) -> int | tuple[int, int]
     raise LabError(f"{name}: its size is {size}; a fixed height and width, or a shortest_edge, is supported")
 
 
-def _prepares_alike(preparation: Preparation, processor) -> bool:
+def _prepares_alike(preparation: Preparation, processor: Any) -> bool:
     """Whether both make the same of a picture of an odd shape, up to the rounding of two resizing libraries."""
     coarse = np.random.default_rng(0).integers(0, 256, (1, 9, 14, 3), dtype=np.uint8)
     picture = _resize(coarse, (61, 97), BILINEAR)

@@ -72,7 +72,7 @@ def sample_error(sample: Sample, message: object, where: str = "") -> SampleErro
     return SampleError(f'{where}{", " if where else ""}sample {brief(sample.id)} ("{brief(sample.video)}"): {message}')
 
 
-def brief(name) -> str:
+def brief(name: object) -> str:
     """A name from a file as an error shows it: on one line, and not longer than a line."""
     text = name if isinstance(name, str) else shown(name)
     return text if len(text) < 100 and text.isprintable() else shown(text)

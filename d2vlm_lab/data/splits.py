@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -118,7 +118,8 @@ def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
 def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
     """Where the features of an encoder are kept; not for `cache: off`."""
     data = config.data
-    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, data.cache,
+    kept_as: Literal["fp16", "fp32"] = "fp16" if data.cache == "fp16" else "fp32"
+    return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, kept_as,
                         encoder.around, data.reader)
 
 
@@ -145,7 +146,8 @@ class CachedReader:
         path = self.videos / sample.video
         if get_worker_info() is not None and not self.cache.has(path):
             raise NotCached(path)
-        features, timestamps = self.cache.get(path, self.encode)
+        # Without an encoder, as in a worker, nothing is missing.
+        features, timestamps = self.cache.get(path, self.encode)  # type: ignore[arg-type]
         clip = Clip(torch.from_numpy(np.asarray(features)), np.asarray(timestamps))
         return prune(clip, self.data.keep_frames, self.data.pruning)
 

@@ -20,7 +20,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import av
 import numpy as np
@@ -172,6 +172,8 @@ def _together(path: Path, parts: Parts, times: np.ndarray) -> VideoFrames:
             frames = np.empty((len(times), *part.shape[1:]), np.uint8)
         frames[filled:filled + len(part)] = part
         filled += len(part)
+    if frames is None:
+        raise VideoError(f"{path}: no frame of it can be read")
     return VideoFrames(frames, times)
 
 
@@ -269,7 +271,8 @@ def _torchcodec(path: Path, about: About) -> TorchCodecReader:
     return TorchCodecReader(path, found.times, found.stream, found.at_once)
 
 
-_READERS = {"torchcodec": _torchcodec, "decord": _Decord, "av": _Av, "folder": _Folder}
+_READERS: dict[str, Callable[[Path, About], Any]] = {"torchcodec": _torchcodec, "decord": _Decord, "av": _Av,
+                                                    "folder": _Folder}
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -290,7 +293,7 @@ def read_picture(path: Path) -> np.ndarray:
         raise VideoError(f"{path}: not a picture, or a damaged one ({first_line(error)})") from None
 
 
-def open_file(path: Path, formats: str = CONTAINERS):
+def open_file(path: Path, formats: str = CONTAINERS) -> av.container.InputContainer:
     """The file itself, whatever its name: some names would be addresses to FFmpeg. A title in another encoding is no
     reason to fail."""
     options = {"format_whitelist": formats, "protocol_whitelist": "file",
@@ -308,7 +311,7 @@ def about_file(path: Path) -> About:
             stream = container.streams.video[0]
             seconds = 0.0
             if stream.duration is not None:
-                seconds = float(stream.duration * stream.time_base)
+                seconds = float(stream.duration * (stream.time_base or 0))
             elif len(container.streams) == 1 and container.duration:  # otherwise it may be another stream's
                 seconds = container.duration / av.time_base
             return About(seconds, stream.frames, dimensions(stream))
@@ -331,7 +334,7 @@ def check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty")
 
 
-def dimensions(stream) -> tuple[int, int]:
+def dimensions(stream: av.VideoStream) -> tuple[int, int]:
     codec = stream.codec_context  # None where FFmpeg knows no decoder
     return (codec.width, codec.height) if codec else (0, 0)
 

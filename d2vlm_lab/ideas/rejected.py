@@ -241,6 +241,7 @@ class Draft:
             return None
         i, j = pair
         a, b, exchange = self.clause_about(i), self.clause_about(j), str.maketrans(i + j, j + i)
+        assert a is not None and b is not None, "a pair is distinguishable by its clauses"
         self.rewrite({a: [spaced(b, like=a).translate(exchange)], b: [spaced(a, like=b).translate(exchange)]})
         first, second = self.events[i], self.events[j]
         self.events |= {i: replace(first, caption=second.caption), j: replace(second, caption=first.caption)}
@@ -345,7 +346,7 @@ class Draft:
         """A clause about one event with another fact in its words."""
         event, = mentions(clause)
         text = clause.replace(event, PLACE)
-        new = self.distort(text, kind, self.rng)
+        new = self.distort(text, kind, self.rng) if self.distort else None
         if new is None or new == text:
             return None
         if new.count(PLACE) != 1:

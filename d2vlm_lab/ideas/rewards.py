@@ -189,7 +189,7 @@ def _quantiles(merged: Intervals, low: float, high: float) -> Interval:
     cdf, middle = _cdf(merged), (low + high) / 2
     piece = next(i for i in range(0, len(cdf), 2) if middle <= cdf[i + 1][1])
     (left, a), (right, b) = cdf[piece:piece + 2]
-    return tuple(left + (u - a) / (b - a) * (right - left) for u in (low, high))
+    return left + (low - a) / (b - a) * (right - left), left + (high - a) / (b - a) * (right - left)
 
 
 def _absolute_area(a: float, b: float, width: float) -> float:

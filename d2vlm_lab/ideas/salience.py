@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +104,8 @@ def criterion(name: str, value: float | None = None, ties: Literal["logits", "sp
         raise ValueError(f"unknown salience criterion {name!r}: use one of {', '.join(CRITERIA)}")
     rule = CRITERIA[name]
     if value is not None:
-        rule = partial(rule, **{PARAMETER[name]: int(value) if name in WHOLE else value})
+        setting: dict[str, Any] = {PARAMETER[name]: int(value) if name in WHOLE else value}
+        rule = partial(rule, **setting)
 
     def spanning_ties(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None) -> Tensor:
         return rule(curve, mask)

@@ -114,6 +114,7 @@ def test_a_folder_of_features_names_the_sizes():
 @pytest.mark.parametrize(("settings", "message"), [
     ({"size": {"longest_edge": 500}}, "its size is {'longest_edge': 500}"),
     ({"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": 28}, "cuts 28x28 pixels out of pictures"),
+    ({"size": 28, "do_center_crop": True, "crop_size": {"shortest_edge": 9}}, "its crop_size is {'shortest_edge': 9}"),
     (hf.EfficientNetImageProcessorPil().to_dict(), "EfficientNetImageProcessor: frames cannot be prepared"),
     (hf.MobileViTImageProcessorPil(size={"shortest_edge": 288}).to_dict(), "MobileViTImageProcessor: frames cannot be"),
     (hf.Siglip2ImageProcessorPil().to_dict(), "Siglip2ImageProcessor: its size is None"),

@@ -25,7 +25,7 @@ TASKS = (*CHOICE, *ONE_INTERVAL, "tal", "evs", "vhd", *CAPTIONED, "tem")
 class Record(TypedDict):
     """What a record holds; which of the later fields it needs depends on its task."""
 
-    task: Literal[TASKS]
+    task: Literal[TASKS]  # type: ignore[valid-type]  # a type checker does not look into a tuple
     source: str
     q: str
     idx: NotRequired[int | str]

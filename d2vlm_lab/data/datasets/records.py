@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TextIO, TypedDict
+from typing import Any, TextIO, TypedDict, overload
 
 from ... import reader
 from ...errors import LabError
@@ -50,7 +50,13 @@ def opened(path: str | os.PathLike) -> Iterator[TextIO]:
         raise SampleError(f"{path}: the annotation file cannot be read ({error.strerror})") from None
 
 
-def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[dict | SampleError]:
+@overload
+def read_records(path: str | os.PathLike) -> Iterator[dict]: ...
+@overload
+def read_records(path: str | os.PathLike, go_on: bool) -> Iterator[dict | SampleError]: ...
+
+
+def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[Any]:
     """The objects of a JSON list or of JSON Lines, one at a time, however large the file is.
 
     A bad one is an error. With `go_on` the error takes its place, and reading goes on with the next record: behind what
@@ -60,6 +66,7 @@ def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[dict 
     with opened(path) as file:
         while True:
             between = BETWEEN.match(text, at)
+            assert between is not None, "it matches nothing, too"
             lists += between[0].count("[") - between[0].count("]")  # opened and not yet closed
             start = between.end()
             try:
@@ -110,7 +117,7 @@ def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
         out.write("[\n" + ",\n".join(json.dumps(record, ensure_ascii=False) for record in records) + "\n]\n")
 
 
-def to_samples(records: Iterable[dict], build: Build, path: str | os.PathLike, half_frame: float = 0.5,
+def to_samples(records: Iterable[dict | SampleError], build: Build, path: str | os.PathLike, half_frame: float = 0.5,
                on_bad: OnBad | None = None) -> list[Sample]:
     """The samples of all records; a bad one is an error, or is reported to `on_bad` and left out."""
     return collect((partial(to_sample, record, index, build, path, half_frame)
@@ -132,7 +139,8 @@ def collect(makers: Iterable[Callable[[], Sample]], path: str | os.PathLike, on_
     return samples
 
 
-def to_sample(record: dict, index: int, build: Build, path: str | os.PathLike, half_frame: float = 0.5) -> Sample:
+def to_sample(record: dict | SampleError, index: int, build: Build, path: str | os.PathLike,
+              half_frame: float = 0.5) -> Sample:
     """The validated sample of a record."""
     if isinstance(record, SampleError):
         raise record
@@ -165,23 +173,23 @@ def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None 
     return list(kept.values())
 
 
-def field(record: dict, name: str, kind: type):
+def field(record: dict, name: str, kind: type) -> Any:
     """A field that must hold a `str`, an `int` or a `float`."""
     value = record[name]
     if kind is float and type(value) is int and abs(value) < LARGEST:
         value = float(value)
-    if type(value) is not kind or (kind is str and not value.strip()):
+    if type(value) is not kind or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{name} is {shown(value)}; it must be {EXPECTED[kind]}")
     return fit(value, kind, path=name)
 
 
-def interval(value, name: str) -> Interval:
+def interval(value: Any, name: str) -> Interval:
     good = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(x) in (int, float) for x in value)
     if not good:
         raise ValueError(f"{name} is {shown(value)}; expected [start, end] in seconds")
     return fit(value, tuple[float, float], path=name)
 
 
-def options(values) -> tuple[str | Interval, ...]:
+def options(values: Any) -> tuple[str | Interval, ...]:
     """The options of a question, each a text or an interval."""
     return tuple(value if isinstance(value, str) else interval(value, "an option") for value in values or ())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .config import WorldConfig
 from .scene import Scene, SceneEvent
 from .surgery import reworded
 from .telling import details
+
+Picked = TypeVar("Picked")
 
 
 class Asker:
@@ -44,8 +47,8 @@ class Asker:
         rivals = [e for e in self.events if e is not self.events[k] and e.first == self.events[k].first]
         return None if rivals else self.events[k]
 
-    def pick(self, values: Sequence):
-        return values[self.rng.integers(len(values))]
+    def pick(self, values: Sequence[Picked]) -> Picked:
+        return values[int(self.rng.integers(len(values)))]
 
     def forms(self, event: SceneEvent) -> dict[str, str]:
         return phrases.forms(self.names[event.thing], event.action)
@@ -76,7 +79,7 @@ class Asker:
                       tuple(Event(*self.scene.interval(e), caption) for e, caption in zip(events, captions)),
                       pieces_of(answer), tuple(asked), tuple(options), correct)
 
-    def options(self, right: str, likely: Sequence[str], others: Sequence[str]) -> list[str]:
+    def options(self, right: str, likely: Sequence[str], others: Iterable[str]) -> list[str]:
         """The right option and three wrong ones: likely ones first, then others."""
         likely = sorted(set(likely) - {right})
         others = sorted(set(others) - {right, *likely})

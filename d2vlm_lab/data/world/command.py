@@ -50,5 +50,5 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.out}: ready after {time.perf_counter() - start:.0f} s")
 
 
-def _yaml(value) -> str:
+def _yaml(value: object) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)

@@ -67,7 +67,7 @@ class WorldConfig:
 
     def __post_init__(self):
         """Refuse values that are impossible, alone or together."""
-        def need(condition: bool, message: str):
+        def need(condition: bool, message: str) -> None:
             if not condition:
                 raise ConfigError(message)
 

@@ -77,7 +77,7 @@ def lessons(scene: Scene, window: tuple[int, int], questions: Sequence[tuple[str
             yield Lesson(kind, f"does the {scene.things[thing].name} {VERBS[action][0]}?", "yes" if happened else "no")
         elif kind == "told":
             if whole and questions:
-                question, answer = questions[rng.integers(len(questions))]
+                question, answer = questions[int(rng.integers(len(questions)))]
                 yield Lesson(kind, question, f"{_key_words(scene, question, rng)} {answer}".strip())
         elif lesson := _about_one(kind, scene, events, whole, rng):
             yield Lesson(kind, *lesson)
@@ -138,7 +138,7 @@ def _key_words(scene: Scene, question: str, rng: np.random.Generator) -> str:
 def _ask_about(scene: Scene, events: Sequence[SceneEvent], rng: np.random.Generator) -> tuple[int, str]:
     """Half of the time something that happens, else any thing of the scene with an action of the scene or another."""
     if events and rng.random() < 0.5:
-        event = events[rng.integers(len(events))]
+        event = events[int(rng.integers(len(events)))]
         return event.thing, event.action
     actions = sorted({event.action for event in scene.events} | {str(rng.choice(sorted(USUAL)[:7]))})
     return int(rng.integers(len(scene.things))), actions[rng.integers(len(actions))]

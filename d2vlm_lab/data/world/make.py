@@ -94,7 +94,8 @@ def _fill(folder: Path, config: WorldConfig, workers: int) -> None:
 def sample_scenes(config: WorldConfig) -> list[Scene]:
     """All scenes of all splits; no two splits share what happens when."""
     held_out = max(1, config.videos // 10)
-    scenes, split_of = [], {}
+    scenes: list[Scene] = []
+    split_of: dict[tuple, str] = {}
     for k, (split, n) in enumerate(zip(SPLITS, (config.videos, held_out, held_out))):
         for i in range(n):
             for attempt in range(100):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -67,7 +67,8 @@ def _never(a: Asker) -> Sample | None:
     near = [(k, action) for k in range(len(a.names)) for action in a.config.actions if (k, action) not in happened]
     if not near:
         return None
-    imagined = SceneEvent(*a.pick(near), 0, 0)
+    thing, action = a.pick(near)
+    imagined = SceneEvent(thing, action, 0, 0)
     return a.ask("tvg", [(question, phrases.NEVER) for question, _ in phrases.TVG], imagined)
 
 
@@ -81,8 +82,9 @@ def _tvg(a: Asker) -> Iterator[Draft]:
 
 
 def _epm(a: Asker, unique: list[SceneEvent]) -> Iterator[Draft]:
-    related = [(event, a.neighbour(event, step), templates) for event in unique
-               for step, templates in ((1, phrases.EPM_NEXT), (-1, phrases.EPM_BEFORE))]
+    related: list[tuple[SceneEvent, SceneEvent | None, Sequence[tuple[str, str]]]] = [
+        (event, a.neighbour(event, step), templates) for event in unique
+        for step, templates in ((1, phrases.EPM_NEXT), (-1, phrases.EPM_BEFORE))]
     for events in map(a.of_thing, a.per_thing):
         related.append((events[0], events[0], phrases.EPM_FIRST))
         if len(events) > 1:
@@ -138,7 +140,7 @@ def _eca(a: Asker, event: SceneEvent) -> Sample:
     while len(options) < 4:
         options.append(_elsewhere(a, options))
     sample = a.ask("eca", phrases.ECA, event, options=options, write=lambda interval: EVIDENCE)
-    return replace(sample, question_intervals=sample.options)
+    return replace(sample, question_intervals=tuple(span for span in sample.options if not isinstance(span, str)))
 
 
 def _rvq_object(a: Asker, event: SceneEvent) -> Sample:

@@ -98,12 +98,12 @@ def sample_scene(config: WorldConfig, rng: np.random.Generator, video: str, spli
     events = _cast(_spans(config, rng), len(things), config, rng)
     if config.details or "changes color" in config.actions:
         events = _vary(events, things, config, rng)
-    cuts = ()
+    cuts: tuple[int, ...] = ()
     if config.shot_frames:
         cuts = tuple(int(f) for f in range(1, config.frames) if rng.random() < 1 / config.shot_frames)
     feints = _feints(events, config, rng) if config.feints else ()
-    things = _place(things, (*events, *feints), config, rng)
-    return Scene(video, split, config.fps, config.frames, config.size, things, events, cuts, feints=feints)
+    placed = _place(things, (*events, *feints), config, rng)
+    return Scene(video, split, config.fps, config.frames, config.size, placed, events, cuts, feints=feints)
 
 
 def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tuple[SceneEvent, ...]:
@@ -250,17 +250,17 @@ def _place(things: list[Thing], events: tuple[SceneEvent, ...], config: WorldCon
            rng: np.random.Generator) -> tuple[Thing, ...]:
     """The things with starting points and speeds that keep them on screen and apart, or as far apart as was found."""
     walks = _walks(len(things), events, config.frames)
-    best, best_room = None, -np.inf
+    best, best_room = tuple(things), -np.inf
     for _ in range(60):
-        placed = [_start(thing, {name: walk[k] for name, walk in walks.items()}, config, rng)
-                  for k, thing in enumerate(things)]
+        placed = tuple(_start(thing, {name: walk[k] for name, walk in walks.items()}, config, rng)
+                       for k, thing in enumerate(things))
         path = trajectory(placed, events, config.frames)
         room = min((_room(path, i, j) for i, j in combinations(range(len(placed)), 2)), default=np.inf)
         if room > best_room:
             best, best_room = placed, room
         if room >= 0:
             break
-    return tuple(best)
+    return best
 
 
 def _room(path: dict[str, np.ndarray], i: int, j: int) -> float:
