@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from ..shapes import Range, fit
 from .plots import Strip, draw_strips
 
 SUFFIXES = (".png", ".pdf", ".svg")
-TASKS = ("tvg", "gvq", "tem", "epm", "dvc")  # whose questions are shown; each video begins with another one
+TASKS = ("tvg", "gvq", "tem", "epm", "dvc", "multi")  # whose questions are shown; each video begins with another one
 
 
 def configure(parser) -> None:
@@ -26,6 +27,7 @@ def configure(parser) -> None:
     parser.add_argument("--split", default="train", choices=SPLITS, help="which videos")
     parser.add_argument("--videos", type=int, default=6, help="how many")
     parser.add_argument("--questions", type=int, default=2, help="how many questions under each video")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=TASKS, help="tasks whose questions are shown")
 
 
 def run(args) -> None:
@@ -33,7 +35,7 @@ def run(args) -> None:
         raise LabError(f"--out is {args.out!r}; a figure is written as {', '.join(SUFFIXES)}")
     fit(args.videos, Annotated[int, Range(1, 100)], "--videos")
     fit(args.questions, Annotated[int, Range(0, 100)], "--questions")
-    print(write_gallery(args.out, strips(load(args.world), args.split, args.videos, args.questions)))
+    print(write_gallery(args.out, strips(load(args.world), args.split, args.videos, args.questions, args.tasks)))
 
 
 def write_gallery(out: str | Path, drawn: list[Strip]) -> Path:
@@ -43,21 +45,24 @@ def write_gallery(out: str | Path, drawn: list[Strip]) -> Path:
     return out
 
 
-def strips(world: World, split: str = "train", videos: int = 6, questions: int = 2) -> list[Strip]:
+def strips(world: World, split: str = "train", videos: int = 6, questions: int = 2,
+           tasks: Sequence[str] = TASKS) -> list[Strip]:
     """The first videos of a split, with the truth and a few of the questions."""
     samples = world.samples(split)
-    return [strip(world, scene, [s for s in samples if s.video == scene.video], k, questions)
+    return [strip(world, scene, [s for s in samples if s.video == scene.video], k, questions, tasks)
             for k, scene in enumerate(world.truth(split)[:videos])]
 
 
-def strip(world: World, scene: Scene, samples: list[Sample], first: int = 0, questions: int = 2) -> Strip:
+def strip(world: World, scene: Scene, samples: list[Sample], first: int = 0, questions: int = 2,
+          tasks: Sequence[str] = TASKS) -> Strip:
     """A video with what happens in it and the first question of each task, from the task at place `first` on."""
     clip = read_frames(world.video_path(scene))
     rows = {"truth": scene.events} | ({} if scene.annotated is None else {"annotated": scene.annotated})
+    rows |= {"feints": scene.feints} if scene.feints else {}
     events = {name: [Event(*scene.interval(e), scene.caption(e)) for e in row] for name, row in rows.items()}
-    first %= len(TASKS)
+    first %= len(tasks)
     asked = {task: next((s for s in samples if s.task == task and s.events), None)
-             for task in (*TASKS[first:], *TASKS[:first])}
+             for task in (*tasks[first:], *tasks[:first])}
     notes = [_line(sample) for sample in asked.values() if sample][:questions]
     return Strip(clip.frames, clip.timestamps, events, scene.video, notes)
 

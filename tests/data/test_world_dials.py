@@ -15,7 +15,7 @@ from d2vlm_lab.data.sample import validate
 from d2vlm_lab.data.world import load
 from d2vlm_lab.data.world.baselines import blind_scores
 from d2vlm_lab.data.world.config import DIALS, from_preset, turned
-from d2vlm_lab.data.world.lessons import frame_labels, frame_words
+from d2vlm_lab.data.world.lessons import frame_labels, frame_words, lessons, without_times
 from d2vlm_lab.data.world.make import make_world, questions_of, sample_scenes
 from d2vlm_lab.data.world.phrases import LEVELS, NUMBERS, PACES, SIDES
 from d2vlm_lab.data.world.render import COLORS
@@ -207,6 +207,16 @@ def test_a_colour_that_changes_is_labelled_by_what_is_seen():
         for event in scene.events:
             seen = [{w for w, on in zip(words, labels[k]) if on} for k in (event.first, event.last)]
             assert own in seen[0] and event.into not in seen[0] and event.into in seen[1] and own not in seen[1]
+
+
+def test_lessons_for_the_base_have_words_for_whatever_a_crowded_video_holds():
+    config, scenes = made("crowded=1", "told=1", "scattered=1", "events=[8,10]", "frames=110", videos=20)
+    for scene in scenes:
+        questions = [q for s in questions_of(scene, config) if (q := without_times(s))]
+        endless = lessons(scene, (0, scene.n_frames - 1), questions, np.random.default_rng(scene.number))
+        for _ in range(60):
+            kind, question, answer = next(endless)
+            assert question and (answer or kind == "told")
 
 
 # Questions that join moments: an answer key made a second way, from the words alone.

@@ -100,13 +100,18 @@ def _about_one(kind: str, scene: Scene, events: Sequence[SceneEvent], whole: boo
         return (f"what {event.action}?", f"the {scene.things[event.thing].name}.") if alone else None
     if kind == "next":
         alike = [e for e in events if (e.thing, e.action) == (event.thing, event.action)]
+        if alike.index(event) >= len(ORDINALS):
+            return None
         nth = f" for the {ORDINALS[alike.index(event)]} time" if len(alike) > 1 else ""
         following = f"{scene.caption(events[k + 1])}." if k + 1 < len(events) else NOTHING
         return f"what happens after {scene.caption(event)}{nth}?", following
-    if rng.random() < 0.5:
-        return f"what happens {ORDINALS[k]}?", f"{scene.caption(event)}."
-    nth = ORDINALS[[e for e in events if e.thing == event.thing].index(event)]
-    return f"what does the {scene.things[event.thing].name} do {nth}?", f"it {event.action}."
+    whole_video = rng.random() < 0.5
+    place = k if whole_video else [e for e in events if e.thing == event.thing].index(event)
+    if place >= len(ORDINALS):  # there is no word for it
+        return None
+    if whole_video:
+        return f"what happens {ORDINALS[place]}?", f"{scene.caption(event)}."
+    return f"what does the {scene.things[event.thing].name} do {ORDINALS[place]}?", f"it {event.action}."
 
 
 def without_times(sample: Sample) -> tuple[str, str] | None:

@@ -55,7 +55,7 @@ def draw_map(tables: Tables, metrics: Sequence[str]) -> Figure:
     cells = {metric: worth(tables, metric) for metric in metrics}
     limit = max([LEAST, *(abs(mean) for table in cells.values() for mean in table["mean"])])
     with in_style():
-        figure, axes = new_figure(2.2 + 0.52 * len(conditions), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
+        figure, axes = new_figure(2.6 + 0.52 * max(len(conditions), 7), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
                                   len(metrics), squeeze=False, sharex=True)
         for ax, (metric, table) in zip(axes[:, 0], cells.items()):
             _panel(ax, table, ideas, conditions, limit)
@@ -72,7 +72,8 @@ def _panel(ax: Axes, table: pd.DataFrame, ideas: Sequence[str], conditions: Sequ
     for cell in table.to_dict("records"):
         y, x = ideas.index(cell["idea"]), conditions.index(cell["condition"])
         image[y, x] = cell["mean"]
-        ax.text(x, y, f"{cell['mean']:+.2f}".replace("0.", "."), ha="center", va="center", fontsize=7.5,
+        told = f"{cell['mean']:+.2f}".replace("0.", ".") if abs(cell["mean"]) >= 0.005 else "0"
+        ax.text(x, y, told, ha="center", va="center", fontsize=7.5,
                 color="white" if abs(cell["mean"]) > 0.65 * limit else "#222222", zorder=3)
         if not clear(cell):
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", lw=0, ec="#b5b5b5"))
