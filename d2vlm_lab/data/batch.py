@@ -298,13 +298,13 @@ def _asked(clips: Sequence[Clip], texts: Sequence[Sequence[Text]]) -> Tensor | N
 
 
 def _standing(rows: Sequence[Text], shift: Sequence[int]) -> Standing | None:
-    waiting = [(n, text) for n, text in enumerate(rows) if text.standing is not None]
+    waiting = {n: text.standing for n, text in enumerate(rows) if text.standing is not None}
     if not waiting:
         return None
-    most = max(1, *(len(text.standing) for _, text in waiting))
-    intervals = [[*text.standing, *[NEVER] * (most - len(text.standing))] for _, text in waiting]
-    return Standing(row=torch.tensor([n for n, _ in waiting]), interval=torch.tensor(intervals, dtype=torch.float32),
-                    column=torch.tensor([shift[n] + len(text.ids) - 1 for n, text in waiting]))
+    most = max(1, *map(len, waiting.values()))
+    intervals = [[*events, *[NEVER] * (most - len(events))] for events in waiting.values()]
+    return Standing(row=torch.tensor(list(waiting)), interval=torch.tensor(intervals, dtype=torch.float32),
+                    column=torch.tensor([shift[n] + len(rows[n].ids) - 1 for n in waiting]))
 
 
 def frame_layout(timestamps: np.ndarray, tokenizer: Tokenizer, form: PromptFormat) -> Tensor:

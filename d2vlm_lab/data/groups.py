@@ -111,7 +111,7 @@ def encode_sample(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: Prom
     """A sample's question and answer, in the method's answer style."""
     answer = compose(sample.events, sample.answer, method.style, method.end_marker)
     text = encode_answer(encode_question(sample, clip, tokenizer, prompt, method), answer, clip, tokenizer, prompt)
-    return spelled_out(text, answer.intervals) if method.style == "time_tokens" else text
+    return spelled_out(text, [span for span in answer.intervals if span]) if method.style == "time_tokens" else text
 
 
 def encode_question(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: PromptFormat, method: Method) -> Text:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
+from typing import Literal
 
 import av
 import numpy as np
@@ -23,7 +24,8 @@ from ..errors import LabError
 from .limits import Limits, VideoError
 from .video import CONTAINERS, PICTURES, dimensions, first_line, open_file, read_picture, upright
 
-Raw = tuple[float, np.ndarray] | tuple[str, str]  # a frame at a second; or a note: its kind and its words
+Kind = Literal["stall", "gap", "jump", "repeat", "size", "drop", "damage", "end"]
+Raw = tuple[float, np.ndarray] | tuple[Kind, str]  # a frame at a second; or a note: its kind and its words
 STALL = 2.0  # seconds without a frame after which a source is said to stall
 POLL = 0.1  # seconds between two looks at a folder
 SETTLED = 1.0  # seconds after which a picture that cannot be read is damaged, and no longer being written
@@ -83,7 +85,7 @@ def hidden(address: str) -> str:
     return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", address)
 
 
-def _decoded(container, start: int | None) -> Iterator[Raw]:
+def _decoded(container: av.container.InputContainer, start: int | None) -> Iterator[Raw]:
     """Frames with their seconds since `start`, or since the first frame. Damaged parts are said and left out."""
     colors = VideoReformatter()
     for packet in container.demux(container.streams.video[0]):
@@ -128,7 +130,8 @@ def patient(arrivals: Iterable, patience: float) -> Iterator:
 def _pictures(folder: Path, closed: Event) -> Iterator[np.ndarray | tuple[str, str] | None]:
     """A picture is read once its file no longer grows, and those behind it by name wait for it."""
     done: set[str] = set()
-    last, states = "", {}
+    states: dict[Path, tuple] = {}
+    last = ""
     while not closed.is_set():
         try:
             names = {name for name in os.listdir(folder) if name.lower().endswith(PICTURES)}

@@ -11,21 +11,20 @@ import contextlib
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Condition, Event, Thread
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import LabError
 from ..shapes import shown
-from .playing import POLL, PROTOCOLS, Raw, hidden, iterate, patient, play, receive, watch_folder
+from .playing import POLL, PROTOCOLS, Kind, Raw, hidden, iterate, patient, play, receive, watch_folder
 from .video import FOLDER_FPS, about_file
 
-Kind = Literal["stall", "gap", "jump", "repeat", "size", "drop", "damage", "end"]
 PAUSE = 3.0  # a pause that is so many times as long as usual, and at least a second, is a gap
 JUMP = 3600.0  # seconds: a longer one is not a gap, but a clock that was set anew
 FROZEN = 5.0  # seconds for which a picture may stay the same to the last bit before that is said
@@ -68,7 +67,7 @@ class Source:
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Item]:
@@ -126,12 +125,13 @@ class _TimeLine:
         self.usual = self.offset = 0.0  # seconds between two frames; seconds that the source's clock has lost
         self.pixels: np.ndarray | None = None
 
-    def place(self, seconds: float, pixels: np.ndarray) -> tuple[float | None, list[tuple[str, str]]]:
+    def place(self, seconds: float, pixels: np.ndarray) -> tuple[float | None, list[tuple[Kind, str]]]:
         """The second of a frame, None for one that has no place, and notes."""
         seconds += self.offset
         if not math.isfinite(seconds):
             return None, [("drop", f"a frame whose time is {seconds} is left out")]
-        notes, step = [], seconds - self.now
+        notes: list[tuple[Kind, str]] = []
+        step = seconds - self.now
         if self.pixels is None:
             self.unchanged = seconds
         elif step < -1 or step > JUMP:
@@ -148,7 +148,7 @@ class _TimeLine:
         self.now, self.pixels = seconds, pixels
         return seconds, notes
 
-    def _compare(self, seconds: float, pixels: np.ndarray) -> Iterator[tuple[str, str]]:
+    def _compare(self, seconds: float, pixels: np.ndarray) -> Iterator[tuple[Kind, str]]:
         if self.pixels is None:
             return
         if pixels.shape != self.pixels.shape:
@@ -165,7 +165,8 @@ def steady(raw: Iterator[Raw]) -> Iterator[tuple[float, np.ndarray] | SourceNote
     """Frames whose time only grows, with notes on what is odd. Of equal notes in a row, only the first is given."""
     line, said = _TimeLine(), set()
     for item in raw:
-        seconds, notes = (None, [item]) if isinstance(item[0], str) else line.place(*item)
+        notes: list[tuple[Kind, str]]
+        seconds, notes = (None, [item]) if isinstance(item[0], str) else line.place(*item)  # type: ignore[list-item]
         for kind, message in notes:
             if kind not in said:
                 yield SourceNote(max(0.0, line.now), kind, message)
@@ -174,7 +175,7 @@ def steady(raw: Iterator[Raw]) -> Iterator[tuple[float, np.ndarray] | SourceNote
             yield seconds, item[1]
 
 
-def thinned(items: Iterator, fps: float | None) -> Iterator:
+def thinned(items: Iterator, fps: float | None) -> Generator:
     """The frames on screen at the ticks of a clock that starts with the first frame, as `video.choose` finds them."""
     held, first, ticks = None, None, 0  # the newest frame, until it is known whether a tick shows it; ticks before it
     for item in items:
@@ -194,7 +195,7 @@ def thinned(items: Iterator, fps: float | None) -> Iterator:
         yield held
 
 
-def _numbered(items: Iterator, closed: Event) -> Iterator[Item]:
+def _numbered(items: Generator, closed: Event) -> Generator[Item]:
     count = 0
     try:
         for item in items:
@@ -216,7 +217,7 @@ class _Inbox:
         self.held, self.lost, self.over = 0, 0, False
         self.error: BaseException | None = None
 
-    def fill(self, items: Iterator, closed: Event) -> None:
+    def fill(self, items: Generator, closed: Event) -> None:
         try:
             for item in items:
                 if closed.is_set():
@@ -230,7 +231,7 @@ class _Inbox:
                 self.over = True
                 self.changed.notify()
 
-    def _put(self, item) -> None:
+    def _put(self, item: Any) -> None:
         with self.changed:
             self.items.append(item)
             self.held += _bytes(item)
@@ -263,7 +264,7 @@ class _Inbox:
             yield item
 
 
-def buffered(items: Iterator, closed: Event) -> Iterator:
+def buffered(items: Generator, closed: Event) -> Generator:
     """The same items, read in a thread of its own, so that a sender is never kept waiting."""
     inbox, now = _Inbox(), 0.0
     thread = Thread(target=inbox.fill, args=(items, closed), name="d2vlm-lab source", daemon=True)
@@ -282,5 +283,5 @@ def buffered(items: Iterator, closed: Event) -> Iterator:
         thread.join()
 
 
-def _bytes(item) -> int:
+def _bytes(item: Any) -> int:
     return 0 if item is None or isinstance(item, SourceNote) else item[1].nbytes

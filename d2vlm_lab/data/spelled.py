@@ -7,7 +7,7 @@ from itertools import groupby
 
 from ..ideas.evidence import Interval
 from ..ideas.symbols import read, show, spell
-from .batch import IGNORE, Text
+from .batch import IGNORE, Text, Tokenizer
 from .sample import SampleError
 
 FIRST = 2**30  # the id of the first symbol
@@ -39,7 +39,7 @@ def read_times(ids: Sequence[int], evidence: int) -> list[Interval | None]:
     return [read(symbols) for symbols in written]
 
 
-def decode(tokenizer, ids: Sequence[int]) -> str:
+def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """Ids as text, with the symbols of times."""
     return "".join(show([token - FIRST for token in run]) if symbols else tokenizer.decode(list(run))
                    for symbols, run in groupby(ids, lambda token: token >= FIRST))

@@ -289,7 +289,7 @@ def read_picture(path: Path) -> np.ndarray:
         with open_file(path, PICTURE_FILES) as container:
             Limits.of_this_machine().check(path, 1, *dimensions(container.streams.video[0]))
             return next(container.decode(video=0)).to_ndarray(format="rgb24")
-    except (*DECODING_ERRORS, StopIteration) as error:
+    except DECODING_ERRORS + (StopIteration,) as error:
         raise VideoError(f"{path}: not a picture, or a damaged one ({first_line(error)})") from None
 
 

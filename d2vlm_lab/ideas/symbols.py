@@ -33,4 +33,7 @@ def read(symbols: Sequence[int]) -> Interval | None:
     """The interval that some symbols give, its ends in order; None where they are not written as `spell` writes them.
     """
     written = WRITTEN.fullmatch(show(symbols))
-    return tuple(sorted(map(float, written.groups()))) if written else None
+    if not written:
+        return None
+    start, end = sorted(map(float, written.groups()))
+    return start, end

@@ -58,13 +58,14 @@ def from_record(record: dict, index: int, source: str) -> Sample:
 
 
 def _of_a_video(video: str, value: object) -> Iterator[dict]:
-    lists = [value.get(name) for name in ("spans", "queries")] if isinstance(value, dict) else []
-    if not lists or not all(isinstance(each, list) for each in lists) or len(lists[0]) != len(lists[1]):
+    spans, queries, duration = ([value.get(name) for name in ("spans", "queries", "duration")]
+                                if isinstance(value, dict) else (None, None, None))
+    if not isinstance(spans, list) or not isinstance(queries, list) or len(spans) != len(queries):
         yield {"video": video, "problem": f"expected a duration, and spans and queries of equal number, found "
                                           f"{shown(value)}"}
         return
-    for span, query in zip(*lists):
-        yield {"video": f"{video}.mp4", "duration": value.get("duration"), "span": span, "query": query}
+    for span, query in zip(spans, queries):
+        yield {"video": f"{video}.mp4", "duration": duration, "span": span, "query": query}
 
 
 def _of_a_line(value: dict | SampleError) -> Iterator[dict | SampleError]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ...settings import ConfigError, check_types, from_dict, override, read_pair, suggest, to_dict
 from ...shapes import Range, Seed, Share
@@ -147,7 +147,7 @@ def turned(config: WorldConfig, **dials: float) -> WorldConfig:
     return config
 
 
-def _between(start, end, amount: float):
+def _between(start: Any, end: Any, amount: float) -> Any:
     """Numbers in proportion, whole ones rounded; words are added as soon as the dial is turned."""
     if isinstance(end, list):
         if isinstance(end[0], str):

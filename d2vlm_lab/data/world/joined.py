@@ -65,7 +65,7 @@ def _compared(a: Asker, *pair: SceneEvent) -> Iterator[tuple[int, Draft]]:
         captions = list(map(a.scene.caption, events))
         asked = [captions[k] for k in a.rng.permutation(2)]
         return a.ask("multi", templates, events[0], events, caption=asked[0], other=asked[1],
-                     **dict(zip(names, captions)))
+                     **dict(zip(names, captions)))  # type: ignore[arg-type]
 
     earlier, later = sorted(pair, key=lambda e: e.first)
     if earlier.first < later.first:

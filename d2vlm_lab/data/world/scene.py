@@ -5,6 +5,7 @@ An event changes the picture on exactly the frames from `first` to `last`, compa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -210,7 +211,7 @@ def _cast(spans: list[tuple[int, int]], n_things: int, config: WorldConfig,
     return tuple(events)
 
 
-def _look_alikes(kinds: list[tuple[str, str]], n: int, config: WorldConfig, rng: np.random.Generator) -> list[int]:
+def _look_alikes(kinds: Sequence[tuple[str, str]], n: int, config: WorldConfig, rng: np.random.Generator) -> list[int]:
     """Different kinds, most of which share their colour or their shape with the first one."""
     chosen = [int(rng.integers(len(kinds)))]
     while len(chosen) < n:
