@@ -96,7 +96,7 @@ class Method:
 
     @property
     def points(self) -> bool:
-        """Whether the `<evi>` of an answer are found in the video by themselves, without times that are written out."""
+        """Whether each `<evi>` of an answer points into the video; otherwise its times are written out."""
         return self.style not in ("digits", "time_tokens")
 
     @property

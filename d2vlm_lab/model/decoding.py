@@ -114,7 +114,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
         for step in steps(model, batch, chooser(model, batch, decoding), decoding.max_new_tokens, prefix):
             for i, (row, token) in enumerate(step.written.items()):
                 ids[row].append(token)
-                if token == evidence_id and model.method.points:
+                if token == evidence_id and model.time_symbols is None:
                     pointing.append((row, step.intervals[i], step.curves[i]))
 
     # Only now is the evidence fetched from the device, all of it at once.
@@ -158,7 +158,7 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int, prefix: Prefi
 
         # When? If it is `<evi>`, its state is compared with every frame, and it carries what is seen in the interval
         # that is found: x = embedding(`<evi>`) + m.
-        if evidence_id in written.values() and model.method.points:
+        if evidence_id in written.values() and model.time_symbols is None:
             is_evidence = tokens == evidence_id
             carried = model.carried(step.intervals.float(), video, prefix, torch.zeros_like(is_evidence))
             step.embeddings = step.embeddings + (carried * is_evidence[:, None]).to(step.embeddings.dtype)
