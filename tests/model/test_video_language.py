@@ -23,8 +23,8 @@ from d2vlm_lab.model.backbone import logits_of
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
-from d2vlm_lab.model.mrope import frame_positions, shift_after
-from d2vlm_lab.model.passes import decode, positions
+from d2vlm_lab.model.mrope import frame_positions
+from d2vlm_lab.model.passes import decode, positions, shift_after
 from d2vlm_lab.model.start import attend_with
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
