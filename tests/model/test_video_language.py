@@ -14,6 +14,7 @@ from vl_folders import folder, whole_model
 from d2vlm_lab.config import Method, Parts, RunConfig, read_config
 from d2vlm_lab.data.batch import FRAME, Clip, PromptFormat, collate, encode_prompt
 from d2vlm_lab.data.branches import find_branches
+from d2vlm_lab.data.sources import TimedFrame
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -27,6 +28,7 @@ from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions
 from d2vlm_lab.model.passes import decode, positions, shift_after
 from d2vlm_lab.model.start import attend_with
+from d2vlm_lab.model.streaming import Stream
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
 
@@ -115,6 +117,27 @@ def both_logits(path, kind, keep, frame_times):
     with torch.no_grad():
         found = our_logits(model, batch, keep)
         return found, family_logits(whole, model, batch, frames)[-len(found):]
+
+
+@pytest.mark.parametrize("frame_times", ["off", "text"])
+def test_a_video_is_read_while_it_runs_as_it_is_read_whole(tmp_path, frame_times):
+    model = load_small(tmp_path, "smolvlm", {"frame_times": frame_times}, frame_block=2)
+    frames = pictures(5, model.frames.size)
+    stream = Stream(model)
+    for k, pixels in enumerate(frames.numpy()):
+        stream.add(TimedFrame(k, k * 0.5, pixels))
+    stream.end()
+    shown = Clip(model.frames.encode(frames), np.arange(5) * 0.5)
+    with torch.no_grad():
+        prefix = model.read(collate([shown], [[text(model, shown)]], model.tokenizer, model.prompt))
+    torch.testing.assert_close(stream.kept.states, prefix.frame_states[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(stream.kept.meaning, prefix.meaning[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
+def test_positions_of_three_parts_cannot_be_counted_while_a_video_runs(tmp_path, kind):
+    with pytest.raises(LabError, match="count the time of a whole video at once"):
+        Stream(load_small(tmp_path, kind, frame_block=2))
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["one_pass", "two_passes"])
