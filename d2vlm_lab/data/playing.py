@@ -96,7 +96,14 @@ def _decoded(container, start: int | None) -> Iterator[Raw]:
                 continue
             start = frame.pts if start is None else start
             if frame.pts >= start:
-                yield round(float((frame.pts - start) * frame.time_base), 6), upright(frame)
+                yield round(float((frame.pts - start) * frame.time_base), 6), _shown(frame)
+
+
+def _shown(frame: av.VideoFrame) -> np.ndarray:
+    try:
+        return upright(frame)
+    except RuntimeError as error:  # rotated in a way that cannot be shown
+        raise VideoError(f"the video is {error}") from None
 
 
 def watch_folder(folder: Path, rate: float, patience: float, closed: Event) -> Iterator[Raw]:

@@ -170,6 +170,17 @@ def test_a_damaged_file_ends_with_a_note(tmp_path):
     assert 20 < len(frames_of(items)) < 60 and items[-1].kind == "end"
 
 
+def test_a_picture_turned_by_an_odd_angle_is_one_clear_error(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=5)
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        video.set_display_rotation(30)
+        for packet in (video.encode(av.VideoFrame.from_ndarray(NOISE[0], format="rgb24")), video.encode(None)):
+            container.mux(packet)
+    with pytest.raises(VideoError, match="rotated by 30"), open_source(tmp_path / "a.mp4", pace=None) as source:
+        list(source)
+
+
 def test_an_address_is_read_to_its_end(sender, nothing_left):
     with open_source(f"{sender}/whole", fps=5.0) as source:
         items = list(source)
