@@ -177,7 +177,7 @@ def test_a_picture_turned_by_an_odd_angle_is_one_clear_error(tmp_path):
         video.set_display_rotation(30)
         for packet in (video.encode(av.VideoFrame.from_ndarray(NOISE[0], format="rgb24")), video.encode(None)):
             container.mux(packet)
-    with pytest.raises(VideoError, match="rotated by 30"), open_source(tmp_path / "a.mp4", pace=None) as source:
+    with pytest.raises(VideoError, match="rotated by (29|30) degrees"), open_source(tmp_path / "a.mp4", pace=None) as source:
         list(source)
 
 
