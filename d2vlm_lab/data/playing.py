@@ -100,7 +100,14 @@ def _decoded(container: av.container.InputContainer, start: int | None) -> Itera
                 continue
             start = frame.pts if start is None else start
             if frame.pts >= start:
-                yield round(float((frame.pts - start) * frame.time_base), 6), upright(frame, colors)
+                yield round(float((frame.pts - start) * frame.time_base), 6), _shown(frame, colors)
+
+
+def _shown(frame: av.VideoFrame, colors: VideoReformatter) -> np.ndarray:
+    try:
+        return upright(frame, colors)
+    except RuntimeError as error:  # rotated in a way that cannot be shown
+        raise VideoError(f"the video is {error}") from None
 
 
 def watch_folder(folder: Path, rate: float, patience: float, closed: Event) -> Iterator[Raw]:

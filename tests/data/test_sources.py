@@ -3,11 +3,13 @@
 import io
 import os
 import socket
+import struct
 import threading
 import time
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import av
 import numpy as np
@@ -170,6 +172,17 @@ def test_a_damaged_file_ends_with_a_note(tmp_path):
     assert 20 < len(frames_of(items)) < 60 and items[-1].kind == "end"
 
 
+def test_a_picture_turned_by_an_odd_angle_is_one_clear_error(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=5)
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        video.set_display_rotation(30)
+        for packet in (video.encode(av.VideoFrame.from_ndarray(NOISE[0], format="rgb24")), video.encode(None)):
+            container.mux(packet)
+    with open_source(tmp_path / "a.mp4", pace=None) as source, pytest.raises(VideoError, match="rotated by (29|30) "):
+        list(source)
+
+
 def test_an_address_is_read_to_its_end(sender, nothing_left):
     with open_source(f"{sender}/whole", fps=5.0) as source:
         items = list(source)
@@ -227,6 +240,45 @@ def test_an_address_may_be_a_plain_connection(nothing_left):
         with open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}", fps=1.0) as source:
             assert len(frames_of(source)) == 6
         thread.join()
+
+
+class Camera(StreamRequestHandler):
+    """As much of RTSP as a camera needs: it tells what it has, then sends it as RTP in the same connection."""
+
+    def handle(self):
+        while request := self.rfile.readline().decode():
+            headers = {}
+            while line := self.rfile.readline().decode().strip():
+                name, _, value = line.partition(":")
+                headers[name.lower()] = value.strip()
+            word, more, body = request.split()[0], "", ""
+            if word == "DESCRIBE":
+                body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=c\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
+                more = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
+            elif word == "SETUP":
+                more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            self.wfile.write(f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\nSession: 1\r\n{more}\r\n{body}".encode())
+            if word == "PLAY":
+                self.send()
+                return
+
+    def send(self):
+        data, size = stream(), 7 * 188
+        for number, first in enumerate(range(0, len(data), size)):
+            packet = struct.pack(">BBHII", 0x80, 33, number, 9000 * number, 1) + data[first:first + size]
+            self.wfile.write(b"$\0" + struct.pack(">H", len(packet)) + packet)
+
+
+def test_a_camera_is_read_by_rtsp(nothing_left):
+    with ThreadingTCPServer(("127.0.0.1", 0), Camera) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        SERVERS.add(server.server_address[1])
+        with open_source(f"rtsp://me:secret@127.0.0.1:{server.server_address[1]}/door", patience=3.0) as source:
+            items = list(source)
+        server.shutdown()
+        thread.join()
+    assert len(frames_of(items)) >= 55 and items[-1].kind == "end"
 
 
 @pytest.mark.parametrize("address, words", [
