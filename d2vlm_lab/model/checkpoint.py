@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -326,7 +327,8 @@ def describe_adapter(model: D2VLM) -> dict | None:
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
     """A folder to write in. Once it is complete it takes the place of `folder`, and nothing of an older one is kept."""
-    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{ending}") for ending in ("partial", "old"))
+    writer = f"{socket.gethostname()}.{os.getpid()}"  # so that `sweep` can tell whether it was killed
+    partial, old = (folder.with_name(f".{folder.name}.{writer}.{ending}") for ending in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

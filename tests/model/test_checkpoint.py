@@ -14,9 +14,10 @@ from d2vlm_lab.config import ROOT, RunConfig
 from d2vlm_lab.data.batch import collate
 from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.files import sweep
 from d2vlm_lab.model import seal
 from d2vlm_lab.model.adapter import prepare
-from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
+from d2vlm_lab.model.checkpoint import checkpoint_id, load, replaced, save
 from d2vlm_lab.model.frames import HFFrames
 from d2vlm_lab.model.seal import base_hash, own_hashes
 from d2vlm_lab.settings import override
@@ -123,6 +124,15 @@ def test_saving_over_a_checkpoint_replaces_it_whole(tmp_path):
     (tmp_path / "model" / "stray").touch()
     save(tiny_model(), tmp_path / "model")
     assert not (tmp_path / "model" / "stray").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_process_had_begun_to_save_is_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # a process that cannot be
+    saving = replaced(tmp_path / "model")
+    partial = saving.__enter__()  # and is never left
+    assert partial.is_dir()
+    sweep(tmp_path)
+    assert not partial.exists()
 
 
 def test_a_checkpoint_stays_as_it_is_if_another_cannot_be_written_over_it(tmp_path):
