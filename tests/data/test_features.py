@@ -188,7 +188,7 @@ def test_a_decoder_that_fails_in_the_middle_leaves_nothing_of_its_features(tmp_p
 
     monkeypatch.setattr(features, "BLOCK", 4)
     monkeypatch.setitem(video._READERS, "first", Fails)
-    monkeypatch.setattr(video, "_readers", lambda about: ["first", "av"])
+    monkeypatch.setattr(video, "AUTO", ("first", "av"))
     seen, _ = FeatureCache(tmp_path / "cache", "e").get(path, Encoder())
     assert np.array_equal(seen, expected)
 
