@@ -76,7 +76,7 @@ def test_what_nobody_expected_is_one_line_with_a_file_that_has_the_traceback(tmp
         raise RuntimeError("tensors of\nsizes 3 and 4")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("d2vlm_lab.lab.metrics_command.run", broken)
+    monkeypatch.setattr("d2vlm_lab.lab.commands.metrics.run", broken)
     assert main(["metrics"]) == 3
     file, error = *(tmp_path / "d2vlm_lab").iterdir(), capsys.readouterr().err
     what = "unexpected: RuntimeError: tensors of sizes 3 and 4"
@@ -88,7 +88,7 @@ def test_the_file_with_the_traceback_goes_elsewhere_where_there_is_no_cache(tmp_
     (tmp_path / "cache").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("d2vlm_lab.lab.metrics_command.run", lambda _: 1 / 0)
+    monkeypatch.setattr("d2vlm_lab.lab.commands.metrics.run", lambda _: 1 / 0)
     assert main(["metrics"]) == 3
     assert str(next(tmp_path.glob("unexpected-metrics-*.txt"))) in capsys.readouterr().err
 
@@ -97,7 +97,7 @@ def test_a_path_that_the_machine_refuses_and_a_name_with_odd_letters_are_one_lin
     def open_a_folder(_):
         tmp_path.read_bytes()
 
-    monkeypatch.setattr("d2vlm_lab.lab.metrics_command.run", open_a_folder)
+    monkeypatch.setattr("d2vlm_lab.lab.commands.metrics.run", open_a_folder)
     assert main(["metrics"]) == 2
     assert capsys.readouterr().err == f"d2vlm-lab metrics: {tmp_path}: Is a directory\n"
     assert main(["train", "a\n\x1b[31mb.yaml"]) == 2

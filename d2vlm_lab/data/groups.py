@@ -17,7 +17,7 @@ from ..config import Data, Method
 from ..errors import LabError
 from ..ideas.evidence import EVIDENCE, compose, seconds
 from .batch import Batch, Clip, PromptFormat, Text, Tokenizer, collate, encode_answer, encode_prompt
-from .early import asked_early, can_stand, standing
+from .live.early import asked_early, can_stand, standing
 from .plan import packing_of
 from .sample import Sample, SampleError
 from .skips import Skip, Skips

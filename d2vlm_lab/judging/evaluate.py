@@ -28,8 +28,8 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.seal import find_checkpoint
-from ..model.streaming import check_streams
-from ..model.streaming_memory import Forget, Memory
+from ..model.streaming.memory import Forget, Memory
+from ..model.streaming.stream import check_streams
 from ..reader import opened, read_json
 from ..shapes import shown
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint

@@ -30,7 +30,7 @@ from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
-from ..model.streaming_memory import Memory
+from ..model.streaming.memory import Memory
 from .in_blocks import predict_in_blocks
 from .live_exam import Ask, asked_during, standing_scores
 from .mechanisms import mistakes, needs_of_words

@@ -13,16 +13,16 @@ import torch
 
 from ..data.batch import Clip
 from ..data.groups import Reader, encode_question
+from ..data.live.sources import TimedFrame
 from ..data.sample import Sample
-from ..data.sources import TimedFrame
 from ..ideas.evidence import Interval
 from ..ideas.speaking import Rule
 from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, generate
 from ..model.frames import encoded
-from ..model.streaming import Block, check_streams, extended, start
-from ..model.streaming_memory import Kept, Memory, forget
-from ..model.streaming_standing import StandingQuestion, Update
+from ..model.streaming.memory import Kept, Memory, forget
+from ..model.streaming.standing import StandingQuestion, Update
+from ..model.streaming.stream import Block, check_streams, extended, start
 from .predict import Prediction
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame whose features are known

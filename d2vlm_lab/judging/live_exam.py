@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..data.batch import Clip
-from ..data.early import can_stand
 from ..data.groups import Reader
+from ..data.live.early import can_stand
 from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
-from ..model.streaming_memory import Memory
+from ..model.streaming.memory import Memory
 from .in_blocks import listen
 from .metrics.live import Watched, live_scores
 from .metrics.temporal import interval_f1_miou

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ..data.batch import Clip, prefix_size
+from ..data.live.sources import open_source
 from ..data.sample import Sample, validate
-from ..data.sources import open_source
 from ..data.video import read_frames
 from ..data.world.phrases import with_options
 from ..errors import LabError
@@ -30,8 +30,8 @@ from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.frames import encode_all
 from ..model.seal import find_checkpoint
-from ..model.streaming import Stream
-from ..model.streaming_memory import Forget, Kept, Memory
+from ..model.streaming.memory import Forget, Kept, Memory
+from ..model.streaming.stream import Stream
 from ..model.towers.tiny import TinyFrames
 from ..reader import read_json
 from ..shapes import fit, shown
@@ -102,9 +102,9 @@ class Lab:
         """A video that is still running; to be used in a `with`.
 
         `source` is a file, which is played at its own pace times `pace` (None: as fast as it can be read), or anything
-        else that `data/sources.py` opens. `block`: how many frames are read at a time, instead of as many as the
+        else that `data/live/sources.py` opens. `block`: how many frames are read at a time, instead of as many as the
         checkpoint was trained with. `keep_seconds`, `keep_frames`, `forget` and `sinks` bound what is kept; they are
-        explained in `model/streaming_memory.py`.
+        explained in `model/streaming/memory.py`.
         """
         model = self.model
         if block is not None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..data.batch import Clip
 from ..data.groups import encode_question
+from ..data.live.sources import SourceNote, TimedFrame
 from ..data.sample import Sample, validate
-from ..data.sources import SourceNote, TimedFrame
 from ..errors import LabError
 from ..ideas.clauses import cut, mentions, symbol
 from ..ideas.evidence import GroundedAnswer, Interval, Reference, overlap, seconds
@@ -25,9 +25,9 @@ from ..ideas.speaking import Rule
 from ..judging.predict import Prediction
 from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, generate
-from ..model.streaming import Block, Stream, start
-from ..model.streaming_memory import Kept
-from ..model.streaming_standing import Closed, StandingQuestion, Update
+from ..model.streaming.memory import Kept
+from ..model.streaming.standing import Closed, StandingQuestion, Update
+from ..model.streaming.stream import Block, Stream, start
 
 
 class Live:

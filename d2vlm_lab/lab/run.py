@@ -35,7 +35,7 @@ from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.start import start
 from ..settings import override
-from .features_command import disk_space
+from .commands.features import disk_space
 
 QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames of a video only if they ask the same "
                  "question about it")

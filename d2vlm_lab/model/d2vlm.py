@@ -29,8 +29,6 @@ from ..ideas.grounding import frame_targets, grounding_loss, inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
-from .bins import Bins
-from .citing import Cited, Citing
 from .folding import folded
 from .frames import encoded
 from .heads import head
@@ -40,8 +38,10 @@ from .mrope import frame_positions
 from .passes import HEAD_LAYER, Prefix, States, shift_after
 from .precision import at_least_float32, dtype_of, full_precision
 from .sharing import Shared
-from .symbols import TimeSymbols
-from .time_embedding import TimeEmbedding
+from .times.bins import Bins
+from .times.citing import Cited, Citing
+from .times.embedding import TimeEmbedding
+from .times.symbols import TimeSymbols
 from .vocabulary import log_probabilities
 
 

@@ -27,7 +27,7 @@ from .d2vlm import D2VLM
 from .folding import merged
 from .growing import start_texts
 from .passes import Prefix
-from .symbols import as_ids, still_in_time
+from .times.symbols import as_ids, still_in_time
 
 NO_TOKEN = torch.iinfo(torch.long).max  # the repetition penalty leaves out ids that are not in the vocabulary
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import torch
 
-from d2vlm_lab.data.sources import TimedFrame
+from d2vlm_lab.data.live.sources import TimedFrame
 from d2vlm_lab.lab.ask import load
 from d2vlm_lab.lab.bench import machine, peak_memory
 

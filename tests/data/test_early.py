@@ -9,8 +9,8 @@ from small import clip, model, text
 
 from d2vlm_lab.config import RunConfig, read_config
 from d2vlm_lab.data.batch import IGNORE, collate, encode_prompt
-from d2vlm_lab.data.early import asked_early, can_stand, standing
 from d2vlm_lab.data.groups import Collator, Groups
+from d2vlm_lab.data.live.early import asked_early, can_stand, standing
 from d2vlm_lab.data.sample import Sample
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.learning.fpo import Preferences

@@ -20,8 +20,8 @@ from d2vlm_lab.ideas.intervals import log_probability
 from d2vlm_lab.judging.exam import teacher_forced
 from d2vlm_lab.lab.run import train
 from d2vlm_lab.model.checkpoint import load, save
-from d2vlm_lab.model.citing import Citing
 from d2vlm_lab.model.decoding import steps
+from d2vlm_lab.model.times.citing import Citing
 from d2vlm_lab.settings import ConfigError, from_dict, override
 
 

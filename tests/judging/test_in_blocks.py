@@ -15,8 +15,8 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.config import from_flat
 from d2vlm_lab.data.batch import Clip
 from d2vlm_lab.data.groups import encode_question
+from d2vlm_lab.data.live.sources import TimedFrame
 from d2vlm_lab.data.sample import Sample
-from d2vlm_lab.data.sources import TimedFrame
 from d2vlm_lab.data.video import write_frames
 from d2vlm_lab.data.world import load as load_world
 from d2vlm_lab.data.world.config import WorldConfig
@@ -31,9 +31,9 @@ from d2vlm_lab.judging.predict import predict
 from d2vlm_lab.model.checkpoint import save as save_model
 from d2vlm_lab.model.decoding import Decoding
 from d2vlm_lab.model.frames import encode_all
-from d2vlm_lab.model.streaming import Stream
-from d2vlm_lab.model.streaming_memory import Memory
-from d2vlm_lab.model.streaming_standing import StandingQuestion
+from d2vlm_lab.model.streaming.memory import Memory
+from d2vlm_lab.model.streaming.standing import StandingQuestion
+from d2vlm_lab.model.streaming.stream import Stream
 from d2vlm_lab.model.towers.tiny import TinyFrames
 
 QUICK = Decoding(max_new_tokens=8)

@@ -153,7 +153,7 @@ def test_a_dry_run_says_how_much_disk_the_features_take(config, monkeypatch):
     seconds = {sample.video: sample.duration for sample in train_split.samples}
     frames = sum(int(each * 2) + 1 for each in seconds.values())
     size = 16 + 6  # of TinyFrames: a summary and its words
-    monkeypatch.setattr("d2vlm_lab.lab.features_command.BYTES", {"fp16": 2 * 2**20, "fp32": 4 * 2**20})
+    monkeypatch.setattr("d2vlm_lab.lab.commands.features.BYTES", {"fp16": 2 * 2**20, "fp32": 4 * 2**20})
     for kept_as, bytes_each in (("fp16", 2), ("fp32", 4)):
         plan = dry_run(override(config, {"data.cache": kept_as}))
         assert f"features: {size * bytes_each * 2**20:,} bytes a frame, {frames * size * bytes_each:,} MB in" in plan

@@ -10,7 +10,7 @@ from small import tiny_model
 from d2vlm_lab.cli import main
 from d2vlm_lab.hub import download
 from d2vlm_lab.judging.benchmarks import BENCHMARKS, TRAINING_SETS, find
-from d2vlm_lab.lab.get_command import KNOWN
+from d2vlm_lab.lab.commands.get import KNOWN
 from d2vlm_lab.model.checkpoint import load, save
 
 ON_HUB = [name for name, layout in KNOWN.items() if layout.hub]

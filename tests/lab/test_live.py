@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small import tiny_model
 
-from d2vlm_lab.data.sources import SourceNote, TimedFrame
+from d2vlm_lab.data.live.sources import SourceNote, TimedFrame
 from d2vlm_lab.data.world import WorldConfig
 from d2vlm_lab.data.world.make import sample_scenes
 from d2vlm_lab.data.world.render import render
@@ -17,7 +17,7 @@ from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.lab import ask as lab
 from d2vlm_lab.lab.live import about
 from d2vlm_lab.model.decoding import Generated
-from d2vlm_lab.model.streaming_standing import Closed, Opened, Update, Withdrawn
+from d2vlm_lab.model.streaming.standing import Closed, Opened, Update, Withdrawn
 
 SFT = Path(__file__).parents[2] / "data" / "tiny-sft"
 DESCRIBE = "describe every event and when it happens."

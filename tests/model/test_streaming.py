@@ -9,13 +9,13 @@ from small import WORDS, LinearFrames, clip, model, text, tiny_model
 
 from d2vlm_lab.data.batch import Clip, PromptFormat, collate, encode_prompt
 from d2vlm_lab.data.clock import draw_times
-from d2vlm_lab.data.sources import TimedFrame
+from d2vlm_lab.data.live.sources import TimedFrame
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.model import passes
 from d2vlm_lab.model.decoding import Decoding, generate
-from d2vlm_lab.model.streaming import Stream, extended, start
-from d2vlm_lab.model.streaming_memory import Memory, forget
-from d2vlm_lab.model.streaming_standing import StandingQuestion
+from d2vlm_lab.model.streaming.memory import Memory, forget
+from d2vlm_lab.model.streaming.standing import StandingQuestion
+from d2vlm_lab.model.streaming.stream import Stream, extended, start
 from d2vlm_lab.model.towers.tiny import TinyFrames
 
 FPS = 2.0
@@ -262,7 +262,7 @@ def test_what_cannot_be_read_while_it_runs_is_an_error():
 
 def test_positions_that_are_used_up_are_an_error(monkeypatch):
     net = tiny(frame_block=1)
-    monkeypatch.setattr("d2vlm_lab.model.streaming.FIXED", ())
+    monkeypatch.setattr("d2vlm_lab.model.streaming.stream.FIXED", ())
     net.language.config.max_position_embeddings = 8
     with pytest.raises(LabError, match="8 positions"):
         streamed(net, pictures(20))

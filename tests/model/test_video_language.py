@@ -14,7 +14,7 @@ from vl_folders import folder, whole_model
 from d2vlm_lab.config import Method, Parts, RunConfig, read_config
 from d2vlm_lab.data.batch import FRAME, Clip, PromptFormat, collate, encode_prompt
 from d2vlm_lab.data.branches import find_branches
-from d2vlm_lab.data.sources import TimedFrame
+from d2vlm_lab.data.live.sources import TimedFrame
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
@@ -28,7 +28,7 @@ from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions
 from d2vlm_lab.model.passes import decode, positions, shift_after
 from d2vlm_lab.model.start import attend_with
-from d2vlm_lab.model.streaming import Stream
+from d2vlm_lab.model.streaming.stream import Stream
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
 

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ...model.streaming_standing import Closed, StandingQuestion, Update, Withdrawn
+from ...model.streaming.standing import Closed, StandingQuestion, Update, Withdrawn
 from ..live import Live
 from .colors import PREDICTED, event_color
 from .style import in_style

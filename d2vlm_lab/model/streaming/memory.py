@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
-from ..errors import LabError
-from ..shapes import shown
-from .passes import Prefix
+from ...errors import LabError
+from ...shapes import shown
+from ..passes import Prefix
 
 Forget = Literal["oldest", "change", "merge"]
 PER_FRAME = ("projected", "meaning", "states", "seconds", "index", "weight")

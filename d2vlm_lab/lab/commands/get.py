@@ -6,13 +6,13 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from ..config import resolve
-from ..errors import LabError
-from ..files import atomic_path
-from ..hub import HUB_ID, download, page
-from ..judging.benchmarks import BENCHMARKS, TRAINING_SETS, Benchmark
-from ..settings import suggest
-from .data_command import about
+from ...config import resolve
+from ...errors import LabError
+from ...files import atomic_path
+from ...hub import HUB_ID, download, page
+from ...judging.benchmarks import BENCHMARKS, TRAINING_SETS, Benchmark
+from ...settings import suggest
+from .data import about
 
 KNOWN = BENCHMARKS | TRAINING_SETS
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..config import resolve
-from ..data.datasets.formats import ADAPTERS
-from ..data.datasets.mvbench import FILES
-from ..data.sample import Sample, evenly_spaced
-from ..data.video import VideoError, read_frames
-from ..judging.benchmarks import BENCHMARKS, TRAINING_SETS, find, video_path
+from ...config import resolve
+from ...data.datasets.formats import ADAPTERS
+from ...data.datasets.mvbench import FILES
+from ...data.sample import Sample, evenly_spaced
+from ...data.video import VideoError, read_frames
+from ...judging.benchmarks import BENCHMARKS, TRAINING_SETS, find, video_path
 
 SAMPLED = 20  # videos that are opened, unless all are
 NAMED = 8  # missing files that are named

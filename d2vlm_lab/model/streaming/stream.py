@@ -24,16 +24,16 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from ..data.batch import encode_start, frame_layout
-from ..data.clock import draw_times
-from ..data.sources import TimedFrame
-from ..errors import LabError
-from .backbone import family
-from .d2vlm import D2VLM, evaluation
-from .layout import frames_look, lay_out, pool_frames
-from .mrope import has_three_parts
-from .passes import HEAD_LAYER, causal, decode
-from .streaming_memory import Kept, Memory, branch, forget
+from ...data.batch import encode_start, frame_layout
+from ...data.clock import draw_times
+from ...data.live.sources import TimedFrame
+from ...errors import LabError
+from ..backbone import family
+from ..d2vlm import D2VLM, evaluation
+from ..layout import frames_look, lay_out, pool_frames
+from ..mrope import has_three_parts
+from ..passes import HEAD_LAYER, causal, decode
+from .memory import Kept, Memory, branch, forget
 
 FIXED = ("default", "linear", "llama3", "yarn")  # rotary embeddings that do not depend on how long the text is
 

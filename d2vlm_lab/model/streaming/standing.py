@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.batch import Clip, Text, collate
-from ..errors import LabError
-from ..ideas.evidence import Interval
-from ..ideas.speaking import Change, Rule, Speaker, end, step
-from .d2vlm import D2VLM, evaluation
-from .passes import one_pass
-from .streaming import Block
-from .streaming_memory import Kept
+from ...data.batch import Clip, Text, collate
+from ...errors import LabError
+from ...ideas.evidence import Interval
+from ...ideas.speaking import Change, Rule, Speaker, end, step
+from ..d2vlm import D2VLM, evaluation
+from ..passes import one_pass
+from .memory import Kept
+from .stream import Block
 
 CURVE = 4096  # of the newest values of a curve that are kept
 

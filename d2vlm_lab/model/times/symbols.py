@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..data.spelled import FIRST
-from ..ideas.symbols import END, SYMBOLS
-from .heads import Head
-from .vocabulary import log_probabilities
+from ...data.spelled import FIRST
+from ...ideas.symbols import END, SYMBOLS
+from ..heads import Head
+from ..vocabulary import log_probabilities
 
 
 class TimeSymbols(nn.Module):

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from ..errors import LabError
-from ..judging.evaluate import signature
-from ..model.card import CARD, Score
-from ..model.checkpoint import DESCRIPTION, checkpoint_id, load, merge
-from ..model.seal import find_checkpoint
-from ..reader import read_json
+from ...errors import LabError
+from ...judging.evaluate import signature
+from ...model.card import CARD, Score
+from ...model.checkpoint import DESCRIPTION, checkpoint_id, load, merge
+from ...model.seal import find_checkpoint
+from ...reader import read_json
 
 SUMMARIES = ("task_averages", "merged")  # of E.T. Bench, which has hundreds of numbers besides
 

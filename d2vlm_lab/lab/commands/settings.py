@@ -8,11 +8,11 @@ import typing
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 
-from ..config import RunConfig, presets, read_config
-from ..data.world.config import PRESETS as WORLD_PRESETS
-from ..data.world.config import WorldConfig, from_preset
-from ..settings import ConfigError, closest, flatten, meanings
-from ..shapes import words
+from ...config import RunConfig, presets, read_config
+from ...data.world.config import PRESETS as WORLD_PRESETS
+from ...data.world.config import WorldConfig, from_preset
+from ...settings import ConfigError, closest, flatten, meanings
+from ...shapes import words
 
 WORLD = "world"  # the section under which the settings of make-world are printed
 Named = typing.TypeVar("Named")  # anything with a `name`

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import torch
 
-from ..config import RunConfig, read_config
-from ..data.batch import Clip
-from ..data.groups import usable
-from ..data.sample import Sample
-from ..data.skips import Skips
-from ..data.splits import CACHE, FrameEncoder, feature_cache, held_out_questions, splits
-from ..data.video import VideoError
-from ..errors import LabError
-from ..files import naming_full_disk, sweep_below
-from ..judging.evaluate import parse_shard
-from ..model.encoder import start_encoder
-from ..model.frames import encoded
+from ...config import RunConfig, read_config
+from ...data.batch import Clip
+from ...data.groups import usable
+from ...data.sample import Sample
+from ...data.skips import Skips
+from ...data.splits import CACHE, FrameEncoder, feature_cache, held_out_questions, splits
+from ...data.video import VideoError
+from ...errors import LabError
+from ...files import naming_full_disk, sweep_below
+from ...judging.evaluate import parse_shard
+from ...model.encoder import start_encoder
+from ...model.frames import encoded
 
 BYTES = {"fp16": 2, "fp32": 4}
 SECONDS = 10  # between two lines of progress

@@ -20,9 +20,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ..errors import LabError
-from .limits import Limits, VideoError
-from .video import CONTAINERS, PICTURES, dimensions, first_line, open_file, read_picture, upright
+from ...errors import LabError
+from ..limits import Limits, VideoError
+from ..video import CONTAINERS, PICTURES, dimensions, first_line, open_file, read_picture, upright
 
 Kind = Literal["stall", "gap", "jump", "repeat", "size", "drop", "damage", "end"]
 Raw = tuple[float, np.ndarray] | tuple[Kind, str]  # a frame at a second; or a note: its kind and its words

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .precision import full_precision
+from ..precision import full_precision
 
 WAVES = 32
 PERIODS = (1.0, 20_000.0)  # seconds of the fastest and of the slowest wave; the slowest tells hours apart

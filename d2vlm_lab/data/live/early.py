@@ -12,8 +12,8 @@ import math
 import random
 from dataclasses import replace
 
-from .batch import Clip, Text
-from .sample import Sample
+from ..batch import Clip, Text
+from ..sample import Sample
 
 
 def asked_early(text: Text, clip: Clip, rng: random.Random) -> Text:

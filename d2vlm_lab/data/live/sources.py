@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LabError
-from ..shapes import shown
+from ...errors import LabError
+from ...shapes import shown
+from ..video import FOLDER_FPS, about_file
 from .playing import POLL, PROTOCOLS, Kind, Raw, hidden, iterate, patient, play, receive, watch_folder
-from .video import FOLDER_FPS, about_file
 
 PAUSE = 3.0  # a pause that is so many times as long as usual, and at least a second, is a gap
 JUMP = 3600.0  # seconds: a longer one is not a gap, but a clock that was set anew

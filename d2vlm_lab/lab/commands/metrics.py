@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..judging.catalogue import CATALOGUE, Metric
-from .settings_command import indented, select
+from ...judging.catalogue import CATALOGUE, Metric
+from .settings import indented, select
 
 BETTER = {True: "higher is better", False: "lower is better", None: "neither high nor low is better by itself"}
 

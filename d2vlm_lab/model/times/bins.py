@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..ideas.bins import gaussian_over_anchors, to_anchors
-from .heads import Head, mlp
+from ...ideas.bins import gaussian_over_anchors, to_anchors
+from ..heads import Head, mlp
 
 
 class Bins(nn.Module):

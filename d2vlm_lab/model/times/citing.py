@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..ideas.citing import cited, overlaps, proposal_means, proposals
-from ..ideas.grounding import similarity
-from .heads import head
-from .precision import at_least_float32, full_precision
+from ...ideas.citing import cited, overlaps, proposal_means, proposals
+from ...ideas.grounding import similarity
+from ..heads import head
+from ..precision import at_least_float32, full_precision
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Commands that are too small for a room of their own."""

@@ -1,0 +1,1 @@
+"""A video that is read while it runs."""

@@ -1,0 +1,1 @@
+"""Other ways to tell frames their time, and to say when."""
