@@ -322,6 +322,9 @@ class Evaluation:
     # After training, also ask as of a video that is running: questions that stand from its beginning, and questions in
     # the middle of an event.
     live: bool = False
+    # After training, also measure why an idea pays or does not: how much the words of true answers lose if they see no
+    # frames, and if each `<evi>` carries what the model finds instead of the true event.
+    mechanisms: bool = False
     # After training, read videos block by block, and keep at most so many frames in the language model; null reads all
     # frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false. Scores that compare
     # whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.

@@ -71,7 +71,9 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
         scores |= prefers(model, samples[::4], read, rejects)
     if not config.data.train:
         scores |= rival_scores(predictions, load_world(resolve(config.data.world)).truth("val"))
-    return Exam(predictions, scores | (teacher_forced(model, samples[::2], read) if whole else {}))
+    if whole:
+        scores |= teacher_forced(model, samples[::2], read, mechanisms=config.evaluation.mechanisms)
+    return Exam(predictions, scores)
 
 
 def memory_of(config: RunConfig) -> Memory:
@@ -100,7 +102,8 @@ def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
 
 
 @torch.no_grad()
-def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int = 32) -> dict[str, float]:
+def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int = 32,
+                   mechanisms: bool = False) -> dict[str, float]:
     """On the true answers: weighted parts of the loss, share of intervals read correctly, spread of evidence states."""
     values: dict[str, list[float]] = defaultdict(list)
     model.eval()
@@ -118,6 +121,7 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
             right = frame_overlap(spans, truth) >= 0.5
             values["read_at_0.5"].append(float(right.float().mean()))
             values["spread"].append(float(out.spread))
+        if mechanisms and len(out.similarity):
             for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
                 values[name].append(value)
     return {name: rounded_mean(of_batches) for name, of_batches in values.items() if math.isfinite(sum(of_batches))}

@@ -35,26 +35,29 @@ def said(answer: GroundedAnswer, sample: Sample = SAMPLE) -> Prediction:
 def test_the_true_answer_gets_full_marks_in_every_style(style):
     right = said(compose(EVENTS, SAMPLE.answer, style))
     assert captions(right) == [event.caption for event in EVENTS]
-    assert caption_scores([right]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 1.0}
+    assert caption_scores([right]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 1.0, "dvc_words_F1@0.5": 1.0}
 
 
 def test_captions_count_apart_from_their_times():
     moved = (Event(10.0, 12.0), Event(6.0, 8.0))
-    assert caption_scores([said(compose(moved, SAMPLE.answer))]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.5}
+    assert caption_scores([said(compose(moved, SAMPLE.answer))]) == {
+        "dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.5, "dvc_words_F1@0.5": 0.5}
     swapped = (0, ", a blue square is moving left. ", 1, ", the red disc spins.")
-    assert caption_scores([said(compose(EVENTS, swapped))]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.0}
+    assert caption_scores([said(compose(EVENTS, swapped))]) == {
+        "dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.0, "dvc_words_F1@0.5": 0.0}
     one = said(compose(EVENTS[:1], (0, ", the red disc spins.")))
-    assert caption_scores([one]) == {"dvc_caption_F1": 0.6667, "dvc_joint_F1@0.5": 0.6667}
+    assert caption_scores([one]) == {"dvc_caption_F1": 0.6667, "dvc_joint_F1@0.5": 0.6667, "dvc_words_F1@0.5": 0.5}
 
 
 def test_nothing_said_is_nothing_found():
-    assert caption_scores([said(GroundedAnswer())]) == {"dvc_caption_F1": 0.0, "dvc_joint_F1@0.5": 0.0}
+    assert caption_scores([said(GroundedAnswer())]) == {
+        "dvc_caption_F1": 0.0, "dvc_joint_F1@0.5": 0.0, "dvc_words_F1@0.5": 0.0}
 
 
 def test_second_mentions_are_scored_alone_and_against_the_first():
     twice = GroundedAnswer(((1.0, 3.0),), (Reference(0, (1.0, 2.0)), ", the red disc spins."), True)
     short = Sample("s", "v.mp4", 16.0, "tvg", "world", "when?", EVENTS[:1], ("In ", 0))
-    assert second_mentions([said(twice, short)]) == {"second_F1@0.5": 1.0, "mentions_agree": 0.5}
+    assert second_mentions([said(twice, short)]) == {"second_F1@0.5": 1.0, "mentions_agree": 0.5, "second_drift": 0.5}
     assert second_mentions([said(compose(EVENTS, SAMPLE.answer, "coupled"))]) == {}
 
 

@@ -1,6 +1,7 @@
 """The base: what it is taught is true, it never sees an interval, and its recipe gives it back."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ from small import weights
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load as load_world
-from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.config import WorldConfig, from_preset
 from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, without_times
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.learning.clocks import Clocks, digits
-from d2vlm_lab.learning.pretrain import Recipe, pretrain
+from d2vlm_lab.learning.pretrain import Recipe, assemble, pretrain
 from d2vlm_lab.model.checkpoint import load
 from d2vlm_lab.model.towers.tiny import TinyFrames
 from d2vlm_lab.settings import from_dict
@@ -147,3 +148,20 @@ def test_the_command_changes_its_usual_recipe_when_only_settings_are_given(tmp_p
 def test_sizes_that_do_not_fit_each_other_are_named_before_anything_is_made(change, message, tmp_path, capsys):
     assert main(["pretrain-base", f"world={tmp_path / 'no-such-world'}", change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_base_goes_on_from_another_one_whose_words_it_keeps(base, tmp_path):
+    folder, recipe = base
+    old = load(folder / "a")
+    world = load_world(make_world(tmp_path / "w", from_preset("small", ["videos=10", "told=1"]), workers=1))
+    frames = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels)
+    new = assemble(replace(recipe, start=str(folder / "a")), world, frames)
+    for table in ("get_input_embeddings", "get_output_embeddings"):
+        rows, before = (getattr(model.language, table)().weight for model in (new, old))
+        at, was = (model.tokenizer.encode(" red", add_special_tokens=False) for model in (new, old))
+        assert torch.equal(rows[at], before[was])
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(new.language.state_dict()[name], old.language.state_dict()[name])
+    color, = new.tokenizer.encode(" color", add_special_tokens=False)
+    assert len(old.tokenizer.encode(" color", add_special_tokens=False)) > 1  # a new word
+    assert 0.2 < new.language.get_input_embeddings().weight[color].std() / before.std() < 5

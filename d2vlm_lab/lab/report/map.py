@@ -51,8 +51,10 @@ def write_map(tables: Tables, out: Path) -> None:
 
 def draw_map(tables: Tables, metrics: Sequence[str]) -> Figure:
     """A panel for each metric: ideas down, conditions across; hatched where the effect cannot be told from zero."""
-    ideas, conditions = list(tables.study["ideas"]), list(tables.study["conditions"])
     cells = {metric: worth(tables, metric) for metric in metrics}
+    made = pd.concat(list(cells.values()))
+    ideas, conditions = ([name for name in tables.study[kind] if name in set(made[column])]
+                         for kind, column in (("ideas", "idea"), ("conditions", "condition")))
     limit = max([LEAST, *(abs(mean) for table in cells.values() for mean in table["mean"])])
     with in_style():
         figure, axes = new_figure(2.6 + 0.52 * max(len(conditions), 7), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
@@ -106,5 +108,6 @@ def map_conclusion(tables: Tables, metric: str) -> str:
     name = label(metric)[:1].upper() + label(metric)[1:]
     if not parts:
         return f"{name}: no condition has runs with and without an idea yet."
-    seeds = int(table.n.max())
+    if (seeds := int(table.n.max())) < 2:
+        return f"{name}: one seed, a demonstration; whether a difference is clear takes several."
     return f"{name}, conditions in which an idea makes a clear difference over {seeds} seeds: {'; '.join(parts)}."

@@ -112,7 +112,7 @@ def _figures(results: Results, tables: Tables, out: Path) -> list[str]:
     drawings = {"map": svg(draw_map(tables, tables.metrics[:3]))} if has_map(tables) else {
         metric: svg(draw_comparison(tables, metric)) for metric in tables.metrics}
     kept = results.folder / "figures" / "training.svg"
-    if training := draw_training(results):
+    if not has_map(tables) and (training := draw_training(results)):  # a map has too many runs for one figure of lines
         drawings["training"] = svg(training)
     elif kept.is_file():
         drawings["training"] = kept.read_bytes()
