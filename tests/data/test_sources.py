@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from d2vlm_lab.data import playing, sources
+from d2vlm_lab.data.live import playing, sources
 from d2vlm_lab.data.live.sources import SourceNote, TimedFrame, open_source, steady, thinned
 from d2vlm_lab.data.video import VideoError, choose, read_frames, write_frames
 from d2vlm_lab.errors import LabError
