@@ -63,7 +63,7 @@ class EvidenceTerms:
     states: Tensor  # (G, D) g
     similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared; (G, 2, B + 1) over bins
     frame_mask: Tensor  # (G, F) which frames exist
-    cited: Cited | None  # the proposals that they choose from, where they do
+    cited: Cited | None = None  # the proposals that they choose from, where they do
 
 
 @dataclass

@@ -121,7 +121,7 @@ def both_logits(path, kind, keep, frame_times):
 
 @pytest.mark.parametrize("frame_times", ["off", "text"])
 def test_a_video_is_read_while_it_runs_as_it_is_read_whole(tmp_path, frame_times):
-    model = load_small(tmp_path, "smolvlm", {"frame_times": frame_times}, frame_block=2)
+    model = load_small(tmp_path, "smolvlm", frame_times=frame_times, frame_block=2)
     frames = pictures(5, model.frames.size)
     stream = Stream(model)
     for k, pixels in enumerate(frames.numpy()):
