@@ -51,7 +51,11 @@ def write_weights(model: D2VLM, tensors: Iterable[str], folder: Path, part: bool
     for ours, (file, name) in sorted(place.items()):
         files.setdefault(file, {})[name or ours] = state[ours].detach().cpu().contiguous()
     for file, content in files.items():
-        save_file(content, folder / file, {"format": "pt"})
+        path = folder / file
+        path.touch()
+        mode = path.stat().st_mode  # what this user's files have; safetensors makes some that nobody else can read
+        save_file(content, path, {"format": "pt"})
+        path.chmod(mode)
 
 
 def stored(model: D2VLM, folder: Path) -> dict[Path, dict[str, str]]:

@@ -161,3 +161,8 @@ def test_two_checkpoints_of_the_same_weights_are_the_same_files(tmp_path):
     one, two = (save(trained(tiny_model()), tmp_path / name) for name in "ab")
     files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
     assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files) and len(files) > 6
+
+
+def test_who_may_read_the_other_files_may_read_the_weights(tmp_path):
+    save(tiny_model(), tmp_path / "saved")
+    assert len({path.stat().st_mode for path in (tmp_path / "saved").iterdir()}) == 1
