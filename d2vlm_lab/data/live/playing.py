@@ -100,7 +100,7 @@ def _decoded(container: av.container.InputContainer, start: int | None) -> Itera
                 continue
             start = frame.pts if start is None else start
             if frame.pts >= start:
-                yield round(float((frame.pts - start) * frame.time_base), 6), _shown(frame, colors)
+                yield round(float((frame.pts - start) * (frame.time_base or 0)), 6), _shown(frame, colors)
 
 
 def _shown(frame: av.VideoFrame, colors: VideoReformatter) -> np.ndarray:
@@ -157,7 +157,7 @@ def _pictures(folder: Path, closed: Event) -> Iterator[np.ndarray | tuple[str, s
         yield None
 
 
-def _when_written(path: Path, states: dict[Path, tuple]) -> np.ndarray | tuple[str, str] | None:
+def _when_written(path: Path, states: dict[Path, tuple]) -> np.ndarray | tuple[Kind, str] | None:
     """A picture; None while its file may still be written. `states` remembers the file from one look to the next."""
     try:
         state = os.stat(path)
@@ -170,6 +170,7 @@ def _when_written(path: Path, states: dict[Path, tuple]) -> np.ndarray | tuple[s
             return None
     elif time.monotonic() - since < POLL / 2:
         return None
+    picture: np.ndarray | tuple[Kind, str]
     try:
         picture = read_picture(path)
     except VideoError as error:

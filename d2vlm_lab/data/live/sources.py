@@ -172,7 +172,7 @@ def steady(raw: Iterator[Raw]) -> Iterator[tuple[float, np.ndarray] | SourceNote
                 yield SourceNote(max(0.0, line.now), kind, message)
         said = {kind for kind, _ in notes}
         if seconds is not None:
-            yield seconds, item[1]
+            yield seconds, item[1]  # type: ignore[misc]
 
 
 def thinned(items: Iterator, fps: float | None) -> Generator:

@@ -94,7 +94,7 @@ class Scene:
 def sample_scene(config: WorldConfig, rng: np.random.Generator, video: str, split: str) -> Scene:
     kinds = [(color, shape) for color in config.colors for shape in config.shapes]
     n = rng.integers(config.objects[0], config.objects[1] + 1)
-    drawn = _look_alikes(kinds, n, config, rng) if config.look_alike else rng.choice(len(kinds), n, replace=False)
+    drawn = _look_alikes(kinds, int(n), config, rng) if config.look_alike else rng.choice(len(kinds), n, replace=False)
     things = [Thing(*kinds[k]) for k in drawn]
     events = _cast(_spans(config, rng), len(things), config, rng)
     if config.details or "changes color" in config.actions:

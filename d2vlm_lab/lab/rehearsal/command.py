@@ -74,7 +74,9 @@ def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> 
     settings |= {"training.steps": STEPS, "training.save_every": 2, "training.eval_every": 2, "training.log_every": 1,
                  "evaluation.samples": 2, "evaluation.batch": 4, "evaluation.max_new_tokens": 12}
     if not full:
-        settings |= {"adapter.rank": min(4, config.adapter.rank), "data.max_frames": min(32, config.data.max_frames),
+        if not config.parts.start:  # an adapter that is there keeps its rank
+            settings |= {"adapter.rank": min(4, config.adapter.rank)}
+        settings |= {"data.max_frames": min(32, config.data.max_frames),
                      "training.videos": min(2, config.training.videos),
                      "training.accumulate": min(2, config.training.accumulate),
                      "training.rest_learning_rate": 1e-2, "training.learning_rate": 1e-2}

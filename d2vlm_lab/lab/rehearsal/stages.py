@@ -144,7 +144,9 @@ def reward(rehearsal: Rehearsal) -> str:
     if not config.method.points or config.method.formulation != "sigmoid":
         return "left out: rewards need an interval's probability, which this method does not have"
     form = config.reward.form if config.reward.draws else "grpo"
-    config = replace(config, parts=replace(config.parts, start=str(rehearsal.trained), language="", frames=""),
+    config = replace(config, method=replace(config.method, standing_weight=0.0),  # rewarded are whole videos only
+                     data=replace(config.data, ask_early=0.0),
+                     parts=replace(config.parts, start=str(rehearsal.trained), language="", frames=""),
                      training=replace(config.training, steps=min(REWARDED, config.training.steps)),
                      preference=replace(config.preference, form="off"),
                      reward=replace(config.reward, form=form, answers=ANSWERS, kl=0.04, supervised=1.0,
@@ -164,7 +166,7 @@ def logged(folder: Path, name: str) -> list[dict]:
 def evaluate(rehearsal: Rehearsal) -> str:
     """The questions of a benchmark, shared out between two shards."""
     annotations, videos = find("world", rehearsal.world.folder)
-    data, decoding = rehearsal.config.data, replace(judging.GREEDY, max_new_tokens=NEW_TOKENS)
+    data, decoding = replace(rehearsal.config.data, ask_early=0.0), replace(judging.GREEDY, max_new_tokens=NEW_TOKENS)
     for index in (0, 1):
         records = judging.evaluate(str(rehearsal.folder / "preferences" / "model"), annotations, videos,
                                    rehearsal.folder / "answers", decoding, data, (index, 2), QUESTIONS,
