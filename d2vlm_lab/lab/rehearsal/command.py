@@ -17,7 +17,7 @@ from ...errors import LabError
 from ...files import peak_megabytes
 from ...settings import override
 from .data import write_data
-from .miniature import write_parts
+from .miniature import has_adapter, write_parts
 from .stages import NEEDED, STAGES, Rehearsal
 
 STEPS = 6  # of training
@@ -70,11 +70,12 @@ def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> 
     world, data = write_data(config.data, folder, LONG if full and torch.cuda.is_available() else None)
     texts = [" ".join([sample.question, *(piece for piece in sample.answer if isinstance(piece, str))])
              for sample in world.samples("train")]
-    settings = data | write_parts(config, folder, texts, full)
+    parts = write_parts(config, folder, texts, full)
+    settings = data | parts
     settings |= {"training.steps": STEPS, "training.save_every": 2, "training.eval_every": 2, "training.log_every": 1,
                  "evaluation.samples": 2, "evaluation.batch": 4, "evaluation.max_new_tokens": 12}
     if not full:
-        if not config.parts.start:  # an adapter that is there keeps its rank
+        if not has_adapter(parts.get("parts.start")):  # one that is there keeps its rank
             settings |= {"adapter.rank": min(4, config.adapter.rank)}
         settings |= {"data.max_frames": min(32, config.data.max_frames),
                      "training.videos": min(2, config.training.videos),

@@ -66,6 +66,12 @@ def write_parts(config: RunConfig, folder: Path, texts: list[str], full: bool = 
     return {"parts.start": str(folder / "stage-2")}
 
 
+def has_adapter(start: str | None) -> bool:
+    """Whether a run begins with an adapter that was trained before."""
+    path = Path(start or "", "d2vlm.json")
+    return bool(start) and path.exists() and json.loads(path.read_text(encoding="utf-8"))["adapter"] is not None
+
+
 def weights_dtype(config: RunConfig) -> torch.dtype:
     """The type of the published weights: 16 bits for the models that are trained in 16 bits."""
     return torch.bfloat16 if config.training.bfloat16 else torch.float32
