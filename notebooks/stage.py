@@ -20,12 +20,13 @@ ONE_POINT = {  # pages that a study runs for each of its points: what they are e
     "train_and_score": "learn, questions = False, 20",
     "saliency_run": "questions, shown = 20, 2",
     "length_run": "questions, repeats = 20, 3",
+    "streaming_run": "learn, questions, frames = False, 20, 512",
 }
 SETTINGS = """# Set for this site: the shipped checkpoint is asked a few questions.
 from d2vlm_lab.config import read_config
 from d2vlm_lab.settings import flatten
 
-settings = flatten(read_config("tiny", {"parts.start": "data/tiny-sft", "data.world": "../../data/world-walkthrough"}))
+settings = flatten(read_config("PRESET", {"parts.start": "data/START", "data.world": "../../data/world-walkthrough"}))
 out = "../../runs/site/NAME"
 """
 
@@ -58,7 +59,9 @@ def copy(path: Path, to: Path) -> None:
     if path.stem in ONE_POINT and path.suffix == ".ipynb":
         notebook = json.loads(to.read_text(encoding="utf-8"))
         at = next(k for k, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", []))
-        source = SETTINGS.replace("NAME", path.stem) + ONE_POINT[path.stem]
+        preset, start = ("tiny-live", "tiny-live") if path.stem == "streaming_run" else ("tiny", "tiny-sft")
+        source = SETTINGS.replace("NAME", path.stem).replace("PRESET", preset).replace("START", start)
+        source += ONE_POINT[path.stem]
         notebook["cells"].insert(at + 1, {"cell_type": "code", "execution_count": None, "id": "for-this-site",
                                           "metadata": {}, "outputs": [], "source": source})
         to.write_text(json.dumps(notebook), encoding="utf-8")

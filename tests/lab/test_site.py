@@ -41,7 +41,7 @@ def test_every_notebook_but_the_exercises_is_on_the_site(site):
 
 
 def test_a_page_that_a_study_runs_is_shown_with_settings_of_its_own(site):
-    for name in ("train_and_score", "saliency_run", "length_run"):
+    for name in ("train_and_score", "saliency_run", "length_run", "streaming_run"):
         code = [cell for cell in json.loads((site / "ablations" / f"{name}.ipynb").read_text())["cells"]
                 if cell["cell_type"] == "code"]
         assert code[1]["source"].startswith("# Set for this site")
