@@ -34,7 +34,6 @@ class Live {  // one video while it runs, with its standing questions
     this.stop.onclick = () => this.leaving.abort();
     this.video = make('video', this.card);
     this.video.muted = this.video.playsInline = true; this.video.src = `videos/${one.id}`;
-    this.card.scrollIntoView({block: 'nearest'});
   }
   async run(body) {
     try {
@@ -48,8 +47,9 @@ class Live {  // one video while it runs, with its standing questions
       }
       if (!this.over) throw new TypeError();
     } catch (error) {
-      if (error.name == 'AbortError') this.close('Stopped.');
-      else this.close(error instanceof TypeError ? 'The app does not answer. Is it still running?' : error.message, true);
+      const lost = error instanceof TypeError ? 'The app does not answer. Is it still running?' : error.message;
+      const stopped = error.name == 'AbortError';
+      this.close(stopped ? 'Stopped.' : lost, !stopped);
     }
   }
   take(line) {
@@ -69,7 +69,13 @@ class Live {  // one video while it runs, with its standing questions
       const said = make('ol', this.card); said.setAttribute('aria-live', 'polite');
       return {track, curve: place.querySelector('polygon'), said, points: [], events: new Map()};
     });
-    this.state.textContent = 'live';
+    const axis = make('div', make('div', this.card, 'line'), 'axis');
+    axis.before(make('span', axis.parentElement));
+    this.ticks = [0, 0.25, 0.5, 0.75].map(share => {
+      const tick = make('s', axis); tick.style.left = `${100 * share}%`;
+      return () => { tick.textContent = `${(share * this.end).toFixed(1)} s`; };
+    });
+    this.state.textContent = 'live'; this.card.scrollIntoView({block: 'nearest'});
     this.video.play().catch(() => {});  // where it cannot be played, a message says so
   }
   go({now, curves, updates, notes}) {
@@ -79,13 +85,12 @@ class Live {  // one video while it runs, with its standing questions
     if (notes.length) this.state.textContent = notes.at(-1);
     curves.forEach((curve, k) => this.rows[k].points.push(...curve));
     for (const update of updates) this.change(this.rows[update.question], update);
-    this.rows.forEach(row => this.draw(row));
+    this.rows.forEach(row => this.draw(row)); this.ticks.forEach(tick => tick());
   }
   change(row, update) {
-    const known = row.events.get(update.number);
-    if (update.kind == 'withdrawn') { known?.bar.remove(); known?.line?.remove(); row.events.delete(update.number); return; }
-    const event = known ?? {bar: make('u', row.track)}, [color, ink] = facts.colors[update.number % facts.colors.length];
-    row.events.set(update.number, event);
+    if (!row.events.has(update.number)) row.events.set(update.number, {bar: make('u', row.track)});
+    const event = row.events.get(update.number), [color, ink] = facts.colors[update.number % facts.colors.length];
+    if (update.kind == 'withdrawn') { event.bar.remove(); row.events.delete(update.number); return; }
     event.interval = update.interval; event.bar.style.background = color;
     event.bar.classList.toggle('closed', update.kind == 'closed');
     event.bar.title = `${span(update.interval)} s, confidence ${update.confidence.toFixed(2)}`;
@@ -115,6 +120,8 @@ class Live {  // one video while it runs, with its standing questions
   }
   close(text, failed = false) {
     this.over = true; this.state.textContent = text; this.state.classList.toggle('failed', failed);
+    for (const {said} of this.rows) if (!said.children.length && !failed)
+      make('small', make('li', said), '', 'Nothing of this kind was noticed.');
     this.stop.remove(); this.video.pause(); this.video.controls = true;
   }
 }

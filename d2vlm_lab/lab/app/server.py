@@ -65,8 +65,8 @@ class App(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, shelf: Shelf, port: int = 0):
-        super().__init__((ADDRESS, port), Handler)
         self.shelf, self.secret, self.sessions = shelf, secrets.token_urlsafe(24), Sessions(shelf)
+        super().__init__((ADDRESS, port), Handler)
         self.arriving = threading.BoundedSemaphore(AT_ONCE)
         # A browser that was sent here by a trick, with the name of another site, gets no answer.
         self.hosts = tuple(f"{name}:{self.server_port}" for name in (ADDRESS, "localhost"))
