@@ -86,9 +86,9 @@ def test_a_video_is_watched_live_its_bars_grow_and_close_and_it_can_be_stopped_a
         assert page.run("document.documentElement.scrollWidth") <= width
         page.picture(tmp_path / "live.png")
         page.wait("document.querySelector('.live header').textContent.includes('The video has ended.')")
-        assert not page.run("document.querySelector('.live u:not(.closed)') || document.querySelector('.live button')")
+        assert not page.run("document.querySelector('.live u:not(.closed), .live header button')")
         page.run(f"{PLAYER}.currentTime = 0")
-        page.click("document.querySelector('.live .said em')")
+        page.click("document.querySelector('.live .said button')")
         page.wait(f"{PLAYER}.currentTime > 0 && !{PLAYER}.paused")
         wait_until(lambda: not app.sessions.running)
         page.click("document.getElementById('live')")

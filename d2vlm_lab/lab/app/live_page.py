@@ -80,7 +80,10 @@ class Live {  // one video while it runs, with its standing questions
   }
   go({now, curves, updates, notes}) {
     this.clock.textContent = `${now.toFixed(1)} s`; this.end = Math.max(this.end, now + this.step);
-    if (Math.abs(this.video.currentTime - now) > 1 && !this.video.ended) this.video.currentTime = now;
+    const ahead = this.video.currentTime - now;  // of what the model has read, which takes longer on a slow machine
+    if (ahead > 1) this.video.pause();
+    else if (this.video.paused && !this.video.ended) this.video.play().catch(() => {});
+    if (ahead < -1) this.video.currentTime = now;
     if (this.video.readyState < 2) this.card.style.setProperty('--at', `${100 * now / this.end}%`);
     if (notes.length) this.state.textContent = notes.at(-1);
     curves.forEach((curve, k) => this.rows[k].points.push(...curve));
@@ -98,7 +101,8 @@ class Live {  // one video while it runs, with its standing questions
     if (update.kind == 'revised') event.line?.remove();
     if (update.kind != 'closed') return;
     event.line = make('li', row.said);
-    const time = make('em', event.line, '', `${span(update.interval)} s`); event.line.className = 'said';
+    const time = make('button', event.line, '', `▶ ${span(update.interval)} s`); event.line.className = 'said';
+    time.type = 'button'; time.title = 'play this part'; time.disabled = true;
     time.style.background = color; time.style.color = ink; time.onclick = event.bar.onclick;
     event.line.append(` ${update.text} `);
     make('small', event.line, '', `said ${update.latency.toFixed(1)} s later, ${event.bar.title.split(', ')[1]}`);
@@ -122,6 +126,7 @@ class Live {  // one video while it runs, with its standing questions
     this.over = true; this.state.textContent = text; this.state.classList.toggle('failed', failed);
     for (const {said} of this.rows) if (!said.children.length && !failed)
       make('small', make('li', said), '', 'Nothing of this kind was noticed.');
+    for (const button of this.card.querySelectorAll('.said button')) button.disabled = false;
     this.stop.remove(); this.video.pause(); this.video.controls = true;
   }
 }
