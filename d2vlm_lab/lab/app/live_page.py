@@ -11,7 +11,8 @@ CSS = f"""
 .live svg {{ position: relative; }} .live polygon {{ fill: {PREDICTED}; opacity: .3; }}
 .live u {{ top: 0; height: 100%; opacity: .35; }} .live u.closed {{ opacity: 1; }}
 .live ol {{ list-style: none; margin: .3rem 0 .9rem; padding: 0; min-height: 1.9em; }}
-.live li {{ line-height: 1.9; overflow-wrap: anywhere; }} .live li small {{ color: #666; }}
+.live li {{ line-height: 2; overflow-wrap: anywhere; }} .live li small {{ color: #666; }}
+.answer.live li button {{ line-height: 1.5; }}
 #standing {{ color: #555; font-size: .9rem; margin: .6rem 0 0; }}
 """
 SCRIPT = """
@@ -23,7 +24,7 @@ function make(kind, place, name = '', text = '') {
 const span = ([start, end]) => `${start.toFixed(1)} - ${end.toFixed(1)}`;
 class Live {  // one video while it runs, with its standing questions
   constructor(one) {
-    this.end = 0.1; this.step = 0; this.rows = [];
+    this.end = 0.1; this.step = 0; this.rows = []; this.ticks = [];
     this.leaving = new AbortController();
     this.card = document.createElement('article'); this.card.className = 'answer live';
     at('answers').prepend(this.card);
@@ -66,17 +67,18 @@ class Live {  // one video while it runs, with its standing questions
       const track = make('div', line('events'), 'track'), place = line('evidence');
       place.insertAdjacentHTML('beforeend', '<svg viewBox="0 0 1 1" preserveAspectRatio="none" role="img" ' +
         'aria-label="evidence of each frame so far"><polygon></polygon></svg>');
+      this.mark(make('div', line(''), 'axis'));
       const said = make('ol', this.card); said.setAttribute('aria-live', 'polite');
       return {track, curve: place.querySelector('polygon'), said, points: [], events: new Map()};
     });
-    const axis = make('div', make('div', this.card, 'line'), 'axis');
-    axis.before(make('span', axis.parentElement));
-    this.ticks = [0, 0.25, 0.5, 0.75].map(share => {
-      const tick = make('s', axis); tick.style.left = `${100 * share}%`;
-      return () => { tick.textContent = `${(share * this.end).toFixed(1)} s`; };
-    });
     this.state.textContent = 'live'; this.card.scrollIntoView({block: 'nearest'});
     this.video.play().catch(() => {});  // where it cannot be played, a message says so
+  }
+  mark(axis) {
+    for (const share of [0, 0.25, 0.5, 0.75]) {
+      const tick = make('s', axis); tick.style.left = `${100 * share}%`;
+      this.ticks.push(() => { tick.textContent = `${(share * this.end).toFixed(1)} s`; });
+    }
   }
   go({now, curves, updates, notes}) {
     this.clock.textContent = `${now.toFixed(1)} s`; this.end = Math.max(this.end, now + this.step);
@@ -123,11 +125,13 @@ class Live {  // one video while it runs, with its standing questions
     this.video.currentTime = start; this.video.play();
   }
   close(text, failed = false) {
+    if (this.over) return;
     this.over = true; this.state.textContent = text; this.state.classList.toggle('failed', failed);
     for (const {said} of this.rows) if (!said.children.length && !failed)
       make('small', make('li', said), '', 'Nothing of this kind was noticed.');
     for (const button of this.card.querySelectorAll('.said button')) button.disabled = false;
-    this.stop.remove(); this.video.pause(); this.video.controls = true;
+    this.leaving.abort(); this.stop.remove(); this.video.pause(); this.video.controls = true;
+    if (!this.rows.length) this.video.remove();  // it never began
   }
 }
 at('live').onclick = () => {
