@@ -15,6 +15,7 @@ import psutil
 import pytest
 from test_app import MODEL, question, running, send
 
+from d2vlm_lab.data.live.sources import Source
 from d2vlm_lab.data.world import WorldConfig
 from d2vlm_lab.data.world.make import sample_scenes
 from d2vlm_lab.data.world.render import render
@@ -127,6 +128,18 @@ def test_a_page_that_leaves_between_two_frames_ends_its_session_and_frees_what_i
         assert json.loads(answer.readline())["name"] == "long.mp4"
         assert held(videos)[0] and len(app.sessions.running) == 1
     wait_until(lambda: not app.sessions.running and held(videos) == ([], set()))
+
+
+def test_a_source_is_closed_by_the_thread_that_reads_it_so_that_leaving_gives_no_error(app, monkeypatch, capfd):
+    close, closing_threads = Source.close, []
+    monkeypatch.setattr(Source, "close", lambda source: closing_threads.append(threading.current_thread().name)
+                        or close(source))
+    with ExitStack() as pages:
+        for _ in range(AT_ONCE):
+            assert pages.enter_context(watching(app, "short.mp4")).readline()
+    wait_until(lambda: not app.sessions.running)
+    assert len(closing_threads) == AT_ONCE and all("process_request" in name for name in closing_threads)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_end_of_the_app_ends_what_is_watched(lab, videos, tmp_path):

@@ -79,7 +79,7 @@ class Sessions:
                 try:
                     yield self.lines(live, video, seconds)
                 finally:
-                    source.close()
+                    source.closed.set()
                     watcher.join()
 
     @contextmanager
@@ -127,7 +127,7 @@ class Sessions:
         with self.changed:
             self.ended = True
             for source in self.running:
-                source.close()
+                source.closed.set()
             self.changed.wait_for(lambda: not self.running, patience)
 
 
@@ -146,7 +146,10 @@ def about(update: Update, names: Sequence[str]) -> dict[str, object]:
 
 
 def close_when_left(source: Source, connection: socket.socket) -> None:
-    """A page that waits for an answer sends nothing. When something can be read, it has left or stopped."""
+    """A page that waits for an answer sends nothing. When something can be read, it has left or stopped.
+
+    The source is only told: what it has opened is closed by the thread that reads from it.
+    """
     while not source.closed.wait(LOOK):
         if select.select([connection], [], [], 0)[0]:
-            source.close()
+            source.closed.set()
