@@ -136,7 +136,7 @@ def test_a_source_is_closed_by_the_thread_that_reads_it_so_that_leaving_gives_no
                         or close(source))
     with ExitStack() as pages:
         for _ in range(AT_ONCE):
-            assert pages.enter_context(watching(app, "short.mp4")).readline()
+            assert pages.enter_context(watching(app)).readline()
     wait_until(lambda: not app.sessions.running)
     assert len(closing_threads) == AT_ONCE and all("process_request" in name for name in closing_threads)
     assert capfd.readouterr().err == ""
