@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +39,7 @@ class Live:
 
     def __init__(self, stream: Stream, source: AbstractContextManager, view: Callable, wording: Callable[[str], str]):
         self.stream, self.source, self.view, self.wording = stream, source, view, wording
+        self.turn: Callable[[], AbstractContextManager] = nullcontext  # entered whenever the model is at work
         self.questions: list[StandingQuestion] = []
         self.silent: set[str] = set()  # the questions of which nobody wants the words
         self.overdue: list[Update] = []  # what is told with the next frame
@@ -93,12 +94,16 @@ class Live:
         failed = None
         try:
             for item in self.items:
-                yield [*self.told_late(), *self.take(item)]
+                with self.turn():
+                    moment = [*self.told_late(), *self.take(item)]
+                yield moment
         except LabError as error:  # what came before it is still read and told
             failed = error
         self.running = False
-        yield [*self.told_late(), *(update for block in self.stream.end() for update in self.look(block)),
-               *(update for standing in self.questions for update in self.told(standing.end(self.now)))]
+        with self.turn():
+            last = [*self.told_late(), *(update for block in self.stream.end() for update in self.look(block)),
+                    *(update for standing in self.questions for update in self.told(standing.end(self.now)))]
+        yield last
         if failed is not None:
             raise failed
 

@@ -226,16 +226,24 @@ def test_a_name_is_text_and_never_part_of_the_page(app, videos):
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_command_ends_cleanly_and_takes_the_videos_with_it(videos, tmp_path, number):
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-m", "d2vlm_lab.cli", "app", MODEL, "--port", "0"], text=True,
+    model = MODEL.with_name("tiny-live")
+    process = subprocess.Popen([sys.executable, "-m", "d2vlm_lab.cli", "app", model, "--port", "0"], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     try:
         lines = iter(process.stdout.readline, "")
         port, secret = next(filter(None, (re.search(r"http://127.0.0.1:(\d+)/(.*)/", line) for line in lines))).groups()
-        assert drop(SimpleNamespace(server_port=int(port), secret=secret), videos[0])[0] == 200
+        status, kept = drop(SimpleNamespace(server_port=int(port), secret=secret), videos[0])
+        assert status == 200
+        watched = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+        watched.request("POST", f"/{secret}/live", json.dumps({"video": kept["id"], "questions": [QUESTION]}))
+        lines = watched.getresponse()
+        assert b"describe every event" in lines.readline()
         (folder,) = tmp_path.glob("d2vlm-app-*")
         assert len(list(folder.glob("*.mp4"))) == 1 and folder.stat().st_mode & 0o077 == 0
         process.send_signal(number)
         out, errors = process.communicate(timeout=60)
+        assert b"over" not in lines.read(), "what was watched live ends with the app"
+        watched.close()
     finally:
         process.kill()
         process.wait()

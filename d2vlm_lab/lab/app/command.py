@@ -17,12 +17,11 @@ from ...ideas.evidence import EVIDENCE, Event
 from ...settings import override
 from ...shapes import Range, fit
 from ..ask import load
-from .server import ADDRESS, App
+from .server import ADDRESS, PATIENCE, App
 from .shelf import SUFFIXES, Shelf
 
 EXAMPLES = 12  # most of a folder
 WORLD = 40  # videos of the small world that are made, of which a tenth is for tests: the examples
-PATIENCE = 10  # seconds that an answer on its way may still take when the app is ended
 
 
 def configure(parser) -> None:

@@ -9,6 +9,10 @@ from html import escape
 
 from ..show.card import CSS as CARD
 from ..show.document import document
+from .live import DESCRIBE, why_not
+from .live_page import COLORS
+from .live_page import CSS as LIVE_CSS
+from .live_page import SCRIPT as LIVE_SCRIPT
 from .shelf import SUFFIXES, Shelf
 
 CSS = """
@@ -64,7 +68,7 @@ function choose(one) {
   for (const other of facts.videos) chip(at('videos'), other.name, other.id == one.id, () => choose(other));
   for (const text of one.questions)
     chip(at('questions'), text, null, () => { at('question').value = text; at('ask').requestSubmit(); });
-  at('send').disabled = busy > 0;
+  at('send').disabled = busy > 0; at('live').disabled = false;
 }
 async function drop(files) {
   for (const file of files) {
@@ -101,7 +105,7 @@ document.addEventListener('error', event => {
 }, true);
 for (const one of facts.videos) chip(at('videos'), one.name, false, () => choose(one));
 if (facts.videos.length) choose(facts.videos[0]);
-"""
+""" + LIVE_SCRIPT
 HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 # Only this script, the buttons of an answer, and what this server sends; nothing may be loaded from elsewhere.
 POLICY = (f"default-src 'none'; script-src 'sha256-{HASH}'; script-src-attr 'unsafe-inline'; "
@@ -111,10 +115,14 @@ POLICY = (f"default-src 'none'; script-src 'sha256-{HASH}'; script-src-attr 'uns
 
 def page(shelf: Shelf) -> str:
     """The page with the examples; a video that was dropped before belongs to the page on which it was dropped."""
-    facts = json.dumps({"videos": [video.about for video in shelf.examples.values()], "limit": shelf.limit})
+    facts = json.dumps({"videos": [video.about for video in shelf.examples.values()], "limit": shelf.limit,
+                        "colors": COLORS, "describe": DESCRIBE})
     facts = facts.replace("<", "\\u003c")
-    kinds = ", ".join(SUFFIXES)
-    return document("Ask a video", f"""<style>{CARD}{CSS}</style>
+    kinds, reason = ", ".join(SUFFIXES), why_not(shelf.lab.model)
+    live = (f"No video can be watched live with this checkpoint: {reason}." if reason else "Watched live, a video is "
+            "played, and the question stands from its first frame on: what it asks for is told as soon as it is over. "
+            "Every other event is told, too.")
+    return document("Ask a video", f"""<style>{CARD}{CSS}{LIVE_CSS}</style>
 <h1>Ask a video</h1>
 <p class="note">{escape(str(shelf.lab))}</p>
 <main>
@@ -127,7 +135,9 @@ stays on this machine, and is removed when the app ends or when {shelf.keep} new
 <section aria-labelledby="two"><h2 id="two">2. A question</h2>
 <form id="ask"><input id="question" aria-label="question" maxlength="2000" required
 placeholder="when does the red disc spin?">
-<button id="send" disabled>Ask</button></form>
+<button id="send" disabled>Ask</button>
+<button id="live" type="button" disabled{" hidden" * bool(reason)}>Watch live</button></form>
+<p id="standing">{escape(live)}</p>
 <div class="chips" id="questions" role="group" aria-label="questions that fit this video"></div></section>
 <p id="state" role="status" aria-live="polite"></p>
 <div id="answers" aria-label="answers"></div>

@@ -27,6 +27,7 @@ from ...errors import LabError
 from ...reader import parse_json
 from ..ask import TYPES
 from ..show.card import card_html
+from .live import Gone, Sessions, TooMany
 from .page import POLICY, page
 from .shelf import CHUNK, NotThere, Shelf
 
@@ -34,6 +35,7 @@ ADDRESS = "127.0.0.1"
 WORDS = 2**16  # most bytes of a question with all that is around it
 LINGERING = 2  # seconds at most
 AT_ONCE = 4  # videos that may be on their way at the same time
+PATIENCE = 10  # seconds that an answer on its way may still take when the app is ended
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
            "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
            "Cache-Control": "no-store"}
@@ -42,6 +44,11 @@ HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff
 class Question(TypedDict):
     video: str
     question: str
+
+
+class Standing(TypedDict):
+    video: str
+    questions: list[str]
 
 
 class Refused(Exception):
@@ -58,12 +65,17 @@ class App(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, shelf: Shelf, port: int = 0):
+        self.shelf, self.secret, self.sessions = shelf, secrets.token_urlsafe(24), Sessions(shelf)
         super().__init__((ADDRESS, port), Handler)
-        self.shelf, self.secret = shelf, secrets.token_urlsafe(24)
         self.arriving = threading.BoundedSemaphore(AT_ONCE)
         # A browser that was sent here by a trick, with the name of another site, gets no answer.
         self.hosts = tuple(f"{name}:{self.server_port}" for name in (ADDRESS, "localhost"))
         self.url = f"http://{self.hosts[0]}/{self.secret}/"
+
+    def server_close(self) -> None:
+        """Also what is watched live ends here."""
+        super().server_close()
+        self.sessions.end(PATIENCE)
 
     def handle_error(self, request, client_address) -> None:
         """A browser that goes away in the middle is nothing to report."""
@@ -80,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"": self.send_page, "videos/": self.send_video})
 
     def do_POST(self) -> None:
-        self.answer({"videos": self.take_video, "ask": self.take_question})
+        self.answer({"videos": self.take_video, "ask": self.take_question, "live": self.send_live})
 
     def answer(self, routes: dict[str, Callable[..., None]]) -> None:
         """What belongs to the address, or an error in words. An address that ends in / is followed by a number."""
@@ -93,6 +105,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_problem(error.status, error)
         except NotThere as error:
             self.send_problem(HTTPStatus.NOT_FOUND, error)
+        except TooMany as error:
+            self.send_problem(HTTPStatus.SERVICE_UNAVAILABLE, error)
         except LabError as error:
             self.send_problem(HTTPStatus.BAD_REQUEST, error)
 
@@ -160,13 +174,27 @@ class Handler(BaseHTTPRequestHandler):
 
     def take_question(self) -> None:
         """The answer as the page shows it."""
-        if (length := self.length()) > WORDS:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a question may have up to {WORDS:,} bytes")
-        asked = parse_json(self.rfile.read(length).decode("utf-8", "replace"), Question, "the request")
+        asked = parse_json(self.words(), Question, "the request")
         shelf = self.server.shelf
         video = shelf.find(asked["video"])
         card = shelf.ask(video, asked["question"]).card(video.truth(asked["question"]))
         self.send_json({"html": card_html(replace(card, video=video.name, player=f"videos/{video.id}"))})
+
+    def send_live(self) -> None:
+        """A line of JSON for every frame, while the video runs and the connection is there."""
+        asked = parse_json(self.words(), Standing, "the request")
+        self.close_connection = True
+        video = self.server.shelf.find(asked["video"])
+        with suppress(Gone), self.server.sessions.watch(video, asked["questions"], self.connection) as lines:
+            self.begin(HTTPStatus.OK, None, "application/x-ndjson", {})
+            for line in lines:
+                self.wfile.write(json.dumps(line).encode() + b"\n")
+
+    def words(self) -> str:
+        """The text that follows."""
+        if (length := self.length()) > WORDS:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a question may have up to {WORDS:,} bytes")
+        return self.rfile.read(length).decode("utf-8", "replace")
 
     def send_json(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         self.send(status, json.dumps(value).encode(), "application/json")
@@ -191,10 +219,12 @@ class Handler(BaseHTTPRequestHandler):
         self.begin(status, len(body), kind, {})
         self.wfile.write(body)
 
-    def begin(self, status: HTTPStatus, length: int, kind: str, more: dict[str, str]) -> None:
+    def begin(self, status: HTTPStatus, length: int | None, kind: str, more: dict[str, str]) -> None:
+        """The headers. What has no length goes on until the connection ends."""
         self.send_response(status)
         closing = {"Connection": "close"} if self.close_connection else {}
-        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(length), **closing, **more}.items():
+        size = {} if length is None else {"Content-Length": str(length)}
+        for name, value in {**HEADERS, "Content-Type": kind, **size, **closing, **more}.items():
             self.send_header(name, value)
         self.end_headers()
 

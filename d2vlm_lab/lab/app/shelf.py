@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +48,14 @@ class Kept:
             return os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
         except OSError:
             raise NotThere(f"{brief(self.name)} is no longer there") from None
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors inside call the video as its owner does."""
+        try:
+            yield
+        except LabError as error:
+            raise LabError(str(error).replace(str(self.path), brief(self.name))) from None
 
 
 class Shelf:
@@ -100,10 +109,8 @@ class Shelf:
         """The frames of a video as the model sees them, encoded once."""
         with self.model_in_use:
             if video.id not in self._watched:
-                try:
+                with video.named():
                     self._watched[video.id] = self.lab.watch(video.path)
-                except LabError as error:
-                    raise LabError(str(error).replace(str(video.path), brief(video.name))) from None
             return self._watched[video.id]
 
     def ask(self, video: Kept, question: str) -> Answer:

@@ -74,10 +74,7 @@ class StandingQuestion:
     """A question that was asked behind what was kept then, its curve so far, and the events in it."""
 
     def __init__(self, model: D2VLM, question: str, prompt: Text, kept: Kept, rule: Rule | None = None):
-        if model.method.formulation != "sigmoid" or model.method.style == "digits":
-            raise LabError("a standing question compares its evidence with every frame by itself; that needs "
-                           f"method.formulation=sigmoid and a style with evidence tokens, but this checkpoint has "
-                           f"{model.method.formulation} and {model.method.style}")
+        check_stands(model)
         self.model, self.question, self.rule, self.speaker = model, question, rule or Rule(), Speaker()
         self.evidence = evidence_of(model, prompt, kept)
         self.curve: deque[float] = deque(maxlen=CURVE)
@@ -115,6 +112,14 @@ class StandingQuestion:
     def shown_at(self, frame: int) -> float:
         """The second of a frame, by its number since the question was asked."""
         return self.seconds[max(0, frame - (self.speaker.frame - len(self.seconds)))]
+
+
+def check_stands(model: D2VLM) -> None:
+    """An error for a model whose questions cannot stand."""
+    if model.method.formulation != "sigmoid" or not model.method.points:
+        raise LabError("a standing question compares its evidence with every frame by itself; that needs "
+                       f"method.formulation=sigmoid and a style with evidence tokens, but this checkpoint has "
+                       f"{model.method.formulation} and {model.method.style}")
 
 
 @torch.no_grad()
