@@ -154,6 +154,27 @@ def test_a_source_that_is_closed_early_stops_and_frees_its_file(tmp_path, nothin
     assert first.seconds == 0 and list(source) == []
 
 
+def test_a_source_that_is_closed_while_another_thread_reads_it_raises_nothing_there(tmp_path, nothing_left):
+    path = tmp_path / "a.mp4"
+    write_frames(path, np.zeros((200, 32, 32, 3), np.uint8), 10)
+    for k in range(30):
+        source, failed = open_source(path, pace=None), []
+
+        def read(source=source, failed=failed):
+            try:
+                for _ in source:
+                    pass
+            except Exception as error:
+                failed.append(error)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        time.sleep(0.001 * k)
+        source.close()
+        reader.join()
+        assert failed == []
+
+
 def test_closing_from_another_thread_ends_the_waiting(tmp_path, nothing_left):
     """As the stop button of a page does. The file would play for ten minutes."""
     write_frames(tmp_path / "a.mp4", NOISE[:20], 10)

@@ -7,7 +7,6 @@ by a note in the same stream, and the stream goes on wherever it can. Frames are
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections import deque
@@ -15,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -63,6 +62,7 @@ class Source:
         self.name, self.closed = name, Event()
         items = thinned(steady(start(self.closed)), fps)
         self._items = _numbered(buffered(items, self.closed) if lossy else items, self.closed)
+        self._reading = Lock()  # held by whoever is inside `_items`
 
     def __enter__(self) -> Source:
         return self
@@ -71,13 +71,22 @@ class Source:
         self.close()
 
     def __iter__(self) -> Iterator[Item]:
-        return self._items
+        return self
+
+    def __next__(self) -> Item:
+        with self._reading:
+            item = next(self._items)
+            if self.closed.is_set():  # meanwhile, by another thread
+                self._items.close()
+                raise StopIteration
+            return item
 
     def close(self) -> None:
-        """Also from another thread: the one that iterates then gets no further item."""
+        """Also from another thread: the one that iterates then gets no further item, and closes what is open."""
         self.closed.set()
-        with contextlib.suppress(ValueError):  # another thread is inside; it sees `closed`, and closes what is open
+        if self._reading.acquire(blocking=False):
             self._items.close()
+            self._reading.release()
 
 
 def open_source(what: str | os.PathLike | Iterable | Source, fps: float | None = None, pace: float | None = 1.0,
