@@ -96,6 +96,9 @@ class HashIndex:
         self.end = 0  # of what was read of the file
         self.read_file()
 
+    def __reduce__(self) -> tuple:
+        return HashIndex, (self.path,)  # a worker reads the file by itself
+
     def read_file(self) -> None:
         """Learn what this and other processes have added to the file since it was last read."""
         if os.path.exists(self.path):
