@@ -28,6 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .evidence import overlap
+
 Kind = Literal["opened", "extended", "closed", "revised", "withdrawn"]
 Frames = tuple[int, int]
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # tried by `fit_rule`
@@ -170,14 +172,9 @@ def found(curves: Sequence[Sequence[float]], events: Sequence[Sequence[Frames]],
     hits = said = true = 0
     for curve, truth in zip(curves, events):
         spans = closed_events(curve, rule)
-        hits += sum(max((_overlap(span, other) for span in spans), default=0.0) >= 0.5 for other in truth)
+        hits += sum(max((overlap((a, b + 1), (c, d + 1)) for a, b in spans), default=0.0) >= 0.5 for c, d in truth)
         said, true = said + len(spans), true + len(truth)
     return 2 * hits / max(1, said + true)
-
-
-def _overlap(a: Frames, b: Frames) -> float:
-    both = max(0, min(a[1], b[1]) + 1 - max(a[0], b[0]))
-    return both / (a[1] - a[0] + b[1] - b[0] + 2 - both)
 
 
 def fit_head(curves: Sequence[Sequence[float]], events: Sequence[Sequence[Frames]], width: int = 4) -> Head:
