@@ -67,20 +67,26 @@ def predict_in_blocks(model: D2VLM, samples: Sequence[Sample], read: Reader, mem
         kept = start(model)
         for kept, _ in blocks(model, read(about[0]), memory):  # noqa: B007
             pass
-        clip = Clip(kept.projected, kept.timestamps, projected=True)
         for part in (about[k:k + batch] for k in range(0, len(about), batch)):
-            prompts = [encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in part]
-            with evaluation(model):
-                answers = generate(model, [clip], [prompts], decoding, names=[sample.id for sample in part],
-                                   prefix=kept.prefix())
-            yield from (Prediction(sample, answer) for sample, answer in zip(part, answers))
+            yield from answers_now(model, part, kept, decoding)
+
+
+def answers_now(model: D2VLM, samples: Sequence[Sample], kept: Kept,
+                decoding: Decoding | None = None) -> list[Prediction]:
+    """The answers to questions that branch off what is kept."""
+    clip = kept.clip()
+    prompts = [encode_question(sample, clip, model.tokenizer, model.prompt, model.method) for sample in samples]
+    with evaluation(model):
+        answers = generate(model, [clip], [prompts], decoding, names=[sample.id for sample in samples],
+                           prefix=kept.prefix())
+    return [Prediction(sample, answer) for sample, answer in zip(samples, answers)]
 
 
 def listen(model: D2VLM, samples: Sequence[Sample], clip: Clip, memory: Memory,
            rule: Rule | None = None) -> list[list[Said]]:
     """What is said to each of several standing questions about a video, all of them asked before it begins."""
     kept = start(model)
-    nothing = Clip(kept.projected, kept.timestamps, projected=True)
+    nothing = kept.clip()
     prompts = [encode_question(sample, nothing, model.tokenizer, model.prompt, model.method) for sample in samples]
     questions = [StandingQuestion(model, sample.question, prompt, kept, rule)
                  for sample, prompt in zip(samples, prompts)]

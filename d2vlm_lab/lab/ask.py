@@ -22,6 +22,7 @@ from ..data.video import read_frames
 from ..data.world.phrases import with_options
 from ..errors import LabError
 from ..ideas.evidence import END, Event, Interval, Reference, seconds
+from ..judging.in_blocks import answers_now
 from ..judging.predict import Prediction, predict
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
 from ..model.checkpoint import load as load_model
@@ -35,7 +36,7 @@ from ..model.streaming.stream import Stream
 from ..model.towers.tiny import TinyFrames
 from ..reader import read_json
 from ..shapes import fit, shown
-from .live import Live, answer_now, clip_of
+from .live import Live
 from .show.card import Answered, Card, cards_html, picture
 
 FRAMES = 8  # shown of a video
@@ -114,7 +115,7 @@ class Lab:
         lab = replace(self, model=model)
 
         def view(frames: np.ndarray, kept: Kept) -> Watched:
-            return Watched(lab, Path("live"), frames, clip_of(kept), kept)
+            return Watched(lab, Path("live"), frames, kept.clip(), kept)
 
         return Live(stream, open_source(source, self.fps, pace), view, self.wording)
 
@@ -186,7 +187,7 @@ class Watched:
         if self.kept is None:
             prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
         else:
-            prediction = answer_now(self.lab.model, sample, self.kept, decoding)
+            prediction, = answers_now(self.lab.model, [sample], self.kept, decoding)
         unknown = self.lab.unknown_words(sample.question)
         notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
         notes += [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []

@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..data.batch import Clip
 from ..data.groups import encode_question
 from ..data.live.sources import SourceNote, TimedFrame
 from ..data.sample import Sample, validate
@@ -23,9 +22,7 @@ from ..ideas.clauses import cut, mentions, symbol
 from ..ideas.evidence import GroundedAnswer, Interval, Reference, overlap, seconds
 from ..ideas.speaking import Rule
 from ..judging.predict import Prediction
-from ..model.d2vlm import D2VLM, evaluation
-from ..model.decoding import Decoding, generate
-from ..model.streaming.memory import Kept
+from ..model.decoding import Decoding
 from ..model.streaming.standing import Closed, StandingQuestion, Update
 from ..model.streaming.stream import Block, Stream, start
 
@@ -67,7 +64,7 @@ class Live:
         """
         model, kept, text = self.stream.model, self.stream.kept, self.wording(question)
         sample = validate(Sample("asked", "live", 1.0, "", "lab", text))
-        prompt = encode_question(sample, clip_of(kept), model.tokenizer, model.prompt, model.method)
+        prompt = encode_question(sample, kept.clip(), model.tokenizer, model.prompt, model.method)
         standing = StandingQuestion(model, text, prompt, start(model), rule)
         self.questions.append(standing)
         before = standing.extend(Block(kept.index, kept.seconds, kept.states), self.now)
@@ -146,20 +143,6 @@ class Live:
             raise LabError("no frame has come yet, so that there is nothing to ask about")
         frames = np.stack([self.pixels[index] for index in kept.index.tolist()])
         return self.view(frames, kept).ask(question, options, intervals, decoding)
-
-
-def clip_of(kept: Kept) -> Clip:
-    """What is kept of a stream, as a clip whose frames need not be read again."""
-    return Clip(kept.projected, kept.timestamps, projected=True)
-
-
-def answer_now(model: D2VLM, sample: Sample, kept: Kept, decoding: Decoding | None = None) -> Prediction:
-    """The answer to a question that branches off what is kept."""
-    clip = clip_of(kept)
-    prompt = encode_question(sample, clip, model.tokenizer, model.prompt, model.method)
-    with evaluation(model):
-        generated, = generate(model, [clip], [[prompt]], decoding, names=[sample.id], prefix=kept.prefix())
-    return Prediction(sample, generated)
 
 
 def about(prediction: Prediction, interval: Interval) -> str:

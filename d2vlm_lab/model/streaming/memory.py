@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
+from ...data.batch import Clip
 from ...errors import LabError
 from ...shapes import shown
 from ..passes import Prefix
@@ -71,6 +72,10 @@ class Kept:
     @property
     def timestamps(self) -> np.ndarray:
         return self.seconds.cpu().numpy()
+
+    def clip(self) -> Clip:
+        """As a clip whose frames need not be read again."""
+        return Clip(self.projected, self.timestamps, projected=True)
 
     def prefix(self) -> Prefix:
         """As questions need it; they may change its cache."""

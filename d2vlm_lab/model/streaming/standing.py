@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...data.batch import Clip, Text, collate
+from ...data.batch import Text, collate
 from ...errors import LabError
 from ...ideas.evidence import Interval
 from ...ideas.speaking import Change, Rule, Speaker, end, step
@@ -125,7 +125,7 @@ def check_stands(model: D2VLM) -> None:
 @torch.no_grad()
 def evidence_of(model: D2VLM, prompt: Text, kept: Kept) -> torch.Tensor:
     """(1, D) what the evidence head makes of the end of a question behind what is kept, which would predict `<evi>`."""
-    clip, prefix = Clip(kept.projected, kept.timestamps, projected=True), kept.prefix()
+    clip, prefix = kept.clip(), kept.prefix()
     batch = collate([clip], [[prompt]], model.tokenizer, model.prompt).to(model.device)
     with evaluation(model):
         states = one_pass(model.language, batch, prefix, model.embed(batch, prefix))
