@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from interruption import train_until_interrupted
 from small import history, mixed, tiny_model
 from small import model as small_model
 
@@ -26,7 +27,6 @@ from d2vlm_lab.ideas import intervals, policy
 from d2vlm_lab.ideas.evidence import parse
 from d2vlm_lab.ideas.rewards import pair_rewards
 from d2vlm_lab.lab.run import dry_run, train
-from d2vlm_lab.learning import trainer
 from d2vlm_lab.learning.drawn import Answer, Truth, drawn_batch, in_style, prompts_of, read_drawn, true_text, truths_of
 from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap, in_seconds
 from d2vlm_lab.model.adapter import prepare
@@ -377,17 +377,7 @@ def test_a_reward_stage_runs_logs_and_goes_on_exactly_where_it_was_interrupted(c
             "kl", "length", "loss_reward"} <= set(logged[0])
     assert any("eval_reward" in line for line in logged) and "named_mIoU" in whole["validation"]
 
-    compute = trainer.GroundedTrainer.compute_loss
-
-    def interrupted(self, model, inputs, return_outputs=False, **more):
-        if self.state.global_step == 2:
-            raise KeyboardInterrupt
-        return compute(self, model, inputs, return_outputs, **more)
-
-    monkeypatch.setattr(trainer.GroundedTrainer, "compute_loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "interrupted", str)
-    monkeypatch.setattr(trainer.GroundedTrainer, "compute_loss", compute)
+    train_until_interrupted(config, tmp_path / "interrupted", monkeypatch)
     assert train(config, tmp_path / "interrupted", str)["checkpoint"] == whole["checkpoint"]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from interruption import train_until_interrupted
 from safetensors.torch import save_file
 from small import clip, mixed, model, tiny_model
 
@@ -23,7 +24,6 @@ from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging.predict import Pending
 from d2vlm_lab.lab.run import dry_run, train
-from d2vlm_lab.learning import trainer
 from d2vlm_lab.learning.drawn import drawn_batch, prompts_of, read_drawn, truths_of
 from d2vlm_lab.learning.grpo import Words
 from d2vlm_lab.model.checkpoint import fill, load, save
@@ -317,17 +317,7 @@ def test_a_run_trains_with_each_way_and_goes_on_exactly_where_it_was_interrupted
     config = quick(world, way)
     whole = train(config, tmp_path / "whole", str)
     assert load(tmp_path / "whole" / "model").method.frame_times == way
-    compute = trainer.GroundedTrainer.compute_loss
-
-    def interrupted(self, net, inputs, return_outputs=False, **more):
-        if self.state.global_step == 2:
-            raise KeyboardInterrupt
-        return compute(self, net, inputs, return_outputs, **more)
-
-    monkeypatch.setattr(trainer.GroundedTrainer, "compute_loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "interrupted", str)
-    monkeypatch.setattr(trainer.GroundedTrainer, "compute_loss", compute)
+    train_until_interrupted(config, tmp_path / "interrupted", monkeypatch)
     assert train(config, tmp_path / "interrupted", str)["checkpoint"] == whole["checkpoint"]
     if way == "embedding":
         moved = load(tmp_path / "whole" / "model").time_embedding.linear.weight
