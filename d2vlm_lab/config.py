@@ -118,8 +118,9 @@ class Parts:
     # written owner/name or owner/name@revision here and below.
     start: str = "data/base/small"
     language: str = ""  # instead of `start`: hub id, local folder or .gguf file of a causal language model
-    # With `language`: hub id or local folder of the vision tower that encodes the frames. "own": that of `language`,
-    # which is then a video-language model (Qwen2.5-VL, Qwen3-VL or SmolVLM2).
+    # With `language`: hub id or local folder of the vision tower that encodes the frames, or package:NAME for
+    # EfficientNet-Lite0 in an installed package. "own": that of `language`, which is then a video-language model
+    # (Qwen2.5-VL, Qwen3-VL or SmolVLM2).
     frames: str = ""
     # With `language`: number of tokens that each frame becomes, a square number. With `frames: own` it also decides how
     # large the frames are.

