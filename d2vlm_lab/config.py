@@ -24,6 +24,7 @@ ONLY_IN_A_CHECKOUT = ": this comes with a checkout of the project, and here only
 PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
+Forget = Literal["oldest", "change", "merge"]  # which frames of a video that is still running go first
 REWARDS = ("iou", "giou", "matched_giou", "wasserstein", "wasserstein2", "precision_iou", "words", "refusal")
 
 
@@ -332,7 +333,7 @@ class Evaluation:
     keep_frames: Frames | None = None
     # Which frames are forgotten if there are more. oldest: the oldest ones. change: those that differ least from the
     # frame before them. merge: the two neighbours that are most alike become one, the mean of both.
-    forget: Literal["oldest", "change", "merge"] = "oldest"
+    forget: Forget = "oldest"
 
 
 @dataclass(frozen=True)

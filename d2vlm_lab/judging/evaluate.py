@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from .. import __version__
-from ..config import Data, RunConfig, resolve
+from ..config import Data, Forget, RunConfig, resolve
 from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
@@ -28,7 +28,7 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.seal import find_checkpoint
-from ..model.streaming.memory import Forget, Memory
+from ..model.streaming.memory import Memory
 from ..model.streaming.stream import check_streams
 from ..reader import opened, read_json
 from ..shapes import shown

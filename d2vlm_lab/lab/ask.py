@@ -15,6 +15,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import torch
 
+from ..config import Forget
 from ..data.batch import Clip, prefix_size
 from ..data.live.sources import open_source
 from ..data.sample import Sample, validate
@@ -31,7 +32,7 @@ from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.frames import encode_all
 from ..model.seal import find_checkpoint
-from ..model.streaming.memory import Forget, Kept, Memory
+from ..model.streaming.memory import Kept, Memory
 from ..model.streaming.stream import Stream
 from ..model.towers.tiny import TinyFrames
 from ..reader import read_json

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
+from ...config import Forget
 from ...data.batch import Clip
 from ...errors import LabError
 from ...shapes import shown
 from ..passes import Prefix
 
-Forget = Literal["oldest", "change", "merge"]
 PER_FRAME = ("projected", "meaning", "states", "seconds", "index", "weight")
 
 
@@ -38,9 +38,7 @@ class Memory:
 
     seconds: float | None = None  # frames that are older than the newest one by more than this are forgotten
     frames: int | None = None  # largest number of frames
-    # Which frames are forgotten if there are more. oldest: the oldest ones. change: those that differ least from the
-    # frame before them. merge: the two neighbours that are most alike become one, the mean of both.
-    forget: Forget = "oldest"
+    forget: Forget = "oldest"  # which frames are forgotten if there are more
     sinks: int = 4  # frames at the beginning whose keys and values are kept whatever happens
 
     def __post_init__(self):
