@@ -8,37 +8,40 @@ from __future__ import annotations
 
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from d2vlm_lab.config import ROOT
 from d2vlm_lab.data.live.sources import TimedFrame
 from d2vlm_lab.lab.ask import load
 from d2vlm_lab.lab.bench import machine, peak_memory
 
-FRAMES, FPS = 1280, 2.0
+FRAMES, FPS = 4096, 2.0
 KEPT = 64  # frames, which is 32 s
 PART = 256  # frames: the first part after the memory is full is compared with the last one
 QUESTION = "when does the red disc spin?"
 
 
-def run() -> dict:
+def run(figure: Path | None = ROOT / "experiments" / "results" / "live.png") -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return measured()
+        return measured(figure)
     finally:
         torch.set_num_threads(threads)
 
 
-def measured() -> dict:
+def measured(figure: Path | None) -> dict:
     lab = load("data/tiny-live", device="cpu")
     pictures = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
     frames = [TimedFrame(n, n / FPS, pictures[n % len(pictures)]) for n in range(FRAMES)]
-    ratios, seconds, memory = {}, {}, {}
+    ratios, seconds, memory, curves = {}, {}, {}, {}
     bounds = {"oldest": {"keep_frames": KEPT}, "merge": {"keep_frames": KEPT, "forget": "merge"}, "everything": {}}
     for name, bound in bounds.items():
-        taken, live = cost_of_frames(lab, frames, bound)
+        curves[name], live = cost_of_frames(lab, frames, bound)
+        taken = curves[name]
         begin, end = (statistics.median(part) for part in (taken[KEPT * 2:KEPT * 2 + PART], taken[-PART:]))
         seconds[f"{name}: a frame"] = sum(taken) / len(taken)
         ratios[f"{name}: cost of a frame / real time"] = seconds[f"{name}: a frame"] * FPS
@@ -48,6 +51,8 @@ def measured() -> dict:
             live.ask(QUESTION)
             seconds["an answer"] = time.process_time() - start
             memory["a block"] = peak_memory(lambda live=live: [list(live.take(each)) for each in frames[-4:]])
+    if figure is not None:
+        draw(curves, figure)
     return {"bench": "live", "ratios": ratios, "seconds": seconds, "memory_mb": memory, "machine": machine()}
 
 
@@ -63,3 +68,22 @@ def cost_of_frames(lab, frames: list[TimedFrame], bound: dict) -> tuple[list[flo
                 pass
         taken += [(time.process_time() - start) / together] * together
     return taken, live
+
+
+def draw(curves: dict[str, list[float]], path: Path) -> None:
+    """The cost of a frame, as the median of parts of the stream, against the number of frames before it."""
+    from matplotlib.figure import Figure
+
+    names = {"oldest": f"the last {KEPT} frames are kept", "merge": f"merged to {KEPT} frames",
+             "everything": "all frames are kept"}
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axis = figure.subplots()
+    for (name, taken), color in zip(curves.items(), ("#0072B2", "#009E73", "#D55E00"), strict=True):
+        parts = 1000 * np.median(np.reshape(taken, (-1, PART)), axis=1)
+        axis.plot(PART * (np.arange(len(parts)) + 0.5), parts, marker="o", color=color, label=names[name])
+    axis.set(xlabel="frames so far, at 2 a second", ylabel="CPU time of a frame, ms", xlim=(0, FRAMES))
+    axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
