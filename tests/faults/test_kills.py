@@ -111,7 +111,7 @@ def test_training_that_is_killed_ten_times_ends_with_the_weights_of_an_uninterru
 @pytest.mark.slow
 def test_three_shards_at_once_that_are_killed_twelve_times_give_the_answers_of_one_evaluation(place, tmp_path):
     rng, log = random.Random(1), tmp_path / "log"
-    # An answer takes several times as long as the longest wait before a kill, so that four kills leave some unanswered.
+    # Long answers and early kills: after four kills, no shard of some eighteen questions has come to its end.
     words = ["evaluate", place.folder / "base", "world", "--data", place.world, "--max-new-tokens", "48", "--out"]
 
     def shard(index):
