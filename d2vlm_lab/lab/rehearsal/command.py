@@ -70,7 +70,9 @@ def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> 
     world, data = write_data(config.data, folder, LONG if full and torch.cuda.is_available() else None)
     texts = [" ".join([sample.question, *(piece for piece in sample.answer if isinstance(piece, str))])
              for sample in world.samples("train")]
-    parts = write_parts(config, folder, texts, full)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # the same small model in every rehearsal
+        parts = write_parts(config, folder, texts, full)
     settings = data | parts
     settings |= {"training.steps": STEPS, "training.save_every": 2, "training.eval_every": 2, "training.log_every": 1,
                  "evaluation.samples": 2, "evaluation.batch": 4, "evaluation.max_new_tokens": 12}
