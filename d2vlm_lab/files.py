@@ -1,4 +1,4 @@
-"""Files that are complete or absent, lines that are, full disks, locks between processes, how much memory was used."""
+"""Files that are complete or absent, lines that are, files in packages, full disks, locks between processes, memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
@@ -125,6 +126,19 @@ def json_lines(path: str | os.PathLike) -> list[dict]:
     """The objects of a JSON Lines file; none if it is missing. Lines that were cut off, by a kill or a full disk, are
     left out. Nothing is changed, so that another process may be writing."""
     return [value for _, value in read_lines(path, dict, lambda *_: None)] if Path(path).exists() else []
+
+
+def packaged(package: str, suffix: str, known: str = "") -> Path:
+    """The first file with this ending inside an installed package, which is not imported for this.
+
+    `known` is the name of a package that has such a file, for the error.
+    """
+    spec = find_spec(package)
+    files = sorted(Path(spec.origin).parent.rglob(f"*{suffix}")) if spec and spec.origin else []
+    if not files:
+        hint = f"; {known} has one" if known else ""
+        raise LabError(f"package:{package}: no such package with a {suffix} file is installed{hint}")
+    return files[0]
 
 
 @contextmanager

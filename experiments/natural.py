@@ -12,7 +12,6 @@ differently each time. Validation has other moments of the same shots. `val.json
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,7 +21,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from d2vlm_lab.config import ROOT
-from d2vlm_lab.data.sample import Sample, to_record
+from d2vlm_lab.data.datasets.samples import write_file
+from d2vlm_lab.data.sample import Sample
 from d2vlm_lab.data.video import read_frames, write_frames
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event
@@ -100,16 +100,17 @@ def make(out: Path, videos: dict[str, int]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "videos").mkdir(parents=True)
     for k, (split, count) in enumerate(videos.items()):
-        samples: dict[str, list[Sample]] = {split: []} | ({"anew": []} if split == "val" else {})
+        asked: list[Sample] = []
+        anew: list[Sample] = []
         for n in range(count):
             name, rng = f"{split}_{n:05d}", np.random.default_rng([k, n])
             frames, shots = joined(clips, split, rng)
             write_frames(partial / "videos" / f"{name}.mp4", frames, RATE)
-            for file, of_file in samples.items():
-                of_file += questions(name, shots, None if file == "anew" else rng)
-        for file, of_file in samples.items():
-            text = "".join(json.dumps(to_record(sample)) + "\n" for sample in of_file)
-            (partial / f"{file}.jsonl").write_text(text, encoding="utf-8")
+            asked += questions(name, shots, rng)
+            anew += questions(name, shots, None)
+        write_file(partial / f"{split}.jsonl", asked)
+        if split == "val":
+            write_file(partial / "anew.jsonl", anew)
     partial.rename(out)
 
 

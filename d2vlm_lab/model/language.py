@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from ..config import Method, Parts, resolve
 from ..data.batch import PromptFormat
 from ..errors import LabError
+from ..files import packaged
 from ..hub import fetched
 from .d2vlm import D2VLM
 from .frames import HFFrames
@@ -57,7 +57,7 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
     `package:NAME` stands for the GGUF file inside an installed package, which is not imported for this.
     """
     if source.startswith("package:"):
-        source = str(gguf_in(source.removeprefix("package:")))
+        source = str(packaged(source.removeprefix("package:"), ".gguf"))
     is_gguf = source.endswith(".gguf")
     place = resolve(source).parent if is_gguf else local_or_hub(source)
     file = {"gguf_file": Path(source).name} if is_gguf else {}
@@ -73,14 +73,6 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
     if (ends := model.generation_config.eos_token_id) is not None:
         model.config.eos_token_id = ends  # a checkpoint keeps the config alone
     return model, tokenizer
-
-
-def gguf_in(package: str) -> Path:
-    spec = find_spec(package)
-    files = sorted(Path(spec.origin).parent.rglob("*.gguf")) if spec and spec.origin else []
-    if not files:
-        raise LabError(f"package:{package}: no such package with a .gguf file is installed")
-    return files[0]
 
 
 def local_or_hub(source: str) -> str:

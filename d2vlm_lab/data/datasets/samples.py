@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
 from functools import partial
 
-from ..sample import Sample, SampleError, from_record
+from ...files import atomic_path
+from ..sample import Sample, SampleError, from_record, to_record
 from .records import OnBad, collect, read_records
 
 
@@ -17,3 +20,9 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 
     records = enumerate(read_records(path, go_on=on_bad is not None))
     return collect((partial(make, record, index) for index, record in records), path, on_bad)
+
+
+def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
+    """JSON Lines; the file takes its name only when it is complete."""
+    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(to_record(sample), ensure_ascii=False) + "\n" for sample in samples)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...data.datasets import et_bench
-from ...data.sample import Sample, brief, to_record
+from ...data.datasets import samples as own
+from ...data.sample import Sample, brief
 from ...errors import LabError
 from ...files import atomic_path
 from .draft import TASKS, Problem, with_ids
@@ -131,7 +131,6 @@ def convert(out: Path, samples: Sequence[Sample]) -> int:
     if out.suffix == ".json":
         et_bench.write_file(out, samples)
     else:
-        with atomic_path(out) as partial, open(partial, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(to_record(sample), ensure_ascii=False) + "\n" for sample in samples)
+        own.write_file(out, samples)
     print(f"{out}: {counted(len(samples), 'question')}")
     return 0

