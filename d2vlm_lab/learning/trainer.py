@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -142,8 +143,17 @@ class GroundedTrainer(Trainer):
                                                weight_decay=training.weight_decay, foreach=True)
         return self.optimizer
 
+    def save_model(self, output_dir=None, _internal_call=False):
+        """Other processes add states of their own to a checkpoint, so they wait until the first one has put it there.
+
+        Otherwise a folder that they made would be in its way, or what they wrote would be replaced.
+        """
+        super().save_model(output_dir, _internal_call)
+        self.accelerator.wait_for_everyone()
+
     def _save(self, output_dir=None, state_dict=None):
-        save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
+        if self.args.should_save:  # transformers calls this in every process
+            save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
@@ -195,6 +205,7 @@ class Complete(TrainerCallback):
     FILE = "complete"
 
     def on_save(self, args, state, control, **_):
+        PartialState().wait_for_everyone()  # each of them has a file in it
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE).touch()
 

@@ -133,17 +133,46 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_uninterrupted_one(
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 
 
+# Starts a run in which the first process is late to put a checkpoint in its place, and the second one is late to add
+# its random state. Prints what is in each checkpoint when it is marked as complete.
+LATE = """
+import os, runpy, time
+from pathlib import Path
+from d2vlm_lab.learning import trainer
+
+def late(work, process):
+    def wait_first(*args, **more):
+        print(work.__name__, "in process", os.environ["RANK"], flush=True)
+        time.sleep(1.5 * (int(os.environ["RANK"]) == process))
+        return work(*args, **more)
+    return wait_first
+
+class Watched(type(Path())):
+    def touch(self, *args, **more):
+        print("complete:", *sorted(path.name for path in self.parent.glob("rng_state*")), flush=True)
+        super().touch(*args, **more)
+
+trainer.save = late(trainer.save, 0)
+trainer.GroundedTrainer._save_rng_state = late(trainer.GroundedTrainer._save_rng_state, 1)
+trainer.Path = Watched
+runpy.run_module("d2vlm_lab.cli", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 def test_two_processes_follow_the_loss_of_one_at_the_same_global_batch(config, tmp_path):
     """Each process averages its own tokens and samples, so the two agree within a few percent, not exactly."""
     config = override(config, {"adapter.dropout": 0.0})
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29511", "-m",
-                "d2vlm_lab.cli")
+    (tmp_path / "late.py").write_text(LATE)
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29511",
+                str(tmp_path / "late.py"))
     pair = command(override(config, {"training.videos": 2}), tmp_path / "two", *launcher)
     one = command(config, tmp_path / "one")
     for process in (one, pair):
         output, _ = process.communicate(timeout=400)
         assert process.returncode == 0, output
+    assert output.count("complete: rng_state_0.pth rng_state_1.pth\n") == 2, output
+    assert output.count("save in process 0\n") == 3 and "save in process 1" not in output  # the third: the model
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert one.keys() == two.keys()
     difference = [(two[step] - one[step]) / one[step] for step in one]
