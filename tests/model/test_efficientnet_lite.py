@@ -1,5 +1,7 @@
 """A vision tower from an installed package, against the code of those who published its weights."""
 
+import os
+
 import pytest
 import torch
 from small import language, tokenizer
@@ -10,6 +12,31 @@ from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.towers.efficientnet_lite import PACKAGE, efficientnet_lite0
+
+
+class Harmful:
+    """Removes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.remove, (self.path,)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "code", "list"])
+def test_a_damaged_or_harmful_file_of_weights_is_named_and_not_trusted(damage, tmp_path, monkeypatch):
+    package = tmp_path / "some_weights"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    file = package / "some.pth"
+    torch.save({"list": [1.0], "code": Harmful(package / "__init__.py")}.get(damage, {"a": torch.zeros(999)}), file)
+    if damage in ("cut", "empty", "other"):
+        file.write_bytes({"cut": file.read_bytes()[:-500], "empty": b"", "other": b"no weights"}[damage])
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LabError, match="some.pth: this file of weights is damaged, or holds more than named tensors"):
+        efficientnet_lite0("some_weights")
+    assert (package / "__init__.py").exists()
 
 
 def test_a_package_that_is_not_there_or_has_other_weights_is_named(tmp_path, monkeypatch):

@@ -7,7 +7,10 @@ and weights of zero they scale every channel by exactly 1, and B0 computes what 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from torch import Tensor
 from transformers import EfficientNetConfig, EfficientNetModel
 
 from ...data.preparation import Preparation
@@ -30,8 +33,7 @@ def efficientnet_lite0(package: str = PACKAGE) -> tuple[EfficientNetModel, Prepa
     file = packaged(package, ".pth", known=PACKAGE)
     tower = EfficientNetModel(EfficientNetConfig(
         width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, image_size=224, hidden_act="relu6"))
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    weights = {renamed(name): value for name, value in weights.items() if not name.startswith("_fc")}
+    weights = {renamed(name): value for name, value in read_pth(file).items() if not name.startswith("_fc")}
     gates = {name: torch.full_like(value, OPEN_GATE if name.endswith("expand.bias") else 0)
              for name, value in tower.state_dict().items() if ".squeeze_excite." in name}
     try:
@@ -40,6 +42,18 @@ def efficientnet_lite0(package: str = PACKAGE) -> tuple[EfficientNetModel, Prepa
         raise LabError(f"{file}: these are not the weights of EfficientNet-Lite0 "
                        f"({str(error).splitlines()[1].strip()})") from None
     return tower.eval(), Preparation.square(224, MEAN, STD)
+
+
+def read_pth(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file of torch.save; anything else in it is refused, and never made into an object."""
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # of many kinds, and some of their texts advise to trust the file
+        weights = None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise LabError(f"{file}: this file of weights is damaged, or holds more than named tensors; install the "
+                       "package again")
+    return weights
 
 
 def renamed(name: str) -> str:
