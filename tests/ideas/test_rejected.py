@@ -11,7 +11,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.clauses import cut, join
 from d2vlm_lab.ideas.evidence import Event, compose, overlap, parse, write
 from d2vlm_lab.ideas.rejected import FACTORS, KINDS, Recipe, Words, perturb, rejected_answers, wanted_kinds
-from d2vlm_lab.judging.metrics.temporal import match_one_to_one, temporal_iou
+from d2vlm_lab.judging.metrics.temporal import assign, temporal_iou
 
 WORDS = Words(facts(["red", "blue", "green"], ["disc", "square"], ["spins", "moves left", "blinks"]))
 SPINS, LEFT, BLINKS = (Event(1, 3, "the red disc spins"), Event(5, 7.5, "the blue square moves left"),
@@ -141,7 +141,7 @@ def test_no_rejected_answer_is_right_and_no_wrong_interval_is_within_tolerance(t
             moved = [e.interval for e, old in zip(wrong.events, events) if e != old]
             assert len(moved) == 1 and temporal_iou(moved, times).max() < tolerance
         if wrong.factor == "which" or wrong.kind in ("shift", "resize", "repeat_event"):
-            matched = len(match_one_to_one([e.interval for e in wrong.events], times, tolerance))
+            matched = len(assign(temporal_iou([e.interval for e in wrong.events], times), tolerance))
             assert matched < max(len(wrong.events), len(times))
 
 

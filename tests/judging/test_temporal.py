@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from d2vlm_lab.judging.metrics import quirks
 from d2vlm_lab.judging.metrics.soda import in_order, soda
 from d2vlm_lab.judging.metrics.temporal import (
+    assign,
     grounding_f1,
     interval_f1_miou,
-    match_one_to_one,
     matched_f1,
     merged,
     seconds_f1,
@@ -51,7 +51,7 @@ def test_every_interval_overlaps_itself_fully(a):
 def test_matching_uses_nothing_twice_and_finds_as_many_pairs_as_there_can_be(pred, truth, threshold):
     pred, truth = pred[:4], truth[:4]
     iou = temporal_iou(pred, truth)
-    pairs = match_one_to_one(pred, truth, threshold)
+    pairs = assign(iou, threshold)
     assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
     assert all(iou[i, j] >= threshold for i, j in pairs)
     wide = iou if iou.shape[0] <= iou.shape[1] else iou.T

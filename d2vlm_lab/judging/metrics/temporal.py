@@ -53,11 +53,6 @@ def assign(gain: Array, threshold: float = 0.0) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in zip(rows, columns) if allowed[i, j]]
 
 
-def match_one_to_one(pred: Sequence, truth: Sequence, threshold: float) -> list[tuple[int, int]]:
-    """(prediction, truth) index pairs with an overlap of at least `threshold`; nothing is matched twice."""
-    return assign(temporal_iou(pred, truth), threshold)
-
-
 def matched_f1(iou: Array, threshold: float) -> float:
     """F1 where each truth counts once and further predictions are false alarms; 1 if nothing is true or predicted."""
     return 2 * len(assign(iou, threshold)) / sum(iou.shape) if sum(iou.shape) else 1.0
