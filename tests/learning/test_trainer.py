@@ -3,12 +3,12 @@
 import json
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from small import history, tiny_model, weights
@@ -115,16 +115,24 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tm
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_uninterrupted_one(config, tmp_path):
-    whole = command(config, tmp_path / "whole")
-    killed = command(config, tmp_path / "killed")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_uninterrupted_one(processes, config, tmp_path):
+    """Dropout is on, so that each process must find its own random state again."""
+    def begin(folder, port):
+        launcher = (sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}",
+                    f"--master_port={port}", "-m", "d2vlm_lab.cli") if processes > 1 else ()
+        return command(config, folder, *launcher)
+
+    whole = begin(tmp_path / "whole", 29515)
+    killed = begin(tmp_path / "killed", 29517)
     mark = tmp_path / "killed" / "checkpoints" / "checkpoint-4" / "complete"
     while killed.poll() is None and not mark.exists():
         time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
+    for process in [killed, *psutil.Process(killed.pid).children(recursive=True)]:
+        process.kill()
     killed.communicate()
     assert mark.exists() and not (tmp_path / "killed" / "metrics.json").exists()
-    again = command(config, tmp_path / "killed")
+    again = begin(tmp_path / "killed", 29519)
     for process in (whole, again):
         assert process.wait(300) == 0, process.stdout.read()
         process.stdout.close()
