@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import distributed
 
@@ -30,11 +30,22 @@ def total() -> int:
 
 def shared_out(items: Sequence, work: Callable[[Sequence], list]) -> list:
     """The results of `work` on all items, of which each process does a share; every process gets all results."""
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+    if not several():
         return work(items)
-    results: list[list] = [[] for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(results, work(items[distributed.get_rank()::len(results)]))
-    return list(chain.from_iterable(results))
+    return list(chain.from_iterable(from_all(work(items[distributed.get_rank()::distributed.get_world_size()]))))
+
+
+def from_all(value: Any) -> list:
+    """What each process calls this with, in the order of their numbers. All of them must call it."""
+    if not several():
+        return [value]
+    values: list = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def several() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def refuse_split_weights(computes_in_16_bits: bool) -> None:

@@ -97,7 +97,7 @@ class GroundedTrainer(Trainer):
         super().log(logs, start_time)
 
     def mean_notes(self, training: bool) -> dict[str, float]:
-        """The means of what was noted since the last call; all values come from the GPU at once."""
+        """The means of what all processes noted since the last call; the values come from the GPU at once."""
         noted = [(name, value) for name, values in self.notes[training].items() for value in values]
         self.notes[training].clear()
         numbers = iter(torch.cat([value.reshape(-1).float() for _, value in noted]).tolist() if noted else ())
@@ -106,7 +106,11 @@ class GroundedTrainer(Trainer):
             mean = sum(next(numbers) for _ in range(value.numel())) / value.numel()
             if not math.isnan(mean):  # the spread of a batch without evidence tokens
                 steps[name].append(mean)
-        return {name: sum(values) / len(values) for name, values in steps.items()}
+        everywhere: dict[str, list[float]] = defaultdict(list)
+        for of_one in processes.from_all(dict(steps)):
+            for name, values in of_one.items():
+                everywhere[name] += values
+        return {name: sum(values) / len(values) for name, values in everywhere.items()}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The loss on held-out samples; with a second stage also its notes; then the scores of generated answers."""

@@ -1,6 +1,7 @@
 """Training: what is opened, what is logged, and that an interruption leaves no trace."""
 
 import json
+import math
 import os
 import pickle
 import socket
@@ -181,6 +182,10 @@ def test_two_processes_follow_the_loss_of_one_at_the_same_global_batch(config, t
         assert process.returncode == 0, output
     assert output.count("complete: rng_state_0.pth rng_state_1.pth\n") == 2, output
     assert output.count("save in process 0\n") == 3 and "save in process 1" not in output  # the third: the model
+    for line in history(tmp_path / "two"):  # the parts are those of both processes, as the loss is
+        if "loss" in line:
+            parts = sum(line[name] for name in line if name.startswith("loss_"))
+            assert math.isclose(parts, line["loss"], rel_tol=1e-5)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert one.keys() == two.keys()
     difference = [(two[step] - one[step]) / one[step] for step in one]
