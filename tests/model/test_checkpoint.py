@@ -227,7 +227,8 @@ def test_checkpoints_without_hashes_still_load(tmp_path):
     assert torch.equal(outputs(load(folder)), before)
 
 
-@pytest.mark.parametrize("name", ["tiny-sft", "tiny-coupled", "tiny-live", "base/small", "base/full"])
+@pytest.mark.parametrize("name", ["tiny-sft", "tiny-coupled", "tiny-live", "base/small", "base/full",
+                                  "base/clock", "base/varied"])
 def test_the_checkpoints_that_come_along_are_sealed(name):
     description = json.loads((ROOT / "data" / name / "d2vlm.json").read_text())
     assert description["hashes"] == own_hashes(ROOT / "data" / name)
