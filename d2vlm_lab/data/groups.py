@@ -79,8 +79,8 @@ def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
 
 def with_share_of_nothing(samples: Sequence[Sample], share: float) -> list[Sample]:
     """As many samples as possible, of which this share asks about what never happens; in their order."""
-    nothing = [n for n, sample in enumerate(samples) if not sample.events]
-    others = [n for n, sample in enumerate(samples) if sample.events]
+    nothing = [n for n, sample in enumerate(samples) if sample.about_nothing]
+    others = [n for n, sample in enumerate(samples) if not sample.about_nothing]
     if share and not nothing:
         raise LabError("data.nothing_share: no training question asks about what never happens; a world has them if "
                        "its setting `negatives` is above 0")

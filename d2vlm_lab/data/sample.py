@@ -43,6 +43,9 @@ class Record(TypedDict):
     correct: NotRequired[int | None]
 
 
+NAMED = ("tvg", "gvq")  # tasks whose questions name one event
+
+
 class SampleError(LabError):
     """A sample that cannot be used; the message names the file, the sample and the field."""
 
@@ -66,6 +69,11 @@ class Sample:
     question_intervals: tuple[Interval, ...] = ()
     options: tuple[str | Interval, ...] = ()
     correct: int | None = None
+
+    @property
+    def about_nothing(self) -> bool:
+        """Whether it names an event that never happens. Other questions without events ask about given moments."""
+        return self.task in NAMED and not self.events and not self.options
 
 
 def sample_error(sample: Sample, message: object, where: str = "") -> SampleError:

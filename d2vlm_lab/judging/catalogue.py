@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..config import Preference
+from ..data.sample import NAMED
 from ..errors import LabError
 from ..settings import suggest
 
@@ -33,7 +34,6 @@ TASKS = {
     "tem": ("events like one shown", "questions for the events that are like the one in a given interval"),
     "multi": ("joined moments", "questions whose answer joins two or three moments"),
 }
-NAMED = ("tvg", "gvq")  # tasks whose questions name one event
 REFUSALS = ("refused", "refused_wrongly", "refusal_F1")  # in the table of every study
 # Where the asked event stands among the other events of its video.
 ROLES = {

@@ -10,11 +10,10 @@ import numpy as np
 
 from ..config import RunConfig
 from ..data.groups import Reader
-from ..data.sample import Sample
+from ..data.sample import NAMED, Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..processes import shared_out
-from .catalogue import NAMED
 from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
 from .predict import Prediction, predict
 

@@ -28,12 +28,14 @@ def test_a_batch_of_samples_keeps_their_order_and_each_ones_own_result(tmp_path)
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("share, nothing, others", [(0.0, 0, 30), (0.1, 3, 30), (0.25, 10, 30), (0.5, 10, 10)])
+@pytest.mark.parametrize("share, nothing, others", [(0.0, 0, 50), (0.1, 6, 50), (0.25, 10, 30), (0.5, 10, 10)])
 def test_a_share_of_questions_about_nothing_is_kept_and_as_many_of_the_rest_as_fit(share, nothing, others):
+    """Those about a given moment have no event to find either, and are of the rest."""
     samples = [Sample(str(n), "v.mp4", 9.0, "tvg", "s", "when?", () if n % 4 == 0 else (Event(1.0, 2.0),), ("x",))
                for n in range(40)]
+    samples += [Sample(str(n), "v.mp4", 9.0, "rar", "s", "in <evi>?", (), ("x",), ((1.0, 2.0),)) for n in range(40, 60)]
     kept = with_share_of_nothing(samples, share)
-    assert (sum(not s.events for s in kept), sum(bool(s.events) for s in kept)) == (nothing, others)
+    assert (sum(s.about_nothing for s in kept), sum(not s.about_nothing for s in kept)) == (nothing, others)
     assert kept == sorted(kept, key=lambda s: int(s.id)) and kept == with_share_of_nothing(samples, share)
     with pytest.raises(LabError, match="no training question asks about what never happens"):
-        with_share_of_nothing([s for s in samples if s.events], 0.5)
+        with_share_of_nothing([s for s in samples if not s.about_nothing], 0.5)

@@ -25,8 +25,8 @@ from d2vlm_lab.data.world.baselines import blind_scores, iou
 from d2vlm_lab.data.world.config import PRESETS
 from d2vlm_lab.data.world.lessons import frame_labels, frame_words
 from d2vlm_lab.data.world.make import make_world, questions_of, sample_scenes
-from d2vlm_lab.data.world.phrases import NEVER, ORDINALS, VERBS
-from d2vlm_lab.data.world.questions import drafts
+from d2vlm_lab.data.world.phrases import NEVER, ORDINALS, TVG, VERBS, forms
+from d2vlm_lab.data.world.questions import ask, drafts
 from d2vlm_lab.data.world.render import render as draw
 from d2vlm_lab.data.world.scene import from_truth, sample_scene, to_truth
 from d2vlm_lab.errors import LabError
@@ -277,6 +277,20 @@ def test_answers_follow_from_scene_and_question_alone():
                 if sample.task not in ("rar", "eca", "rvq", "gvq"):  # whose options are drawn
                     answer = write(compose(sample.events, sample.answer)), sample.events
                     assert known.setdefault((sample.question, sample.question_intervals), answer) == answer
+
+
+def test_a_video_may_have_several_questions_about_what_never_happens():
+    """They differ, none of them happens, and the other questions stay as they are."""
+    one, many = config("full", negatives=1.0), config("full", negatives=1.0, nevers=5)
+    for scene in scenes(one, 20):
+        first, asked = (ask(scene, settings, np.random.default_rng(0)) for settings in (one, many))
+        assert asked[:len(first)] == first
+        never = [sample for sample in asked if sample.about_nothing]
+        assert len({sample.question for sample in never}) == len(never) == 5
+        names = Asker(scene, many, np.random.default_rng(0)).names
+        for event in scene.events:
+            true = {question.format(**forms(names[event.thing], event.action)) for question, _ in TVG}
+            assert not true & {sample.question for sample in never}
 
 
 def vocabulary(world):

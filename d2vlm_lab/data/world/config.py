@@ -57,7 +57,8 @@ class WorldConfig:
     # moments come on top of a video's questions for training and validation (task `multi`).
     moments: Annotated[int, Range(1, 3)] = 1
     questions: Annotated[int, Range(1, 1000)] = 16  # largest number of questions about a video
-    negatives: Share = 0.5  # share of training videos with a question about what never happens
+    negatives: Share = 0.5  # share of training videos with questions about what never happens
+    nevers: Annotated[int, Range(1, 1000)] = 1  # how many of these such a video has, if so many can be asked
     reworded: Share = 0.0  # share of the held-out questions that are asked in words which training does not use
     # Standard deviation of the noise on annotated starts and ends, in seconds (training only).
     jitter: Annotated[float, Range(0, 1e6)] = 0.0

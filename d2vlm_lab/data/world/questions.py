@@ -20,22 +20,26 @@ Draft = Callable[[], Sample]  # a question that is made, with its random choices
 
 
 def ask(scene: Scene, config: WorldConfig, rng: np.random.Generator, negatives: bool = True) -> list[Sample]:
-    """One question for each task that the scene allows, then more of the varied ones, up to `config.questions`."""
+    """One question for each task that the scene allows, then more of the varied ones, up to `config.questions`.
+
+    Of those about what never happens, all after the first one come on top.
+    """
     asker = Asker(scene, config, rng)
     first, more = [], {}
     for task, possible in drafts(asker).items():
         order = rng.permutation(len(possible))
         first += [possible[k]() for k in order[:1]]
         more[task] = [possible[k] for k in order[1:]]
-    if negatives and rng.random() < config.negatives and (never := _never(asker)):
-        first.append(never)
+    imagined = _imagined(asker) if negatives and rng.random() < config.negatives else []
+    if imagined:
+        first.append(_never(asker, imagined))
     samples = [first[k] for k in sorted(rng.permutation(len(first))[:config.questions])]
     for draft in [draft for task in VARIED for draft in more[task]]:
         sample = draft()
         known = [(s.question, s.question_intervals) for s in samples]
         if len(samples) < config.questions and (sample.question, sample.question_intervals) not in known:
             samples.append(sample)
-    return samples
+    return samples + [_never(asker, imagined) for _ in range(min(config.nevers - 1, len(imagined)))]
 
 
 def drafts(a: Asker) -> dict[str, list[Draft]]:
@@ -61,15 +65,18 @@ def drafts(a: Asker) -> dict[str, list[Draft]]:
     }
 
 
-def _never(a: Asker) -> Sample | None:
-    """About something that might have happened: of a thing on screen, or of an action that another thing does."""
+def _imagined(a: Asker) -> list[SceneEvent]:
+    """What might have happened: an action of a thing on screen that it never does."""
     happened = {(e.thing, e.action) for e in a.events}
-    near = [(k, action) for k in range(len(a.names)) for action in a.config.actions if (k, action) not in happened]
-    if not near:
-        return None
-    thing, action = a.pick(near)
-    imagined = SceneEvent(thing, action, 0, 0)
-    return a.ask("tvg", [(question, phrases.NEVER) for question, _ in phrases.TVG], imagined)
+    return [SceneEvent(thing, action, 0, 0) for thing in range(len(a.names)) for action in a.config.actions
+            if (thing, action) not in happened]
+
+
+def _never(a: Asker, imagined: list[SceneEvent]) -> Sample:
+    """A question about one of these events, which is taken from the list."""
+    event = a.pick(imagined)
+    imagined.remove(event)
+    return a.ask("tvg", [(question, phrases.NEVER) for question, _ in phrases.TVG], event)
 
 
 def _tvg(a: Asker) -> Iterator[Draft]:
