@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, TypedDict
@@ -11,6 +12,7 @@ from torch import distributed
 
 from .errors import LabError
 from .reader import read_json
+from .shapes import shown
 
 
 class DeepSpeed(TypedDict, total=False):
@@ -46,6 +48,13 @@ def from_all(value: Any) -> list:
 
 def several() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Which of how many shares of the work this process does, where each is started by a command of its own."""
+    if (parts := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)) and int(parts[1]) < int(parts[2]):
+        return int(parts[1]), int(parts[2])
+    raise LabError(f"--shard is {shown(text)}; write it as I/N with I from 0 to N - 1, such as 0/4")
 
 
 def refuse_split_weights(computes_in_16_bits: bool) -> None:

@@ -1,8 +1,8 @@
 """How good is a set of predicted intervals? Rewards that need no match by threshold, in seconds.
 
 P are the predicted intervals and G the true ones. |X| is the length that X covers, P* and G* are the sets after
-intervals that overlap or touch have been joined. So for all but `matched_giou`, to say a moment twice costs nothing, and
-models learn that (experiments/results). Intervals without a length, and those with an end that is not finite, cover
+intervals that overlap or touch have been joined. So for all but `matched_giou`, to say a moment twice costs nothing,
+and models learn that (experiments/results). Intervals without a length, and those with an end that is not finite, cover
 nothing and are left out. All but the GIoU of sets lie within [0, 1].
 
 With a set of a single interval on each side, three of them have a closed form, which `pair_rewards` computes for many

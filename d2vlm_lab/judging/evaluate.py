@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
@@ -30,8 +29,8 @@ from ..model.device import on_device
 from ..model.seal import find_checkpoint
 from ..model.streaming.memory import Memory
 from ..model.streaming.stream import check_streams
+from ..processes import parse_shard
 from ..reader import opened, read_json
-from ..shapes import shown
 from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
 from .in_blocks import predict_in_blocks
 from .metrics import command as scoring
@@ -274,9 +273,3 @@ def _name(checkpoint: str) -> str:
     if not os.path.isdir(folder):
         raise LabError(f"{folder}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     return checkpoint_id(folder) if (folder / DESCRIPTION).exists() else folder.name
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    if (parts := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)) and int(parts[1]) < int(parts[2]):
-        return int(parts[1]), int(parts[2])
-    raise LabError(f"--shard is {shown(text)}; write it as I/N with I from 0 to N - 1, such as 0/4")

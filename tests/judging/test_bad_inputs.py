@@ -8,10 +8,11 @@ import pytest
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.judging.evaluate import drop_half_line, parse_shard
+from d2vlm_lab.judging.evaluate import drop_half_line
 from d2vlm_lab.judging.metrics.published_reading import plain_intervals, split_events
 from d2vlm_lab.judging.metrics.reading import read_events
 from d2vlm_lab.judging.metrics.records import ANSWER, etbench_problem
+from d2vlm_lab.processes import parse_shard
 
 
 @pytest.mark.parametrize("option", ["--limit=-1", "--limit=0", "--fps=nan", "--fps=0", "--max-frames=0",

@@ -21,9 +21,9 @@ from ...data.splits import CACHE, FrameEncoder, feature_cache, held_out_question
 from ...data.video import VideoError
 from ...errors import LabError
 from ...files import naming_full_disk, sweep_below
-from ...judging.evaluate import parse_shard
 from ...model.encoder import start_encoder
 from ...model.frames import encoded
+from ...processes import parse_shard
 
 BYTES = {"fp16": 2, "fp32": 4}
 SECONDS = 10  # between two lines of progress
