@@ -25,6 +25,7 @@ PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
 Forget = Literal["oldest", "change", "merge"]  # which frames of a video that is still running go first
+NAMED = ("tvg", "gvq")  # tasks whose questions name one event
 REWARDS = ("iou", "giou", "matched_giou", "wasserstein", "wasserstein2", "precision_iou", "words", "refusal")
 
 

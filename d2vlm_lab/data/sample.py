@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
+from ..config import NAMED
 from ..errors import LabError
 from ..files import unsafe_path
 from ..ideas.evidence import EVIDENCE, Event, Interval
@@ -41,9 +42,6 @@ class Record(TypedDict):
     question_intervals: NotRequired[list[tuple[float, float]]]
     options: NotRequired[list[str | tuple[float, float]]]
     correct: NotRequired[int | None]
-
-
-NAMED = ("tvg", "gvq")  # tasks whose questions name one event
 
 
 class SampleError(LabError):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..config import Preference
-from ..data.sample import NAMED
+from ..config import NAMED, Preference
 from ..errors import LabError
 from ..settings import suggest
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..config import RunConfig
-from ..data.sample import NAMED, Sample
+from ..config import NAMED, RunConfig
+from ..data.sample import Sample
 from ..data.splits import Split, evenly_spaced
 from .predict import Prediction
 from .scores import rounded_mean
@@ -13,8 +13,8 @@ from .scores import rounded_mean
 
 def questions_about_nothing(val: Split, config: RunConfig) -> list[Sample]:
     """Validation questions that name an event which does not happen, evenly spaced ones as of any other task."""
-    tasks = [task for task in NAMED if task in config.evaluation.tasks]
-    return evenly_spaced([s for s in val.samples if s.task in tasks and s.about_nothing], config.evaluation.samples)
+    asked = [s for s in val.samples if s.about_nothing and s.task in config.evaluation.tasks]
+    return evenly_spaced(asked, config.evaluation.samples)
 
 
 def refusal_scores(nothing: Sequence[Prediction], asked: Sequence[Prediction]) -> dict[str, float]:

@@ -8,9 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from ..config import RunConfig
+from ..config import NAMED, RunConfig
 from ..data.groups import Reader
-from ..data.sample import NAMED, Sample
+from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..processes import shared_out

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -101,16 +102,12 @@ class GroundedTrainer(Trainer):
         noted = [(name, value) for name, values in self.notes[training].items() for value in values]
         self.notes[training].clear()
         numbers = iter(torch.cat([value.reshape(-1).float() for _, value in noted]).tolist() if noted else ())
+        means = [(name, sum(next(numbers) for _ in range(value.numel())) / value.numel()) for name, value in noted]
         steps: dict[str, list[float]] = defaultdict(list)
-        for name, value in noted:
-            mean = sum(next(numbers) for _ in range(value.numel())) / value.numel()
+        for name, mean in chain.from_iterable(processes.from_all(means)):
             if not math.isnan(mean):  # the spread of a batch without evidence tokens
                 steps[name].append(mean)
-        everywhere: dict[str, list[float]] = defaultdict(list)
-        for of_one in processes.from_all(dict(steps)):
-            for name, values in of_one.items():
-                everywhere[name] += values
-        return {name: sum(values) / len(values) for name, values in everywhere.items()}
+        return {name: sum(values) / len(values) for name, values in steps.items()}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The loss on held-out samples; with a second stage also its notes; then the scores of generated answers."""
