@@ -1,6 +1,7 @@
 """The house stands: a file imports from its own floor or from below, never in a circle."""
 
 import ast
+import re
 from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -43,3 +44,32 @@ def test_no_folders_of_a_floor_import_each_other_in_a_circle():
     for module in (m for m in MODULES if len(m) > 2):
         rooms[module[:2]] |= {other[:2] for other in imported(module) if len(other) > 2} - {module[:2]}
     assert list(TopologicalSorter(rooms).static_order())
+
+
+METHOD = ("ideas", "data", "model", "learning")
+GUIDE = (LIBRARY.parent / "notebooks" / "teaching" / "reading.md").read_text(encoding="utf-8")
+
+
+def named(cell):
+    """The files that a cell of the guide names, as in "`data/`: `video`, `world/`": a folder stands for all its files.
+    """
+    folder = LIBRARY
+    for word in re.findall(r"`([^`]+)`", cell):
+        if not word.endswith("/"):
+            yield folder / f"{word}.py"
+        elif word.rstrip("/") in METHOD:
+            folder = LIBRARY / word
+        else:
+            yield from (LIBRARY if word.split("/")[0] in METHOD else folder).joinpath(word).glob("*.py")
+
+
+def test_the_guide_to_reading_the_method_names_every_file_of_its_floors_once():
+    path, left_out = GUIDE.split("## What you can leave out")
+    read = [LIBRARY.parent / link for link in re.findall(r"\(../../(d2vlm_lab/[^)]+\.py)\)", path)]
+    others = {file for cell in re.findall(r"^\| (`.*?) \|", left_out, re.MULTILINE) for file in named(cell)}
+    assert len(set(read)) == len(read)
+    assert all(file.exists() for file in {*read, *others})
+    files = {file for floor in METHOD for file in (LIBRARY / floor).rglob("*.py") if file.name != "__init__.py"}
+    assert files <= {*read, *others}
+    assert others & set(read) == {LIBRARY / "model" / "towers" / "tiny.py"}  # of which the guide says so
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in read) <= 4500
