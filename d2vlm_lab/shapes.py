@@ -169,7 +169,8 @@ def _one_of(value, shape, where: str, path: str):
 
 def _choice(value, choices: tuple, where: str, path: str):
     if isinstance(value, bool) and value not in choices:
-        value = "on" if value else "off"  # YAML reads these two words as true and false
+        word = str(value).lower()
+        value = word if word in choices else "on" if value else "off"  # YAML reads these words as true and false
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         meant = closest(value, map(str, choices)) if isinstance(value, str) else None
         refuse(where, path, f"{shown(value)} is not one of {', '.join(map(str, choices))}"

@@ -82,4 +82,7 @@ def use(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "use": use}[sys.argv[1]](Path(sys.argv[2]).absolute())
+    steps = {"make": make, "use": use}
+    if len(sys.argv) != 3 or sys.argv[1] not in steps:
+        raise SystemExit(__doc__)
+    steps[sys.argv[1]](Path(sys.argv[2]).absolute())

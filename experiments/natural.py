@@ -167,4 +167,7 @@ def questions(name: str, shots: list[tuple[Shot, float, float]], rng: np.random.
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LabError as error:
+        raise SystemExit(str(error)) from None

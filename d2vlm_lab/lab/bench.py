@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import platform
@@ -33,6 +34,8 @@ def run(args) -> None:
         raise ConfigError(f"no benchmark {args.name!r}{suggest(args.name, names())}")
     sys.path.insert(0, str(ROOT))
     benchmark = importlib.import_module(f"experiments.benchmarks.{args.name.replace('-', '_')}")
+    if args.out and not inspect.signature(benchmark.run).parameters:
+        raise ConfigError(f"bench {args.name} writes no results: leave --out out")
     result = benchmark.run(args.out) if args.out else benchmark.run()
     if args.json:
         print(json.dumps(result))

@@ -48,7 +48,7 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
         raise LabError("make_world renders in worker processes, which read your script again: "
                        "call it under `if __name__ == \"__main__\":`")
     with locked(out.with_name(f".{out.name}.lock")):
-        if not _is_made(out, config, overwrite):
+        if not is_made(out, config, overwrite):
             unfinished = out.with_name(f".{out.name}.partial")
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: this one holds the lock
             unfinished.mkdir(parents=True)
@@ -62,7 +62,7 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
     return out
 
 
-def _is_made(out: Path, config: WorldConfig, overwrite: bool) -> bool:
+def is_made(out: Path, config: WorldConfig, overwrite: bool = False) -> bool:
     """Whether this very world is there already; an error where something else is in its place."""
     card = out / "world.json"
     if not card.is_file():
@@ -71,8 +71,11 @@ def _is_made(out: Path, config: WorldConfig, overwrite: bool) -> bool:
         return False
     if overwrite:
         return False
-    if from_dict(WorldConfig, read_json(card, WorldCard)["config"]) != config:
-        raise LabError(f"{out} holds a world made with other settings; choose another folder or pass --overwrite")
+    made = to_dict(from_dict(WorldConfig, read_json(card, WorldCard)["config"]))
+    if other := [f"{knob} is {made[knob]}, not {value}" for knob, value in to_dict(config).items()
+                 if made[knob] != value]:
+        raise LabError(f"{out} holds a world made with other settings ({', '.join(other[:3])}); choose another folder, "
+                       "or make the world again with `d2vlm-lab make-world --overwrite`")
     return True
 
 

@@ -70,7 +70,7 @@ def page(settings: Sequence[Setting]) -> str:
     for setting in settings:
         section = setting.name.rpartition(".")[0]
         if section and section != current:
-            lines += [section.upper(), *textwrap.wrap(about[section], 100), ""]
+            lines += [section.upper(), *textwrap.wrap(" ".join(about[section].split()), 100), ""]
         current = section
         meaning = setting.meaning[0].upper() + setting.meaning[1:].removesuffix(".") + "."
         lines += [f"{setting.name} = {as_yaml(setting.default)}", *indented(meaning)]

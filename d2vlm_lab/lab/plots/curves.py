@@ -74,18 +74,20 @@ def draw_seeds(scores: Mapping[str, Sequence[float]], label: str, ax: Axes | Non
     return ax.figure
 
 
-def zoom_in(ax: Axes, scores: Mapping[str, Sequence[float]]) -> None:
+def zoom_in(ax: Axes, scores: Mapping[str, Sequence[float]], keep: float | None = None) -> None:
     """Of rows drawn by `draw_seeds`, show those that lie together; a few that lie far away become arrows with numbers.
 
-    Otherwise one such row would press all the others into a line.
+    Otherwise one such row would press all the others into a line. Intervals are shown whole, and the value `keep` too.
     """
     means = np.array([np.mean(values) if len(values) else np.nan for values in scores.values()])
     middle, width = np.nanmedian(means), np.nanmedian([np.ptp(values) for values in scores.values() if len(values)])
     far = np.abs(means - middle) > 5 * max(width, np.subtract(*np.nanquantile(means, [0.75, 0.25])), 1e-9)
     if not 0 < far.sum() <= len(means) / 3:
         return
-    near = np.concatenate([values for values, away in zip(scores.values(), far) if len(values) and not away])
-    margin = 0.25 * max(np.ptp(near), 1e-3)
+    shown = [values for values, away in zip(scores.values(), far) if len(values) and not away]
+    ends = [mean + end for mean, half in map(seed_interval, shown) if np.isfinite(half) for end in (-half, half)]
+    near = np.concatenate([*shown, ends, [] if keep is None else [keep]])
+    margin = 0.1 * max(np.ptp(near), 1e-3)
     low, high = float(near.min()) - margin, float(near.max()) + margin
     ax.set_xlim(low, high)
     for row in np.flatnonzero(far):

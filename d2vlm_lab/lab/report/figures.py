@@ -111,6 +111,6 @@ def _gains(ax: Axes, tables: Tables, metric: str) -> None:
     names = [name for name in tables.compared if name in set(tables.differences.variant)]
     values = {versus(tables.study, name): list(paired(tables.runs, tables.study, metric, name)) for name in names}
     draw_seeds(values, fill(label(metric), 34), ax)
-    zoom_in(ax, values)
+    zoom_in(ax, values, keep=0)
     ax.set_title("difference")
     ax.axvline(0, **LINE)

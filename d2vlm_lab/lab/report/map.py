@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -9,11 +10,12 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+from matplotlib.colors import Colormap, LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ...files import atomic_path
+from ...judging.catalogue import CATALOGUE
 from ..plots import COLORS, in_style, new_figure
 from .tables import Tables, by_seed, interval, label, signed
 
@@ -22,7 +24,9 @@ LEAST = 0.05  # a map whose largest difference is smaller than this is drawn as 
 
 
 def has_map(tables: Tables) -> bool:
-    return bool(tables.study.get("ideas")) and bool(tables.study.get("conditions")) and bool(tables.metrics)
+    """Whether some condition has runs with and without some idea."""
+    ideas, conditions = tables.study.get("ideas"), tables.study.get("conditions")
+    return bool(ideas and conditions) and any(len(worth(tables, metric)) for metric in tables.metrics)
 
 
 def worth(tables: Tables, metric: str) -> pd.DataFrame:
@@ -50,36 +54,40 @@ def write_map(tables: Tables, out: Path) -> None:
 
 
 def draw_map(tables: Tables, metrics: Sequence[str]) -> Figure:
-    """A panel for each metric: ideas down, conditions across; hatched where the effect cannot be told from zero."""
+    """A panel for each metric: ideas down, conditions across; hatched where the effect cannot be told from zero.
+
+    Metrics differ in their units, so each has colours of its own.
+    """
     cells = {metric: worth(tables, metric) for metric in metrics}
     made = pd.concat(list(cells.values()))
     ideas, conditions = ([name for name in tables.study[kind] if name in set(made[column])]
                          for kind, column in (("ideas", "idea"), ("conditions", "condition")))
-    limit = max([LEAST, *(abs(mean) for table in cells.values() for mean in table["mean"])])
     with in_style():
         figure, axes = new_figure(2.6 + 0.52 * max(len(conditions), 7), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
                                   len(metrics), squeeze=False, sharex=True)
         for ax, (metric, table) in zip(axes[:, 0], cells.items()):
-            _panel(ax, table, ideas, conditions, limit)
+            lower_is_better = metric in CATALOGUE and CATALOGUE[metric].higher_is_better is False
+            _panel(ax, table, ideas, conditions, HELPS.reversed() if lower_is_better else HELPS)
             ax.set_title(fill(label(metric), 60))
+            bar = figure.colorbar(ax.images[0], ax=ax, aspect=12, pad=0.02)
+            bar.outline.set_visible(False)
+            bar.set_label("what the idea adds")
         axes[-1, 0].set_xticks(range(len(conditions)), conditions, rotation=45, ha="right", rotation_mode="anchor")
-        bar = figure.colorbar(axes[0, 0].images[0], ax=axes[:, 0], shrink=0.5, aspect=30, pad=0.02)
-        bar.outline.set_visible(False)
-        bar.set_label("what the idea adds")
     return figure
 
 
-def _panel(ax: Axes, table: pd.DataFrame, ideas: Sequence[str], conditions: Sequence[str], limit: float) -> None:
+def _panel(ax: Axes, table: pd.DataFrame, ideas: Sequence[str], conditions: Sequence[str], colors: Colormap) -> None:
+    limit = max([LEAST, *table["mean"].abs()])
     image = np.full((len(ideas), len(conditions)), np.nan)
     for cell in table.to_dict("records"):
         y, x = ideas.index(cell["idea"]), conditions.index(cell["condition"])
         image[y, x] = cell["mean"]
-        told = f"{cell['mean']:+.2f}".replace("0.", ".") if abs(cell["mean"]) >= 0.005 else "0"
+        told = re.sub(r"^([+-])0\.", r"\1.", f"{cell['mean']:+.2f}") if abs(cell["mean"]) >= 0.005 else "0"
         ax.text(x, y, told, ha="center", va="center", fontsize=7.5,
                 color="white" if abs(cell["mean"]) > 0.65 * limit else "#222222", zorder=3)
         if not clear(cell):
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", lw=0, ec="#b5b5b5"))
-    ax.imshow(image, cmap=HELPS, norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
+    ax.imshow(image, cmap=colors, norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
     ax.set_yticks(range(len(ideas)), ideas)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

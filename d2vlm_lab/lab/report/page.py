@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mistune
 
+from ...errors import LabError
 from ...files import atomic_path
 from ..show.card import cards_html
 from ..show.document import document
@@ -53,6 +54,8 @@ def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT) -> Pa
     results = read_results(Path(folder))
     name, tables = results.study["name"], make_tables(results)
     out = (Path(out) if out else results.folder.parent / "report") / name
+    if out.resolve() == results.folder.resolve():
+        raise LabError(f"{out}: the report would replace the files that it is made from; choose another --out")
     write_tables(tables, out)
     write_map(tables, out)
     pages, figures = _notebooks(results, out / "runs"), _figures(results, tables, out / "figures")

@@ -105,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
     out, jobs = Path(args.out).absolute(), []
     for part in chosen:
         if not args.dry_run:
-            make_worlds(missing_worlds(part.study, points_of(part.study, part.profile, tuple(args.seeds))))
+            points = [point for point in points_of(part.study, part.profile, tuple(args.seeds))
+                      if not args.only or any(matching([point.variant], name) for name in args.only)]
+            make_worlds(missing_worlds(part.study, points))
         part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
         jobs += [job for job in part.plan if job not in jobs]
     todo = choose(jobs, args.only, args.limit, args.force)

@@ -18,10 +18,9 @@ from .parameters import notebook_cells
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # Code that displays or orchestrates: editing it cannot change a number of a run. Everything else can.
-NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/bench.py", "lab/ask.py", "lab/demo.py",
-             "lab/gallery.py", "lab/lesson.py", "lab/teaching", "lab/classroom", "lab/run_files.py",
-             "lab/commands/data.py", "lab/commands/export.py", "lab/commands/get.py", "lab/commands/features.py",
-             "lab/annotate", "hub.py", "model/card.py", "model/sharing.py")
+NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/ask.py", "lab/demo.py",
+             "lab/gallery.py", "lab/lesson.py", "lab/teaching", "lab/classroom", "lab/run_files.py", "lab/commands",
+             "lab/annotate", "lab/app", "lab/harness", "lab/rehearsal", "hub.py", "model/card.py", "model/sharing.py")
 
 
 class Card(TypedDict):

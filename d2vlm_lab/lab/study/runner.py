@@ -156,6 +156,7 @@ def clear(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if is_locked(job.folder / LOCK):
             raise LabError(f"{job.folder} ({job.title}) is running now; --force would cut it off")
+    for job in jobs:
         if not job.shared:
             shutil.rmtree(job.folder, ignore_errors=True)
 

@@ -6,22 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...config import resolve
-from ...data.world.config import WorldConfig, from_preset
+from ...data.splits import world_to_make
+from ...data.world.config import WorldConfig
+from ...settings import ConfigError
 from .study import Point, Study, World
 
 
 def worlds_of(study: Study, points: Sequence[Point]) -> dict[str, World]:
     """Every world that the points or the study name, by folder."""
-    named = {p.config.data.world: World(p.config.data.world_preset, p.config.data.world_settings)
-             for p in points if not p.config.data.train}
+    named: dict[str, World] = {}
+    for data in (p.config.data for p in points if not p.config.data.train):
+        world = World(data.world_preset, data.world_settings)
+        if (other := named.setdefault(data.world, world)) != world:
+            raise ConfigError(f"data.world: {data.world} is to be made with the settings {list(other.settings)} and "
+                              f"with {list(world.settings)}; name two folders")
     return named | study.worlds
 
 
 def missing_worlds(study: Study, points: Sequence[Point]) -> dict[str, WorldConfig]:
     """Those that are still to be made, with their settings read, so that a wrong one is an error at once."""
-    configs = {folder: from_preset(world.preset, world.settings)
-               for folder, world in worlds_of(study, points).items()}
-    return {folder: config for folder, config in configs.items() if not (resolve(folder) / "world.json").is_file()}
+    worlds = worlds_of(study, points).items()
+    configs = {folder: world_to_make(folder, world.preset, world.settings) for folder, world in worlds}
+    return {folder: config for folder, config in configs.items() if config is not None}
 
 
 def make_worlds(missing: dict[str, WorldConfig]) -> None:

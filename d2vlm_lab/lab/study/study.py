@@ -130,7 +130,11 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
                 names = [f"{EXTRA}{p}" for p in parameters if p not in GIVEN]
                 raise ConfigError(f"{where}: {key}: {study.notebook} has no such parameter"
                                   f"{suggest(key, names) if names else ''}")
-    point = Point(variant or "", seed, _override(config, flat, where), extras)
+    try:
+        point = Point(variant or "", seed, override(config, flat), extras)
+    except ConfigError as error:
+        guilty = [place for place, layer in changes.items() if any(key in str(error) for key in layer)]
+        raise ConfigError(f"{(guilty or [where])[-1]}: {error}") from None
     for name in point.needs:
         if name not in study.shared:
             raise ConfigError(f"{where}: there is no shared work {name!r}"
