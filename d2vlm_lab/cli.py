@@ -32,7 +32,7 @@ COMMANDS = {
     "settings": ("d2vlm_lab.lab.commands.settings", "explain the settings: meaning, default, presets that change them"),
     "metrics": ("d2vlm_lab.lab.commands.metrics", "explain the metrics that a study may compare"),
     "train": ("d2vlm_lab.lab.run", "fine-tune a model: from a config to a trained and scored checkpoint"),
-    "rehearse": ("d2vlm_lab.lab.rehearsal.command", "live through a whole run at small size before the real one"),
+    "rehearse": ("d2vlm_lab.lab.rehearsal.command", "go through a whole run at small size before the real one"),
     "features": ("d2vlm_lab.lab.commands.features", "compute the features of all videos of a run beforehand"),
     "ablate": ("d2vlm_lab.lab.study.command", "run every variant and seed of a study, and write its report"),
     "report": ("d2vlm_lab.lab.report.command", "make tables, figures and pages from the files of a study's runs"),
@@ -88,7 +88,7 @@ def run(name: str, words: list[str]) -> int:
     module, purpose = COMMANDS[name]
     implementation = quick_import(module)
     command = argparse.ArgumentParser(f"d2vlm-lab {name}", description=purpose[0].upper() + purpose[1:] + ".",
-                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                      formatter_class=_Help)
     implementation.configure(command)
     if "" in words:
         raise LabError(f"argument {words.index('') + 1} is empty; is a variable of the shell without a value?")
@@ -96,6 +96,14 @@ def run(name: str, words: list[str]) -> int:
     if name in NEED_A_CHECKOUT and not (config := quick_import("d2vlm_lab.config")).CHECKOUT:
         raise LabError(f"d2vlm-lab {name}{config.ONLY_IN_A_CHECKOUT}")
     return implementation.run(args) or 0
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """A default is printed where there is one, and where the help of an option does not tell it itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        tells_nothing = action.default is None or action.default is False or action.default == []
+        return action.help if tells_nothing or "default" in (action.help or "") else super()._get_help_string(action)
 
 
 def complain(name: str, message: str, status: int = 2) -> int:

@@ -47,8 +47,9 @@ class Method:
     semantics: Literal["layer", "projection", "off"] = "layer"
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
-    # In which interval that is while a model is trained. true: in the annotated one. predicted: in the one that the
-    # token finds, as when an answer is written; every step then takes a second pass, which is not trained.
+    # Which interval's frames an `<evi>` carries while a model is trained. true: the annotated one's. predicted: those
+    # of the one that the token finds, as when an answer is written; every step then takes a second pass, which is not
+    # trained.
     evidence_from: Literal["true", "predicted"] = "true"
     # What the words of an answer may look at, beside the question and each other. frames: all frames. evidence: no
     # frame, so that they know of the video only what the question has read and what their `<evi>` tokens carry.
@@ -69,7 +70,7 @@ class Method:
     # is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
     formulation: Literal["sigmoid", "softmax", "boundary", "cite", "bins"] = "sigmoid"
     proposals: Annotated[int, Range(1, 1000)] = 8  # largest number of intervals that `formulation: cite` chooses from
-    citing_weight: Weight = 1.0  # weight of the loss of that choice
+    citing_weight: Weight = 1.0  # weight of the loss of choosing one of these intervals, for `formulation: cite`
     bins: Annotated[int, Range(1, 10_000)] = 32  # number of parts into which `formulation: bins` divides a video
     # What the similarity of a frame is trained towards. soft: 1 inside the event, falling off with the distance outside
     # it. hard: 1 inside, 0 outside.
@@ -86,8 +87,8 @@ class Method:
     # least a fixed similarity. These three take the best of several runs of frames. best_segment: the segment whose
     # similarities have the highest sum after a cost for each frame. smoothed: peak_share after a Savitzky-Golay filter.
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold", "smoothed"] = "peak_share"
-    # The parameter of that rule. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a similarity of 0.5,
-    # a filter over 7 frames.
+    # The parameter of the rule in `salience`. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a
+    # similarity of 0.5, a filter over 7 frames.
     salience_value: Annotated[float, Range(-10**6, 10**6)] | None = None
     # Which of several runs of frames is taken if their mean similarities are exactly the same. logits: the one with the
     # highest mean logit. span: all of them and everything between them, as in the authors' code.
@@ -292,8 +293,12 @@ class Reward:
     giou: Weight = 0.0  # weight of the generalized overlap, which falls with the gap where nothing overlaps
     # Weight of the generalized overlap of the first predicted interval with the first true one, and so on.
     matched_giou: Weight = 0.0
-    wasserstein: Weight = 1.0  # weight of exp(-beta * distance), where the distance is how far time must be moved
-    wasserstein2: Weight = 0.0  # weight of the same with the squared distance
+    # Weight of exp(-beta * distance / length of the true intervals), where the distance is how far time must be moved
+    # to turn one set of intervals into the other.
+    wasserstein: Weight = 1.0
+    # Weight of exp(-beta * distance / length of both sets together), where the distance is the root mean square of how
+    # far time must be moved.
+    wasserstein2: Weight = 0.0
     precision_iou: Weight = 0.0  # weight of an overlap in which covering too much costs more than covering too little
     words: Weight = 0.0  # weight of the share of words that are right, as F1
     refusal: Weight = 0.0  # weight of 1 for saying rightly that nothing happens, -1 for saying so wrongly
@@ -332,8 +337,8 @@ class Evaluation:
     # frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false. Scores that compare
     # whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.
     keep_frames: Frames | None = None
-    # Which frames are forgotten if there are more. oldest: the oldest ones. change: those that differ least from the
-    # frame before them. merge: the two neighbours that are most alike become one, the mean of both.
+    # Which frames are forgotten if there are more than `keep_frames`. oldest: the oldest. change: those that differ
+    # least from the frame before them. merge: the two neighbours that are most alike become one, the mean of both.
     forget: Forget = "oldest"
 
 

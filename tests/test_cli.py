@@ -1,6 +1,7 @@
 """The command line: a table of commands, help for each, one-line errors."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,14 @@ def test_each_command_explains_itself(name, capsys):
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     _, purpose = COMMANDS[name]
-    assert stop.value.code == 0 and purpose[1:30] in " ".join(capsys.readouterr().out.split())
+    told = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0 and purpose[1:30] in told
+    assert "(default: None)" not in told and not re.search(r"\(default: [^)]*\) \(default:", told)
+
+
+def test_a_benchmark_that_writes_nothing_refuses_a_place_for_it(capsys):
+    assert main(["bench", "training", "--out", "somewhere"]) == 2
+    assert "bench training writes no results" in capsys.readouterr().err
 
 
 # What takes longest to import, in the order of the time that it takes.

@@ -90,6 +90,13 @@ def test_impossible_combinations_are_refused():
         override(RunConfig(), ["parts.start=", "parts.language=gpt2"])
 
 
+def test_words_that_yaml_reads_as_truths_are_the_choices_of_a_setting():
+    assert override(RunConfig(), ["method.evidence_from=true"]).method.evidence_from == "true"
+    assert override(RunConfig(), ["method.semantics=off"]).method.semantics == "off"
+    with pytest.raises(ConfigError, match="method.evidence_from: 'off' is not one of true, predicted"):
+        override(RunConfig(), ["method.evidence_from=false"])
+
+
 def test_values_keep_their_types():
     config = override(RunConfig(), ["training.learning_rate=1e-3", "training.clip=1", "data.limit=null",
                                     "data.tasks=[tvg, dvc]", "method.semantics=off"])

@@ -26,8 +26,9 @@ from .sample import UNKNOWN, Sample, SampleError, evenly_spaced
 from .skips import Skip
 from .video import read_frames
 from .world import load as load_world
-from .world.config import WorldConfig, from_preset
-from .world.make import is_made, make_world
+from .world.config import WorldConfig
+from .world.make import make_world
+from .world.there import world_to_make
 
 CACHE = "data/cache"
 
@@ -82,18 +83,6 @@ def missing_world(config: RunConfig) -> WorldConfig | None:
     if data.format != Data.format:
         raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
     return world_to_make(data.world, data.world_preset, data.world_settings)
-
-
-def world_to_make(folder: str, preset: str, settings: Sequence[str]) -> WorldConfig | None:
-    """None where the world is there already. Of one that is there, the settings need not be given; those that are must
-    be its own.
-    """
-    path, config = resolve(folder), from_preset(preset, settings)
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"data.world: {folder} is no folder")
-    if (path / "world.json").exists() and not settings and preset == Data.world_preset:
-        return None
-    return None if is_made(path, config) else config
 
 
 def annotated(data: Data, path: str, videos: Path) -> Split:

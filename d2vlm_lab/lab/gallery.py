@@ -14,6 +14,7 @@ from ..data.world.scene import Scene
 from ..errors import LabError
 from ..files import atomic_path
 from ..ideas.evidence import EVIDENCE, Event, compose, seconds, write
+from ..settings import suggest
 from ..shapes import Range, fit
 from .plots import Strip, draw_strips
 
@@ -35,7 +36,11 @@ def run(args) -> None:
         raise LabError(f"--out is {args.out!r}; a figure is written as {', '.join(SUFFIXES)}")
     fit(args.videos, Annotated[int, Range(1, 100)], "--videos")
     fit(args.questions, Annotated[int, Range(0, 100)], "--questions")
-    print(write_gallery(args.out, strips(load(args.world), args.split, args.videos, args.questions, args.tasks)))
+    world = load(args.world)
+    known = {sample.task for sample in world.samples(args.split)}
+    if args.tasks is not TASKS and (unknown := [task for task in args.tasks if task not in known]):
+        raise LabError(f"--tasks: no question of the world has the task {unknown[0]!r}{suggest(unknown[0], known)}")
+    print(write_gallery(args.out, strips(world, args.split, args.videos, args.questions, args.tasks)))
 
 
 def write_gallery(out: str | Path, drawn: list[Strip]) -> Path:

@@ -88,6 +88,15 @@ def test_a_format_without_a_file_does_not_silently_train_on_the_world():
         splits(override(RunConfig(), {"data.format": "youcook2"}))
 
 
+def test_a_world_is_not_taken_for_one_with_other_settings(tmp_path):
+    make_world(tmp_path / "w", WorldConfig(videos=10), workers=1)
+    place = {"data.world": str(tmp_path / "w")}
+    assert len(splits(override(RunConfig(), place | {"data.world_settings": ["videos=10"]}))[0].samples)
+    assert len(splits(override(RunConfig(), place))[0].samples), "of a world that is there, nothing has to be said"
+    with pytest.raises(LabError, match=r"made with other settings \(videos is 10, not 20\)"):
+        splits(override(RunConfig(), place | {"data.world_settings": ["videos=20"]}))
+
+
 def test_training_refuses_a_file_that_gives_no_durations(place):
     lines = save(place / "lines.txt", "train_00000 2.0 5.0##a person sits.\n")
     with pytest.raises(SampleError, match=r"lines.txt, sample 0: its duration is not known"):

@@ -481,3 +481,5 @@ def test_the_gallery_is_drawn_for_every_look(tmp_path, preset, capsys):
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
     assert main(["gallery", str(tmp_path / "w"), "--out", str(tmp_path / "g.txt")]) == 2
     assert ".png" in capsys.readouterr().err
+    assert main(["gallery", str(tmp_path / "w"), "--out", str(tmp_path / "g.png"), "--tasks", "dcv"]) == 2
+    assert "did you mean 'dvc'" in capsys.readouterr().err

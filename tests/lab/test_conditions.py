@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import matplotlib
 import pandas as pd
@@ -112,6 +113,22 @@ def test_the_map_hatches_what_cannot_be_told_from_zero(tables):
     assert ax.images[0].get_array()[0, 0] == pytest.approx(.4)
     figure.canvas.draw()
     assert isinstance(figure, matplotlib.figure.Figure)
+
+
+def test_each_metric_of_the_map_has_colours_of_its_own_and_numbers_are_whole(tables):
+    """What took 10 seconds more says +10.00, is orange, and leaves the colours of the other metric alone."""
+    seconds = tables.runs.assign(metric="training_cpu_seconds", value=tables.runs.value * 25)
+    both = replace(tables, runs=pd.concat([tables.runs, seconds]))
+    figure = draw_map(both, ["f1", "training_cpu_seconds"])
+    f1, cost = (ax for ax in figure.axes if ax.texts)
+    assert f1.images[0].norm.vmax == pytest.approx(.4) and cost.images[0].norm.vmax == pytest.approx(10)
+    assert cost.texts[0].get_text() == "+10.00"
+    blue, orange = (ax.images[0].cmap(ax.images[0].norm(ax.images[0].get_array()[0, 0])) for ax in (f1, cost))
+    assert blue[2] > blue[0] and orange[0] > orange[2]
+
+
+def test_without_a_complete_pair_there_is_no_map(tables):
+    assert not has_map(replace(tables, runs=tables.runs[tables.runs.variant.str.endswith("full")]))
 
 
 def test_one_seed_tells_nothing_and_levels_of_an_axis_stand_together():

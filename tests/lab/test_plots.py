@@ -292,6 +292,10 @@ def test_a_few_rows_that_lie_far_away_become_arrows_so_that_the_others_can_be_to
     zoom_in(ax, near | {"early": [0.5, 0.52]})
     assert ax.get_xlim()[0] > 0.85
     assert [text.get_text().strip() for text in ax.texts] == ["◂ 0.51"]
+    half = seed_interval(near["variant 5"])[1]
+    assert ax.get_xlim()[1] > np.mean(near["variant 5"]) + half, "an interval is shown whole"
+    zoom_in(ax, near | {"early": [0.5, 0.52]}, keep=0.6)
+    assert ax.get_xlim()[0] < 0.6
     whole = draw_seeds(near, "F1").axes[0]
     limits = whole.get_xlim()
     zoom_in(whole, near)

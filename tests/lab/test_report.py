@@ -232,11 +232,16 @@ def test_kept_results_make_the_page_of_the_runs_that_they_came_from(tmp_path):
     assert page.count("data:image/svg+xml;base64,") == 2 and "+0.100 +0.200" in page and "runs/" not in page
     assert re.findall(r"<strong>(\w+)</strong>, seed (\d): <code>([^<]+)", page) == [
         ("full", "2", "its numbers were not kept")]
-    readme = (fresh / "README.md").read_bytes()
-    assert write_report(fresh, tmp_path / "kept", tmp_path / "none") == fresh / "index.html"  # in its own place
-    assert (fresh / "runs.csv").read_bytes() == (again / "runs.csv").read_bytes()
-    assert (fresh / "figures" / "training.svg").is_file() and readme.count(b"| full |") == (
-        (fresh / "README.md").read_bytes().count(b"| full |"))
+
+
+def test_a_report_never_replaces_the_files_that_it_is_made_from(tmp_path):
+    """Kept results know less than the runs they came from, and a folder of runs with tables in it counts as kept."""
+    kept = write_report(study(tmp_path / "s"), tmp_path / "kept", tmp_path / "none").parent
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for folder in (kept, tmp_path / "s"):
+        with pytest.raises(LabError, match="would replace the files that it is made from"):
+            write_report(folder, folder.parent, tmp_path / "none")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in KEPT.glob("*/study.json")))

@@ -4,13 +4,16 @@ import shutil
 import pytest
 from studies import WRITE, plan_of, small_world, write_notebook, write_study
 
+from d2vlm_lab.cli import main
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.files import locked
 from d2vlm_lab.lab.run_files import METRICS, POINT, STATE
-from d2vlm_lab.lab.study import identity
+from d2vlm_lab.lab.study import command, identity
 from d2vlm_lab.lab.study.plan import make_plan
 from d2vlm_lab.lab.study.point import MODEL, write_json
-from d2vlm_lab.lab.study.runner import choose, in_order
+from d2vlm_lab.lab.study.runner import choose, clear, in_order
 from d2vlm_lab.lab.study.study import read_study
+from d2vlm_lab.settings import ConfigError
 
 TRAINS = "from d2vlm_lab.lab.run import train\n" + WRITE
 
@@ -171,6 +174,32 @@ def test_only_some_variants_at_most_so_many_and_by_force(study):
     assert [job.title for job in choose(plan, limit=1)] == ["full, seed 0"]
     finish(plan)
     assert [job.why for job in choose(plan_of(study), force=True, limit=1)] == ["forced"]
+
+
+def test_force_removes_nothing_where_one_of_the_runs_is_under_way(study):
+    plan = plan_of(study)
+    finish(plan)
+    with locked(plan[1].folder / ".lock"), pytest.raises(LabError, match="without, seed 0.* is running now"):
+        clear(plan)
+    assert reasons(study) == ["done"] * 2
+
+
+def test_two_variants_cannot_ask_for_different_worlds_in_one_folder(tmp_path):
+    path = write_study(tmp_path, base={"data.world": str(tmp_path / "world")}, variants={
+        "full": {"data.world_settings": ["videos=10"]}, "without": {"data.world_settings": ["videos=20"]}})
+    with pytest.raises(ConfigError, match="is to be made with the settings .*videos=10.* and with .*videos=20"):
+        plan_of(path)
+
+
+def test_only_the_worlds_of_chosen_variants_are_made(tmp_path, monkeypatch):
+    worlds = {name: tmp_path / f"world-{name}" for name in ("full", "without")}
+    path = write_study(tmp_path, variants={name: {"data.world": str(world), "data.world_settings": ["videos=10"]}
+                                           for name, world in worlds.items()})
+    made = []
+    monkeypatch.setattr(command, "make_worlds", made.append)
+    monkeypatch.setattr(command, "execute", lambda *_: [])
+    main(["ablate", str(path), "--only", "without", "--out", str(tmp_path / "out")])
+    assert [list(worlds) for worlds in made] == [[str(worlds["without"])]]
 
 
 def test_what_needs_shared_work_brings_it_along(tmp_path):

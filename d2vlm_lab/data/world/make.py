@@ -20,8 +20,7 @@ from tqdm import tqdm
 from ... import __version__
 from ...errors import LabError
 from ...files import locked
-from ...reader import read_json
-from ...settings import from_dict, to_dict
+from ...settings import to_dict
 from ..datasets import et_bench, et_instruct
 from ..sample import Sample
 from ..video import write_frames
@@ -32,8 +31,9 @@ from .joined import joining
 from .questions import ask
 from .render import render
 from .scene import Scene, careless, sample_scene, to_truth
+from .there import is_made
 from .utterances import utterances
-from .world import FILES, SPOKEN, WorldCard
+from .world import FILES, SPOKEN
 
 SPLITS = tuple(FILES)
 SCENE, QUESTIONS, PIXELS, NOISE, MOMENTS = range(5)  # random streams: a change in one leaves the others as they are
@@ -60,23 +60,6 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     return out
-
-
-def is_made(out: Path, config: WorldConfig, overwrite: bool = False) -> bool:
-    """Whether this very world is there already; an error where something else is in its place."""
-    card = out / "world.json"
-    if not card.is_file():
-        if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
-            raise LabError(f"{out} exists and is not a world; choose another folder")
-        return False
-    if overwrite:
-        return False
-    made = to_dict(from_dict(WorldConfig, read_json(card, WorldCard)["config"]))
-    if other := [f"{knob} is {made[knob]}, not {value}" for knob, value in to_dict(config).items()
-                 if made[knob] != value]:
-        raise LabError(f"{out} holds a world made with other settings ({', '.join(other[:3])}); choose another folder, "
-                       "or make the world again with `d2vlm-lab make-world --overwrite`")
-    return True
 
 
 def _fill(folder: Path, config: WorldConfig, workers: int) -> None:

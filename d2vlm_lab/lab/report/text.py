@@ -27,9 +27,9 @@ from .tables import (
 )
 
 MAP = ("What each idea is worth under each condition: the mean difference, on the same seeds, between the variant that "
-       "has the idea and the one that does not. Blue means that the idea helps, orange that it costs, also where less is better. Where a cell is "
-       "hatched, the 95 % interval over seeds contains zero, or there is only one seed. [map.csv](map.csv) has every "
-       "cell with its interval and the runs behind it.")
+       "has the idea and the one that does not. Blue means that the idea helps, orange that it costs, also where less "
+       "is better. Where a cell is hatched, the 95 % interval over seeds contains zero, or there is only one seed. "
+       "[map.csv](map.csv) has every cell with its interval and the runs behind it.")
 Pages = Mapping[str, str]
 ONE_SEED = f"{DEMONSTRATION.capitalize()}, without intervals. A difference between two numbers can be chance."
 PAIRED = ("Mean of the differences on the same seed, with its interval. A difference is clear, and bold, where the "

@@ -65,16 +65,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="VARIANT", action="append", default=[],
                         help="this variant, or those that match a pattern such as 'crowded*' (repeatable)")
     parser.add_argument("--limit", type=int, metavar="N", help="run at most N of the points that are not done")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", default=[], help="instead of the profile's")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", default=[],
+                        help="these seeds in place of the profile's")
     parser.add_argument("--force", action="store_true", help="run again what is done; shared work is kept")
     parser.add_argument("--dry-run", action="store_true", help="print what is done, what is not and why; run nothing")
     parser.add_argument("--on", metavar="WHERE", default="", help="tcp://host:port or slurm (default: this machine)")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time here; jobs to ask Slurm for")
     parser.add_argument("--per-gpu", type=int, metavar="N", default=1, help="runs at a time on each GPU: a small model "
                         "leaves most of it idle, but all N must fit into its memory (default: 1)")
-    parser.add_argument("--retries", type=int, metavar="N", default=1, help="of each run that is killed (default: 1)")
+    parser.add_argument("--retries", type=int, metavar="N", default=1,
+                        help="how often a run that is killed is tried again (default: 1)")
     parser.add_argument("--timing", action="store_true", help="print at the end how long each slot worked and waited")
-    parser.add_argument("--out", metavar="DIR", default="runs/ablations", help="default: runs/ablations")
+    parser.add_argument("--out", metavar="DIR", default="runs/ablations",
+                        help="folder of the runs (default: runs/ablations)")
 
 
 @dataclass

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...config import resolve
-from ...data.splits import world_to_make
 from ...data.world.config import WorldConfig
+from ...data.world.there import world_to_make
 from ...settings import ConfigError
 from .study import Point, Study, World
 
