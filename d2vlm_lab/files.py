@@ -25,7 +25,7 @@ from .reader import read_lines
 def unsafe_path(path: str) -> bool:
     """True where a path from an annotation would leave the folder it belongs to."""
     pure = PurePosixPath(path.replace("\\", "/"))
-    return not path or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in path
+    return not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in path
 
 
 @contextmanager
