@@ -424,6 +424,8 @@ def test_the_baselines_of_long_videos_take_little_memory():
     (["repeats=2"], "repeats: expected a number from 0 to 1, found 2"),
     (["size=33"], "even"), (["overlap"], "key=value"), (["--preset", "smal"], "did you mean 'small'"),
     (["--videos", "0"], "videos: expected"), (["jitter=-1"], "jitter: expected"), (["clutter=100000"], "from 0 to 100"),
+    (["frames=6", "event_frames=[3,3]", "events=[1,1]"], "frames: a video of 6 frames is too short"),
+    (["frames=3", "event_frames=[2,2]", "events=[1,1]"], "at least 6 frames"),
     (["frames=10000", "size=1024"], "more than 512 MB"), (["fps=.nan"], "finite"),
     (["--workers", "0"], "--workers: expected"), (["seed=-1"], "seed: expected")])
 def test_an_impossible_knob_is_one_clear_line_and_nothing_is_written(tmp_path, capsys, words, message):
