@@ -278,9 +278,16 @@ _READERS: dict[str, Callable[[Path, About], Any]] = {"torchcodec": _torchcodec, 
 def pictures(folder: Path) -> list[Path]:
     """The frames of a folder, by name."""
     try:
-        return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
+        found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file()]
     except OSError as error:
         raise VideoError(f"{folder}: the folder cannot be read ({error.strerror})") from None
+    return sorted(found, key=lambda file: by_number(file.name))
+
+
+def by_number(name: str) -> tuple[list[int | str], str]:
+    """Sorts names by the numbers in them: 9.png comes before 10.png, however many zeros they begin with."""
+    parts = re.split(r"(\d+)", os.path.splitext(name)[0])
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], name
 
 
 def read_picture(path: Path) -> np.ndarray:
