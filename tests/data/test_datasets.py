@@ -171,6 +171,21 @@ def test_benchmark_records_of_all_tasks_survive_exactly(record):
     assert et_bench.to_record(sample, 7) == record and sample.answer == ()
 
 
+@pytest.mark.parametrize("changes, message", [
+    ({"events": (Event(1, 2), Event(3, 4))}, "tvg needs exactly one event, found 2"),
+    ({}, "tvg needs exactly one event, found 0"), ({"task": "tal"}, "tal needs at least one event"),
+    ({"task": "rar"}, "rar needs options"), ({"task": "xyz"}, "no scorer knows its task xyz")])
+def test_a_sample_that_no_scorer_could_judge_is_not_written(changes, message):
+    with pytest.raises(SampleError, match=f'sample a .*{message}'):
+        et_bench.to_record(Sample(**{"id": "a", "video": "v.mp4", "duration": 9.0, "task": "tvg", "source": "s",
+                                     "question": "when?", **changes}), 0)
+
+
+def test_only_the_highlights_of_several_annotators_stay_apart():
+    sample = Sample("1", "v.mp4", 9.0, "tal", "s", "when?", (Event(1, 2, annotator=0), Event(3, 4, annotator=1)))
+    assert et_bench.to_record(sample, 0)["tgt"] == [[1, 2], [3, 4]]
+
+
 def test_what_a_benchmark_question_asks_about_becomes_evidence():
     for question in ("What happens in 12.0 - 20.5?", "What happens in <vid> - <vid>?", "What happens in <evi>?"):
         sample = et_bench.from_record(bench("rar", p=1, o=["a", "b", "c", "d"], src=[12.0, 20.5], q=question))

@@ -448,6 +448,18 @@ def test_a_finished_world_is_kept_and_another_is_not_overwritten_unasked(tmp_pat
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
+def test_a_world_is_made_behind_a_link_and_not_in_the_place_of_the_folder_one_is_in(tmp_path, monkeypatch):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "world").symlink_to("big")
+    made = make_world(tmp_path / "world", config(videos=2), workers=1)
+    assert made.is_symlink() and (tmp_path / "big" / "world.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big", "world"]
+    monkeypatch.chdir(tmp_path / "big")
+    make_world(".", config(videos=2))  # it is there already
+    with pytest.raises(LabError, match="the folder you are in"):
+        make_world(".", config(videos=2), overwrite=True)
+
+
 def test_an_interrupted_world_leaves_nothing_under_its_name(tmp_path):
     command = [sys.executable, "-m", "d2vlm_lab.cli", "make-world", "--out", str(tmp_path / "w"), "--videos", "2000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ})
