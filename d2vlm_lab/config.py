@@ -171,7 +171,7 @@ class Data:
     """What the model learns from: a synthetic world, or annotation files with their videos."""
 
     world: str = "data/world-small"  # folder of a world; made from `world_preset` and `world_settings` if missing
-    world_preset: str = "small"  # preset of make-world for a missing world: small, full or cuts
+    world_preset: str = "small"  # preset of make-world for a missing world: small, full, cuts or surgery
     world_settings: tuple[str, ...] = ()  # settings on top of that preset, each `key=value` as for make-world
     train: str = ""  # instead of `world`: annotation file to train on
     val: str = ""  # with `train`: annotation file for validation; empty means none
@@ -198,11 +198,11 @@ class Data:
     max_seconds: Annotated[float, Range(0, 1e9, open=True)] = 1e9
     max_words: Count = 200  # leave out training samples whose answer has more words than this
     limit: Count | None = None  # train on the first so many videos only; null means on all
-    # Share of questions about what never happens among the training questions: of the kind there are too many of, only
-    # some are kept. null means as many as there are.
+    # Share of questions about what never happens among the training questions: if there are too many of one kind, only
+    # some of them are used. null means as many as there are.
     nothing_share: Share | None = None
     # Share of the questions that are asked while the video is still running, at a random moment after their last event
-    # has begun: the model sees the frames up to then, and an event that goes on ends there.
+    # has begun: the model sees the frames up to then, and an event that is still going on is cut off at that moment.
     ask_early: Share = 0.0
     bad_share: Share = 0.01  # stop the run if a larger share of the training samples than this cannot be used
 
@@ -409,9 +409,14 @@ class RunConfig:
         need(method.block is not None, f"{name}: questions that are asked before the end of a video need frames that "
              "do not know what comes later; set method.frame_block, or method.bidirectional_frames=false")
         need(not self.reward.draws, f"{name}: reward.form={self.reward.form} draws its answers about whole videos only")
-        need(not method.standing_weight or method.formulation == "sigmoid" and method.style != "digits",
+        need(not method.standing_weight or method.formulation == "sigmoid" and method.points,
              "method.standing_weight: a standing question compares its evidence with every frame by itself, which "
-             f"needs method.formulation=sigmoid and evidence tokens; found {method.formulation} and {method.style}")
+             "needs method.formulation=sigmoid and evidence tokens that point; found "
+             f"{method.formulation} and {method.style}")
+        need(not early or method.points, f"data.ask_early: method.style={method.style} writes times out, and an answer "
+             "would tell some that were not seen yet; use a style whose evidence tokens point")
+        need(not early or self.preference.form == "off", f"data.ask_early: preference.form={self.preference.form} "
+             "compares answers about whole videos only; set one of them to 0 or off")
 
     def _check_salience(self, need: Callable[[bool, str], None]) -> None:
         rule, value = self.method.salience, self.method.salience_value

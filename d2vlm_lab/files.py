@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import resource
@@ -25,7 +26,7 @@ from .reader import read_lines
 def unsafe_path(path: str) -> bool:
     """True where a path from an annotation would leave the folder it belongs to."""
     pure = PurePosixPath(path.replace("\\", "/"))
-    return not path or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in path
+    return not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in path
 
 
 @contextmanager
@@ -161,8 +162,11 @@ def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None
 
 
 @contextmanager
-def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0) -> Iterator[None]:
-    """Hold the lock file `path` for a block; an error with the message `refusal` if another process keeps it longer."""
+def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0.5) -> Iterator[None]:
+    """Hold the lock file `path` for a block; an error with the message `refusal` if another process keeps it longer.
+
+    `is_locked` keeps it for a moment, which must not be taken for a process that works.
+    """
     lock = _lock(path)
     try:
         lock.acquire(timeout=seconds)
@@ -188,14 +192,15 @@ def _lock(path: str | os.PathLike) -> FileLock:
 
 
 def is_locked(path: str | os.PathLike) -> bool:
-    """Whether a living process holds it."""
-    if not os.path.exists(path):
-        return False
+    """Whether a living process holds it; whoever may read the file can ask."""
     try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # until it is closed
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
+    return False
 
 
 def peak_megabytes() -> float:

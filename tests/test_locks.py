@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import threading
@@ -5,7 +6,7 @@ import time
 
 from studies import small_world
 
-from d2vlm_lab.files import is_locked, locked
+from d2vlm_lab.files import claimed, is_locked, locked
 
 
 def test_one_at_a_time_and_the_next_when_it_is_free(tmp_path):
@@ -57,6 +58,39 @@ def test_a_lock_is_free_when_its_holder_is_killed_though_a_process_that_it_forke
     os.kill(child, 0)
     assert path.exists() and not is_locked(path)
     os.kill(child, signal.SIGKILL)
+
+
+def test_who_may_only_read_sees_whether_it_is_held(tmp_path, monkeypatch):
+    def seen():
+        if not (pid := os.fork()):
+            try:
+                if not os.geteuid():
+                    os.setuid(65534)  # root may write everywhere
+                os._exit(is_locked("lock"))
+            finally:
+                os._exit(2)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with locked("lock"):
+        os.chmod("lock", 0o444)
+        tmp_path.chmod(0o555)
+        assert seen() == 1
+        tmp_path.chmod(0o755)
+    (tmp_path / "lock").touch(0o444)  # of a process that was killed
+    assert seen() == 0
+
+
+def test_a_look_at_a_lock_refuses_nobody(tmp_path):
+    path = tmp_path / "lock"
+    with open(path, "w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        assert not is_locked(path)
+        timer = threading.Timer(0.1, fcntl.flock, (look, fcntl.LOCK_UN))
+        timer.start()
+        with claimed(path, "another process"):
+            timer.join()
 
 
 def test_many_who_want_it_never_have_it_together(tmp_path):

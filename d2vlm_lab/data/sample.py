@@ -12,7 +12,7 @@ import numpy as np
 from ..config import NAMED
 from ..errors import LabError
 from ..files import unsafe_path
-from ..ideas.evidence import EVIDENCE, Event, Interval
+from ..ideas.evidence import END, EVIDENCE, Event, Interval
 from ..shapes import fit, shown
 
 UNKNOWN = math.inf  # the duration of a video whose annotation does not give one
@@ -130,8 +130,9 @@ def problems(sample: Sample, half_frame: float = 0.5) -> Iterator[tuple[str, str
         yield "question", (f"question has {n} {EVIDENCE} but there are {len(sample.question_intervals)} question "
                            "intervals")
     for field, piece in ((f"answer[{k}]", piece) for k, piece in enumerate(sample.answer)):
-        if isinstance(piece, str) and EVIDENCE in piece:
-            yield field, f"answer text {shown(piece)} holds a literal {EVIDENCE}; refer to an event by its index"
+        for token in (EVIDENCE, END):
+            if isinstance(piece, str) and token in piece:
+                yield field, f"answer text {shown(piece)} holds a literal {token}; refer to an event by its index"
         if not isinstance(piece, str) and not 0 <= piece < len(sample.events):
             yield field, f"answer refers to event {piece + 1}, but there are {len(sample.events)} events"
     if sample.correct is not None and not 0 <= sample.correct < len(sample.options):

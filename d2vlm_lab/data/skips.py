@@ -35,36 +35,36 @@ class Skips:
     def __init__(self, path: Path | None, total: int, share: float):
         self.path, self.total, self.share = path, total, share
         self.reasons: Counter[str] = Counter()
-        self.seen: set[str] = set()
+        self.seen: set[tuple[str, str]] = set()  # id and video: records without an id are numbered in each file
         self.read_file()
 
     @property
     def allowed(self) -> int:
         """The largest number of samples that may be skipped."""
-        return int(self.share * self.total)
+        return int(self.share * self.total + 1e-9)  # 0.29 * 100 is below 29
 
     def add(self, skip: Skip) -> None:
-        if skip.sample in self.seen:
+        if (skip.sample, skip.video) in self.seen:
             return
         with locked(self.path.with_suffix(".lock")) if self.path is not None else nullcontext():
             self.read_file()
-            if skip.sample not in self.seen:
-                self.count(skip.sample, skip.reason)
-                if self.path is not None:
-                    append_line(self.path, json.dumps(asdict(skip)))
+            if self.count(skip.sample, skip.video, skip.reason) and self.path is not None:
+                append_line(self.path, json.dumps(asdict(skip)))
         if len(self.seen) > self.allowed:
             raise SkippedSamples(f"{len(self.seen)} of {self.total} samples cannot be used (data.bad_share is "
                                  f"{self.share:g}): {dict(self.reasons)}; the last: {skip.message}")
 
-    def count(self, sample: str, reason: str) -> None:
-        if sample not in self.seen:
-            self.seen.add(sample)
+    def count(self, sample: str, video: str, reason: str) -> bool:
+        """Whether it was not counted before."""
+        if is_new := (sample, video) not in self.seen:
+            self.seen.add((sample, video))
             self.reasons[reason] += 1
+        return is_new
 
     def read_file(self) -> None:
         """Count what stands in the file and was not counted before."""
         for line in json_lines(self.path) if self.path is not None else ():
-            self.count(str(line.get("sample")), str(line.get("reason")))
+            self.count(*(str(line.get(name)) for name in ("sample", "video", "reason")))
 
 
 def append_line(path: Path, line: str) -> None:

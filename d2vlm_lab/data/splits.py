@@ -95,7 +95,7 @@ def annotated(data: Data, path: str, videos: Path) -> Split:
     samples = ADAPTERS[data.format].read(resolve(path), max(0.5, 0.5 / data.fps), on_bad)
     for sample in samples:
         if sample.duration == UNKNOWN:
-            on_bad(f"{Path(path).name}, sample {sample.id}",
+            on_bad(f"{path}, sample {sample.id}",
                    f"{path}, sample {sample.id}: its duration is not known, and training needs it; use a file that "
                    "gives durations (Charades-STA: the JSON form)")
     samples = [sample for sample in samples if sample.duration != UNKNOWN]

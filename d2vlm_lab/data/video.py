@@ -45,9 +45,10 @@ AT_ONCE_BYTES = 2**28
 FAULTS = 1e-9  # share of damaged frames that decord may silently replace by a neighbour: none
 FOLDER_FPS = 3.0  # of a folder of pictures: the rate of those of TVQA, the only ones in use
 PICTURES = (".jpg", ".jpeg", ".png")
-# What FFmpeg may read. Playlists are not among them, since they can point to other files, nor are single pictures.
-CONTAINERS = ("mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,ivf,mxf,nut,rm,wtv,dv,h264,hevc,av1,obu,vvc,m4v,"
-              "mjpeg,yuv4mpegpipe")
+# What FFmpeg may read. Playlists are not among them, since they can point to other files, nor are single pictures, nor
+# bare H.264 and its followers, whose frames have no times.
+CONTAINERS = ("mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,ivf,mxf,nut,rm,wtv,dv,av1,obu,m4v,mjpeg,"
+              "yuv4mpegpipe")
 PICTURE_FILES = "png_pipe,jpeg_pipe,image2"
 TICKS = 10_000_000  # of the clock by which frames are chosen
 
@@ -278,9 +279,16 @@ _READERS: dict[str, Callable[[Path, About], Any]] = {"torchcodec": _torchcodec, 
 def pictures(folder: Path) -> list[Path]:
     """The frames of a folder, by name."""
     try:
-        return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
+        found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file()]
     except OSError as error:
         raise VideoError(f"{folder}: the folder cannot be read ({error.strerror})") from None
+    return sorted(found, key=lambda file: by_number(file.name))
+
+
+def by_number(name: str) -> tuple[list[int | str], str]:
+    """Sorts names by the numbers in them: 9.png comes before 10.png, however many zeros they begin with."""
+    parts = re.split(r"(\d+)", os.path.splitext(name)[0])
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], name
 
 
 def read_picture(path: Path) -> np.ndarray:

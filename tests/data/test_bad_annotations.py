@@ -7,6 +7,7 @@ import pytest
 
 from d2vlm_lab.data.datasets import fpo_annotations
 from d2vlm_lab.data.datasets.formats import ADAPTERS, TRAINING
+from d2vlm_lab.data.datasets.records import read_records
 from d2vlm_lab.data.pairs import read_preferences
 from d2vlm_lab.data.sample import LONGEST, SampleError
 from d2vlm_lab.errors import LabError
@@ -123,6 +124,24 @@ def test_bad_records_among_good_ones_are_reported_and_left_out(tmp_path):
     assert len(bad) == 4 and "events[0].start: expected a number, found null" in bad[0]
     with pytest.raises(SampleError, match="sample 1"):
         ADAPTERS["samples"].read(path)
+
+
+def test_a_bad_line_is_named_for_what_it_is_and_nothing_is_read_ahead_for_it(tmp_path, monkeypatch):
+    path = tmp_path / "samples.jsonl"
+    path.write_text('{"id": 1, "video": "a.mp4",}\n' + (json.dumps(SAMPLE | {"question": "x" * 1000}) + "\n") * 3000)
+    monkeypatch.setattr("d2vlm_lab.reader.LINE", 1 << 21)
+    with pytest.raises(SampleError, match="sample 0: not readable as JSON"):
+        next(read_records(path))
+    assert sum(isinstance(record, dict) for record in read_records(path, go_on=True)) == 3000
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_records_are_the_same_however_many_characters_are_read_at_a_time(size, tmp_path, monkeypatch):
+    path = tmp_path / "samples.jsonl"
+    path.write_text("\n".join(['{"a": "\\ud83d\\ude00", "b": [-1.5e-7, true, -Infinity]}', "{," + "x" * 99,
+                               '{"a": tru}', '{"a": "no end}', '{"a": 1}']))
+    monkeypatch.setattr("d2vlm_lab.data.datasets.records.CHUNK", size)
+    assert [type(record) for record in read_records(path, go_on=True)] == [dict, *[SampleError] * 3, dict]
 
 
 def test_words_between_a_time_and_its_caption_take_no_time_to_read(tmp_path):

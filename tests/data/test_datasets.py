@@ -51,9 +51,29 @@ def test_an_answer_without_times_has_no_events():
     ("from 1.0 to 2.5 and 3.0 - 4.0 s", [1, 2.5, 3, 4], "from <evi> and <evi>", ((1.0, 2.5), (3.0, 4.0))),
     ("2 cups, 12.3 - 20 seconds", [12.34, 20.2], "2 cups, <evi>", ((12.34, 20.2),)),
     ("nothing here", [5, 6], "nothing here", ()),
-    ("at <vid>, then <vid>", [5, 6], "at <evi>, then <evi>", ((5, 5), (6, 6)))])
-def test_times_are_found_by_their_value_and_in_order(text, times, marked, spans):
+    ("at <vid>, then <vid>", [5, 6], "at <evi>, then <evi>", ((5, 5), (6, 6))),
+    ("The 2 people enter in 2.3 - 5.0 seconds.", [2.3, 5.0], "The 2 people enter in <evi>.", ((2.3, 5.0),)),
+    ("in clip3 it happens at 3.0 - 5.0 seconds", [3.0, 5.0], "in clip3 it happens at <evi>", ((3.0, 5.0),)),
+    ("the 2 men, at 2.3", [2.3], "the 2 men, at <evi>", ((2.3, 2.3),)),
+    ("clip3, at 3 s", [3.0], "clip3, at <evi>", ((3.0, 3.0),)),
+    ("what do the 2 men do in <evi>?", [2.0, 5.0], "what do the 2 men do in <evi>?", ((2.0, 5.0),)),
+    ("the 2 men, <vid> and <vid>", [2.0, 5.0], "the 2 men, <evi>", ((2.0, 5.0),)),
+    ("from <evi> to <evi>", [1, 2, 3, 4], "from <evi> to <evi>", ((1, 2), (3, 4)))])
+def test_times_are_found_by_their_value_and_in_order_and_other_numbers_stay(text, times, marked, spans):
     assert mark_times(text, times) == (marked, spans)
+
+
+def test_numbers_without_end_are_refused_and_not_compared_for_ever():
+    with pytest.raises(ValueError, match="100000 numbers in '1 1 1.*too many to find 41 times"):
+        mark_times("1 " * 100_000, [1.0] * 41)
+
+
+def test_a_number_beside_evidence_survives_both_formats():
+    sample = Sample("1", "v.mp4", 9.0, "rar", "s", "what do the 2 men do in <evi>?", answer=("(A)",),
+                    question_intervals=((2.0, 5.0),), options=("run", "sit"), correct=0)
+    assert et_instruct.from_record(et_instruct.to_record(sample)) == sample
+    again = et_bench.from_record(et_bench.to_record(sample, 1))
+    assert (again.question, again.question_intervals) == (sample.question, sample.question_intervals)
 
 
 FULL = Sample("v-1", "a/v.mp4", 16.0, "gvq", "world", "what after <evi>? (A) it spins (B) it moves",
@@ -149,6 +169,21 @@ BENCH = [
 def test_benchmark_records_of_all_tasks_survive_exactly(record):
     sample = et_bench.from_record(record)
     assert et_bench.to_record(sample, 7) == record and sample.answer == ()
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"events": (Event(1, 2), Event(3, 4))}, "tvg needs exactly one event, found 2"),
+    ({}, "tvg needs exactly one event, found 0"), ({"task": "tal"}, "tal needs at least one event"),
+    ({"task": "rar"}, "rar needs options"), ({"task": "xyz"}, "no scorer knows its task xyz")])
+def test_a_sample_that_no_scorer_could_judge_is_not_written(changes, message):
+    with pytest.raises(SampleError, match=f'sample a .*{message}'):
+        et_bench.to_record(Sample(**{"id": "a", "video": "v.mp4", "duration": 9.0, "task": "tvg", "source": "s",
+                                     "question": "when?", **changes}), 0)
+
+
+def test_only_the_highlights_of_several_annotators_stay_apart():
+    sample = Sample("1", "v.mp4", 9.0, "tal", "s", "when?", (Event(1, 2, annotator=0), Event(3, 4, annotator=1)))
+    assert et_bench.to_record(sample, 0)["tgt"] == [[1, 2], [3, 4]]
 
 
 def test_what_a_benchmark_question_asks_about_becomes_evidence():

@@ -100,6 +100,10 @@ def test_rejected_answers_stand_beside_standing_questions():
     ({"method.standing_weight": 1.0, "method.frame_block": 2, "method.formulation": "softmax"}, "found softmax"),
     ({"method.frame_block": 2, "method.bidirectional_frames": False}, "there are no blocks"),
     ({"method.frame_block": 0}, "frame_block"),
+    ({"method.standing_weight": 1.0, "method.frame_block": 2, "method.style": "time_tokens"}, "found .* time_tokens"),
+    ({"method.frame_block": 2, "data.ask_early": 0.5, "method.style": "digits"}, "not seen yet"),
+    ({"method.frame_block": 2, "data.ask_early": 0.5, "method.style": "time_tokens"}, "not seen yet"),
+    ({"method.frame_block": 2, "data.ask_early": 0.5, "preference.form": "fpo"}, "fpo .* whole videos only"),
     ({"method.frame_block": 2, "data.ask_early": 0.5, "reward.form": "grpo"}, "whole videos only")])
 def test_settings_that_do_not_go_together_are_refused(changes, named):
     with pytest.raises(ConfigError, match=named):

@@ -115,6 +115,15 @@ def test_a_name_is_never_taken_for_an_address(tmp_path, monkeypatch):
     assert len(read_frames("concat:a|b.mp4").frames) == 40
 
 
+def test_a_bare_stream_without_times_is_refused_before_it_is_decoded(tmp_path):
+    with av.open(str(tmp_path / "a.h264"), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert "another format" in refused(tmp_path / "a.h264")
+
+
 def test_a_picture_is_no_video_and_a_folder_of_pictures_is_one(tmp_path):
     folder = tmp_path / "shown"
     folder.mkdir()

@@ -45,6 +45,8 @@ def test_what_was_written_is_read_back_exactly(one):
     ({"question_intervals": ((1, 2),)}, "question has 0 <evi> but there are 1 question intervals"),
     ({"answer": ("In ", 1)}, "answer refers to event 2, but there are 1 events"),
     ({"answer": ("In <evi>",)}, "literal <evi>"),
+    ({"answer": ("</evi> In ", 0)}, "literal </evi>"),
+    ({"video": "."}, "leaves the video folder"),
     ({"options": ("a", "b"), "correct": 2}, "correct option is 2, but there are 2 options"),
 ])
 def test_what_is_wrong_is_said_with_file_sample_and_field(changes, message):
@@ -72,7 +74,8 @@ def test_a_bad_record_is_named(record, message):
 
 
 @pytest.mark.parametrize("path, unsafe", [("a/b.mp4", False), ("b.mp4", False), ("../b.mp4", True), ("a/../../b", True),
-                                          ("/etc/passwd", True), ("C:\\x", True), ("a\\..\\..\\b", True), ("", True)])
+                                          ("/etc/passwd", True), ("C:\\x", True), ("a\\..\\..\\b", True), ("", True),
+                                          (".", True), ("./", True)])
 def test_paths_that_leave_their_folder_are_found(path, unsafe):
     assert unsafe_path(path) is unsafe
 

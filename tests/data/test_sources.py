@@ -305,6 +305,7 @@ def test_a_camera_is_read_by_rtsp(nothing_left):
 @pytest.mark.parametrize("address, words", [
     ("file:///etc/hostname", "begins with one of"), ("udp://127.0.0.1:9", "begins with one of"),
     ("tcp://0.0.0.0:9?listen=1", "wait for others"), ("rtsp://me:secret@127.0.0.1:1/a", "me:***@127.0.0.1:1/a"),
+    ("rtsp://me:se@secret@127.0.0.1:1/a@b", "me:***@127.0.0.1:1/a@b"),
     ("camera:77", "no video comes from there")])
 def test_an_address_that_is_no_sender_is_one_clear_error(address, words):
     with pytest.raises(LabError, match="[.]*") as error, open_source(address, patience=2.0) as source:
@@ -352,6 +353,21 @@ def test_a_folder_that_grows(tmp_path, monkeypatch, nothing_left):
     kinds = notes_of(items)
     assert {"drop", "damage", "stall"} <= set(kinds) and kinds[-1] == "end"
     assert any("ab.png came after" in item.message for item in items if isinstance(item, SourceNote))
+
+
+def test_numbered_pictures_need_no_leading_zeros_and_come_live_as_they_do_as_a_whole(tmp_path, nothing_left):
+    def save(k):
+        Image.fromarray(NOISE[k]).save(tmp_path / f"{k + 8}.png")
+
+    save(0)
+    save(1)
+    timer = threading.Timer(0.3, save, (2,))  # 10.png after 9.png
+    timer.start()
+    with open_source(tmp_path, rate=2.0, patience=1.0) as source:
+        items = list(source)
+    timer.join()
+    live, whole = [frame.pixels for frame in frames_of(items)], read_frames(tmp_path).frames
+    assert np.array_equal(live, NOISE[:3]) and np.array_equal(whole, NOISE[:3]) and notes_of(items) == ["end"]
 
 
 def placed(*pairs):

@@ -424,6 +424,8 @@ def test_the_baselines_of_long_videos_take_little_memory():
     (["repeats=2"], "repeats: expected a number from 0 to 1, found 2"),
     (["size=33"], "even"), (["overlap"], "key=value"), (["--preset", "smal"], "did you mean 'small'"),
     (["--videos", "0"], "videos: expected"), (["jitter=-1"], "jitter: expected"), (["clutter=100000"], "from 0 to 100"),
+    (["frames=6", "event_frames=[3,3]", "events=[1,1]"], "frames: a video of 6 frames is too short"),
+    (["frames=3", "event_frames=[2,2]", "events=[1,1]"], "at least 6 frames"),
     (["frames=10000", "size=1024"], "more than 512 MB"), (["fps=.nan"], "finite"),
     (["--workers", "0"], "--workers: expected"), (["seed=-1"], "seed: expected")])
 def test_an_impossible_knob_is_one_clear_line_and_nothing_is_written(tmp_path, capsys, words, message):
@@ -444,6 +446,18 @@ def test_a_finished_world_is_kept_and_another_is_not_overwritten_unasked(tmp_pat
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     assert main(["make-world", "--out", str(tmp_path / "mine")]) == 2
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_a_world_is_made_behind_a_link_and_not_in_the_place_of_the_folder_one_is_in(tmp_path, monkeypatch):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "world").symlink_to("big")
+    made = make_world(tmp_path / "world", config(videos=2), workers=1)
+    assert made.is_symlink() and (tmp_path / "big" / "world.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big", "world"]
+    monkeypatch.chdir(tmp_path / "big")
+    make_world(".", config(videos=2))  # it is there already
+    with pytest.raises(LabError, match="the folder you are in"):
+        make_world(".", config(videos=2), overwrite=True)
 
 
 def test_an_interrupted_world_leaves_nothing_under_its_name(tmp_path):

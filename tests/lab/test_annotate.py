@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from small import tiny_model
 
 from d2vlm_lab.cli import main
-from d2vlm_lab.data.datasets import samples
+from d2vlm_lab.data.datasets import et_bench, samples
 from d2vlm_lab.data.sample import SampleError, from_record
 from d2vlm_lab.data.video import length, write_frames
 from d2vlm_lab.errors import LabError
@@ -196,6 +196,16 @@ def test_no_question_asks_for_all_events_where_one_of_them_is_spoiled(videos, tm
     annotate("convert", tmp_path / "a.csv", "--videos", videos, "--out", tmp_path / "o.jsonl", "--task", "dvc")
     assert [sample.video for sample in samples.read(tmp_path / "o.jsonl")] == ["kitchen.mp4"]
     assert "no question can ask for all events of 'ladder.mp4'" in capsys.readouterr().out
+
+
+def test_questions_that_no_scorer_could_judge_are_named_and_left_out_of_a_benchmark(videos, tmp_path, capsys):
+    one, two, none = ({**GOOD, "id": name, "events": GOOD["events"][:1] * n, "answer": ["x"]}
+                      for name, n in (("one", 1), ("two", 2), ("none", 0)))
+    file = written(tmp_path / "own.jsonl", one, two, none, {**one, "id": "other", "task": "xyz"})
+    assert annotate("convert", file, "--out", tmp_path / "etbench.json") == 0
+    out = capsys.readouterr().out
+    assert [sample.question for sample in et_bench.read(tmp_path / "etbench.json")] == [GOOD["question"]]
+    assert all(f"left out: sample {name} " in out for name in ("two", "none", "other"))
 
 
 def test_what_cannot_be_done_is_one_line_and_nothing_is_written(videos, tmp_path, capsys):

@@ -14,7 +14,7 @@ from d2vlm_lab.data.datasets import fpo_annotations
 from d2vlm_lab.data.datasets.records import read_records
 from d2vlm_lab.data.groups import Collator, Groups
 from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_line, what_is_wrong, write_preferences
-from d2vlm_lab.data.rejects import preference_data
+from d2vlm_lab.data.rejects import preference_data, read_file
 from d2vlm_lab.data.sample import Sample, SampleError, to_record
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import load as load_world
@@ -315,14 +315,23 @@ def test_an_adapter_of_another_shape_is_an_error_not_a_second_adapter(change, me
         prepare(load(tmp_path / "sft"), override(config, change))
 
 
+@pytest.mark.parametrize("good, kept", [(to_line(PAIR), PAIR.chosen.id), (json.dumps(annotation(
+    reject_0_shift=("<evi></evi>It is in <evi>.", [9.0, 12.0]))), "1")])
+def test_a_damaged_line_at_the_top_of_a_preference_file_is_told_and_left_out(good, kept, tmp_path):
+    (tmp_path / "p.jsonl").write_text("{,\n" + good + "\n")
+    reported = []
+    pair, = read_file(str(tmp_path / "p.jsonl"), lambda *what: reported.append(what))
+    assert pair.chosen.id == kept and len(reported) == 1
+
+
 def test_training_reads_a_preference_file_and_counts_what_it_cannot_use(config, place, tmp_path):
     out = tmp_path / "p.jsonl"
     assert main(["make-preferences", str(place / "world"), "per_sample=2", "--limit", "60", "--multiple-choice",
                  "--out", str(out)]) == 0
-    out.write_text(out.read_text() + '{"chosen": 1}\n')
+    out.write_text("{,\n" + out.read_text() + '{"chosen": 1}\n')
     stage = override(config, {"preference.form": "dpo", "preference.file": str(out), "preference.factors": ["when"],
                                "training.steps": 2, "data.bad_share": 0.5})
     metrics = train(stage, tmp_path / "run", log=lambda _: None)
-    assert metrics["skipped"] == {"preference": 1}
+    assert metrics["skipped"] == {"preference": 2}
     with pytest.raises(LabError, match="bad_share"):
         train(override(stage, {"data.bad_share": 0.0}), tmp_path / "strict", log=lambda _: None)

@@ -430,7 +430,7 @@ def test_bad_annotations_count_like_videos_that_cannot_be_read(annotated, tmp_pa
     (tmp_path / "train.json").write_text(json.dumps([{**records[0], "duration": "long"}, 3, *records]))
     metrics = train(config, tmp_path / "run", str)
     first, second = skipped(tmp_path / "run")
-    assert metrics["skipped"] == {"annotation": 2} and first["sample"] == "train.json, record 0"
+    assert metrics["skipped"] == {"annotation": 2} and first["sample"] == f"{tmp_path / 'train.json'}, record 0"
     assert "duration is 'long'" in first["message"] and "train.json" in second["message"]
     with pytest.raises(LabError, match=r"1 of \d+ samples cannot be used.*duration is 'long'"):
         train(override(config, {"data.bad_share": 0.0}), tmp_path / "strict", str)

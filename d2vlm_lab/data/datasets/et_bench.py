@@ -12,7 +12,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from ...ideas.evidence import EVIDENCE, Event, seconds
 from ...shapes import fit
-from ..sample import UNKNOWN, Sample
+from ..sample import UNKNOWN, Sample, brief, sample_error
 from .records import field, interval, options, read_records, to_samples, write_records
 from .times import mark_times
 
@@ -59,6 +59,9 @@ def from_record(record: dict, index: int = 0) -> Sample:
 
 
 def to_record(sample: Sample, index: int) -> dict:
+    """The record of a sample; an error where the scorer of its task would need more or something else."""
+    if problem := _unfit(sample):
+        raise sample_error(sample, problem)
     record = {"version": 1.0, "idx": index, "task": sample.task, "source": sample.source, "video": sample.video}
     if sample.duration != UNKNOWN:
         record["duration"] = sample.duration
@@ -95,9 +98,24 @@ def _events(record: dict) -> tuple[Event, ...]:
     return tuple(Event(*interval(span, "tgt"), caption) for span, caption in zip(tgt, captions))
 
 
+def _unfit(sample: Sample) -> str | None:
+    """Why a sample cannot be scored; None where it can."""
+    task, n = sample.task, len(sample.events)
+    if task not in TASKS:
+        return f"no scorer knows its task {brief(task)}; tasks are {', '.join(TASKS)}"
+    if task in (*CHOICE, "gvq") and (not sample.options or sample.correct is None):
+        return f"task {task} needs options, and the number of the correct one"
+    if task in ONE_INTERVAL and n != 1:
+        return f"task {task} needs exactly one event, found {n}{'; task tal asks for several' if n else ''}"
+    if task not in CHOICE and not n:
+        return f"task {task} needs at least one event, found none"
+    return None
+
+
 def _target(sample: Sample) -> list:
     if sample.task in ONE_INTERVAL:
         return list(sample.events[0].interval)
     annotators = sorted({event.annotator for event in sample.events})
-    lists = [[list(event.interval) for event in sample.events if event.annotator == who] for who in annotators]
-    return lists if len(lists) > 1 else lists[0]
+    if sample.task != "vhd" or len(annotators) == 1:
+        return [list(event.interval) for event in sample.events]
+    return [[list(event.interval) for event in sample.events if event.annotator == who] for who in annotators]

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, TextIO, TypedDict, overload
 
 from ... import reader
@@ -133,7 +132,7 @@ def collect(makers: Iterable[Callable[[], Sample]], path: str | os.PathLike, on_
         except SampleError as error:
             if on_bad is None:
                 raise
-            on_bad(f"{Path(path).name}, record {index}", str(error))
+            on_bad(f"{path}, record {index}", str(error))
     if index < 0:
         raise SampleError(f"{path}: there is no sample in this file")
     return samples
@@ -169,7 +168,7 @@ def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None 
         error = sample_error(sample, "its id was there before", str(path))
         if on_bad is None:
             raise error
-        on_bad(f"{Path(path).name}, sample {brief(sample.id)} again ({index})", str(error))
+        on_bad(f"{path}, sample {brief(sample.id)} again ({index})", str(error))
     return list(kept.values())
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import le
 
 from ...ideas.evidence import EVIDENCE, Interval
 
-NUMBER = r"\d+(?:\.\d+)?"
-TIME = rf"(?:<vid>|<evi>|{NUMBER})"
-SPAN = re.compile(rf"({TIME})(?:\s*(?:-|–|to|and)\s*({TIME}))?(\s*(?:seconds\b|s\b))?")
+TOKEN = "<vid>"
+LARGEST = 4 * 10**6  # numbers in a text times listed times: more are not compared
+
+
+def _spans(time: str) -> re.Pattern:
+    """One time, or two that are joined."""
+    return re.compile(rf"({time})(?:\s*(?:-|–|to|and)\s*({time}))?(\s*(?:seconds\b|s\b))?")
+
+
+TOKENS, NUMBERS = _spans(TOKEN), _spans(r"\d+(?:\.\d+)?")
 
 
 def pieces_of(text: str) -> tuple[str | int, ...]:
@@ -22,33 +30,59 @@ def pieces_of(text: str) -> tuple[str | int, ...]:
 def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, ...]]:
     """`text` with its times as `<evi>`, and their intervals; `times` are those that the annotation lists, in order.
 
-    A time in the text is a `<vid>` token, or a number that equals the next one listed, up to its own decimals. Two of
-    them joined by `-`, `to` or `and` are an interval, and one alone is an instant. An `<evi>` stands for two listed
-    times. Any other number stays text.
+    Each `<evi>` of a text stands for two listed times. In other texts a time is a `<vid>` token, or where there is none
+    a number that equals a listed time. Two of them joined by `-`, `to` or `and` are an interval, and one alone is an
+    instant. Any other number stays text.
     """
-    left, spans = list(times), []
-
-    def replaced(match: re.Match) -> str:
-        if match[1] == EVIDENCE:
-            if len(left) < 2:
-                raise ValueError(f"{text.count(EVIDENCE)} {EVIDENCE} in {text[:60]!r} need two times each, "
-                                 f"found {len(times)}")
-            spans.append((left.pop(0), left.pop(0)))
-            return match[0]
-        words = [word for word in (match[1], match[2]) if word]
-        if len(left) < len(words) or not all(map(_is_time, words, left)):
-            if "<vid>" in match[0]:
-                raise ValueError(f"{text.count('<vid>')} <vid> in {text[:60]!r}, but {len(times)} times")
-            return match[0]
-        spans.append((left[0], left[len(words) - 1]))
-        del left[:len(words)]
-        return EVIDENCE
-
-    return SPAN.sub(replaced, text), tuple(spans)
+    needed, found = 2 * text.count(EVIDENCE), text.count(TOKEN)
+    if needed > len(times):
+        raise ValueError(f"{needed // 2} {EVIDENCE} in {text[:60]!r} need two times each, found {len(times)}")
+    if needed:
+        return text, tuple(zip(times[:needed:2], times[1:needed:2]))
+    if found > len(times):
+        raise ValueError(f"{found} {TOKEN} in {text[:60]!r}, but {len(times)} times")
+    marked, done, left, spans = "", 0, iter(times), []
+    for match in TOKENS.finditer(text) if found else _told(text, times):
+        ends = [next(left) for _ in _words(match)]
+        spans.append((ends[0], ends[-1]))
+        marked += text[done:match.start()] + EVIDENCE
+        done = match.end()
+    return marked + text[done:], tuple(spans)
 
 
-def _is_time(word: str, time: float) -> bool:
-    if word in ("<vid>", EVIDENCE):
-        return word == "<vid>"
-    decimals = len(word.partition(".")[2])
-    return abs(float(word) - time) <= 0.51 * 10 ** -decimals
+def _told(text: str, times: Sequence[float]) -> Sequence[re.Match]:
+    """The numbers of a text that are its times: those that explain the most listed times, one after the other.
+
+    Of several such choices the one with the most decimals is taken, then the one in the longest words: a time is mostly
+    told more exactly than a number of things, and with its unit.
+    """
+    matches = list(NUMBERS.finditer(text)) if times else []
+    if len(matches) * len(times) > LARGEST:
+        raise ValueError(f"{len(matches)} numbers in {text[:60]!r} are too many to find {len(times)} times among them")
+    best: dict[int, tuple[int, int, tuple]] = {0: (0, 0, ())}  # by how many times are explained: how well, and by what
+    for match in matches:
+        words = _words(match)
+        lows, highs = zip(*map(_range, words))
+        decimals = sum(map(_decimals, words))
+        for first in sorted(best, reverse=True):
+            told = times[first:first + len(words)]
+            if len(told) == len(words) and all(map(le, lows, told)) and all(map(le, told, highs)):
+                after, (earlier, length, chosen) = first + len(words), best[first]
+                value = earlier + decimals, length + len(match[0])
+                if after not in best or value > best[after][:2]:
+                    best[after] = (*value, (*chosen, match))
+    return best[max(best)][2]
+
+
+def _words(match: re.Match) -> list[str]:
+    return [word for word in match.group(1, 2) if word]
+
+
+def _decimals(word: str) -> int:
+    return len(word.partition(".")[2])
+
+
+def _range(word: str) -> tuple[float, float]:
+    """The times that a number may tell, up to its own decimals."""
+    half = 0.51 * 10 ** -_decimals(word)
+    return float(word) - half, float(word) + half

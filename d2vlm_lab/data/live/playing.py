@@ -22,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 
 from ...errors import LabError
 from ..limits import Limits, VideoError
-from ..video import CONTAINERS, PICTURES, dimensions, first_line, open_file, read_picture, upright
+from ..video import CONTAINERS, PICTURES, by_number, dimensions, first_line, open_file, read_picture, upright
 
 Kind = Literal["stall", "gap", "jump", "repeat", "size", "drop", "damage", "end"]
 Raw = tuple[float, np.ndarray] | tuple[Kind, str]  # a frame at a second; or a note: its kind and its words
@@ -82,7 +82,7 @@ def receive(address: str, patience: float, closed: Event) -> Iterator[Raw]:
 
 def hidden(address: str) -> str:
     """An address as it may be shown: without the password that some cameras want in it."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", address)
+    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
 
 
 def _decoded(container: av.container.InputContainer, start: int | None) -> Iterator[Raw]:
@@ -145,13 +145,13 @@ def _pictures(folder: Path, closed: Event) -> Iterator[np.ndarray | tuple[str, s
         except OSError as error:
             yield "end", f"the folder cannot be read any more ({error.strerror})"
             return
-        for name in sorted(names - done):
-            item = _when_written(folder / name, states) if name > last else (
+        for name in sorted(names - done, key=by_number):
+            item = _when_written(folder / name, states) if by_number(name) > by_number(last) else (
                 "drop", f"{name} came after {last} and is left out")
             if item is None:
                 break
             done.add(name)
-            last = max(last, name)
+            last = max(last, name, key=by_number)
             yield item
         closed.wait(POLL)
         yield None

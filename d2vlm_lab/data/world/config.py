@@ -1,4 +1,4 @@
-"""The knobs of a world, all in one dataclass, and three worlds to start from."""
+"""The knobs of a world, all in one dataclass, and four worlds to start from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class WorldConfig:
     event_frames: tuple[Frames, Frames] = (3, 12)  # smallest and largest number of frames of an event
     gap: Annotated[int, Range(0, 10_000)] = 2  # smallest number of quiet frames between two events
     repeats: Share = 0.35  # share of events that repeat an earlier one
-    look_alike: Share = 0.0  # how much rarer things are that share neither colour nor shape with the first; 1: none
+    # 0: things are drawn freely; 1: every thing shares its colour or its shape with the first one.
+    look_alike: Share = 0.0
     overlap: Share = 0.0  # share of events that begin before the last one has ended
     nested: Share = 0.0  # share of events that lie inside the last one
     look: Literal["dusk", "paper"] = "dusk"  # background: dark clouds, or bright paper with stripes
@@ -58,7 +59,8 @@ class WorldConfig:
     moments: Annotated[int, Range(1, 3)] = 1
     questions: Annotated[int, Range(1, 1000)] = 16  # largest number of questions about a video
     negatives: Share = 0.5  # share of training videos with questions about what never happens
-    nevers: Annotated[int, Range(1, 1000)] = 1  # how many of these such a video has, if so many can be asked
+    # How many questions about what never happens a video of `negatives` has, if so many can be asked.
+    nevers: Annotated[int, Range(1, 1000)] = 1
     reworded: Share = 0.0  # share of the held-out questions that are asked in words which training does not use
     # Standard deviation of the noise on annotated starts and ends, in seconds (training only).
     jitter: Annotated[float, Range(0, 1e6)] = 0.0
@@ -91,6 +93,10 @@ class WorldConfig:
         least = most * self.event_frames[0] + (most - 1) * self.gap
         need(least <= room, f"events: {most} of at least {self.event_frames[0]} frames with gaps of {self.gap} need "
                             f"{least} frames, but the video has {room} after its first")
+        low, high = self.event_frames
+        spans = sum(min(high, self.frames - first) - low + 1 for first in range(min(4, self.frames - low)))
+        need(spans >= 4, f"frames: a video of {self.frames} frames is too short for events of {low} to {high} frames: "
+             f"some questions need one right interval and three wrong ones; use at least {low + 4} frames")
         need(not (self.details >= 2 and self.shot_frames), "details: captions say where things are, and after a cut "
              "they are seen elsewhere; use details below 2, or shot_frames=0")
         need("changes color" not in self.actions or len(self.colors) > 1, "actions: `changes color` needs two colors")

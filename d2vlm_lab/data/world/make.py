@@ -47,16 +47,20 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its parent's lock
         raise LabError("make_world renders in worker processes, which read your script again: "
                        "call it under `if __name__ == \"__main__\":`")
-    with locked(out.with_name(f".{out.name}.lock")):
+    folder = out.resolve()  # a link stays, and leads to the world
+    with locked(folder.parent / f".{folder.name}.lock"):
         if not is_made(out, config, overwrite):
-            unfinished = out.with_name(f".{out.name}.partial")
+            if folder == Path.cwd():  # whoever is in it would be left in a folder that is gone
+                raise LabError(f"{out} is the folder you are in, and a new world takes the place of its folder; choose "
+                               "another one, for example one inside it")
+            unfinished = folder.parent / f".{folder.name}.partial"
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: this one holds the lock
             unfinished.mkdir(parents=True)
             try:
                 _fill(unfinished, config, workers or os.cpu_count() or 1)
-                if out.exists():
-                    shutil.rmtree(out)
-                os.replace(unfinished, out)
+                if folder.exists():
+                    shutil.rmtree(folder)
+                os.replace(unfinished, folder)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     return out

@@ -49,7 +49,7 @@ class World:
 
     @property
     def facts(self) -> dict[str, list[tuple[str, ...]]]:
-        """What a wrong answer can change about an event, as `ideas.perturb.Words` takes it."""
+        """What a wrong answer can change about an event, as `ideas.rejected.Words` takes it."""
         return facts(self.config.colors, self.config.shapes, self.config.actions)
 
     @property

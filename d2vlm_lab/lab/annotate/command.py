@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...data.datasets import et_bench
 from ...data.datasets import samples as own
-from ...data.sample import Sample, brief
+from ...data.sample import Sample, SampleError, brief
 from ...errors import LabError
 from ...files import atomic_path
 from .draft import TASKS, Problem, with_ids
@@ -121,11 +121,7 @@ def counted(n: int, word: str) -> str:
 def convert(out: Path, samples: Sequence[Sample]) -> int:
     """Write what can be used."""
     if out.suffix == ".json":
-        for sample in samples:
-            if sample.task not in et_bench.TASKS:
-                print(f"left out: sample {brief(sample.id)}: no scorer knows its task {brief(sample.task)}; tasks are "
-                      f"{', '.join(et_bench.TASKS)}")
-        samples = [sample for sample in samples if sample.task in et_bench.TASKS]
+        samples = list(scored(samples))
     if not samples:
         raise LabError(f"nothing can be used, so {out} is not written")
     if out.suffix == ".json":
@@ -134,3 +130,14 @@ def convert(out: Path, samples: Sequence[Sample]) -> int:
         own.write_file(out, samples)
     print(f"{out}: {counted(len(samples), 'question')}")
     return 0
+
+
+def scored(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Those that a scorer can judge; the others are named."""
+    for sample in samples:
+        try:
+            et_bench.to_record(sample, 0)
+        except SampleError as error:
+            print(f"left out: {error}")
+        else:
+            yield sample

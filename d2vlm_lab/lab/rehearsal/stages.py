@@ -134,6 +134,7 @@ def prefer(rehearsal: Rehearsal) -> str:
     config = rehearsal.config
     form = "fpo" if config.method.points and config.method.formulation == "sigmoid" else "dpo"
     config = replace(config, parts=replace(config.parts, start=str(rehearsal.trained), language="", frames=""),
+                     data=replace(config.data, ask_early=0.0),  # compared are answers about whole videos only
                      preference=replace(config.preference, form=form))
     train(config, rehearsal.folder / "preferences")
     margins = [line["margin"] for line in logged(rehearsal.folder / "preferences", "margin")]
