@@ -38,9 +38,10 @@ class Live:
         self.stream, self.source, self.view, self.wording = stream, source, view, wording
         self.turn: Callable[[], AbstractContextManager] = nullcontext  # entered whenever the model is at work
         self.questions: list[StandingQuestion] = []
-        self.silent: set[str] = set()  # the questions of which nobody wants the words
-        self.overdue: list[Update] = []  # what is told with the next frame
-        self.closed: list[Closed] = []  # everything that was closed, as it is known now
+        self.silent: set[StandingQuestion] = set()  # those of which nobody wants the words
+        self.overdue: list[tuple[StandingQuestion, Update]] = []  # what is told with the next frame
+        self.ended: dict[tuple[StandingQuestion, int], Closed] = {}  # the last closing of each event
+        self.pending: list[Update | SourceNote] = []  # of the newest moment: what nobody has taken yet
         self.pixels: dict[int, np.ndarray] = {}  # the kept frames, as the tower saw them
         self.open, self.items, self.running = ExitStack(), None, True
 
@@ -50,6 +51,11 @@ class Live:
 
     def __exit__(self, *error) -> None:
         self.open.close()
+
+    @property
+    def closed(self) -> list[Closed]:
+        """Everything that was closed, as it is known now."""
+        return list(self.ended.values())
 
     @property
     def now(self) -> float:
@@ -68,9 +74,10 @@ class Live:
         standing = StandingQuestion(model, text, prompt, start(model), rule)
         self.questions.append(standing)
         before = standing.extend(Block(kept.index, kept.seconds, kept.states), self.now)
-        self.overdue += before if past else [standing.opened(self.now)] if standing.speaker.open else []
+        known = before if past else [standing.opened(self.now)] if standing.speaker.open else []
+        self.overdue += [(standing, update) for update in known]
         if not words:
-            self.silent.add(text)
+            self.silent.add(standing)
         return standing
 
     def __iter__(self) -> Iterator[Update | SourceNote]:
@@ -78,9 +85,11 @@ class Live:
         return self.until(np.inf)
 
     def until(self, second: float) -> Iterator[Update | SourceNote]:
-        """The same until a frame of this second has come."""
+        """The same until a frame of this second has come. Whoever leaves early finds the rest in the next loop."""
         for moment in self.moments():
-            yield from moment
+            self.pending = moment
+            while self.pending:
+                yield self.pending.pop(0)
             if self.now >= second and self.running:
                 return
 
@@ -88,6 +97,9 @@ class Live:
         """The same in lists: one for each frame or note as it comes, and one for the end of the stream."""
         if self.items is None:
             raise LabError("use `with lab.listen(...) as live:`, so that the source is opened and closed")
+        if self.pending:
+            rest, self.pending = self.pending, []
+            yield rest
         failed = None
         try:
             for item in self.items:
@@ -99,7 +111,7 @@ class Live:
         self.running = False
         with self.turn():
             last = [*self.told_late(), *(update for block in self.stream.end() for update in self.look(block)),
-                    *(update for standing in self.questions for update in self.told(standing.end(self.now)))]
+                    *(update for standing in self.questions for update in self.told(standing, standing.end(self.now)))]
         yield last
         if failed is not None:
             raise failed
@@ -107,7 +119,8 @@ class Live:
     def told_late(self) -> Iterator[Update]:
         """What was known already when a question was asked."""
         overdue, self.overdue = self.overdue, []
-        return self.told(overdue)
+        for standing, update in overdue:
+            yield from self.told(standing, [update])
 
     def take(self, item: TimedFrame | SourceNote) -> Iterator[Update | SourceNote]:
         """A frame, or a note about the source, which is handed on."""
@@ -124,16 +137,16 @@ class Live:
         kept = set(self.stream.kept.index.tolist()) | {frame.index for frame in self.stream.waiting}
         self.pixels = {index: pixels for index, pixels in self.pixels.items() if index in kept}
         for standing in self.questions:
-            yield from self.told(standing.extend(block, self.now))
+            yield from self.told(standing, standing.extend(block, self.now))
 
-    def told(self, updates: list[Update]) -> Iterator[Update]:
-        """The updates; those that close an event say in words what it was, and are remembered."""
+    def told(self, standing: StandingQuestion, updates: list[Update]) -> Iterator[Update]:
+        """The updates of a question; those that close an event say in words what it was, and are remembered."""
         for update in updates:
             if isinstance(update, Closed):
-                if update.question not in self.silent:
+                if standing not in self.silent:
                     update = replace(update, text=about(self.ask(update.question).prediction, update.interval))
-                self.closed = [other for other in self.closed
-                               if (other.question, other.number) != (update.question, update.number)] + [update]
+                self.ended.pop((standing, update.number), None)  # the newest closing stands last
+                self.ended[standing, update.number] = update
             yield update
 
     def ask(self, question: str, options=(), intervals=(), decoding: Decoding | None = None):
