@@ -26,7 +26,7 @@ def configure(parser) -> None:
                                                                             "SRT; see data/README.md")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are; each of them is opened")
     parser.add_argument("--format", choices=LAYOUTS, help="layout of the files; needed only if it is recognized "
-                                                              "wrongly")
+                        "wrongly")
     parser.add_argument("--video", metavar="NAME", help="the video of a file that names none (default for subtitles: "
                                                         "the video that has the file's name)")
     parser.add_argument("--task", choices=TASKS, default="tvg", help="of captions make questions about when each "
