@@ -107,6 +107,15 @@ def test_a_world_that_is_named_is_used_where_it_is_there_and_else_left_to_the_re
     assert not (tmp_path / "missing").exists()
 
 
+@pytest.mark.parametrize("named, used", [(("train", "videos"), "mine"), (("videos",), "rehearsal")])
+def test_annotations_go_with_their_own_videos(named, used, tmp_path):
+    _, files = write_data(read_config("paper").data, tmp_path / "mine")
+    config = override(read_config("paper"), files | {"data.val": ""})
+    small = command.miniature(config, tmp_path / "rehearsal", {f"data.{name}" for name in named}, full=False)
+    train, val = splits(small.config)
+    assert train.videos == tmp_path / used / "world" / "videos" and bool(val.samples) == (used == "rehearsal")
+
+
 def test_files_may_be_named_from_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_data(read_config("paper").data, tmp_path / "mine")

@@ -22,7 +22,7 @@ from .miniature import has_adapter, write_parts
 from .stages import NEEDED, STAGES, Rehearsal
 
 STEPS = 6  # of training
-WORLD = {"data.world", "data.world_settings"}
+WORLD, FILES = {"data.world", "data.world_settings"}, {"data.train", "data.val", "data.videos"}  # belong together
 PATHS = ("data.world", "data.train", "data.val", "data.videos", "parts.start", "parts.language", "parts.frames",
          "preference.file", "reward.file")
 LONG = 700  # frames of the videos for a rehearsal at full size on a GPU, of which 2 are a second
@@ -79,10 +79,11 @@ def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> 
     """Parts and data in `folder`, and the config of a run on them; what the user has `chosen` stays as it is.
 
     A world that the user names and that is not there yet would be made with the few videos of a rehearsal, and the real
-    run would then train on it. So the world of the rehearsal takes its place.
+    run would then train on it. So the world of the rehearsal takes its place. And annotations go with their own videos.
     """
     there = "data.world" in chosen and (resolve(config.data.world) / "world.json").exists()
     chosen = chosen | WORLD if there else chosen - WORLD
+    chosen = chosen | FILES if "data.train" in chosen else chosen - FILES
     world, data = write_data(config.data, folder, LONG if full and torch.cuda.is_available() else None)
     texts = [" ".join([sample.question, *(piece for piece in sample.answer if isinstance(piece, str))])
              for sample in world.samples("train")]
