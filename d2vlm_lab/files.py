@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
@@ -27,6 +27,17 @@ def unsafe_path(path: str) -> bool:
     """True where a path from an annotation would leave the folder it belongs to."""
     pure = PurePosixPath(path.replace("\\", "/"))
     return not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0] or "\0" in path
+
+
+def check_outputs(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
+    """An error where a file that will be written is a folder, a file that is read, or the same as another output."""
+    taken = {os.path.realpath(path): "this is a file that is read" for path in inputs}
+    for path in outputs:
+        real = os.path.realpath(path)
+        problem = "a folder stands where this file should be written" if os.path.isdir(path) else taken.get(real)
+        if problem is not None:
+            raise LabError(f"{path}: {problem}; choose another name to write")
+        taken[real] = "another output is written there, too"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ..files import atomic_path
 from ..ideas.clauses import cut, words
 from ..ideas.evidence import Event, overlap
 from ..ideas.rejected import FACTORS, Rejected
-from ..reader import parse_json, read_lines
+from ..reader import read_lines
 from ..shapes import fit, shown
 from .sample import EventRecord, Sample, SampleError, brief, events_of, from_record, sample_error, to_record, validate
 
@@ -78,15 +78,6 @@ def to_line(preference: PreferencePair) -> str:
                  "answer": list(wrong.answer), "kind": wrong.kind, "factor": wrong.factor,
                  "strength": wrong.strength, "event": wrong.event} for wrong in preference.rejected]
     return json.dumps({"chosen": to_record(sample), "rejected": rejected}, ensure_ascii=False)
-
-
-def from_line(line: str, where: str = "") -> PreferencePair:
-    """The inverse of `to_line`."""
-    try:
-        record = parse_json(line, dict, where)
-    except LabError as error:
-        raise SampleError(str(error)) from None
-    return pair_of(record, where)
 
 
 def pair_of(record: dict, where: str = "") -> PreferencePair:

@@ -85,7 +85,7 @@ def synthesized(config: RunConfig) -> Rejects:
 def read_file(path: str, on_bad: Callable[[str, str], None]) -> list[PreferencePair]:
     """The pairs of a preference file, of this project or of the authors."""
     file = resolve(path)
-    first = next(read_records(file), {})
+    first = next((record for record in read_records(file, go_on=True) if isinstance(record, dict)), {})
     read = fpo_annotations.read if fpo_annotations.is_preference(first) else read_preferences
     return list(read(file, on_bad))
 

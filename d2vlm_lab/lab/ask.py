@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import NotRequired, TypedDict
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ..config import Forget
 from ..data.batch import Clip, prefix_size
 from ..data.live.sources import open_source
 from ..data.sample import Sample, validate
-from ..data.video import read_frames
+from ..data.video import about_file, read_frames
 from ..data.world.phrases import with_options
 from ..errors import LabError
 from ..ideas.evidence import END, Event, Interval, Reference, seconds
@@ -96,7 +97,8 @@ class Lab:
         frames, path = self.model.frames, path_of(path, "a video")
         seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames, clock=frames.preparation.clock)
         features = encode_all(frames, torch.from_numpy(seen.frames).to(self.model.device))
-        return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps))
+        length = 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds
+        return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps), length=length)
 
     def listen(self, source, block: int | None = None, keep_seconds: float | None = None,
                keep_frames: int | None = None, forget: Forget = "oldest", sinks: int = 4,
@@ -142,6 +144,7 @@ class Watched:
     frames: np.ndarray = field(repr=False)  # (F, H, W, 3)
     clip: Clip = field(repr=False)
     kept: Kept | None = field(default=None, repr=False)  # of a video that is still running: what was read of it
+    length: float = field(default=0.0, repr=False)  # seconds of the video, 0 where its file does not say
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -149,8 +152,10 @@ class Watched:
 
     @property
     def step(self) -> float:
-        """Seconds for which a frame stays."""
-        return float(np.median(np.diff(self.timestamps))) if len(self.timestamps) > 1 else 1.0
+        """Seconds for which a frame stays; a single one stays to the end."""
+        if len(self.timestamps) > 1:
+            return float(np.median(np.diff(self.timestamps)))
+        return max(0.0, self.length - float(self.timestamps[0])) or 1.0
 
     def sample(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = ()) -> Sample:
         """A question about this video; each `<evi>` in it stands for one of `intervals`, in seconds."""
@@ -159,7 +164,7 @@ class Watched:
         text = with_options(text, list(options)) if options else text
         if repeated := [option for option in options if list(options).count(option) > 1]:
             raise LabError(f"options: {shown(repeated[0])} is there twice")
-        end = float(self.timestamps[-1]) + self.step
+        end = max(self.length, float(self.timestamps[-1]) + self.step)
         return validate(Sample("asked", self.path.name or "video", end, "", "lab", text, options=tuple(options),
                                question_intervals=tuple(intervals)))
 
@@ -184,7 +189,7 @@ class Watched:
             raise LabError(f"decoding is {shown(decoding)}; it must be a Decoding with at least one new token")
         known, options = self.lab.wording(text), [self.lab.wording(option) for option in options]
         sample = self.sample(known, options, intervals)
-        self.check_length(known)
+        self.check_length(sample.question)
         if self.kept is None:
             prediction = next(predict(self.lab.model, [sample], lambda _: self.clip, decoding))
         else:
@@ -310,6 +315,6 @@ def video_source(path: Path) -> str:
     if not path.is_file():
         return ""  # a folder of pictures, which no page can play, or gone since it was read
     if path.stat().st_size > INSIDE:
-        return Path(os.path.relpath(path)).as_posix()
+        return quote(Path(os.path.relpath(path)).as_posix())
     kind = TYPES.get(path.suffix.lower(), "video/mp4")
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -168,7 +168,7 @@ MISTAKES = {
         (lambda c: max(runs_of(c), key=lambda r: c[r[0]:r[1] + 1].max()), "in which the maximum lies"),
         (lambda c: max(runs_of(c), key=lambda r: r[1] - r[0]), "the longest run"),
         (lambda c: max(runs_of(c), key=lambda r: c[r[0]:r[1] + 1].sum()), "compare the sums"),
-        (lambda c: (rule_of_the_page(c)[0], rule_of_the_page(c)[1] + 1), "one frame behind"),
+        (lambda c: (rule_of_the_page(c)[0], rule_of_the_page(c)[1] + 1), "one frame after"),
         (lambda c: runs_of(c), "It should return a pair")],
     "by_eye": [
         (always(EYE | {"A": (2, 3)}), "which frames reach 0.6"), (always(EYE | {"B": (0, 1)}), "0.70 and 0.85"),
@@ -239,7 +239,7 @@ MISTAKES = {
         (lambda a, b, c: torch.ones(b, b).bool(), "should be (3, 3)")],
     "pointing_states": [
         (lambda ids, e: torch.where(ids == e)[0], "state of `<evi>` itself"),
-        (lambda ids, e: torch.where(ids == e)[0] + 1, "behind `<evi>`"),
+        (lambda ids, e: torch.where(ids == e)[0] + 1, "after `<evi>`"),
         (lambda ids, e: ids[torch.where(ids == e)[0] - 1], "their places")],
     "decoding_step": [
         (step_with(lambda x, v, i, evi: x + v[i[0]:i[1] + 1].mean(0)), "to every token"),

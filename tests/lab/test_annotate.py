@@ -109,6 +109,42 @@ def test_captions_become_a_question_each_or_one_that_asks_for_all(videos, tmp_pa
     assert whole.answer == (0, ", he waves. ", 1, ", he climbs.")
 
 
+@pytest.mark.parametrize("header, row", [("video,start,end,caption", "ladder,3,7.5,he climbs"),
+                                         ("video,start,end,caption,question", "ladder,3,7.5,,When?")])
+def test_a_row_that_is_there_twice_is_named_and_read_once(videos, tmp_path, capsys, header, row):
+    (tmp_path / "a.csv").write_text("\n".join([header, row, row]))
+    annotate("convert", tmp_path / "a.csv", "--videos", videos, "--out", tmp_path / "o.jsonl")
+    assert told(samples.read(tmp_path / "o.jsonl")) == [CLIMBS]
+    assert f"line 3: start and end: note: the same times and the same words as in {tmp_path / 'a.csv'}: line 2. " in (
+        capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name, text", [("a.srt", ""), ("a.vtt", "WEBVTT\n"), ("a.csv", "video,start,end,caption\n"),
+                                        ("b.csv", "video,start,end,caption,who\n"), ("a.json", "[]"),
+                                        ("a.jsonl", "")])
+def test_a_file_without_any_annotation_is_an_error(tmp_path, capsys, name, text):
+    (tmp_path / name).write_text(text)
+    assert annotate("check", tmp_path / name) == 2
+    assert f"{name}: there is nothing in this file" in capsys.readouterr().err
+
+
+def test_a_sentence_ends_as_its_caption_does_and_an_event_without_one_is_named(videos, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("video,start,end,caption\nladder,1,2,is it on?\nladder,3,7.5,It is.\n")
+    answer = '[{"start": 1, "end": 2, "description": "x"}, {"start": 3, "end": 4}]'
+    asked = {"video": "ladder", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": answer}]}
+    files = [tmp_path / "a.csv", written(tmp_path / "q.jsonl", asked)]
+    assert annotate("convert", *files, "--task", "dvc", "--videos", videos, "--out", tmp_path / "o.jsonl") == 0
+    rows, said = samples.read(tmp_path / "o.jsonl")
+    assert rows.answer == (0, ", is it on? ", 1, ", It is.") and said.answer == (0, ", x. ", 1, ".")
+    assert "note: the event from 3 s to 4 s has no description" in capsys.readouterr().out
+
+
+def test_a_key_that_is_there_twice_in_a_file_of_one_line_is_named(tmp_path, capsys):
+    (tmp_path / "a.json").write_text('{"id": 1, "id": 2}')
+    assert annotate("check", tmp_path / "a.json") == 2
+    assert "a.json: the key 'id' stands there twice" in capsys.readouterr().err
+
+
 def test_several_files_become_one_and_no_id_is_there_twice(videos, tmp_path):
     for name in ("own.jsonl", "a.csv", "ladder.vtt"):
         (tmp_path / name).write_text(LAYOUTS[name][0].replace('"a"', '"ladder-1"'))

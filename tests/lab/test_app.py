@@ -136,10 +136,12 @@ def test_a_link_among_examples_is_left_out_and_one_put_in_the_place_of_a_video_i
     folder = tmp_path / "examples"
     folder.mkdir()
     (tmp_path / "secret.mp4").write_bytes(videos[1].read_bytes())
-    (folder / "good.mp4").write_bytes(videos[0].read_bytes())
     (folder / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     (folder / "notes.txt").write_text("no video")
     shelf = Shelf(lab, tmp_path)
+    with pytest.raises(LabError, match="no video lies in it .*; links are not followed"):
+        put_examples(shelf, folder)
+    (folder / "good.mp4").write_bytes(videos[0].read_bytes())
     put_examples(shelf, folder)
     (video,) = shelf.examples.values()
     assert video.name == "good.mp4"
@@ -172,6 +174,11 @@ def test_what_is_no_video_or_too_large_is_refused_in_words_and_nothing_of_it_is_
     assert status == 400 and problem in json.loads(answer)["error"]
     assert str(app.shelf.folder) not in json.loads(answer)["error"]
     assert list(app.shelf.folder.iterdir()) == [] and app.shelf.dropped == {}
+
+
+def test_a_long_name_is_cut_where_it_is_shown_and_its_ending_still_counts(app, videos):
+    status, kept = drop(app, videos[0], name="a" * 300 + ".mp4")
+    assert status == 200 and kept["name"] == "a" * 200
 
 
 def test_a_request_must_say_how_long_it_is_and_a_question_must_be_one(app):

@@ -109,6 +109,13 @@ def test_a_large_video_is_referred_to_instead_of_carried(watched, monkeypatch):
     assert "base64,AAAA" not in page and watched.path.name in page
 
 
+def test_the_name_of_a_large_video_becomes_an_address(watched, tmp_path, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.lab.ask.INSIDE", 100)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(watched.path, "my clip #1 50%.mp4")
+    assert lab.video_source(tmp_path / "my clip #1 50%.mp4") == "my%20clip%20%231%2050%25.mp4"
+
+
 def test_the_card_shows_the_truth_beside_the_answer(watched):
     html = card_html(grounded_answer(watched).card(truth=[Event(1.0, 3.0, "the red disc spins")]))
     assert "1.0 - 3.0 s, the red disc spins" in html
@@ -190,6 +197,20 @@ def test_a_missing_or_broken_video_and_a_wrong_question_are_errors(watched, tmp_
         watched.ask("what happens in <evi>?")
     with pytest.raises(SampleError, match="after the video's end"):
         watched.ask("what happens in <evi>?", intervals=[(3.0, 99.0)])
+
+
+def test_a_question_that_is_long_because_of_its_options_has_no_room_either(watched):
+    with pytest.raises(LabError, match="the question has .* tokens and the video"):
+        watched.ask("which?", ["x " * 3_000, "b"])
+
+
+@pytest.mark.parametrize("rate", [{"max_frames": 1}, {"fps": 0.01}])
+def test_a_video_is_as_long_as_its_file_however_few_frames_are_read(video, rate):
+    one = lab.load(BASE, **rate).watch(video)
+    assert len(one.frames) == 1 and one.step == 16.0
+    assert one.ask("what happens in <evi>?", intervals=[(3.0, 5.0)]).question
+    with pytest.raises(SampleError, match="after the video's end at 16.0 s"):
+        one.sample("what happens in <evi>?", intervals=[(3.0, 99.0)])
 
 
 @pytest.mark.parametrize("call, problem", [

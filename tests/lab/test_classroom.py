@@ -10,7 +10,7 @@ from classroom_mistakes import MISTAKES
 
 from d2vlm_lab.lab.classroom import check, desk, hint, progress, solution
 from d2vlm_lab.lab.classroom.desk import verdict_on
-from d2vlm_lab.lab.classroom.editions import without_nbgrader
+from d2vlm_lab.lab.classroom.editions import student
 from d2vlm_lab.lab.classroom.masters import CHECK, cells, grade_id, masters, role, source
 from d2vlm_lab.lab.classroom.pages import all_names, find
 
@@ -45,7 +45,7 @@ def test_every_solution_passes_its_check(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_stub_that_was_left_alone_is_told_so_kindly(path):
-    names = namespace(without_nbgrader(nbformat.read(path, as_version=4)).cells)
+    names = namespace(student(nbformat.read(path, as_version=4)).cells)
     for name in [name for name, exercise in EXERCISES.items() if exercise.page == path.name[:2]]:
         verdict = verdict_on(EXERCISES[name], names[name])
         assert verdict.state == "empty" and "nothing to check yet" in verdict.message
@@ -59,6 +59,13 @@ def test_typical_mistakes_are_caught_each_with_its_own_message(name):
         assert verdict.state == "wrong" and telling in verdict.message, f"{telling!r} is missing in: {verdict!r}"
         said.append(verdict.message)
     assert len(set(said)) == len(said) >= 3
+
+
+@pytest.mark.parametrize("weight, passed", [(0.03, False), (0.034, False), (0.035, True), (10 / 288, True),
+                                            (0.04, False)])
+def test_a_small_number_is_checked_to_three_digits(weight, passed):
+    guess = {"1 event, width 96": 96, "3 events, width 96": 288, "3 events, width 4096": 12288}
+    assert verdict_on(find("sum_or_mean"), lambda: guess | {"weight of the sum": weight}).passed == passed
 
 
 @pytest.mark.parametrize("name", EXERCISES)

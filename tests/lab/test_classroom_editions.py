@@ -1,5 +1,6 @@
 """What goes out and what comes back: editions, nbgrader's own verdict on them, and the table of what was handed in."""
 
+import copy
 import csv
 import os
 import shutil
@@ -16,7 +17,7 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab.classroom.collect import HandedIn, collect, points, summary, table
-from d2vlm_lab.lab.classroom.editions import with_nbgrader, without_nbgrader, write_lecturers, write_students
+from d2vlm_lab.lab.classroom.editions import student, write_lecturers, write_students
 from d2vlm_lab.lab.classroom.masters import grade_id, masters, role
 
 NOTEBOOKS = list(masters())
@@ -41,9 +42,9 @@ def hand_in(notebook, path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_student_edition_has_no_solutions_and_is_otherwise_the_same(path):
     master = nbformat.read(path, as_version=4)
-    student = without_nbgrader(master)
-    nbformat.validate(student)
-    for before, after in zip(master.cells, student.cells, strict=True):
+    edition = student(master)
+    nbformat.validate(edition)
+    for before, after in zip(master.cells, edition.cells, strict=True):
         if role(before)[1]:
             assert "SOLUTION" not in after.source and ("YOUR CODE HERE" in after.source
                                                        or after.source == "YOUR ANSWER HERE")
@@ -54,9 +55,14 @@ def test_the_student_edition_has_no_solutions_and_is_otherwise_the_same(path):
 
 @NBGRADER
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_without_nbgrader_the_edition_is_the_same_as_with_it(path):
+def test_the_student_edition_is_the_one_that_nbgrader_makes(path):
+    from nbgrader import preprocessors
+
     master = nbformat.read(path, as_version=4)
-    assert without_nbgrader(master) == with_nbgrader(master)
+    theirs, resources = copy.deepcopy(master), {}
+    for name in ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums"):
+        theirs, resources = getattr(preprocessors, name)().preprocess(theirs, resources)
+    assert student(master) == theirs
 
 
 def test_students_work_is_never_overwritten(tmp_path, capsys):
@@ -171,7 +177,7 @@ def test_a_student_with_notebooks_of_two_pages_gets_one_row(tmp_path):
                                            (NOTEBOOKS[8], "stubs")], ids=lambda value: getattr(value, "stem", value))
 def test_exercises_run_from_top_to_bottom_and_warnings_are_errors(path, edition, tmp_path):
     notebook = nbformat.read(path, as_version=4)
-    notebook = without_nbgrader(notebook) if edition == "stubs" else notebook
+    notebook = student(notebook) if edition == "stubs" else notebook
     at = next((i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])), 0)
     given = f"import warnings\nwarnings.simplefilter('error')\nfolder, videos = {str(tmp_path / 'world')!r}, 10"
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(given))

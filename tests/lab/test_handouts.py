@@ -50,6 +50,22 @@ def test_the_command_writes_about_twenty_slides_and_a_handout_that_need_no_other
     assert "open handout.html in a browser and print it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("script, why", [("exit 21", "ended with status 21"), ("exit 0", "ended with status 0"),
+                                         (None, "did not do it")])
+def test_a_browser_that_fails_is_named_and_both_pages_are_there(tmp_path, monkeypatch, capsys, script, why):
+    browser = tmp_path / "chromium"
+    browser.write_text(f"#!/bin/sh\n{script}\n" if script else "")  # an empty file is no program
+    browser.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(browser))
+    monkeypatch.setattr(lesson, "setup", lambda *world: None)
+    for name in ("slides", "handout"):
+        (tmp_path / f"{name}.md").write_text("# One")
+    assert main(["handouts", str(tmp_path / "out"), "--sources", str(tmp_path)]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["handout.html", "slides.html"]
+    said = capsys.readouterr().out
+    assert said.count(why) == 2 and "open handout.html in a browser and print it into a file" in said
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="needs Chromium or Chrome")
 def test_the_handout_fits_on_two_pages_and_each_slide_on_one(tmp_path):

@@ -1,5 +1,6 @@
 """A checkpoint that listens: standing questions, questions asked now, and notes about the source."""
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,28 @@ def test_what_goes_on_is_told_at_once_and_what_is_over_only_if_the_past_is_wante
     assert during[0][:2] == (Opened, 0) and during[0][2][0] == first[0] < during[0][2][1] < first[1]
     assert during[1:] == whole[-len(during) + 1:]
     assert asked_at(15.5) == [] and asked_at(15.5, past=True) == whole
+
+
+def test_the_same_question_twice_is_two_questions(checkpoint, pictures):
+    with checkpoint.listen(shown(pictures), block=4) as live:
+        for words in (True, False):
+            live.wait_for(DESCRIBE, Rule(0.5, 0.3), words)
+        list(live)
+    spoken, silent = [[each for each in live.closed if bool(each.text) == words] for words in (True, False)]
+    assert spoken and [each.interval for each in spoken] == [each.interval for each in silent]
+
+
+def test_who_leaves_in_the_middle_of_a_moment_finds_the_rest_later(checkpoint, pictures):
+    def said(step):
+        with checkpoint.listen(shown(pictures), block=32) as live:
+            for number in range(2):
+                live.wait_for(f"{DESCRIBE} {number}", Rule(0.5, 0.3), words=False)
+            updates = []
+            while live.running or live.pending:
+                updates += islice(live, step)
+            return updates
+
+    assert said(1) == said(None) and len(said(None)) > 2
 
 
 class Camera:

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from d2vlm_lab.data.pairs import PreferencePair, check, read_preferences, to_lin
 from d2vlm_lab.data.rejects import preference_data, read_file
 from d2vlm_lab.data.sample import Sample, SampleError, to_record
 from d2vlm_lab.data.splits import reader
+from d2vlm_lab.data.video import VideoError
 from d2vlm_lab.data.world import load as load_world
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
@@ -25,7 +27,7 @@ from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, parse
 from d2vlm_lab.ideas.rejected import Recipe, Rejected, rejected_answers
 from d2vlm_lab.lab.plots import draw_preferences
 from d2vlm_lab.lab.preferences.mcq import multiple_choice
-from d2vlm_lab.lab.preferences.sampled import as_rejected, sampled_preferences
+from d2vlm_lab.lab.preferences.sampled import as_rejected, readable, sampled_preferences
 from d2vlm_lab.lab.run import train
 from d2vlm_lab.learning.fpo import Preferences, log_probabilities
 from d2vlm_lab.model.adapter import prepare
@@ -118,13 +120,19 @@ def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
 @pytest.mark.parametrize("words, message", [
     (["per_samples=3"], "did you mean"), (["kinds=[colour]"], "no such kind 'colour'"), (["--limit", "0"], "--limit"),
     (["--policy", "x"], "--videos"), (["--figure", "x.nope"], "--figure is x.nope; a figure is written as .png"),
-    (["--out", "."], "--out is ., a folder")])
-def test_mistakes_are_one_line_and_leave_no_file(words, message, tmp_path, capsys):
-    (tmp_path / "s.jsonl").write_text(json.dumps(to_record(SAMPLE)))
-    assert main(["make-preferences", str(tmp_path / "s.jsonl"), "--out", str(tmp_path / "p.jsonl"), *words]) == 2
+    (["--out", "."], "--out is ., a folder"), (["--out", "s.jsonl"], "s.jsonl: this is a file that is read"),
+    (["--words", "w.json", "--out", "w.json"], "w.json: this is a file that is read"),
+    (["--figure", "p.png", "--out", "p.png"], "p.png: another output is written there, too"),
+    (["factors=[what]", "kinds=[shift]"], "nothing can be used, so no file is written")])
+def test_mistakes_are_one_line_and_change_no_file(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {"s.jsonl": json.dumps(to_record(SAMPLE)), "w.json": "{}", "p.jsonl": "old"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert main(["make-preferences", "s.jsonl", "--out", "p.jsonl", *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["s.jsonl"]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
 
 def test_bad_samples_of_a_bulk_file_are_counted_and_skipped(tmp_path, capsys):
@@ -241,6 +249,44 @@ def test_sampled_answers_of_a_model_become_rejected_ones(place, config):
                                      Decoding(12, temperature=0.3, seed=1), tries=2))
     assert all(check(pair) and len(pair.rejected) <= 2 for pair in pairs)
     assert all(wrong.kind.startswith("sampled") for pair in pairs for wrong in pair.rejected)
+
+
+def answers_of_a_model(monkeypatch):
+    """Instead of a model: it says of each video that everything happens in its first second. Returns the seeds."""
+    seeds = []
+
+    def predict(model, samples, read, decoding):
+        seeds.append(decoding.seed)
+        text = parse("<evi></evi> <evi>.", [(0, 1), (0, 1)])
+        return (SimpleNamespace(sample=sample, generated=SimpleNamespace(answer=text, finished=True))
+                for sample in samples)
+
+    monkeypatch.setattr("d2vlm_lab.lab.preferences.sampled.predict", predict)
+    return seeds
+
+
+def test_two_samples_with_the_same_id_do_not_share_their_sampled_answers(monkeypatch):
+    answers_of_a_model(monkeypatch)
+    right = replace(SAMPLE, events=(Event(0, 1),), answer=(0, "."), video="b.mp4")
+    pair, = sampled_preferences(None, [SAMPLE, right], None, Recipe(), Decoding())
+    assert pair.chosen is SAMPLE and len(pair.rejected) == 1  # that of the other video is right there, and wrong here
+
+
+def test_two_seeds_share_no_try(monkeypatch):
+    seeds = answers_of_a_model(monkeypatch)
+    for seed in (0, 1):
+        list(sampled_preferences(None, [SAMPLE], None, Recipe(), Decoding(seed=seed), tries=4))
+    assert len(seeds) == len(set(seeds)) == 8
+
+
+def test_samples_whose_video_cannot_be_read_are_left_out_and_named(monkeypatch):
+    def read(sample):
+        if sample.video == "gone.mp4":
+            raise VideoError("gone.mp4: no such video file")
+
+    gone, bad = replace(SAMPLE, id="s2", video="gone.mp4"), []
+    assert list(readable([SAMPLE, gone, SAMPLE], read, lambda *what: bad.append(what))) == [SAMPLE, SAMPLE]
+    assert bad == [("s2", "sample s2: gone.mp4: no such video file")]
 
 
 def small_batch(config, model, rejects=2):

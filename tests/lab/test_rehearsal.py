@@ -9,13 +9,15 @@ from safetensors import safe_open
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import presets, read_config
 from d2vlm_lab.data.splits import splits
+from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab.rehearsal import command
 from d2vlm_lab.lab.rehearsal.computing import compare_precisions
 from d2vlm_lab.lab.rehearsal.data import write_data
 from d2vlm_lab.lab.rehearsal.miniature import write_parts
 from d2vlm_lab.model.start import start
-from d2vlm_lab.settings import override
+from d2vlm_lab.settings import from_dict, override
 
 QUICK = ("dry run", "train", "save and load", "merge", "preferences", "rewards", "evaluate", "score",
          "ask")  # without the kill
@@ -93,3 +95,30 @@ def test_a_precision_that_changes_the_loss_is_an_error(rehearsed, monkeypatch):
     monkeypatch.setattr("d2vlm_lab.lab.rehearsal.computing.SAME_LOSS", 1e-9)
     with pytest.raises(LabError, match="in float32 and .* in bfloat16"):
         compare_precisions(folder / "run" / "model", config)
+
+
+@pytest.mark.parametrize("named, used", [("there", "there"), ("missing", "rehearsal/world")])
+def test_a_world_that_is_named_is_used_where_it_is_there_and_else_left_to_the_real_run(named, used, tmp_path):
+    make_world(tmp_path / "there", from_dict(WorldConfig, {"videos": 10}), workers=1)
+    config = override(read_config("tiny"), {"data.world": str(tmp_path / named)})
+    small = command.miniature(config, tmp_path / "rehearsal", {"data.world"}, full=False)
+    train, _ = splits(small.config)
+    assert train.videos == tmp_path / used / "videos" and len(train.samples) > 0
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("named, used", [(("train", "videos"), "mine"), (("videos",), "rehearsal")])
+def test_annotations_go_with_their_own_videos(named, used, tmp_path):
+    _, files = write_data(read_config("paper").data, tmp_path / "mine")
+    config = override(read_config("paper"), files | {"data.val": ""})
+    small = command.miniature(config, tmp_path / "rehearsal", {f"data.{name}" for name in named}, full=False)
+    train, val = splits(small.config)
+    assert train.videos == tmp_path / used / "world" / "videos" and bool(val.samples) == (used == "rehearsal")
+
+
+def test_files_may_be_named_from_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_data(read_config("paper").data, tmp_path / "mine")
+    changes = ["data.train=mine/train.json", "data.val=mine/val.json", "data.videos=mine/world/videos"]
+    prepared, looked = command.rehearse("tiny", changes, report=lambda done: None, only=("dry run",))
+    assert prepared.ok and looked.ok, (prepared, looked)

@@ -46,6 +46,10 @@ def test_a_prediction_that_cannot_be_shown_is_named_and_the_others_are_shown(tmp
 def test_options_and_notes_that_are_wrong_are_one_line(tmp_path, capsys):
     assert page(tmp_path, GOOD)[0] == 0
     run = str(tmp_path / "run")
+    predictions = str(tmp_path / "run" / "p.json")
+    for source in (predictions, run):
+        assert main(["show", source, "--out", predictions]) == 2
+        assert "p.json: this is a file that is read" in capsys.readouterr().err
     for words in (["--out", str(tmp_path)], ["--out", "/proc/x.html"], ["--limit", "0"], ["--videos", "/nowhere"],
                   ["--task", EVIL]):
         assert main(["show", run, *words]) == 2

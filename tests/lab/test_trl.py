@@ -13,9 +13,10 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT
 from d2vlm_lab.data.pairs import PreferencePair, write_preferences
 from d2vlm_lab.data.sample import Sample
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.ideas.rejected import Rejected
-from d2vlm_lab.lab.preferences.trl import rows
+from d2vlm_lab.lab.preferences.trl import rows, write_trl
 
 EVENTS = (Event(1, 3, "a dog runs"), Event(6, 9, "a cat sits"))
 SAMPLE = Sample("s1", "a.mp4", 20.0, "dvc", "here", "what happens after <evi>?", EVENTS,
@@ -33,6 +34,13 @@ def test_a_row_is_a_conversation_with_times_as_numbers_and_the_path_of_its_video
     assert row["rejected"] == [{"role": "assistant", "content": "2.0 - 4.0, a dog runs. 6.0 - 9.0, a cat sits."}]
     assert row["videos"] == ["clips/a.mp4"] and (row["kind"], row["factor"]) == ("shift", "when")
     assert len(left_out) == 1 and "(add) reads as the chosen one" in left_out[0]
+
+
+def test_no_empty_file_takes_the_place_of_an_older_one(tmp_path):
+    (tmp_path / "old.jsonl").write_text("old")
+    with pytest.raises(LabError, match="reads as the chosen one"):
+        write_trl(tmp_path / "old.jsonl", [PreferencePair(SAMPLE, (ALIKE,))], None, lambda *what: None)
+    assert (tmp_path / "old.jsonl").read_text() == "old"
 
 
 def test_the_command_writes_rows_of_samples_and_of_a_preference_file(tmp_path, capsys):

@@ -22,13 +22,15 @@ FACTORS = {"f": "what", "repeat": "how", "qwen": "what"}  # of the classes whose
 def read(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
     """One at a time; a bad one is an error, or is reported to `on_bad` and left out."""
     index = -1
-    for index, record in enumerate(read_records(path)):
+    for index, record in enumerate(read_records(path, go_on=on_bad is not None)):
         try:
+            if isinstance(record, SampleError):
+                raise record
             yield from_record(record, index, str(path))
         except SampleError as error:
             if on_bad is None:
                 raise
-            on_bad(str(record.get("id", index)), str(error))
+            on_bad(f"record {index}", str(error))
     if index < 0:
         raise SampleError(f"{path}: there is no sample in this file")
 

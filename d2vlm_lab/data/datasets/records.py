@@ -22,6 +22,7 @@ from ...shapes import LARGEST, fit, shown
 from ..sample import Sample, SampleError, brief, sample_error, validate
 
 CHUNK = 1 << 20  # characters that are read at a time
+LONGEST_WORD = 16  # characters of what has to be there as a whole: -Infinity, an escaped character
 BETWEEN = re.compile(r"[\s,\[\]]*")  # what may stand between two records
 IDS, VIDEOS = ("idx", "id", "question_id", "qid"), ("image_id", "video", "videoID", "vid")  # what the formats call them
 EXPECTED = {str: "text that is not empty", int: "an integer", float: "a number of seconds"}
@@ -64,22 +65,21 @@ def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[Any]:
     decoder, index, text, at, lists = json.JSONDecoder(), 0, "", 0, 0
     with opened(path) as file:
         while True:
-            between = BETWEEN.match(text, at)
-            assert between is not None, "it matches nothing, too"
-            lists += between[0].count("[") - between[0].count("]")  # opened and not yet closed
-            start = between.end()
+            start = _behind(text, at)
+            lists += text.count("[", at, start) - text.count("]", at, start)  # opened and not yet closed
             try:
                 _, at = decoder.raw_decode(text, start)
             except (ValueError, RecursionError) as error:
-                is_open = isinstance(error, json.JSONDecodeError) and len(text) - start < reader.LINE
-                if is_open and (more := file.read(CHUNK)):
+                line_end = text.find("\n", start)
+                goes_on = go_on and line_end >= 0 and _behind(text, line_end) < len(text)
+                is_cut, fits = _may_be_cut(text, error), len(text) - start < reader.LINE
+                if fits and (is_cut or go_on and not goes_on) and (more := file.read(CHUNK)):
                     text, at = text[start:] + more, 0
                     continue
                 if start == len(text) and not lists and not file.read(1):
                     return
-                problem = _problem(f"{path}, sample {index}", text[start:], error)
-                line_end = text.find("\n", start)
-                if not go_on or line_end < 0 or not BETWEEN.sub("", text[line_end:], 1):  # the file is cut short
+                problem = _problem(f"{path}, sample {index}", text[start:start + 60], error, is_cut and not fits)
+                if not goes_on:
                     raise problem from None
                 record, at = problem, line_end
             else:
@@ -93,12 +93,25 @@ def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[Any]:
             index += 1
 
 
-def _problem(where: str, text: str, error: Exception) -> SampleError:
-    """Why a text is no record."""
-    if len(text) >= reader.LINE:
+def _behind(text: str, at: int) -> int:
+    """Where the next record begins."""
+    match = BETWEEN.match(text, at)
+    assert match is not None, "it matches nothing, too"
+    return match.end()
+
+
+def _may_be_cut(text: str, error: Exception) -> bool:
+    """Whether what is no JSON may become it with more text: a text in it has no end yet, or the error is at its end."""
+    return isinstance(error, json.JSONDecodeError) and (
+        error.msg.startswith("Unterminated") or error.pos > len(text) - LONGEST_WORD)
+
+
+def _problem(where: str, begin: str, error: Exception, is_long: bool) -> SampleError:
+    """Why a text that begins so is no record."""
+    if is_long:
         return SampleError(f"{where}: longer than {reader.LINE // reader.MB} MB")
     if isinstance(error, json.JSONDecodeError):
-        return SampleError(f"{where}: not readable as JSON ({error.msg.lower()}, found {shown(text[:60])})")
+        return SampleError(f"{where}: not readable as JSON ({error.msg.lower()}, found {shown(begin)})")
     return SampleError(f"{where}: {'too many lists inside each other' if isinstance(error, RecursionError) else error}")
 
 

@@ -11,7 +11,7 @@ from ...data.datasets import et_bench
 from ...data.datasets import samples as own
 from ...data.sample import Sample, SampleError, brief
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import atomic_path, check_outputs
 from .draft import TASKS, Problem, with_ids
 from .examine import Item, Videos, examine
 from .layouts import LAYOUTS, drafts
@@ -25,9 +25,10 @@ def configure(parser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="annotations: JSON Lines, JSON, CSV, VTT, "
                                                                             "SRT; see data/README.md")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="where the videos are; each of them is opened")
-    parser.add_argument("--format", choices=LAYOUTS, help="layout of the files, if another one is recognized")
+    parser.add_argument("--format", choices=LAYOUTS, help="layout of the files; needed only if it is recognized "
+                        "wrongly")
     parser.add_argument("--video", metavar="NAME", help="the video of a file that names none (default for subtitles: "
-                                                        "the video called like the file)")
+                                                        "the video that has the file's name)")
     parser.add_argument("--task", choices=TASKS, default="tvg", help="of captions make questions about when each "
                         "happens (tvg), one that asks for all events of a video (dvc), or both")
     parser.add_argument("--page", type=Path, metavar="OUT.html",
@@ -68,11 +69,7 @@ def check_options(args) -> None:
         raise LabError(f"--limit is {args.limit}; a page can hold 1 to {SHOWN:,} questions")
     if args.out is not None and args.out.suffix not in (".jsonl", ".json"):
         raise LabError(f"--out is {args.out}; its name must end with .jsonl (samples) or .json (for evaluate)")
-    for place in filter(None, (args.out, args.page)):
-        if os.path.isdir(place):
-            raise LabError(f"{place}: a folder stands where this file should be written")
-        if any(os.path.realpath(place) == os.path.realpath(file) for file in args.files):
-            raise LabError(f"{place}: this is a file that is read; choose another name to write")
+    check_outputs(filter(None, (args.out, args.page)), args.files)
 
 
 def read(args, videos: Videos | None) -> list[Item]:

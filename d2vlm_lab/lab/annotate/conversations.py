@@ -14,7 +14,7 @@ from ...errors import LabError
 from ...judging.metrics.reading import find_spans, read_events
 from ...reader import parse_json
 from ...shapes import shown
-from .draft import Captioned, Draft, Problem, described, draft, listed, seconds_of, spoiled
+from .draft import Captioned, Draft, Problem, described, draft, each_once, listed, seconds_of, spoiled
 
 FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 MARKERS = re.compile(r"<(?:video|image)>\s*")
@@ -76,11 +76,17 @@ def _answered(place: str, name: str, video: str, question: str, answer: str, dur
         return spoiled(place, name, error, 'Write times as numbers of seconds, or as text such as "00:07.50".')
     if captions is None:
         return _in_words(place, name, video, question, answer, duration)
-    captions = sorted(captions, key=lambda caption: (caption.start, caption.end))
+    captions, repeated = each_once(sorted(captions, key=lambda caption: (caption.start, caption.end)))
+    notes = [note for each in repeated for note in each.problems]
     if len(captions) > 1 and any(caption.text for caption in captions):
-        return draft(video, "dvc", question, captions, described(captions), "qwen", place, duration)
+        notes += [Problem(place, name, f"the event from {caption.start:g} s to {caption.end:g} s has no description",
+                          "Write what happens then, or leave the event out.", True)
+                  for caption in captions if not caption.text]
+        made = draft(video, "dvc", question, captions, described(captions), "qwen", place, duration)
+        return replace(made, problems=tuple(notes))
     pieces: list[str | int] = ["It happens in ", *listed(len(captions)), "."]
-    return draft(video, "tvg" if len(captions) == 1 else "tal", question, captions, pieces, "qwen", place, duration)
+    made = draft(video, "tvg" if len(captions) == 1 else "tal", question, captions, pieces, "qwen", place, duration)
+    return replace(made, problems=tuple(notes))
 
 
 def _in_words(place: str, name: str, video: str, question: str, answer: str, duration: object) -> Draft:

@@ -79,10 +79,12 @@ def questions(video: str, captions: Sequence[Captioned], task: str, source: str,
 
     Where `whole` is false some captions could not be read, and a question about all events would have a wrong answer.
     """
+    captions, notes = each_once(captions)
+    yield from notes
     if task != "dvc":
         by_text: dict[str, list[Captioned]] = {}
         for caption in captions:
-            by_text.setdefault(caption.text.strip(" .").casefold(), []).append(caption)
+            by_text.setdefault(plain(caption.text), []).append(caption)
         for same in by_text.values():  # what happens twice is one question with two answers
             question = MOMENT.format(same[0].text.strip().rstrip(".?"))
             yield moments(video, question, same, source, same[0].place, duration)
@@ -92,6 +94,24 @@ def questions(video: str, captions: Sequence[Captioned], task: str, source: str,
     elif task != "tvg" and captions:
         ordered = sorted(captions, key=lambda caption: (caption.start, caption.end))
         yield draft(video, "dvc", EVERYTHING, ordered, described(ordered), source, place, duration)
+
+
+def plain(text: str) -> str:
+    """A text as it is compared with others."""
+    return text.strip(" .").casefold()
+
+
+def each_once(captions: Sequence[Captioned]) -> tuple[list[Captioned], list[Draft]]:
+    """The captions without those that repeat an earlier one, and a note about each of these."""
+    kept: dict[tuple[float, float, str], Captioned] = {}
+    notes = []
+    for caption in captions:
+        first = kept.setdefault((caption.start, caption.end, plain(caption.text)), caption)
+        if first is not caption:
+            note = Problem(caption.place, caption.field, f"the same times and the same words as in {first.place}",
+                           "It is read once. Remove it, or correct it.", True)
+            notes.append(Draft(caption.place, None, (note,)))
+    return list(kept.values()), notes
 
 
 def moments(video: str, question: str, captions: Sequence[Captioned], source: str, place: str,
@@ -111,8 +131,13 @@ def listed(n: int) -> list[str | int]:
 def described(captions: Sequence[Captioned]) -> list[str | int]:
     """The answer that gives the time of each event, and what happens then."""
     last = len(captions) - 1
-    return [piece for k, caption in enumerate(captions)
-            for piece in (k, f", {caption.text.strip().rstrip('.')}.{' ' if k < last else ''}")]
+    return [piece for k, caption in enumerate(captions) for piece in (k, said(caption.text) + " " * (k < last))]
+
+
+def said(text: str) -> str:
+    """What follows the time of an event in an answer, to the end of the sentence."""
+    text = text.strip().rstrip(".")
+    return f"{', ' if text else ''}{text}{'' if text.endswith(('?', '!')) else '.'}"
 
 
 def draft(video: str, task: str, question: str, captions: Sequence[Captioned], answer: list[str | int], source: str,

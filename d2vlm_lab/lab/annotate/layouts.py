@@ -29,6 +29,16 @@ Entry = tuple[int, str | None, object]  # line, key in an object, value; the val
 def drafts(path: Path, layout: str | None, task: str, video: str | None,
            find: Callable[[str], str] = str) -> Iterator[Draft]:
     """Everything in a file; `video` is that of a file that names none, and `find` completes the name of a video."""
+    empty = True
+    for each in _drafts(path, layout, task, video, find):
+        empty = empty and each.record is None and bool(each.problems) and all(note.is_note for note in each.problems)
+        yield each
+    if empty:
+        raise LabError(f"{path}: there is nothing in this file")
+
+
+def _drafts(path: Path, layout: str | None, task: str, video: str | None,
+            find: Callable[[str], str]) -> Iterator[Draft]:
     known = layout or SUFFIXES.get(path.suffix.lower())
     if known == "csv":
         yield from tables.csv_drafts(path, task, video, find)
@@ -36,17 +46,14 @@ def drafts(path: Path, layout: str | None, task: str, video: str | None,
         yield from tables.subtitle_drafts(path, task, video or path.stem, known)
     else:
         found = list(entries(path))
-        if not found:
-            raise LabError(f"{path}: there is nothing in this file")
-        known = known or layout_of(path, found)
-        yield from _each(path, found, known, task)
+        yield from _each(path, found, known or layout_of(path, found), task)
 
 
 def _each(path: Path, found: Sequence[Entry], layout: str, task: str) -> Iterator[Draft]:
     for line, key, value in found:
         place = f"{path}: line {line}"
         if isinstance(value, LabError):
-            yield spoiled(place, "", value, "Write one JSON object a line.")
+            yield spoiled(place, "", value, "Correct this line; each line is one JSON object.")
         elif layout == "samples":
             yield Draft(place, value)
         elif not isinstance(value, dict):
@@ -90,9 +97,10 @@ def entries(path: Path) -> Iterator[Entry]:
 
 
 def _is_lines(text: str) -> bool:
-    """Whether the first line is an object of its own."""
+    """Whether there are several lines, and the first of them is an object of its own."""
+    first, _, rest = text.strip().partition("\n")
     try:
-        return isinstance(json.loads(text.strip().partition("\n")[0]), dict)
+        return bool(rest) and isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
         return False
 

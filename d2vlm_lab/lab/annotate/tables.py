@@ -13,7 +13,7 @@ from ...data.sample import brief
 from ...errors import LabError
 from ...reader import read_text
 from ...shapes import shown
-from .draft import Captioned, Draft, Problem, moments, questions, seconds_of, spoiled
+from .draft import Captioned, Draft, Problem, each_once, moments, questions, seconds_of, spoiled
 
 NEEDED = ("start", "end", "caption")
 KNOWN = (*NEEDED, "video", "question", "duration")
@@ -48,6 +48,8 @@ def csv_drafts(path: Path, task: str, video: str | None, find: Callable[[str], s
             durations[name] = _number(values["duration"])
     for (name, question), events in asked.items():
         if question:
+            events, notes = each_once(events)
+            yield from notes
             yield moments(name, question, events, "csv", events[0].place, durations.get(name))
         else:
             yield from questions(name, events, task, "csv", events[0].place, durations.get(name),

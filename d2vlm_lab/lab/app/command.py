@@ -70,11 +70,12 @@ def put_examples(shelf: Shelf, folder: Path | None) -> None:
     """The videos of a folder, or of the small world with questions and their truth."""
     if folder is None:
         return world_examples(shelf) if shelf.lab.world_only else None
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    videos = [Path(entry.path).absolute() for entry in entries
-              if entry.is_file(follow_symlinks=False) and Path(entry.name).suffix.lower() in SUFFIXES]
+    entries = [entry for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+               if Path(entry.name).suffix.lower() in SUFFIXES]
+    videos = [Path(entry.path).absolute() for entry in entries if entry.is_file(follow_symlinks=False)]
     if not videos:
-        raise LabError(f"--examples is {brief(str(folder))}; no video lies in it ({', '.join(SUFFIXES)})")
+        links = "; links are not followed" if any(entry.is_symlink() for entry in entries) else ""
+        raise LabError(f"--examples is {brief(str(folder))}; no video lies in it ({', '.join(SUFFIXES)}){links}")
     for path in videos[:EXAMPLES]:
         shelf.add_example(path)
 

@@ -119,9 +119,9 @@ def page(shelf: Shelf) -> str:
                         "colors": COLORS, "describe": DESCRIBE})
     facts = facts.replace("<", "\\u003c")
     kinds, reason = ", ".join(SUFFIXES), why_not(shelf.lab.model)
-    live = (f"No video can be watched live with this checkpoint: {reason}." if reason else "Watched live, a video is "
-            "played, and the question stands from its first frame on: what it asks for is told as soon as it is over. "
-            "Every other event is told, too.")
+    live = (f"No video can be watched live with this checkpoint: {reason}." if reason else "Watch live: the video "
+            "plays, and your question waits from the first frame on. When an event that fits is over, the answer "
+            "appears a moment later. All other events are reported, too.")
     return document("Ask a video", f"""<style>{CARD}{CSS}{LIVE_CSS}</style>
 <h1>Ask a video</h1>
 <p class="note">{escape(str(shelf.lab))}</p>

@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def take_video(self) -> None:
         """Keep the bytes that follow, under the name in a header."""
-        name = unquote(self.headers.get("X-Name", ""))[:200]
+        name = unquote(self.headers.get("X-Name", ""))
         length = self.length()
         if not self.server.arriving.acquire(blocking=False):
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "several videos are on their way; try again in a moment")

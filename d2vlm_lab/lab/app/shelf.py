@@ -18,6 +18,7 @@ from ..ask import TYPES, Answer, Lab, Watched
 
 SUFFIXES = (*TYPES, ".mkv", ".avi")  # the last two are read here, although most browsers cannot play them
 CHUNK = 2**20
+SHOWN = 200  # characters of a name
 
 
 class NotThere(LabError):
@@ -87,7 +88,7 @@ class Shelf:
             raise LabError(f"{brief(name)} has {length / 2**20:,.1f} MB; a video may have up to "
                            f"{self.limit / 2**20:,.0f} MB, and must not be empty")
         id = secrets.token_hex(16)
-        video = Kept(id, name, self.folder / f"{id}{suffix}")
+        video = Kept(id, name[:SHOWN], self.folder / f"{id}{suffix}")
         try:
             with open(video.path, "xb") as file:
                 while length and (part := read(min(CHUNK, length))):

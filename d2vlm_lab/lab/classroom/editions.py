@@ -1,7 +1,7 @@
 """Two editions of the exercises from one notebook: without the solutions for students, with them for lecturers.
 
-A solution stands between `### BEGIN SOLUTION` and `### END SOLUTION`, and the cells carry nbgrader's metadata. Where
-nbgrader is installed, its own preprocessors make the student edition. Else `without_nbgrader` does the same.
+A solution stands between `### BEGIN SOLUTION` and `### END SOLUTION`, and the cells carry nbgrader's metadata. The
+student edition is what nbgrader's own preprocessors would make.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -33,20 +32,6 @@ c.ClearSolutions.enforce_metadata = True
 
 def student(notebook: NotebookNode) -> NotebookNode:
     """A copy without solutions, as students get it."""
-    return (with_nbgrader if find_spec("nbgrader") else without_nbgrader)(notebook)
-
-
-def with_nbgrader(notebook: NotebookNode) -> NotebookNode:
-    from nbgrader import preprocessors
-
-    notebook, resources = copy.deepcopy(notebook), {}
-    for name in ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums"):
-        notebook, resources = getattr(preprocessors, name)().preprocess(notebook, resources)
-    return notebook
-
-
-def without_nbgrader(notebook: NotebookNode) -> NotebookNode:
-    """What the five preprocessors above do, for cells as ours."""
     notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:
         grade, solution = role(cell)

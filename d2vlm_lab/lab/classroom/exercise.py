@@ -120,11 +120,15 @@ class Judgement(Exercise):
 
 
 def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[], dict], explains: dict[str, str],
-               tolerance: float = 0.0) -> Judgement:
-    """The student returns a dictionary with a guess for each key; `explains` helps where one is wrong."""
-    def is_right(guess, right) -> bool:
-        if tolerance and isinstance(guess, (int, float)):
-            return abs(guess - right) <= tolerance
+               tolerance: float | dict[str, float] = 0.0) -> Judgement:
+    """The student returns a dictionary with a guess for each key; `explains` helps where one is wrong.
+
+    The tolerance may be another one for each key.
+    """
+    def is_right(key: str, guess, right) -> bool:
+        allowed = tolerance[key] if isinstance(tolerance, dict) else tolerance
+        if allowed and isinstance(guess, (int, float)):
+            return abs(guess - right) <= allowed
         return same(guess, right)
 
     def look(guess) -> str | None:
@@ -133,7 +137,7 @@ def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[],
             return f"Please return a dictionary with exactly these keys: {', '.join(map(repr, right))}."
         if empty := [key for key in right if guess[key] is None or guess[key] is ...]:
             return f"There is no prediction for {empty[0]!r} yet."
-        wrong = [key for key in right if not is_right(guess[key], right[key])]
+        wrong = [key for key in right if not is_right(key, guess[key], right[key])]
         if not wrong:
             return None
         count = len(right) - len(wrong)
@@ -155,7 +159,7 @@ def kind_of(result, wanted, returns: str) -> str | None:
             return f"Your result holds {kinds[result.dtype != torch.bool]}; it should hold " \
                    f"{kinds[wanted.dtype != torch.bool]}: {returns}."
         if not result.is_floating_point() and wanted.is_floating_point():
-            return "Your result holds whole numbers only, so that everything behind the point was lost."
+            return "Your result holds whole numbers only, so that everything after the decimal point was lost."
         if result.isnan().any() and not wanted.isnan().any():
             return ("Your result contains `nan`: somewhere zero was divided by zero, or the logarithm of zero was "
                     "multiplied by zero.")

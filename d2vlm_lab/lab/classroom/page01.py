@@ -29,8 +29,7 @@ event_seconds = Comparison(
                                                      for k in range(8))],
     mistakes=(
         Mistake("Your interval ends when the last frame disappears. In this world an interval ends at the time at "
-                "which "
-                "its last frame is shown, so that both ends are frames that belong to the event.",
+                "which its last frame is shown, so that both ends are frames that belong to the event.",
                 lambda first, last, fps: (first / fps, (last + 1) / fps)),
         Mistake("You multiply by the frame rate. With more frames in a second, the same frame is shown earlier, not "
                 "later.", lambda first, last, fps: (first * fps, last * fps)),
@@ -60,8 +59,7 @@ iou = Comparison(
         Mistake("You divide by the length of one interval only. An answer that covers the whole video would then be "
                 "perfect.", lambda a, b: _shared(a, b) / _length(b)),
         Mistake("You divide by the length of one interval only. An answer of one instant inside the event would then "
-                "be "
-                "perfect.", lambda a, b: _shared(a, b) / _length(a)),
+                "be perfect.", lambda a, b: _shared(a, b) / _length(a)),
         Mistake("You return the shared time in seconds. Divided by the time that both cover together, it becomes a "
                 "share.", _shared),
         Mistake("Two equal instants, such as (3, 3) and (3, 3), cover no time, but they agree completely: 1.",
@@ -78,8 +76,7 @@ blind_score = Comparison(
            ([(1.0, 2.0), (3.0, 4.5), (8.0, 9.0)], 20.0)],
     mistakes=(
         Mistake("You add up the overlaps of all events. The score of a strategy is the mean over questions; a sum "
-                "grows "
-                "with their number.", lambda events, duration: sum(map(_length, events)) / duration),
+                "grows with their number.", lambda events, duration: sum(map(_length, events)) / duration),
         Mistake("You keep the best event only. Every question counts, also those in which the strategy fails.",
                 lambda events, duration: max(map(_length, events)) / duration),
         Mistake("Your fraction is upside down: it is larger than 1 for short events. The shared time is the length of "
@@ -129,8 +126,7 @@ def _same_score(pair) -> str | None:
 same_score = Judgement(
     "same_score", "01", "", look=_same_score,
     hints=("For the second interval: both cover exactly the long interval, and they share the event, 4 s. How long "
-           "must "
-           "the long interval be?",
+           "must the long interval be?",
            "For the first one: if it is moved by x seconds, both share 4 - x, and together they cover 4 + x. When is "
            "this one half?"))
 

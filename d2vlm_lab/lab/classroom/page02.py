@@ -60,12 +60,10 @@ frame_positions = Comparison(
                 "times between which the second lies.",
                 lambda interval, times: tuple((s - times[0]) / (times[1] - times[0]) for s in interval)),
         Mistake("You round to whole frames. The exact position is still needed: the soft targets of page 04 are "
-                "computed "
-                "from it, and rounding comes later.",
+                "computed from it, and rounding comes later.",
                 lambda interval, times: tuple(float(np.abs(np.asarray(times) - s).argmin()) for s in interval)),
         Mistake("You take the frame that is on screen. What is asked for is the position between two frames, which "
-                "need "
-                "not be a whole number.",
+                "need not be a whole number.",
                 lambda interval, times: tuple(float(max(0, np.searchsorted(times, s, "right") - 1)) for s in interval)),
         Mistake("You return seconds. The model knows nothing about seconds, only about positions among its frames.",
                 lambda interval, times: tuple(interval))))
@@ -90,8 +88,7 @@ explained = Comparison(
         Mistake("You return the share that is left unexplained. A perfect prediction should get 1.",
                 lambda truth, predicted: (truth - predicted).square().mean(0) / truth.var(0, correction=0)),
         Mistake("You compare with somebody who always guesses 0. The comparison is with somebody who knows the mean, "
-                "so "
-                "subtract the mean first.",
+                "so subtract the mean first.",
                 lambda truth, predicted: 1 - (truth - predicted).square().mean(0) / truth.square().mean(0)),
         Mistake("You mix the questions: each column needs a share of its own, because their units differ.",
                 lambda truth, predicted: (1 - (truth - predicted).square().mean() / truth.var(correction=0))),

@@ -38,8 +38,8 @@ similarity = Comparison(
         Mistake("You apply the sigmoid already. The function returns logits; the loss and the rules need them too.",
                 lambda g, f: torch.sigmoid(g @ f.T / math.sqrt(f.shape[-1]))),
         Mistake("You apply a softmax, so that the frames compete with each other. An event may span many frames, and "
-                "each "
-                "frame is a question of its own.", lambda g, f: torch.softmax(g @ f.T / math.sqrt(f.shape[-1]), -1)),
+                "each frame is a question of its "
+                "own.", lambda g, f: torch.softmax(g @ f.T / math.sqrt(f.shape[-1]), -1)),
         Mistake("You scale the states to length 1. Then a state can no longer say how certain it is.",
                 lambda g, f: torch.nn.functional.normalize(g, dim=-1) @ torch.nn.functional.normalize(f, dim=-1).T),
         Mistake("Your result is transposed: evidence tokens are the rows, frames are the columns.",
@@ -88,8 +88,7 @@ salient_interval = Comparison(
         [0.5, 0.0, 0.5], [0.0, 0.0, 0.0])] + [(torch.rand(12, generator=generator),) for _ in range(8)],
     mistakes=(
         Mistake("Your interval spans several runs, with everything between them: the rule takes the one run with the "
-                "best "
-                "mean.", _spanning),
+                "best mean.", _spanning),
         Mistake("You take the run in which the maximum lies. The rule compares the means of the runs, so that a short "
                 "peak between low neighbours can lose.", _by(torch.max)),
         Mistake("You take the longest run. The rule takes the run with the best mean, so that a spike of one frame can "
@@ -101,7 +100,7 @@ salient_interval = Comparison(
                 _by(torch.mean, lambda curve: curve >= 0.6 if (curve >= 0.6).any() else curve >= -1)),
         Mistake("A frame that reaches exactly 60 % of the maximum is kept: at least 60 %, not more than 60 %.",
                 _by(torch.mean, lambda curve: curve > 0.6 * curve.max())),
-        Mistake("Your interval ends one frame behind the run. Both ends belong to the interval.",
+        Mistake("Your interval ends one frame after the run. Both ends belong to the interval.",
                 _by(torch.mean, end=1)),
         Mistake("If two runs tie, take the first of them; you take the last.",
                 lambda curve: max(_runs(curve >= 0.6 * curve.max()),
@@ -168,8 +167,7 @@ def _rules_disagree(values) -> str | None:
 rules_disagree = Judgement(
     "rules_disagree", "03", "", look=_rules_disagree,
     hints=("The 60 % rule compares means, so that the number of frames does not count. The other rule adds up what "
-           "each "
-           "frame has above 0.72 of the maximum, so that every good frame counts.",
+           "each frame has above 0.72 of the maximum, so that every good frame counts.",
            "So make one run short and as high as possible, and the other one long and nearly as high, with a low frame "
            "between them."))
 
@@ -178,7 +176,7 @@ def _my_rule(interval, curve: Tensor, mask: Tensor, logits: Tensor) -> str | Non
     if not isinstance(interval, Tensor) or interval.shape != (len(curve), 2):
         return f"Please return a tensor of shape ({len(curve)}, 2): first and last frame for each evidence token."
     if interval.is_floating_point():
-        return "Frames are whole numbers: `.long()` makes them of the result."
+        return "Frames are whole numbers: `.long()` turns your result into whole numbers."
     first, last = interval.unbind(-1)
     if (first > last).any():
         return "One of your intervals ends before it starts."

@@ -29,7 +29,7 @@ def _targets(form):
 frame_targets = Comparison(
     "frame_targets", "04", "intervals n_frames base",
     hints=("`frame = torch.arange(n_frames)` and `intervals[:, :1]` of shape (E, 1) compare to (E, n_frames) at once.",
-           "A frame is inside if it is not before the start and not behind the end. Both ends are inside.",
+           "A frame is inside if it is not before the start and not after the end. Both ends are inside.",
            "Outside, d is the smaller one of the distances to the start and to the end. "
            "`torch.where(inside, 1.0, base ** -d)` puts both together."),
     returns="(E, n_frames) targets between 0 and 1",
@@ -101,16 +101,14 @@ grounding_loss = Comparison(
         Mistake("You average over the evidence tokens as well. The function returns one loss for each of them.",
                 lambda z, y, m: (_bce(z, y).masked_fill(~m, 0).sum(-1) / m.sum(-1)).mean()),
         Mistake("Only frames of the event enter your loss. A model that answers 1 everywhere would then be perfect: "
-                "the "
-                "other frames need the term (1 - y) log(1 - p).",
+                "the other frames need the term (1 - y) log(1 - p).",
                 lambda z, y, m: (-y * F.logsigmoid(z)).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
         Mistake("Your loss is negative. The loss is minus the logarithm of a probability.",
                 lambda z, y, m: -_bce(z, y).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
         Mistake("The sigmoid is applied twice: the loss takes logits and applies it itself.",
                 lambda z, y, m: _bce(z.sigmoid(), y).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
         Mistake("With a logit of 200 your loss is not a number, or is infinite: the sigmoid is exactly 1 there, and "
-                "the "
-                "logarithm of 0 follows. Compute both together, from the logits.",
+                "the logarithm of 0 follows. Compute both together, from the logits.",
                 lambda z, y, m: -(y * z.sigmoid().log() + (1 - y) * (1 - z.sigmoid()).log())
                 .masked_fill(~m, 0).sum(-1) / m.sum(-1))))
 
@@ -153,8 +151,7 @@ lowest_loss = Comparison(
            (torch.rand(3, 7, generator=generator),)],
     mistakes=(
         Mistake("You say that the lowest loss is 0. This is true of hard targets only: a target of one half costs log "
-                "2 "
-                "even if the model meets it exactly.", lambda y: torch.zeros(len(y))),
+                "2 even if the model meets it exactly.", lambda y: torch.zeros(len(y))),
         Mistake("You leave out the second half of the formula, (1 - y) log(1 - y).",
                 lambda y: torch.special.entr(y).mean(-1)),
         Mistake("You give the targets to a function that expects logits, so a sigmoid is applied to them. Here p = y.",

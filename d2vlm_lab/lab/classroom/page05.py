@@ -28,24 +28,20 @@ event_mean = Comparison(
     hints=("For one event with the interval (a, b), its frames are `states[a:b + 1]`. The end belongs to it.",
            "The mean over the frames is `.mean(0)`: the width D stays.",
            "`torch.stack` makes one tensor of a list of means. The entries of `intervals` are tensors; `.tolist()` "
-           "makes "
-           "whole numbers of them."),
+           "turns them into whole numbers."),
     returns="(E, D) one mean state for each event",
     right=event_means, learns=(1,),
     cases=[(torch.tensor([[0, 1]]), STEPS), (torch.tensor([[2, 2]]), STEPS), (torch.tensor([[0, 3], [1, 2]]), STEPS),
            (torch.randint(0, 9, (5, 2), generator=generator).sort(-1).values, torch.randn(9, 6, generator=generator))],
     mistakes=(
         Mistake("The last frame of the interval is missing: in Python, `states[a:b]` ends before b. An event of one "
-                "frame "
-                "has no frames at all this way.", _each(lambda states, a, b: states[a:b].mean(0))),
+                "frame has no frames at all this way.", _each(lambda states, a, b: states[a:b].mean(0))),
         Mistake("You add the states up. A long event would then carry a longer vector than a short one, although the "
-                "same "
-                "was seen; take the mean.", _each(lambda states, a, b: states[a:b + 1].sum(0))),
+                "same was seen; take the mean.", _each(lambda states, a, b: states[a:b + 1].sum(0))),
         Mistake("You average over the whole video, so that every event carries the same.",
                 _each(lambda states, a, b: states.mean(0))),
         Mistake("You average over the width of the states, so that one number is left for each event. The mean is "
-                "taken "
-                "over frames.", _each(lambda states, a, b: states[a:b + 1].mean())),
+                "taken over frames.", _each(lambda states, a, b: states[a:b + 1].mean())),
         Mistake("You average the first and the last frame only. What happens between them was seen as well.",
                 _each(lambda states, a, b: (states[a] + states[b]) / 2)),
         Mistake("You take one frame of the event. The token carries the mean of all of them.",
@@ -76,11 +72,9 @@ carry = Comparison(
            _row(4, 0), _row(4, 0, 1, 2, 3)],
     mistakes=(
         Mistake("You replace the embedding of `<evi>`. It stays, because it says *here is evidence*; the meaning is "
-                "added "
-                "to it.", _put(added=False)),
+                "added to it.", _put(added=False)),
         Mistake("You add to the token before `<evi>`. That place decides where the evidence lies; what was seen there "
-                "is "
-                "known only afterwards, and enters with `<evi>` itself.", _put(place=-1)),
+                "is known only afterwards, and enters with `<evi>` itself.", _put(place=-1)),
         Mistake("You add the meaning to every token. Ordinary words carry nothing but themselves.",
                 lambda e, c, m: e + m.sum(0)),
         Mistake("You average the embedding and the meaning. They are added; the model learns how to weigh them.",

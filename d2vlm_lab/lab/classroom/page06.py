@@ -26,8 +26,7 @@ def _halves(text: str) -> tuple[int, int]:
 mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "
-           "If "
-           "there is no marker, the second part is empty.",
+           "If there is no marker, the second part is empty.",
            "Before the marker, every `<evi>` is grounded. Without a marker, only those count with which the text "
            "begins.",
            "The k-th `<evi>` of the rest refers to event k, counted from 0; if there are fewer events, to None."),
@@ -43,11 +42,9 @@ mentions = Comparison(
                 "looks it up in the list of events will fail.",
                 lambda text: (_mentions(text)[0], list(range(len(_mentions(text)[1]))))),
         Mistake("You count all `<evi>` as grounded, also those of the text. What follows `</evi>` refers to events "
-                "that "
-                "are known already.", lambda text: (text.count(EVI), _mentions(text)[1])),
+                "that are known already.", lambda text: (text.count(EVI), _mentions(text)[1])),
         Mistake("Without `</evi>`, you take the whole text for the grounding stage. Only the `<evi>` with which it "
-                "begins "
-                "are grounded.", lambda text: (_halves(text)[0], [k if k < _halves(text)[0] else None
+                "begins are grounded.", lambda text: (_halves(text)[0], [k if k < _halves(text)[0] else None
                                                                   for k in range(_halves(text)[1])])),
         Mistake("Without `</evi>`, you find no grounded events. A model that forgets the end marker has still pointed: "
                 "the `<evi>` with which the text begins count.",
@@ -80,18 +77,16 @@ def _all_before(a: int, b: int, c: int) -> Tensor:
 one_pass_mask = Comparison(
     "one_pass_mask", "06", "n_start n_frames n_text",
     hints=("Text is read from left to right: `torch.ones(n, n, dtype=torch.bool).tril()` is True where a token (row) "
-           "may "
-           "look at itself and at what stands before it (columns).",
+           "may look at itself and at what stands before it (columns).",
            "Then open the square of the frames: their rows and their columns, from `n_start` to `n_start + n_frames`.",
-           "Nothing else changes. Frames still do not see the text behind them."),
+           "Nothing else changes. Frames still do not see the text after them."),
     returns="(n, n) True and False, for n tokens in all",
     right=_mask, cases=[(0, 2, 1), (1, 2, 1), (2, 3, 2), (0, 1, 0), (3, 4, 5)],
     mistakes=(
         Mistake("Your frames only look backwards. A frame may also look at later frames: whether something begins here "
                 "can only be told from what follows.", _causal),
-        Mistake("Your frames see the text behind them. Their states would then depend on the question, and they could "
-                "not "
-                "be read once for all texts.", _rows_full),
+        Mistake("Your frames see the text after them. Their states would then depend on the question, and they could "
+                "not be read once for all texts.", _rows_full),
         Mistake("The text before the frames may look ahead at the frames. Only the frames look at each other; text is "
                 "always read from left to right.", _all_before),
         Mistake("Every token sees every other one, so that the model could copy the next word instead of predicting "
@@ -113,10 +108,9 @@ pointing_states = Comparison(
            (torch.randint(0, 4, (12,), generator=generator).index_fill(0, torch.tensor([0]), 1), 3)],
     mistakes=(
         Mistake("You take the state of `<evi>` itself. Its embedding already contains the mean of the event's frames, "
-                "so "
-                "the frames would have to be known before they are found.",
+                "so the frames would have to be known before they are found.",
                 lambda ids, evidence_id: (ids == evidence_id).nonzero().flatten()),
-        Mistake("You take the state behind `<evi>`. By then the model has already read what was seen there.",
+        Mistake("You take the state after `<evi>`. By then the model has already read what was seen there.",
                 lambda ids, evidence_id: (ids == evidence_id).nonzero().flatten() + 1),
         Mistake("You return one column for each dimension: `.flatten()` makes a simple list of places.",
                 lambda ids, evidence_id: (ids == evidence_id).nonzero() - 1),
@@ -160,8 +154,7 @@ decoding_step = Comparison(
         Mistake("You add what was seen to every token. Ordinary words carry nothing; only `<evi>` does.",
                 _step(always=True)),
         Mistake("Your `<evi>` carries the mean of the whole video, so that every event carries the same. Take the "
-                "frames "
-                "of the interval that was just found.", _step(lambda values, first, last: values)),
+                "frames of the interval that was just found.", _step(lambda values, first, last: values)),
         Mistake("Your `<evi>` carries nothing. The text that follows has to know what was seen there.",
                 _step(lambda values, first, last: values * 0)),
         Mistake("What was seen replaces the embedding of `<evi>`. It is added to it.", _step(replaces=True)),
@@ -193,7 +186,7 @@ def _leak(changed, mask: Tensor, n_start: int, n_frames: int) -> str | None:
         parts = ["start"] * n_start + ["frame"] * n_frames + ["text"] * len(mask)
         return (f"You changed whether token {row} ({parts[row]}) may look at token {column} ({parts[column]}). We ran "
                 f"two "
-                "different texts behind the same frames, and the states of the frames are still equal.")
+                "different texts after the same frames, and the states of the frames are still equal.")
     return None
 
 

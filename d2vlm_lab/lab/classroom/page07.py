@@ -33,8 +33,7 @@ consistency = Comparison(
         Mistake("You take the Euclidean length of the difference. The formula has the norm with a small 1: the sum of "
                 "the absolute values, here divided by the width D.", lambda g, r: (g - r).norm(dim=-1)),
         Mistake("You sum over the width. A model with wider states would have a larger loss for the same agreement; "
-                "take "
-                "the mean.", lambda g, r: (g - r).abs().sum(-1)),
+                "take the mean.", lambda g, r: (g - r).abs().sum(-1)),
         Mistake("You average over the events too. The function returns one number for each event.",
                 lambda g, r: (g - r).abs().mean()),
         Mistake("You average over the events instead of the width.", lambda g, r: (g - r).abs().mean(0))))
@@ -64,7 +63,9 @@ def _ratio(events: int, width: int) -> float:
 
 
 sum_or_mean = prediction(
-    "sum_or_mean", "07", tolerance=0.006,
+    "sum_or_mean", "07",
+    tolerance={"1 event, width 96": 0.006, "3 events, width 96": 0.006, "3 events, width 4096": 0.006,
+               "weight of the sum": 0.0006},
     truth=lambda: {"1 event, width 96": _ratio(1, 96), "3 events, width 96": _ratio(3, 96),
                    "3 events, width 4096": _ratio(3, 4096), "weight of the sum": 10 / _ratio(3, 96)},
     hints=("A mean is a sum divided by the number of its terms. How many terms are there with K events of width D?",
@@ -72,7 +73,8 @@ sum_or_mean = prediction(
     explains={"1 event, width 96": "one event has as many terms as its state has dimensions.",
               "3 events, width 96": "each event adds as many terms as its state has dimensions.",
               "3 events, width 4096": "count the terms in the same way; only the width has changed.",
-              "weight of the sum": "10 times the mean must equal this weight times the sum. Give at least two digits."})
+              "weight of the sum": "10 times the mean must equal this weight times the sum. Give three digits after "
+                                   "the decimal point."})
 
 
 def _by_sample(values: Tensor, sample: Tensor) -> list[Tensor]:
@@ -91,8 +93,7 @@ mean_by_sample = Comparison(
                                                               torch.tensor([0, 0, 0, 0, 1, 2, 2, 5, 5]))],
     mistakes=(
         Mistake("You take one mean over all values: a video with many events weighs more than a video with one. "
-                "Average "
-                "within each sample first.", lambda values, sample: values.mean()),
+                "Average within each sample first.", lambda values, sample: values.mean()),
         Mistake("You add the means of the samples up. A larger batch would then have a larger loss.",
                 lambda values, sample: torch.stack([v.mean() for v in _by_sample(values, sample)]).sum()),
         Mistake("You add up the values within each sample. A video with many events then weighs more.",

@@ -65,8 +65,7 @@ relative_change = Comparison(
     right=lambda W, A, B, alpha: _change(W, A, B, alpha).norm() / W.norm(), cases=MATRICES,
     mistakes=(
         Mistake("You return the size of the change alone. The same change matters more in a small matrix: divide by "
-                "the "
-                "norm of W.", lambda W, A, B, alpha: _change(W, A, B, alpha).norm()),
+                "the norm of W.", lambda W, A, B, alpha: _change(W, A, B, alpha).norm()),
         Mistake("You compare the changed weight with W. That is close to 1 even if nothing was learned.",
                 lambda W, A, B, alpha: (W + _change(W, A, B, alpha)).norm() / W.norm()),
         Mistake("You multiply the norms of A and B. The norm of a product is smaller: what one matrix stretches, the "

@@ -38,8 +38,7 @@ interval_log_probability = Comparison(
         Mistake("You take the mean over frames. A probability is a product over all frames, so its logarithm is a sum.",
                 lambda z, t: _mixed(z, t).log().mean(-1)),
         Mistake("You compute minus the cross-entropy, t log p + (1 - t) log(1 - p). With soft targets, this differs: "
-                "the "
-                "paper mixes the probabilities, t p + (1 - t)(1 - p), and then takes the logarithm.",
+                "the paper mixes the probabilities, t p + (1 - t)(1 - p), and then takes the logarithm.",
                 lambda z, t: -F.binary_cross_entropy_with_logits(z, t, reduction="none").sum(-1)),
         Mistake("You return the probability itself. Its logarithm is asked for.", lambda z, t: _mixed(z, t).prod(-1)),
         Mistake("You multiply first and take the logarithm afterwards. With 400 frames the product is smaller than any "
@@ -75,11 +74,9 @@ fpo_loss = Comparison(
         Mistake("Your loss is negative. The loss is minus the logarithm of a probability.",
                 lambda c, r, beta: F.logsigmoid(beta * (c - r))),
         Mistake("You multiply by beta after the logarithm. Beta scales the margin: it says how large a margin has to "
-                "be "
-                "before the pair counts as learned.", lambda c, r, beta: -beta * F.logsigmoid(c - r)),
+                "be before the pair counts as learned.", lambda c, r, beta: -beta * F.logsigmoid(c - r)),
         Mistake("You return minus the sigmoid, without a logarithm. A pair that is completely wrong then hardly moves "
-                "the "
-                "model.", lambda c, r, beta: -torch.sigmoid(beta * (c - r))),
+                "the model.", lambda c, r, beta: -torch.sigmoid(beta * (c - r))),
         Mistake("The small number in your logarithm keeps the loss finite, but also flat: where the chosen answer is "
                 "far less probable, nothing would be learned. Compute both steps together.",
                 lambda c, r, beta: -(torch.sigmoid(beta * (c - r)) + 1e-8).log()),

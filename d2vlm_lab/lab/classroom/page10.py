@@ -48,8 +48,7 @@ matched_f1 = Comparison(
            "`good = (overlaps >= threshold).numpy()` is True where a pair is allowed. Count the allowed ones that it "
            "chose.",
            "F1 is twice the number of pairs, divided by the number of predictions plus the number of truths. If there "
-           "is "
-           "nothing on either side, nothing is wrong: 1."),
+           "is nothing on either side, nothing is wrong: 1."),
     returns="one number between 0 and 1",
     right=lambda overlaps, threshold: temporal.matched_f1(overlaps.numpy(), threshold),
     cases=[(torch.tensor([[0.9]]), 0.5), (torch.tensor([[0.5]]), 0.5), (torch.tensor([[0.9], [0.8]]), 0.5),
@@ -57,8 +56,7 @@ matched_f1 = Comparison(
            (torch.zeros(0, 0), 0.5), *((torch.rand(3, 4, generator=generator), 0.5) for _ in range(4))],
     mistakes=(
         Mistake("Several predictions may hit the same event in your score, or one prediction several events. One to "
-                "one, "
-                "each of them counts once, and the others are false alarms.", _free),
+                "one, each of them counts once, and the others are false alarms.", _free),
         Mistake("Each prediction takes the first event that it reaches, and so takes it away from another one that "
                 "reaches nothing else. Look for the pairing with the most pairs.", _greedy),
         Mistake("An overlap of exactly the threshold counts as found.",
@@ -87,8 +85,7 @@ SEEDS = [([0.80, 0.90], [0.70, 0.78]), ([0.5, 0.7, 0.9], [0.4, 0.65, 0.8]), ([0.
 paired_difference = Comparison(
     "paired_difference", "10", "scores reference",
     hints=("First subtract: one difference for each seed. What both runs of a seed have in common, such as an easy "
-           "draw "
-           "of training data, cancels.",
+           "draw of training data, cancels.",
            "The standard deviation of the differences, with n - 1 below the fraction, divided by the square root of n, "
            "is the standard error of their mean.",
            "Multiply it by `scipy.stats.t.ppf(0.975, n - 1)`. With one seed there is no interval: `math.nan`."),
@@ -96,11 +93,10 @@ paired_difference = Comparison(
     right=_interval, cases=SEEDS,
     mistakes=(
         Mistake("You compare the two variants as if their seeds had nothing to do with each other. Subtract seed by "
-                "seed "
-                "first: what two runs of a seed share then cancels, and the interval becomes narrower.", _unpaired),
+                "seed first: what two runs of a seed share then cancels, and the interval becomes "
+                "narrower.", _unpaired),
         Mistake("You use 1.96, as if the standard deviation were known. From a few seeds it is only estimated, so "
-                "Student's "
-                "t is needed, which is far larger.",
+                "Student's t is needed, which is far larger.",
                 lambda s, r: (_interval(s, r)[0], 1.96 * float(np.std(np.subtract(s, r), ddof=1)) / math.sqrt(len(s))
                               if len(s) > 1 else math.nan)),
         Mistake("You divide by n in the standard deviation. The mean was estimated from the same numbers, so n - 1 is "
@@ -143,8 +139,7 @@ def _three_answers() -> dict:
 three_answers = prediction(
     "three_answers", "10", truth=_three_answers, tolerance=0.011,
     hints=("Free: the precision is the share of predictions that reach any event; the recall is the share of events "
-           "that "
-           "are reached by any prediction. F1 = 2PR / (P + R).",
+           "that are reached by any prediction. F1 = 2PR / (P + R).",
            "One to one: twice the number of pairs, divided by predictions plus events."),
     explains={"one for all, free, 0.3": "the one prediction overlaps the events by 0.4 and 0.3, so it reaches both.",
               "one for all, one to one, 0.3": "there is one pair, one prediction, and two events.",

@@ -11,7 +11,7 @@ LONGEST = 300  # characters of one value
 
 
 def shown(value) -> str:
-    """A value for people: tensors as nested lists, numbers with at most four digits behind the point."""
+    """A value for people: tensors as nested lists, numbers with at most four digits after the decimal point."""
     text = _plain(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 

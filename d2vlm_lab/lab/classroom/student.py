@@ -30,7 +30,7 @@ class NotYet(Complaint):
 def call(function, args: Sequence, names: Sequence[str]):
     """What the function returns for copies of these arguments; a Complaint if it fails or changes them."""
     if not callable(function):
-        raise Complaint("The check needs your function itself, without brackets behind its name: it calls the function "
+        raise Complaint("The check needs your function itself, without brackets after its name: it calls the function "
                         f"with inputs of its own. You gave it {described(function)}.")
     example, given = shown_inputs(names, args), copy.deepcopy(list(args))
     _check_signature(function, args, names)

@@ -67,7 +67,7 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
         left = "only event 0 is left" if len(new_events) == 1 else f"only events 0 to {len(new_events) - 1} are left"
         return (f"One of your clauses refers to event {max(pointing)}, but {left}, because events are counted from 0. "
                 "Remove the clause of the event that you removed, and give new numbers to the clauses of those "
-                "behind it.")
+                "after it.")
     if set(pointing) != set(range(len(new_events))):
         return "One of your events is not mentioned in any clause. Its words have to come and go together with it."
     if len(new_events) == len(events):
@@ -123,8 +123,7 @@ def _wrong_how(wrong, clauses: Clauses) -> str | None:
         return "Nothing has changed."
     if not set(wrong) <= set(clauses):
         return ("Your answer says something that the right one does not say. *How* is about wording alone: every "
-                "clause "
-                "should be one of the old ones, with the same event.")
+                "clause should be one of the old ones, with the same event.")
     if set(wrong) != set(clauses):
         return "One of the clauses is missing. That changes what is said; here the same is only said too often."
     if len(wrong) == len(clauses):
@@ -161,7 +160,7 @@ def _my_mistake(wrong, events: Events, clauses: Clauses, duration: float) -> str
         return "You call this a mistake of *which*, but there are as many events as before."
     if factor == "which" and any(_words(event, new_events, new_clauses) != _words(event, events, clauses)
                                  for event in new_events if event in events):
-        return ("An event that you have kept has other words than before. If you add or remove events, the ones behind "
+        return ("An event that you have kept has other words than before. If you add or remove events, the ones after "
                 "have new numbers, and their clauses need these numbers.")
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -17,7 +16,7 @@ from ...data.sample import Sample, SampleError, from_record
 from ...data.splits import reader
 from ...data.world import load as load_world
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import atomic_path, check_outputs
 from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
@@ -26,7 +25,7 @@ from ...reader import read_json
 from ...settings import override
 from .mcq import multiple_choice
 from .report import Report, table
-from .sampled import sampled_preferences
+from .sampled import readable, sampled_preferences
 from .trl import write_trl
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -61,10 +60,8 @@ def run(args) -> None:
         raise LabError(f"--figure is {args.figure}; a figure is written as {', '.join(FIGURES)}")
     if not args.out.name:
         raise LabError(f"--out is {args.out}, a folder; give the name of the file")
-    for place in (args.out, args.out.with_suffix(".report.json"), args.figure or args.out):
-        if os.path.isdir(place) or os.path.exists(args.source) and os.path.realpath(place) == os.path.realpath(
-                args.source):
-            raise LabError(f"{place}: nothing can be written there; it is a folder, or the source itself")
+    written = [args.out, args.out.with_suffix(".report.json"), args.figure]
+    check_outputs(filter(None, written), filter(None, [args.source, args.source / "train.json", args.words]))
     if args.limit is not None and args.limit < 1:
         raise LabError(f"--limit is {args.limit}; it must be positive")
     words = read_words(args.words) if args.words else None
@@ -139,7 +136,7 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     read = reader(RunConfig(data=Data(fps=args.fps)), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
-    return sampled_preferences(model, grounded, read, recipe, decoding, args.tries)
+    return sampled_preferences(model, readable(grounded, read, on_bad), read, recipe, decoding, args.tries)
 
 
 def video_folder(args) -> Path | None:
@@ -148,7 +145,10 @@ def video_folder(args) -> Path | None:
 
 def select(pairs: Iterable[PreferencePair], recipe: Recipe, report: Report,
            with_choices: bool) -> Iterator[PreferencePair]:
-    """The pairs with the rejected answers whose factor is wanted, each followed by its multiple-choice question."""
+    """The pairs with the rejected answers whose factor is wanted, each followed by its multiple-choice question.
+
+    An error where there is none, so that no empty file takes the place of an older one.
+    """
     for pair in pairs:
         wanted = tuple(rejected for rejected in pair.rejected if rejected.factor in recipe.factors)
         if wanted:
@@ -157,6 +157,9 @@ def select(pairs: Iterable[PreferencePair], recipe: Recipe, report: Report,
             yield pair
             if with_choices:
                 yield multiple_choice(pair, recipe.seed)
+    if not report.samples:
+        why = report.bad[0] if report.bad else f"no rejected answer is wrong in {' or '.join(recipe.factors)}"
+        raise LabError(f"nothing can be used, so no file is written; {why}")
 
 
 def read_words(path: Path) -> Words:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import islice
 
 from ...data.batch import Clip
-from ...data.pairs import PreferencePair
+from ...data.pairs import OnBad, PreferencePair
 from ...data.sample import Sample
+from ...data.video import VideoError
 from ...ideas.rejected import Recipe, Rejected
 from ...judging.mechanisms import as_rejected
 from ...judging.predict import predict
@@ -18,18 +19,35 @@ from ...model.decoding import Decoding
 CHUNK = 256  # samples that are answered before the next ones are read
 
 
+def readable(samples: Iterable[Sample], read: Callable[[Sample], Clip], on_bad: OnBad) -> Iterator[Sample]:
+    """The samples whose video can be read; each of the others is reported to `on_bad`."""
+    problems: dict[str, str] = {}
+    for sample in samples:
+        if sample.video not in problems:
+            try:
+                read(sample)  # its features are kept, so that the next reading is quick
+                problems[sample.video] = ""
+            except VideoError as error:
+                problems[sample.video] = str(error)
+        if problem := problems[sample.video]:
+            on_bad(sample.id, f"sample {sample.id}: {problem}")
+        else:
+            yield sample
+
+
 def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[[Sample], Clip], recipe: Recipe,
                         decoding: Decoding, tries: int = 4) -> Iterator[PreferencePair]:
     """Each sample with up to `recipe.per_sample` different wrong answers; one without any is left out."""
     samples = iter(samples)
     while chunk := list(islice(samples, CHUNK)):
-        rejected: dict[str, list[Rejected]] = {sample.id: [] for sample in chunk}
+        # By object: two samples of a file may have the same id.
+        rejected: dict[int, list[Rejected]] = {id(sample): [] for sample in chunk}
         for attempt in range(tries):
-            for prediction in predict(model, chunk, read, replace(decoding, seed=decoding.seed + attempt)):
-                known = rejected[prediction.sample.id]
+            for prediction in predict(model, chunk, read, replace(decoding, seed=decoding.seed * tries + attempt)):
+                known = rejected[id(prediction.sample)]
                 wrong = as_rejected(prediction.sample, prediction.generated.answer, recipe.tolerance)
                 if (wrong is not None and prediction.generated.finished and wrong.factor in recipe.factors
                         and len(known) < recipe.per_sample
                         and all((wrong.events, wrong.answer) != (old.events, old.answer) for old in known)):
                     known.append(wrong)
-        yield from (PreferencePair(sample, tuple(rejected[sample.id])) for sample in chunk if rejected[sample.id])
+        yield from (PreferencePair(sample, tuple(wrong)) for sample in chunk if (wrong := rejected[id(sample)]))

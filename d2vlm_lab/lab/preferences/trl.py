@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...data.pairs import OnBad, PreferencePair
+from ...errors import LabError
 from ...files import atomic_path
 from ...ideas.evidence import EVIDENCE, compose, render, seconds
 
@@ -22,6 +23,9 @@ def write_trl(path: str | os.PathLike, pairs: Iterable[PreferencePair], videos: 
         for pair in pairs:
             for row in rows(pair, videos, on_bad):
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
+        if not out.tell():
+            raise LabError(f"{path} is not written: without its grounding, every rejected answer reads as the chosen "
+                           "one")
 
 
 def rows(pair: PreferencePair, videos: Path | None, on_bad: OnBad) -> Iterator[dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +13,18 @@ from pathlib import Path
 
 import torch
 
-from ...config import RunConfig, read_config
+from ...config import RunConfig, read_config, resolve
 from ...errors import LabError
 from ...files import peak_megabytes
-from ...settings import override
+from ...settings import flatten, override
 from .data import write_data
 from .miniature import has_adapter, write_parts
 from .stages import NEEDED, STAGES, Rehearsal
 
 STEPS = 6  # of training
+WORLD, FILES = {"data.world", "data.world_settings"}, {"data.train", "data.val", "data.videos"}  # belong together
+PATHS = ("data.world", "data.train", "data.val", "data.videos", "parts.start", "parts.language", "parts.frames",
+         "preference.file", "reward.file")
 LONG = 700  # frames of the videos for a rehearsal at full size on a GPU, of which 2 are a second
 
 
@@ -42,9 +46,9 @@ class Done:
 def rehearse(preset: str, changes: Sequence[str] = (), full: bool = False, keep: Path | None = None,
              report: Callable[[Done], None] = print, only: Sequence[str] = tuple(STAGES)) -> list[Done]:
     """Every stage in turn, in a folder of its own that is removed unless it is `keep`. `only` names some stages."""
-    config = read_config(preset, list(changes))
+    config = with_absolute_paths(read_config(preset, list(changes)))
     with contextlib.ExitStack() as stack:
-        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
+        folder = Path(keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-"))).absolute()
         (folder / "data" / "cache").mkdir(parents=True, exist_ok=True)  # so that features are kept here, too
         stack.enter_context(contextlib.chdir(folder))
         log = stack.enter_context(open(folder / "rehearsal.log", "w", encoding="utf-8"))
@@ -64,9 +68,22 @@ def rehearse(preset: str, changes: Sequence[str] = (), full: bool = False, keep:
     return results
 
 
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The config whose files and folders are found from any working folder: a rehearsal works in one of its own."""
+    values = flatten(config)
+    return override(config, {name: os.path.abspath(values[name]) for name in PATHS
+                             if values[name] and os.path.exists(values[name])})
+
+
 def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> Rehearsal:
-    """Parts and data in `folder`, and the config of a run on them; what the user has `chosen` stays as it is."""
-    folder = folder.absolute()
+    """Parts and data in `folder`, and the config of a run on them; what the user has `chosen` stays as it is.
+
+    A world that the user names and that is not there yet would be made with the few videos of a rehearsal, and the real
+    run would then train on it. So the world of the rehearsal takes its place. And annotations go with their own videos.
+    """
+    there = "data.world" in chosen and (resolve(config.data.world) / "world.json").exists()
+    chosen = chosen | WORLD if there else chosen - WORLD
+    chosen = chosen | FILES if "data.train" in chosen else chosen - FILES
     world, data = write_data(config.data, folder, LONG if full and torch.cuda.is_available() else None)
     texts = [" ".join([sample.question, *(piece for piece in sample.answer if isinstance(piece, str))])
              for sample in world.samples("train")]
@@ -131,5 +148,5 @@ def run(args) -> int:
 
     if args.keep is not None:
         args.keep.mkdir(parents=True)
-    results = rehearse(args.preset, args.changes, args.full, args.keep and args.keep.absolute(), report)
+    results = rehearse(args.preset, args.changes, args.full, args.keep, report)
     return 0 if all(done.ok for done in results) and len(results) == len(STAGES) + 1 else 1

@@ -16,7 +16,7 @@ from PIL import Image
 from ...data.sample import MOST_EVENTS, brief
 from ...data.video import VideoError, read_frames_at
 from ...errors import LabError
-from ...files import atomic_path, unsafe_path
+from ...files import atomic_path, check_outputs, unsafe_path
 from ...ideas.evidence import END, Event, Interval
 from ...judging.benchmarks import video_path
 from ...judging.metrics.etbench import score_etbench
@@ -94,6 +94,8 @@ def run(args) -> None:
         raise LabError(f"--limit is {args.limit}; a page can hold 1 to {SHOWN:,} answers")
     if os.path.isdir(args.out):
         raise LabError(f"--out is {args.out}, a folder; give the name of the page, such as {args.out / 'answers.html'}")
+    check_outputs([args.out], [args.predictions, *args.predictions.glob("*.json*"),
+                               args.predictions.parent / "run.json"])
     cards, notes, skipped = read_cards(args.predictions, args.task)
     videos = args.videos or (Path(notes["videos"]) if "videos" in notes else None)
     if args.videos and not os.path.isdir(args.videos):

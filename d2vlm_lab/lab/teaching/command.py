@@ -18,6 +18,7 @@ from .figures import Figures
 
 SOURCES = ROOT / "notebooks" / "teaching"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "microsoft-edge")
+PATIENCE = 120  # seconds for printing a page
 BOTH = """
 * { box-sizing: border-box } body { margin: 0; font-family: "DejaVu Sans", Verdana, sans-serif; color: #222 }
 img.figure { display: block; margin: .4em auto; max-width: 100% }
@@ -68,8 +69,11 @@ def run(args) -> None:
         with atomic_path(out / f"{name}.html") as unfinished:
             unfinished.write_text(page, encoding="utf-8")
         print(out / f"{name}.html")
-        print(printed(out / f"{name}.html") or f"no {BROWSERS[0]} or Chrome is installed, so there is no {name}.pdf; "
-              f"open {name}.html in a browser and print it into a file")
+    for name in pages:
+        try:
+            print(printed(out / f"{name}.html"))
+        except LabError as error:
+            print(f"there is no {name}.pdf, because {error}; open {name}.html in a browser and print it into a file")
 
 
 def slides(text: str, figures: Figures) -> str:
@@ -89,14 +93,19 @@ def document(title: str, style: str, body: str) -> str:
             f"<style>{style}</style></head><body>\n{body}\n</body></html>\n")
 
 
-def printed(page: Path) -> Path | None:
-    """The page as a PDF beside it, printed by a browser without a window; None where no such browser is installed."""
+def printed(page: Path) -> Path:
+    """The page as a PDF beside it, printed by a browser without a window."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        return None
+        raise LabError(f"no {BROWSERS[0]} or Chrome is installed")
     no_sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root, as in a container, it refuses to have one
     with atomic_path(page.with_suffix(".pdf")) as unfinished, tempfile.TemporaryDirectory() as profile:
-        subprocess.run([browser, "--headless", *no_sandbox, "--disable-gpu", f"--user-data-dir={profile}",
-                        "--no-pdf-header-footer", f"--print-to-pdf={unfinished.resolve()}", page.resolve().as_uri()],
-                       check=True, capture_output=True, timeout=120)
+        words = [browser, "--headless", *no_sandbox, "--disable-gpu", f"--user-data-dir={profile}",
+                 "--no-pdf-header-footer", f"--print-to-pdf={unfinished.resolve()}", page.resolve().as_uri()]
+        try:
+            status = subprocess.run(words, capture_output=True, timeout=PATIENCE).returncode
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise LabError(f"{browser} did not do it ({getattr(error, 'strerror', f'after {PATIENCE} s')})") from None
+        if status or not unfinished.exists():
+            raise LabError(f"{browser} printed nothing and ended with status {status}")
     return page.with_suffix(".pdf")
