@@ -370,6 +370,15 @@ def test_a_damaged_line_at_the_top_of_a_preference_file_is_told_and_left_out(goo
     assert pair.chosen.id == kept and len(reported) == 1
 
 
+def test_a_damaged_line_of_its_source_is_told_and_left_out(tmp_path, capsys):
+    """One bad line among many costs that line."""
+    source, lines = tmp_path / "s.jsonl", (json.dumps(to_record(replace(SAMPLE, id=name))) for name in "ab")
+    source.write_text("\n{,\n".join(lines) + "\n")
+    assert main(["make-preferences", str(source), "--out", str(tmp_path / "p.jsonl")]) == 0
+    out, err = capsys.readouterr()
+    assert "2 chosen answers" in out and "1 left out" in out and "s.jsonl, sample 1" in err
+
+
 def test_training_reads_a_preference_file_and_counts_what_it_cannot_use(config, place, tmp_path):
     out = tmp_path / "p.jsonl"
     assert main(["make-preferences", str(place / "world"), "per_sample=2", "--limit", "60", "--multiple-choice",

@@ -111,7 +111,10 @@ def make_pairs(args, recipe: Recipe, words: Words | None, report: Report) -> Ite
 
 def read_entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]:
     """The samples or pairs of a file, whose format each record shows by its fields."""
-    for index, record in enumerate(read_records(path)):
+    for index, record in enumerate(read_records(path, go_on=True)):
+        if isinstance(record, SampleError):
+            on_bad(str(index), str(record))
+            continue
         try:
             if set(record) == {"chosen", "rejected"}:
                 yield pair_of(record, f"{path}, pair {index}")
