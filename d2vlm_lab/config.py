@@ -150,7 +150,7 @@ class Adapter:
     """What is trained besides the two heads, which always are."""
 
     # Where the language model is trained. attention: LoRA in the linear layers of the attention. linear: LoRA in all
-    # linear layers. all: no LoRA; every weight is trained. none: nothing.
+    # linear layers. all: no LoRA; every weight is trained, also the embeddings. none: nothing.
     targets: Literal["attention", "linear", "all", "none"] = "attention"
     rank: Annotated[int, Range(1, 8192)] = 128  # rank of the two matrices that LoRA adds to a layer
     alpha: Positive = 256  # LoRA's change of a layer is scaled by alpha / rank (rslora: alpha / sqrt(rank))
@@ -375,6 +375,8 @@ class RunConfig:
              "method.bidirectional_frames no frame sees a later one, so there are no blocks; leave one of them out")
         need(adapter.targets != "none" or adapter.embeddings != "evidence",
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
+        need(adapter.targets != "all" or adapter.embeddings == "all", "adapter.targets=all trains every weight, also "
+             f"the token embeddings; set adapter.embeddings=all (found {adapter.embeddings})")
         need(training.warmup + training.decay <= 1,
              f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
              "steps that add up to at most 1")
