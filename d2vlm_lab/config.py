@@ -51,7 +51,8 @@ class Method:
     # token finds, as when an answer is written; every step then takes a second pass, which is not trained.
     evidence_from: Literal["true", "predicted"] = "true"
     # What the words of an answer may look at, beside the question and each other. frames: all frames. evidence: no
-    # frame, so that they know of the video only what the question has read and what their `<evi>` tokens carry.
+    # frame and no word between frames, such as their times, because these words have read frames too. So the answer
+    # knows of the video only what the question has read and what its `<evi>` tokens carry.
     answer_view: Literal["frames", "evidence"] = "frames"
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
     # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as

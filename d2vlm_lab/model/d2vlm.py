@@ -197,13 +197,15 @@ class D2VLM(Shared, nn.Module):
             layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added,
                                    wanted=(self.method.semantic_layer, *([HEAD_LAYER] if keep else [])))
         columns = rows.columns + start.shape[1]
+        # The words between frames have read the frames before them, so that they are hidden together with these.
+        hidden = torch.cat([torch.zeros_like(batch.before_mask), rows.mask], 1)
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
                       shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
                       frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
                       meaning=pool_frames(layers[self.method.semantic_layer], columns),
                       frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None,
-                      hidden=is_frame if self.method.answer_view == "evidence" else None)
+                      hidden=hidden if self.method.answer_view == "evidence" else None)
 
     def embed(self, batch: Batch, prefix: Prefix, intervals: Tensor | None = None) -> Tensor:
         """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m, by default in the true intervals.

@@ -65,7 +65,7 @@ class Prefix:
     projected: Tensor  # (V, F, D) frames as they enter the language model
     meaning: Tensor  # (V, F, D) states of the frames after the semantic layer
     frame_states: Tensor | None  # (V, F, D) states of the frames that the frame head reads; None without a cache
-    hidden: Tensor | None = None  # (V, P) frames that the words of answers may not look at; None: they may at all
+    hidden: Tensor | None = None  # (V, P) what the words of answers may not look at; None: they may at all
 
 
 @dataclass
@@ -238,7 +238,7 @@ def shift_after(position_ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def view(batch: Batch, prefix: Prefix) -> Tensor:
-    """(N, T, P + T) True where a token of a text may look: not at hidden frames, if it is a word of an answer."""
+    """(N, T, P + T) True where a token of a text may look: not at what is hidden, if it is a word of an answer."""
     attend = causal(batch.mask, seen_before(batch, prefix))
     if prefix.hidden is not None:
         answer = (batch.labels != IGNORE)[:, :, None]

@@ -125,6 +125,20 @@ def test_a_question_asked_now_is_answered_as_about_a_video_that_ends_now(n, bloc
     torch.testing.assert_close(stream.kept.states, read(net, whole(net, frames)).frame_states[0], **SAME)
 
 
+@pytest.mark.parametrize("times", ["off", "text"])
+def test_answers_that_see_no_frame_see_none_in_a_stream_either(times):
+    net = model(answer_view="evidence", frame_times=times, frame_block=4).eval()
+    frames = pictures(10)
+    seen, (stream, _) = whole(net, frames), streamed(net, frames)
+    kept, prompt = stream.kept, encode_prompt("what happens here?", (), seen, net.tokenizer, net.prompt)
+    assert kept.prefix().hidden.equal(read(net, seen).hidden)
+    live, = generate(net, [kept.clip()], [[prompt]], Decoding(12), prefix=kept.prefix())
+    offline, = generate(net, [seen], [[prompt]], Decoding(12))
+    assert live.ids == offline.ids
+    few = forget(kept, Memory(frames=3)).prefix()
+    assert few.hidden.sum() == few.mask.sum() - kept.seen and kept.seen == len(net.tokenizer.encode("watch: "))
+
+
 @torch.no_grad()
 def with_mask(net, shown, attend):
     """What the frame head reads where each token looks at what it may by (P, P) `attend`."""

@@ -66,6 +66,9 @@ class Kept:
     seconds: Tensor  # (F,) float64 when each was shown
     index: Tensor  # (F,) its number in the stream
     weight: Tensor  # (F,) how many frames it stands for
+    # How many of the first tokens the words of answers may look at: the start of the prompt, where `answer_view` hides
+    # all that follows from them. None: all.
+    seen: int | None = None
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -78,11 +81,12 @@ class Kept:
     def prefix(self) -> Prefix:
         """As questions need it; they may change its cache."""
         everything = torch.ones_like(self.position_ids, dtype=torch.bool)
+        hidden = None if self.seen is None else everything.cumsum(-1) > self.seen
         return Prefix(cache=branch(self.cache), mask=everything, attend=everything[:, None],
                       position_ids=self.position_ids, shift=self.next_position - everything.sum(-1, keepdim=True),
                       columns=everything.new_zeros(1, len(self.index), 1, dtype=torch.long), embeddings=self.projected,
                       added=(), frame_mask=everything.new_ones(1, len(self.index)), projected=self.projected[None],
-                      meaning=self.meaning[None], frame_states=self.states[None])
+                      meaning=self.meaning[None], frame_states=self.states[None], hidden=hidden)
 
 
 def branch(cache: DynamicCache) -> DynamicCache:

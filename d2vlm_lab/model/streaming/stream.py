@@ -112,7 +112,8 @@ def start(model: D2VLM) -> Kept:
     ids = torch.tensor([encode_start(model.tokenizer, model.prompt)], dtype=torch.long, device=model.device)
     none, states = ids.new_zeros(0), model.embed_words(ids.new_zeros(0))
     kept = Kept(cache=DynamicCache(), position_ids=ids[:, :0], next_position=0, frame=none, projected=states,
-                meaning=states, states=states, seconds=none.double(), index=none, weight=none.float())
+                meaning=states, states=states, seconds=none.double(), index=none, weight=none.float(),
+                seen=ids.shape[1] if model.method.answer_view == "evidence" else None)
     if ids.shape[1] == 0:
         return kept
     attend = causal(torch.ones_like(ids, dtype=torch.bool))
