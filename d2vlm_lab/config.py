@@ -464,6 +464,9 @@ class RunConfig:
         if not reward.draws:
             need(not reward.file, "reward.file holds drawn answers; reward.form=iou_loss draws none")
             return
+        need(method.evidence_from == "true", f"reward.form={reward.form} learns a drawn answer as it was drawn, and "
+             "there each `<evi>` carries the interval that was drawn for it; set method.evidence_from=true (found "
+             f"{method.evidence_from})")
         need(reward.answers > 1, f"reward.answers is {reward.answers}; an answer is compared with others to the same "
              "question, so at least 2 are needed")
         need(bool(reward.weights), "reward: every reward has the weight 0, so that all answers are equally good")
