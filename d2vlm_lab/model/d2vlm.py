@@ -371,6 +371,8 @@ def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
 @contextmanager
 def evaluation(model: D2VLM) -> Iterator[None]:
     """A model in evaluation mode; one that was training goes back to it."""
+    if evidence.cited is not None:
+        spans = evidence.cited.interval
     training = model.training
     if training:
         model.eval()

@@ -131,6 +131,13 @@ def test_evidence_may_carry_what_it_finds_and_not_the_truth():
         assert torch.allclose(other(batch).loss, out.loss, atol=1e-5)
 
 
+def test_evidence_that_points_at_a_proposal_carries_that_one():
+    net = small.model(evidence_from="predicted", formulation="cite")
+    _, _, batch = small.mixed(net)
+    cited = small.model(formulation="cite")(batch).cited.interval  # of the answers; here each carries the truth
+    assert torch.equal(predicted_intervals(net, batch)[batch.in_answer], cited.float())
+
+
 def test_without_evidence_tokens_nothing_is_predicted():
     net = small.model(evidence_from="predicted")
     clip = small.clip(7, 2)
