@@ -214,17 +214,24 @@ class D2VLM(Shared, nn.Module):
         if len(batch.row) == 0:
             return embeddings
         intervals = batch.interval if intervals is None else intervals
-        carried = self.carried(intervals, batch.video[batch.row], prefix, batch.role == QUESTION)
+        seen = None if batch.asked is None else batch.asked[batch.row]
+        carried = self.carried(intervals, batch.video[batch.row], prefix, batch.role == QUESTION, seen)
         return embeddings.index_put((batch.row, batch.column), carried.to(embeddings.dtype), accumulate=True)
 
     def embed_words(self, ids: Tensor) -> Tensor:
         words = self.language.get_input_embeddings()
         return words(ids) if self.time_symbols is None else self.time_symbols.embed(ids, words)
 
-    def carried(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
-        """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times."""
+    def carried(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor,
+                seen: Tensor | None = None) -> Tensor:
+        """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times.
+
+        Bins divide the (E,) frames that its text has `seen`, where these are not all.
+        """
         m = self.meaning(intervals, video, prefix, in_question)
-        return m if self.bins is None else m + self.bins.embed(intervals, prefix.frame_mask.sum(-1)[video])
+        if self.bins is None:
+            return m
+        return m + self.bins.embed(intervals, prefix.frame_mask.sum(-1)[video] if seen is None else seen)
 
     def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
         """(E, 2), (E,) -> (E, D) what is seen in an interval: m = mean of V6 over [s, e].
