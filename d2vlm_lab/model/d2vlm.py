@@ -197,12 +197,13 @@ class D2VLM(Shared, nn.Module):
             layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added,
                                    wanted=(self.method.semantic_layer, *([HEAD_LAYER] if keep else [])))
         columns = rows.columns + start.shape[1]
+        owner = torch.cat([torch.full_like(batch.before_ids, -1), rows.owner], 1)
         # The words between frames have read the frames before them, so that they are hidden together with these.
         hidden = torch.cat([torch.zeros_like(batch.before_mask), rows.mask], 1)
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
-                      shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
-                      frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
+                      shift=shift_after(position_ids, mask), owner=owner, columns=columns, embeddings=embeddings,
+                      added=added, frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
                       meaning=pool_frames(layers[self.method.semantic_layer], columns),
                       frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None,
                       hidden=hidden if self.method.answer_view == "evidence" else None)
@@ -370,6 +371,8 @@ def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
     prefix = model.read(batch, keep=not model.two_pass)
     evidence = model.ground(batch, prefix, model.read_texts(batch, prefix, model.embed(batch, prefix)))
     _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
+    if evidence.cited is not None:
+        spans = evidence.cited.interval
     intervals = batch.interval.clone()
     intervals[plan_of(batch).mention] = spans.to(intervals)
     return intervals
@@ -378,8 +381,6 @@ def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
 @contextmanager
 def evaluation(model: D2VLM) -> Iterator[None]:
     """A model in evaluation mode; one that was training goes back to it."""
-    if evidence.cited is not None:
-        spans = evidence.cited.interval
     training = model.training
     if training:
         model.eval()

@@ -58,6 +58,7 @@ class Prefix:
     attend: Tensor  # (V, P, P) which of them each token may look at
     position_ids: Tensor  # (V, P), or (3, V, P) where they have three parts
     shift: Tensor  # (V, 1) how much further than by counting the tokens the position ids go on after the frames
+    owner: Tensor  # (V, P) the frame that each token belongs to, as text around it does; -1: none, it is of the start
     columns: Tensor  # (V, F, tokens of a frame) where the tokens of each frame are
     embeddings: Tensor  # (V, P, D)
     added: tuple[Tensor, ...]  # each (V, P, D): what is added after the first layers, one after the other
@@ -211,9 +212,7 @@ def seen_before(batch: Batch, prefix: Prefix) -> Tensor:
     before = prefix.mask[batch.video]
     if batch.asked is None:
         return before
-    start = torch.full_like(prefix.columns[:, :1, -1], batch.before_ids.shape[1] - 1)
-    last = torch.cat([start, prefix.columns[..., -1]], 1)[batch.video].gather(1, batch.asked[:, None])
-    return before & (torch.arange(before.shape[1], device=before.device) <= last)
+    return before & (prefix.owner[batch.video] < batch.asked[:, None])
 
 
 def text_positions(batch: Batch, prefix: Prefix) -> Tensor:

@@ -139,11 +139,7 @@ def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedF
     def behind(states: Tensor, layer: Tensor) -> Tensor:
         return torch.cat([states, pool_frames(layer, rows.columns)[0]])
 
-    # The tokens between frames belong to the frame that follows them, as what tells its time does.
-    begun, count = len(kept.index), torch.arange(len(frames), device=model.device)
-    ends = rows.columns[0, :, -1].contiguous()
-    token = torch.arange(rows.mask.shape[1], device=model.device)
-    owner = begun + torch.searchsorted(ends, token).clamp_max(len(frames) - 1)
+    count, owner = torch.arange(len(frames), device=model.device), len(kept.index) + rows.owner[0]
     return replace(
         kept, frame=torch.cat([kept.frame, owner]), projected=behind(kept.projected, embeddings),
         meaning=behind(kept.meaning, layers[model.method.semantic_layer]),
