@@ -323,8 +323,9 @@ class Evaluation:
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
     batch: Annotated[int, Range(1, 4096)] = 128  # questions answered at a time; fewer about long videos
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
-    # After training, also ask as of a video that is running: questions that stand from its beginning, and questions in
-    # the middle of an event.
+    # After training, also ask as of a video that is running: questions in the middle of an event, and questions that
+    # stand from its beginning. These need method.frame_block or method.bidirectional_frames=false,
+    # method.formulation=sigmoid and a style whose `<evi>` tokens point at frames; otherwise they are left out.
     live: bool = False
     # After training, also measure why an idea pays or does not: how much the words of true answers lose if they see no
     # frames, and if each `<evi>` carries what the model finds instead of the true event.
