@@ -52,7 +52,8 @@ class Method:
     # trained.
     evidence_from: Literal["true", "predicted"] = "true"
     # What the words of an answer may look at, beside the question and each other. frames: all frames. evidence: no
-    # frame, so that they know of the video only what the question has read and what their `<evi>` tokens carry.
+    # frame and no word between frames, such as their times, because these words have read frames too. So the answer
+    # knows of the video only what the question has read and what its `<evi>` tokens carry.
     answer_view: Literal["frames", "evidence"] = "frames"
     bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
     # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
@@ -151,7 +152,7 @@ class Adapter:
     """What is trained besides the two heads, which always are."""
 
     # Where the language model is trained. attention: LoRA in the linear layers of the attention. linear: LoRA in all
-    # linear layers. all: no LoRA; every weight is trained. none: nothing.
+    # linear layers. all: no LoRA; every weight is trained, also the embeddings. none: nothing.
     targets: Literal["attention", "linear", "all", "none"] = "attention"
     rank: Annotated[int, Range(1, 8192)] = 128  # rank of the two matrices that LoRA adds to a layer
     alpha: Positive = 256  # LoRA's change of a layer is scaled by alpha / rank (rslora: alpha / sqrt(rank))
@@ -327,8 +328,9 @@ class Evaluation:
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
     batch: Annotated[int, Range(1, 4096)] = 128  # questions answered at a time; fewer about long videos
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
-    # After training, also ask as of a video that is running: questions that stand from its beginning, and questions in
-    # the middle of an event.
+    # After training, also ask as of a video that is running: questions in the middle of an event, and questions that
+    # stand from its beginning. These need method.frame_block or method.bidirectional_frames=false,
+    # method.formulation=sigmoid and a style whose `<evi>` tokens point at frames; otherwise they are left out.
     live: bool = False
     # After training, also measure why an idea pays or does not: how much the words of true answers lose if they see no
     # frames, and if each `<evi>` carries what the model finds instead of the true event.
@@ -380,6 +382,8 @@ class RunConfig:
              "method.bidirectional_frames no frame sees a later one, so there are no blocks; leave one of them out")
         need(adapter.targets != "none" or adapter.embeddings != "evidence",
              "adapter.embeddings=evidence trains new rows through the adapter; adapter.targets=none has no adapter")
+        need(adapter.targets != "all" or adapter.embeddings == "all", "adapter.targets=all trains every weight, also "
+             f"the token embeddings; set adapter.embeddings=all (found {adapter.embeddings})")
         need(training.warmup + training.decay <= 1,
              f"training.warmup is {training.warmup} and training.decay is {training.decay}; they are shares of the "
              "steps that add up to at most 1")
@@ -471,6 +475,9 @@ class RunConfig:
         if not reward.draws:
             need(not reward.file, "reward.file holds drawn answers; reward.form=iou_loss draws none")
             return
+        need(method.evidence_from == "true", f"reward.form={reward.form} learns a drawn answer as it was drawn, and "
+             "there each `<evi>` carries the interval that was drawn for it; set method.evidence_from=true (found "
+             f"{method.evidence_from})")
         need(reward.answers > 1, f"reward.answers is {reward.answers}; an answer is compared with others to the same "
              "question, so at least 2 are needed")
         need(bool(reward.weights), "reward: every reward has the weight 0, so that all answers are equally good")

@@ -88,6 +88,9 @@ def test_impossible_combinations_are_refused():
         override(RunConfig(), ["method.style=factorized", "method.end_marker=false"])
     with pytest.raises(ConfigError, match="vision tower"):
         override(RunConfig(), ["parts.start=", "parts.language=gpt2"])
+    for embeddings in ("evidence", "frozen"):
+        with pytest.raises(ConfigError, match=f"targets=all .* adapter.embeddings=all .found {embeddings}"):
+            override(RunConfig(), ["adapter.targets=all", f"adapter.embeddings={embeddings}"])
 
 
 def test_words_that_yaml_reads_as_truths_are_the_choices_of_a_setting():

@@ -149,7 +149,7 @@ class Batch:
     role: Tensor  # (E,) QUESTION, GROUNDED or REFERENCED
     pairs: Tensor  # (K, 2) the grounded and the referenced mention of an event, as indices into E
     seconds: list[Tensor] = field(default_factory=list)  # V of (F_v,): when each frame was shown
-    layout: list[Tensor] | None = None  # V rows of token ids, with FRAME for each frame; None: no text between frames
+    layout: list[Tensor] | None = None  # V of (2, P), see `frame_layout`; None: no text between frames
     projected: bool = False  # whether the features are tokens of the language model already
     names: list[str] = field(default_factory=list)  # N sample ids, for messages
     asked: Tensor | None = None  # (N,) how many frames each text sees; None: all texts see all frames of their videos
@@ -308,19 +308,20 @@ def _standing(rows: Sequence[Text], shift: Sequence[int]) -> Standing | None:
 
 
 def frame_layout(timestamps: np.ndarray, tokenizer: Tokenizer, form: PromptFormat) -> Tensor:
-    """The text around each frame as token ids, with FRAME where the frame stands."""
+    """(2, P) the text around each frame as token ids, with FRAME where it stands, and the frame each belongs to."""
     parts = []  # before and after each frame
     for seconds in timestamps.tolist():
         clock = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
         parts += form.around_frame.format(frame="\0", seconds=seconds, clock=clock).split("\0")
     encoded = tokenizer(parts, add_special_tokens=False)["input_ids"]
-    ids = [token for start, end in zip(encoded[::2], encoded[1::2]) for token in (*start, FRAME, *end)]
-    return torch.tensor(ids, dtype=torch.long)
+    rows = [[*start, FRAME, *end] for start, end in zip(encoded[::2], encoded[1::2])]
+    return torch.tensor([[token for row in rows for token in row],
+                         [frame for frame, row in enumerate(rows) for _ in row]], dtype=torch.long)
 
 
 def prefix_size(timestamps: np.ndarray, per_frame: int, tokenizer: Tokenizer, form: PromptFormat) -> int:
     """About how many tokens the frames of a video are, with the text around them."""
-    around = len(frame_layout(timestamps[-1:], tokenizer, form)) - 1 if form.around_frame else 0
+    around = frame_layout(timestamps[-1:], tokenizer, form).shape[1] - 1 if form.around_frame else 0
     return len(timestamps) * (per_frame + around)
 
 

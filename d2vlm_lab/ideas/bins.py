@@ -1,8 +1,8 @@
 """A time as a distribution over bins, as DisTime has it: one token gives both ends of an interval, without any frame.
 
 The video is divided at anchors 0, 1, ..., B. For each end a small network gives a logit for every anchor, and the time
-is the anchor on average. Times are in units of bins here: seconds * B / duration, where the duration is that from the
-first frame to the last.
+is the anchor on average. Times are in units of bins here: frame position * B / (F - 1). Where the frames are evenly
+spaced this is seconds * B / duration, where the duration is that from the first frame to the last.
 
 Shapes: E evidence tokens, F frames, B bins.
 """

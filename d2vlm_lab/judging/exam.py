@@ -31,6 +31,7 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.streaming.memory import Memory
+from ..model.streaming.standing import stands
 from .in_blocks import predict_in_blocks
 from .live_exam import Ask, asked_during, standing_scores
 from .mechanisms import mistakes, needs_of_words
@@ -63,7 +64,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     scores |= refusal_scores(list(ask(nothing, read)), predictions)
     if config.evaluation.live:
         scores |= asked_during(samples, read, ask)
-        if model.method.block is not None:  # otherwise nothing can be said before a video is over
+        if model.method.block is not None and stands(model.method):  # otherwise nothing is said before the end
             scores |= standing_scores(model, [*samples, *nothing], read, memory)
     whole = not config.evaluation.keep_frames  # what follows reads all frames of a video at once
     if whole and config.method.formulation == "sigmoid":  # with other formulations an interval has no probability

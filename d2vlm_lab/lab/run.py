@@ -186,7 +186,7 @@ def frames_in_words(model: D2VLM, clip: Clip) -> str:
     """What stands for the frames in a printed sample, with the text around the first two of them."""
     if not model.prompt.around_frame:
         return "<frames>"
-    layout = frame_layout(clip.timestamps[:2], model.tokenizer, model.prompt).tolist()
+    layout = frame_layout(clip.timestamps[:2], model.tokenizer, model.prompt)[0].tolist()
     shown = "".join("<frame>" if token == FRAME else model.tokenizer.decode([token]) for token in layout)
     return f"{shown} ... "
 

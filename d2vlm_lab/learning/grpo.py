@@ -230,12 +230,13 @@ def expected_overlap(out: Output, batch: Batch) -> Tensor:
     plan = plan_of(batch)
     supervised, values = plan.supervised_mentions, []
     truth, video = batch.interval[plan.mention][supervised], batch.video[batch.row[plan.mention][supervised]]
-    logits = out.similarity[supervised].float()
+    logits, mask = out.similarity[supervised].float(), out.frame_mask[supervised]
     for number, seconds in enumerate(batch.seconds):
         here = (video == number).nonzero().squeeze(1)
         true = in_seconds(truth[here], seconds)[:, None, None]
         table = pair_rewards("iou", intervals.all_intervals(seconds), true)
-        values.append(intervals.expected_reward(logits[here, :len(seconds)], table))
+        n_frames = len(seconds)
+        values.append(intervals.expected_reward(logits[here, :n_frames], table, mask[here, :n_frames]))
     return torch.cat(values)
 
 

@@ -25,17 +25,16 @@ def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
     for part in model.heads:
         part.requires_grad_(True)
     model.frames.open(adapter.frames)
-    if adapter.targets == "all":
+    if isinstance(language, PeftModel) and adapter.targets != "none":
+        check_same(language, adapter)
+        language.set_adapter("default")
+    elif adapter.targets == "all":
         language.requires_grad_(True)
     elif adapter.targets != "none":
-        if isinstance(language, PeftModel):
-            check_same(language, adapter)
-            language.set_adapter("default")
-        else:
-            model.language = new_adapter(model, adapter)
-    if adapter.embeddings == "all":
+        model.language = new_adapter(model, adapter)
+    if adapter.embeddings != "evidence":
         for table in (model.language.get_input_embeddings(), model.language.get_output_embeddings()):
-            table.weight.requires_grad_(True)
+            table.requires_grad_(adapter.embeddings == "all")
     train_in_float32(model)
     return model
 
@@ -55,7 +54,13 @@ def new_adapter(model: D2VLM, adapter: Adapter) -> PeftModel:
 
 def check_same(language: PeftModel, adapter: Adapter) -> None:
     """Training goes on with the adapter that a checkpoint brings along; settings of another one are an error."""
+    if adapter.targets == "all":
+        raise LabError("adapter.targets=all trains every weight without LoRA, but the checkpoint in parts.start has "
+                       "LoRA; make it part of the weights first (d2vlm-lab export CHECKPOINT FOLDER --merge)")
     lora = language.peft_config["default"]
+    if adapter.embeddings == "evidence" and not lora.trainable_token_indices:
+        raise LabError("adapter.embeddings=evidence trains rows of the adapter, but the adapter in parts.start has "
+                       "none; training goes on with that one: set adapter.embeddings to all or frozen")
     targets = ", ".join(sorted(target_modules(language, adapter.targets)))
     variant = "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora"
     for setting, wanted, existing in (

@@ -197,13 +197,16 @@ class D2VLM(Shared, nn.Module):
             layers = passes.decode(self.language, embeddings, attend, position_ids, cache, up_to=up_to, added=added,
                                    wanted=(self.method.semantic_layer, *([HEAD_LAYER] if keep else [])))
         columns = rows.columns + start.shape[1]
+        owner = torch.cat([torch.full_like(batch.before_ids, -1), rows.owner], 1)
+        # The words between frames have read the frames before them, so that they are hidden together with these.
+        hidden = torch.cat([torch.zeros_like(batch.before_mask), rows.mask], 1)
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
-                      shift=shift_after(position_ids, mask), columns=columns, embeddings=embeddings, added=added,
-                      frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
+                      shift=shift_after(position_ids, mask), owner=owner, columns=columns, embeddings=embeddings,
+                      added=added, frame_mask=rows.frame_mask, projected=pool_frames(embeddings, columns),
                       meaning=pool_frames(layers[self.method.semantic_layer], columns),
                       frame_states=pool_frames(layers[HEAD_LAYER], columns) if keep else None,
-                      hidden=is_frame if self.method.answer_view == "evidence" else None)
+                      hidden=hidden if self.method.answer_view == "evidence" else None)
 
     def embed(self, batch: Batch, prefix: Prefix, intervals: Tensor | None = None) -> Tensor:
         """(N, T, D) token embeddings; for evidence tokens x = embedding(`<evi>`) + m, by default in the true intervals.
@@ -212,17 +215,24 @@ class D2VLM(Shared, nn.Module):
         if len(batch.row) == 0:
             return embeddings
         intervals = batch.interval if intervals is None else intervals
-        carried = self.carried(intervals, batch.video[batch.row], prefix, batch.role == QUESTION)
+        seen = None if batch.asked is None else batch.asked[batch.row]
+        carried = self.carried(intervals, batch.video[batch.row], prefix, batch.role == QUESTION, seen)
         return embeddings.index_put((batch.row, batch.column), carried.to(embeddings.dtype), accumulate=True)
 
     def embed_words(self, ids: Tensor) -> Tensor:
         words = self.language.get_input_embeddings()
         return words(ids) if self.time_symbols is None else self.time_symbols.embed(ids, words)
 
-    def carried(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
-        """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times."""
+    def carried(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor,
+                seen: Tensor | None = None) -> Tensor:
+        """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times.
+
+        Bins divide the (E,) frames that its text has `seen`, where these are not all.
+        """
         m = self.meaning(intervals, video, prefix, in_question)
-        return m if self.bins is None else m + self.bins.embed(intervals, prefix.frame_mask.sum(-1)[video])
+        if self.bins is None:
+            return m
+        return m + self.bins.embed(intervals, prefix.frame_mask.sum(-1)[video] if seen is None else seen)
 
     def meaning(self, intervals: Tensor, video: Tensor, prefix: Prefix, in_question: Tensor) -> Tensor:
         """(E, 2), (E,) -> (E, D) what is seen in an interval: m = mean of V6 over [s, e].
@@ -361,6 +371,8 @@ def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
     prefix = model.read(batch, keep=not model.two_pass)
     evidence = model.ground(batch, prefix, model.read_texts(batch, prefix, model.embed(batch, prefix)))
     _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
+    if evidence.cited is not None:
+        spans = evidence.cited.interval
     intervals = batch.interval.clone()
     intervals[plan_of(batch).mention] = spans.to(intervals)
     return intervals

@@ -2,7 +2,7 @@
 
 The text around a frame may tell when it was shown, as Qwen3-VL and SmolVLM have it: `<3.5 seconds>`, the tokens of the
 frame, `<4.0 seconds>`, the tokens of the next one. The prompt format says which text that is, and `collate` turns it
-into a row of token ids in which FRAME stands for each frame.
+into a row of token ids in which FRAME stands for each frame. What stands before and behind a frame belongs to it.
 
 Shapes: V videos, F frames, N tokens of a frame, P tokens of the longest row, D the language model's width.
 """
@@ -27,27 +27,30 @@ class Rows:
     embeddings: Tensor  # (V, P, D)
     mask: Tensor  # (V, P) which tokens exist
     is_frame: Tensor  # (V, P) which of them belong to a frame
+    owner: Tensor  # (V, P) the frame that each token belongs to
     columns: Tensor  # (V, F, N) where the tokens of each frame are; 0 for frames that do not exist
     frame_mask: Tensor  # (V, F) which frames exist
 
 
 def lay_out(tokens: Sequence[Tensor], layout: Sequence[Tensor] | None, per_frame: int,
             embed: Callable[[Tensor], Tensor]) -> Rows:
-    """V of (F_v * N, D) tokens of frames -> rows. `layout` has V rows of ids and FRAME; None: frames alone.
+    """V of (F_v * N, D) tokens of frames -> rows. `layout` is that of the V videos; None: frames alone.
 
     Tokens of frames may be wider than those of `embed`; then the text between them is filled up with zeros.
     """
     device = tokens[0].device
     if layout is None:
         rows, is_frame = list(tokens), [torch.ones(len(each), dtype=torch.bool, device=device) for each in tokens]
+        owner = [torch.arange(len(each), device=device) // per_frame for each in tokens]
     else:
-        rows, is_frame = [], []
-        for frames, ids in zip(tokens, layout):
-            ids = ids.repeat_interleave(torch.where(ids == FRAME, per_frame, 1))
+        rows, is_frame, owner = [], [], []
+        for frames, each in zip(tokens, layout):
+            ids, belongs = each.repeat_interleave(torch.where(each[0] == FRAME, per_frame, 1), 1)
             text = embed(ids.clamp_min(0))
             text = F.pad(text, (0, frames.shape[-1] - text.shape[-1]))
             rows.append(text.masked_scatter((ids == FRAME)[:, None], frames.to(text.dtype)))
             is_frame.append(ids == FRAME)
+            owner.append(belongs)
     length = torch.tensor([len(row) for row in rows], device=device)
     n_frames = torch.tensor([len(each) // per_frame for each in tokens], device=device)
     embeddings = pad_sequence(rows, batch_first=True)
@@ -57,7 +60,7 @@ def lay_out(tokens: Sequence[Tensor], layout: Sequence[Tensor] | None, per_frame
     columns = pad_sequence(columns, batch_first=True)
     return Rows(
         embeddings=embeddings, mask=torch.arange(embeddings.shape[1], device=device) < length[:, None],
-        is_frame=pad_sequence(is_frame, batch_first=True), columns=columns,
+        is_frame=pad_sequence(is_frame, batch_first=True), owner=pad_sequence(owner, batch_first=True), columns=columns,
         frame_mask=torch.arange(columns.shape[1], device=device) < n_frames[:, None])
 
 

@@ -58,6 +58,7 @@ class Prefix:
     attend: Tensor  # (V, P, P) which of them each token may look at
     position_ids: Tensor  # (V, P), or (3, V, P) where they have three parts
     shift: Tensor  # (V, 1) how much further than by counting the tokens the position ids go on after the frames
+    owner: Tensor  # (V, P) the frame that each token belongs to, as text around it does; -1: none, it is of the start
     columns: Tensor  # (V, F, tokens of a frame) where the tokens of each frame are
     embeddings: Tensor  # (V, P, D)
     added: tuple[Tensor, ...]  # each (V, P, D): what is added after the first layers, one after the other
@@ -65,7 +66,7 @@ class Prefix:
     projected: Tensor  # (V, F, D) frames as they enter the language model
     meaning: Tensor  # (V, F, D) states of the frames after the semantic layer
     frame_states: Tensor | None  # (V, F, D) states of the frames that the frame head reads; None without a cache
-    hidden: Tensor | None = None  # (V, P) frames that the words of answers may not look at; None: they may at all
+    hidden: Tensor | None = None  # (V, P) what the words of answers may not look at; None: they may at all
 
 
 @dataclass
@@ -211,9 +212,7 @@ def seen_before(batch: Batch, prefix: Prefix) -> Tensor:
     before = prefix.mask[batch.video]
     if batch.asked is None:
         return before
-    start = torch.full_like(prefix.columns[:, :1, -1], batch.before_ids.shape[1] - 1)
-    last = torch.cat([start, prefix.columns[..., -1]], 1)[batch.video].gather(1, batch.asked[:, None])
-    return before & (torch.arange(before.shape[1], device=before.device) <= last)
+    return before & (prefix.owner[batch.video] < batch.asked[:, None])
 
 
 def text_positions(batch: Batch, prefix: Prefix) -> Tensor:
@@ -238,7 +237,7 @@ def shift_after(position_ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def view(batch: Batch, prefix: Prefix) -> Tensor:
-    """(N, T, P + T) True where a token of a text may look: not at hidden frames, if it is a word of an answer."""
+    """(N, T, P + T) True where a token of a text may look: not at what is hidden, if it is a word of an answer."""
     attend = causal(batch.mask, seen_before(batch, prefix))
     if prefix.hidden is not None:
         answer = (batch.labels != IGNORE)[:, :, None]

@@ -135,6 +135,16 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     assert likelier == {"prefers_what": 1.0} and other_way == {"prefers_what": 0.0}
 
 
+@pytest.mark.parametrize("changes", [["method.formulation=softmax"], ["method.style=digits"]], ids=str)
+def test_the_live_exam_leaves_out_standing_questions_where_none_can_stand(changes, tmp_path, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.data.splits.CACHE", str(tmp_path / "cache"))
+    make_world(tmp_path / "world", WorldConfig(videos=10, events=(1, 1)), workers=1)
+    config = read_config("tiny", [f"data.world={tmp_path}/world", "evaluation.max_new_tokens=2", "evaluation.live=true",
+                                  "method.frame_block=2", *changes])
+    scores = examine(starting_model(config), config, 1).scores
+    assert "during_F1@0.5" in scores and not any(name.startswith("live_") for name in scores)
+
+
 def test_a_video_that_cannot_be_read_is_left_out_of_the_exam_and_named(capsys):
     def read(sample):
         if sample.video == "b.mp4":

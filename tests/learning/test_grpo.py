@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from interruption import train_until_interrupted
-from small import history, mixed, tiny_model
+from small import clip, history, mixed, text, tiny_model
 from small import model as small_model
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT, Reward, RunConfig, read_config
-from d2vlm_lab.data.batch import IGNORE
+from d2vlm_lab.data.batch import IGNORE, Clip, collate
 from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.plan import plan_of
 from d2vlm_lab.data.splits import reader, splits
@@ -366,6 +366,20 @@ def test_the_interval_loss_is_one_minus_the_expected_overlap_and_falls(trained):
     model.zero_grad()
 
 
+def test_the_overlap_of_a_question_asked_early_counts_only_intervals_that_it_has_seen():
+    net, shown = small_model(frame_block=3), clip(12)
+    asked = replace(text(net, shown, events=((0.5, 2.0),)), asked=6)
+    short = Clip(shown.features[:6], shown.timestamps[:6])
+    early, alone = (collate([each], [[written]], net.tokenizer, net.prompt)
+                    for each, written in ((shown, asked), (short, replace(asked, asked=None))))
+    out = net(early)
+    out.similarity.retain_grad()
+    value = expected_overlap(out, early)
+    torch.testing.assert_close(value, expected_overlap(net(alone), alone), atol=1e-5, rtol=1e-5)
+    value.sum().backward()
+    assert out.similarity.grad[:, :6].all() and not out.similarity.grad[:, 6:].any()
+
+
 # Runs.
 
 def test_a_reward_stage_runs_logs_and_goes_on_exactly_where_it_was_interrupted(config, tmp_path, monkeypatch):
@@ -413,6 +427,7 @@ def test_two_processes_take_the_step_of_one_at_the_same_global_batch(config, tmp
 @pytest.mark.parametrize("changes, message", [
     ({"method.style": "digits"}, "rewards the intervals of evidence tokens; method.style=digits has none"),
     ({"method.formulation": "softmax"}, "only method.formulation=sigmoid gives"),
+    ({"method.evidence_from": "predicted"}, "that was drawn for it; set method.evidence_from=true .found predicted"),
     ({"reward.answers": 1}, "reward.answers is 1; .*at least 2"),
     ({"preference.form": "fpo"}, "two ways to learn after supervised training"),
     ({"reward.iou": 0, "reward.wasserstein": 0}, "every reward has the weight 0"),

@@ -23,14 +23,17 @@ from d2vlm_lab.model.seal import base_hash, own_hashes
 from d2vlm_lab.settings import override
 
 
-def outputs(model):
+def batch_of(model):
     torch.manual_seed(1)
     shown = clip(9)
     features = model.frames.encode(torch.randint(0, 255, (9, 64, 64, 3), dtype=torch.uint8))
     shown = type(shown)(features, shown.timestamps)
-    batch = collate([shown], [[text(model, shown, "when does the red disc spin?")]], model.tokenizer, model.prompt)
+    return collate([shown], [[text(model, shown, "when does the red disc spin?")]], model.tokenizer, model.prompt)
+
+
+def outputs(model):
     with torch.no_grad():
-        out = model(batch)
+        out = model(batch_of(model))
     return torch.cat([out.logits.flatten(), out.similarity.flatten(), out.loss[None]])
 
 
@@ -147,7 +150,9 @@ def test_a_checkpoint_stays_as_it_is_if_another_cannot_be_written_over_it(tmp_pa
 @pytest.mark.parametrize("change, message", [
     ({"adapter.rank": 8}, "adapter.rank is 8, but the adapter in parts.start has 4"),
     ({"adapter.variant": "dora"}, "adapter.variant is dora, but .* has lora"),
-    ({"adapter.targets": "linear"}, "adapter.targets=linear is .*gate_proj.*, but .* has k_proj, o_proj")])
+    ({"adapter.targets": "linear"}, "adapter.targets=linear is .*gate_proj.*, but .* has k_proj, o_proj"),
+    ({"adapter.targets": "all"}, "adapter.targets=all .* has LoRA; .* --merge"),
+    ({"adapter.embeddings": "evidence"}, "adapter.embeddings=evidence .* has none; .* to all or frozen")])
 def test_training_goes_on_with_the_adapter_of_a_checkpoint_and_with_no_other(tmp_path, change, message):
     base = save(tiny_model(), tmp_path / "base")
     folder = save(train_a_little(load(base)), tmp_path / "adapter", base=str(base))
@@ -156,6 +161,22 @@ def test_training_goes_on_with_the_adapter_of_a_checkpoint_and_with_no_other(tmp
     assert any(value.requires_grad for name, value in again.named_parameters() if "lora_A" in name)
     with pytest.raises(LabError, match=message):
         prepare(load(folder), override(RunConfig(), same | change))
+
+
+@pytest.mark.parametrize("targets", ["attention", "none"])
+@pytest.mark.parametrize("before", ["all", "evidence", "frozen"])
+@pytest.mark.parametrize("after", ["all", "frozen"])
+def test_going_on_from_an_adapter_trains_the_embeddings_that_are_named(tmp_path, before, after, targets):
+    base = save(tiny_model(), tmp_path / "base")
+    first = save(train_a_little(load(base), **{"adapter.embeddings": before}), tmp_path / "first", base=str(base))
+    model = train_a_little(load(first), **{"adapter.embeddings": after, "adapter.targets": targets})
+    tables = [model.language.get_input_embeddings(), model.language.get_output_embeddings()]
+    assert {value.requires_grad for table in tables for value in table.parameters()} == {after == "all"}
+    again = load(save(model, tmp_path / "second", base=str(first)))
+    assert torch.equal(outputs(model), outputs(again))
+    model(batch_of(model)).loss.backward()
+    if after == "all":
+        assert all(value.grad.abs().sum() > 0 for table in tables for value in table.parameters())
 
 
 def adapted(folder):

@@ -121,7 +121,7 @@ def test_words_stand_before_each_frame_and_the_heads_read_the_frames_alone():
     assert net.prompt.around_frame == "{seconds:.1f} s{frame}"
     prompt = encode_prompt("when?", (), shown, net.tokenizer, net.prompt)
     batch = collate([shown], [[prompt]], net.tokenizer, net.prompt)
-    words = ["[F]" if token == FRAME else net.tokenizer.decode([token]) for token in batch.layout[0].tolist()]
+    words = ["[F]" if token == FRAME else net.tokenizer.decode([token]) for token in batch.layout[0][0].tolist()]
     assert "".join(words) == "0.0 s[F]3.5 s[F]12.2 s[F]"
     with torch.no_grad():
         prefix = net.read(batch)
@@ -151,7 +151,7 @@ def test_frames_that_are_left_after_pruning_keep_their_own_times():
     net, shown = told("text"), prune(clip(9, fps=1.0), 3)
     batch = collate([shown], [[encode_prompt("when?", (), shown, net.tokenizer, net.prompt)]], net.tokenizer,
                     net.prompt)
-    assert net.tokenizer.decode([token for token in batch.layout[0].tolist() if token != FRAME]) == "0.0 s4.0 s8.0 s"
+    assert net.tokenizer.decode([token for token in batch.layout[0][0].tolist() if token != FRAME]) == "0.0 s4.0 s8.0 s"
 
 
 def test_an_embedding_of_times_begins_as_nothing_and_tells_seconds_and_hours_apart():

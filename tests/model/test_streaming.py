@@ -125,6 +125,20 @@ def test_a_question_asked_now_is_answered_as_about_a_video_that_ends_now(n, bloc
     torch.testing.assert_close(stream.kept.states, read(net, whole(net, frames)).frame_states[0], **SAME)
 
 
+@pytest.mark.parametrize("times", ["off", "text"])
+def test_answers_that_see_no_frame_see_none_in_a_stream_either(times):
+    net = model(answer_view="evidence", frame_times=times, frame_block=4).eval()
+    frames = pictures(10)
+    seen, (stream, _) = whole(net, frames), streamed(net, frames)
+    kept, prompt = stream.kept, encode_prompt("what happens here?", (), seen, net.tokenizer, net.prompt)
+    assert kept.prefix().hidden.equal(read(net, seen).hidden)
+    live, = generate(net, [kept.clip()], [[prompt]], Decoding(12), prefix=kept.prefix())
+    offline, = generate(net, [seen], [[prompt]], Decoding(12))
+    assert live.ids == offline.ids
+    few = forget(kept, Memory(frames=3)).prefix()
+    assert few.hidden.sum() == few.mask.sum() - kept.seen and kept.seen == len(net.tokenizer.encode("watch: "))
+
+
 @torch.no_grad()
 def with_mask(net, shown, attend):
     """What the frame head reads where each token looks at what it may by (P, P) `attend`."""
@@ -188,6 +202,22 @@ def test_by_change_the_still_frames_are_forgotten_and_by_merging_they_become_one
     assert kept.weight.sum() == 8 and len(kept.index) == 8, "what was kept before is as it was"
 
 
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_text_behind_a_frame_goes_and_is_merged_with_it(block):
+    net = model(1, PromptFormat("w", "{question}", "<end>", "[{frame}]"), frame_block=block).eval()
+    features = torch.tensor([[1.0, 0, 0, 0, 0, 0], [1.0, 0.01, 0, 0, 0, 0], [-1.0, 3, 0, 0, 0, 0], [0, 0, 5, -5, 0, 0]])
+    kept = start(net)
+    with torch.no_grad():
+        for k in range(0, 4, block):
+            frames = [TimedFrame(n, n / FPS, np.zeros(0)) for n in range(k, k + block)]
+            kept = extended(net, kept, features[k:k + block], frames)
+    assert kept.frame.tolist() == [-1, *[n for n in range(4) for _ in range(3)]]
+    together = forget(kept, Memory(frames=3, forget="merge"))
+    assert together.index.tolist() == [0, 2, 3] and together.frame.tolist() == kept.frame[:10].tolist()
+    keys = kept.cache.layers[1].keys
+    torch.testing.assert_close(together.cache.layers[1].keys[:, :, 1:4], (keys[:, :, 1:4] + keys[:, :, 4:7]) / 2)
+
+
 def test_a_frame_of_another_size_is_stretched_to_the_size_of_the_others():
     net, frames = tiny(frame_block=2), pictures(6)
     wide = [replace(frame, pixels=np.repeat(frame.pixels, 2, 1)) for frame in frames[3:]]
@@ -215,9 +245,15 @@ def test_a_standing_question_is_compared_with_each_frame_once_and_its_curve_is_o
     np.testing.assert_allclose(standing.curve, expected, atol=1e-5)
 
 
+BINS = {"formulation": "bins", "consistency_weight": 0.0}  # a time is a part of what has been seen of the video
+MARKED = PromptFormat("watch: ", "\nask: {question}\nsay:", "<end>", "<img>{frame}</img>")
+TOLD_BEHIND = replace(MARKED, around_frame="{frame}{seconds:.1f};")
+
+
+@pytest.mark.parametrize("prompt, method", [(None, {}), (None, BINS), (MARKED, {}), (TOLD_BEHIND, {})], ids=str)
 @pytest.mark.parametrize("way", ["packed", "one", "two"])
-def test_a_text_that_was_asked_early_does_not_see_later_frames(way):
-    net = model(frame_block=3)
+def test_a_text_that_was_asked_early_does_not_see_later_frames(way, prompt, method):
+    net = model(1, prompt, frame_block=3, **method)
     net.fast, net.two_pass = way == "packed", way == "two"
     shown = clip(12)
     asked = replace(text(net, shown, events=((0.5, 2.0),)), asked=6)

@@ -74,7 +74,7 @@ def family_logits(whole, model, batch, frames):
     c, n = whole.config, model.frames.tokens_per_frame
     picture = getattr(c, "video_token_id", c.image_token_id)
     frame = torch.full((n,), picture)
-    layout = batch.layout[0] if batch.layout is not None else torch.full((len(frames),), -1)
+    layout = batch.layout[0][0] if batch.layout is not None else torch.full((len(frames),), -1)
     between = torch.cat([frame if token < 0 else token[None] for token in layout])
     ids = torch.cat([batch.before_ids[0], between, batch.ids[0][batch.mask[0]]])[None]
     pixels = model.frames.preparation.pixels(frames)
@@ -239,7 +239,7 @@ def test_the_words_around_the_frames_are_those_of_the_family(tmp_path, kind, fra
     shown = clip(model, 2, gap=9.5)
     prompt = encode_prompt("when?", (), shown, model.tokenizer, model.prompt)
     batch = collate([shown], [[prompt]], model.tokenizer, model.prompt)
-    layout = batch.layout[0].tolist() if batch.layout is not None else [FRAME, FRAME]
+    layout = batch.layout[0][0].tolist() if batch.layout is not None else [FRAME, FRAME]
     words = [model.tokenizer.decode([*batch.before_ids[0]])]
     words += ["FF" if token == FRAME else model.tokenizer.decode([token]) for token in layout]
     assert expected in "".join(words) + model.tokenizer.decode(prompt.ids)

@@ -36,6 +36,25 @@ def test_only_the_words_of_answers_are_kept_from_the_frames():
     assert not blocked[..., size:].any() and blocked.any() and torch.equal(seen[~answer], usual[~answer])
 
 
+def test_nothing_of_the_frames_reaches_an_answer_by_the_words_between_them(monkeypatch):
+    """The question is kept from the video as well, so that another video must not change what the answer says."""
+    net = small.model(**BLIND, semantics="off", frame_times="text").eval()
+    view = passes.view
+
+    def without_a_video(batch, prefix):
+        attend = view(batch, prefix)
+        attend[..., batch.before_ids.shape[1]:prefix.mask.shape[1]] &= (batch.labels != IGNORE)[:, :, None]
+        return attend
+
+    def said(shown):
+        with torch.no_grad():
+            return net(small.collate([shown], [[small.text(net, shown)]], net.tokenizer, net.prompt)).log_p
+
+    assert not torch.allclose(said(small.clip(5, 1)), said(small.clip(5, 2)), atol=1e-3)
+    monkeypatch.setattr(passes, "view", without_a_video)
+    assert torch.equal(said(small.clip(5, 1)), said(small.clip(5, 2)))
+
+
 @pytest.mark.parametrize("padding", ["right", "left"])
 def test_all_passes_agree_when_answers_see_no_frame(padding):
     def losses(**changes):
@@ -110,6 +129,13 @@ def test_evidence_may_carry_what_it_finds_and_not_the_truth():
         for name, value in changes.items():
             setattr(other, name, value)
         assert torch.allclose(other(batch).loss, out.loss, atol=1e-5)
+
+
+def test_evidence_that_points_at_a_proposal_carries_that_one():
+    net = small.model(evidence_from="predicted", formulation="cite")
+    _, _, batch = small.mixed(net)
+    cited = small.model(formulation="cite")(batch).cited.interval  # of the answers; here each carries the truth
+    assert torch.equal(predicted_intervals(net, batch)[batch.in_answer], cited.float())
 
 
 def test_without_evidence_tokens_nothing_is_predicted():

@@ -66,6 +66,9 @@ class Kept:
     seconds: Tensor  # (F,) float64 when each was shown
     index: Tensor  # (F,) its number in the stream
     weight: Tensor  # (F,) how many frames it stands for
+    # How many of the first tokens the words of answers may look at: the start of the prompt, where `answer_view` hides
+    # all that follows from them. None: all.
+    seen: int | None = None
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -78,11 +81,13 @@ class Kept:
     def prefix(self) -> Prefix:
         """As questions need it; they may change its cache."""
         everything = torch.ones_like(self.position_ids, dtype=torch.bool)
+        hidden = None if self.seen is None else everything.cumsum(-1) > self.seen
         return Prefix(cache=branch(self.cache), mask=everything, attend=everything[:, None],
                       position_ids=self.position_ids, shift=self.next_position - everything.sum(-1, keepdim=True),
+                      owner=self.frame[None],
                       columns=everything.new_zeros(1, len(self.index), 1, dtype=torch.long), embeddings=self.projected,
                       added=(), frame_mask=everything.new_ones(1, len(self.index)), projected=self.projected[None],
-                      meaning=self.meaning[None], frame_states=self.states[None])
+                      meaning=self.meaning[None], frame_states=self.states[None], hidden=hidden)
 
 
 def branch(cache: DynamicCache) -> DynamicCache:
@@ -137,7 +142,7 @@ def merged(kept: Kept) -> Kept:
     first = int(alike.argmax())
     second, share = first + 1, (kept.weight[first + 1] / kept.weight[first:first + 2].sum()).item()
     tokens = [(kept.frame == n).nonzero().squeeze(1) for n in (first, second)]
-    n = min(map(len, tokens))  # where times are told, the text may differ in length; the frame comes last
+    n = min(map(len, tokens))  # where times are told, the text may differ in length; it stands before the frame
 
     def mean(states: Tensor, dim: int, a: Tensor, b: Tensor) -> Tensor:
         both = torch.lerp(states.index_select(dim, a), states.index_select(dim, b), share)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...config import Method
 from ...data.batch import Text, collate
 from ...errors import LabError
 from ...ideas.evidence import Interval
@@ -114,9 +115,14 @@ class StandingQuestion:
         return self.seconds[max(0, frame - (self.speaker.frame - len(self.seconds)))]
 
 
+def stands(method: Method) -> bool:
+    """Whether its evidence is compared with every frame by itself, so that questions can stand."""
+    return method.formulation == "sigmoid" and method.points
+
+
 def check_stands(model: D2VLM) -> None:
     """An error for a model whose questions cannot stand."""
-    if model.method.formulation != "sigmoid" or not model.method.points:
+    if not stands(model.method):
         raise LabError("a standing question compares its evidence with every frame by itself; that needs "
                        f"method.formulation=sigmoid and a style with evidence tokens, but this checkpoint has "
                        f"{model.method.formulation} and {model.method.style}")

@@ -112,7 +112,8 @@ def start(model: D2VLM) -> Kept:
     ids = torch.tensor([encode_start(model.tokenizer, model.prompt)], dtype=torch.long, device=model.device)
     none, states = ids.new_zeros(0), model.embed_words(ids.new_zeros(0))
     kept = Kept(cache=DynamicCache(), position_ids=ids[:, :0], next_position=0, frame=none, projected=states,
-                meaning=states, states=states, seconds=none.double(), index=none, weight=none.float())
+                meaning=states, states=states, seconds=none.double(), index=none, weight=none.float(),
+                seen=ids.shape[1] if model.method.answer_view == "evidence" else None)
     if ids.shape[1] == 0:
         return kept
     attend = causal(torch.ones_like(ids, dtype=torch.bool))
@@ -138,11 +139,7 @@ def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedF
     def behind(states: Tensor, layer: Tensor) -> Tensor:
         return torch.cat([states, pool_frames(layer, rows.columns)[0]])
 
-    # The tokens between frames belong to the frame that follows them, as what tells its time does.
-    begun, count = len(kept.index), torch.arange(len(frames), device=model.device)
-    ends = rows.columns[0, :, -1].contiguous()
-    token = torch.arange(rows.mask.shape[1], device=model.device)
-    owner = begun + torch.searchsorted(ends, token).clamp_max(len(frames) - 1)
+    count, owner = torch.arange(len(frames), device=model.device), len(kept.index) + rows.owner[0]
     return replace(
         kept, frame=torch.cat([kept.frame, owner]), projected=behind(kept.projected, embeddings),
         meaning=behind(kept.meaning, layers[model.method.semantic_layer]),
