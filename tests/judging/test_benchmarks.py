@@ -109,6 +109,14 @@ def test_mvbench_clean_looks_for_the_letter(answer, right):
     assert is_right(answer, "(B) a cat.") is right
 
 
+@pytest.mark.parametrize("answer, alone, among", [
+    ("the blue ball", True, True), ("either the red ball or the blue ball", None, None),
+    ("it is the blue ball that moves", None, True), ("it is the red ball that moves", None, False)])
+def test_mvbench_clean_counts_a_text_that_is_mentioned_only_where_the_other_options_are_known(answer, alone, among):
+    assert is_right(answer, "(B) The blue ball.") is alone
+    assert is_right(answer, "(B) The blue ball.", ["the red ball", "the blue ball", "a cube"]) is among
+
+
 # Video-MME
 
 @pytest.mark.parametrize("name, durations", [

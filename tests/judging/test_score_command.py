@@ -227,6 +227,7 @@ def test_malformed_answers_of_single_benchmarks_are_named(benchmark, record, cha
     ("etbench", perfect("tvg"), {"video": ["v.mp4"]}, "video is a list"),
     ("charades", perfect("tvg", 0, source="charades_sta"), {"q": None}, "q is null"),
     ("mvbench", {"pred": "(A)", "A": "(A) x"}, {"video": {}}, "video is an object"),
+    ("mvbench", {"pred": "(B)", "A": "(B) x"}, {"candidates": ["x"]}, "candidates is a list"),
     ("videomme", recorded("videomme/pred/etbench_0.json")[0], {"options": [["A"]]}, "options is a list"),
     ("videomme", recorded("videomme/pred/etbench_0.json")[0], {"domain": []}, "domain is a list")])
 def test_a_field_that_only_some_options_read_is_checked_and_leniently_the_record_fails(
