@@ -137,6 +137,8 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     read = reader(config, model.frames, tmp_path / "plain" / "videos")
     again = teacher_forced(model, [p.sample for p in here.predictions], read)
     assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread", "read_at_0.5"}
+    others = teacher_forced(model, [p.sample for p in here.predictions][::-1], read, at_once=4)
+    assert others == pytest.approx(again, abs=2e-4)  # neither the size of a batch nor the order changes a score
     assert {f"prefers_{factor}" for factor in ("when", "which", "what", "how")} <= set(here.scores)
     true = [p.sample for p in here.predictions]
     jumbled = [replace(sample, id=f"{sample.id}!", answer=(" disc in no the happens left",) * 2) for sample in true]
