@@ -119,8 +119,9 @@ def test_any_text_is_read_without_an_error(text):
     ("two men", 2), ("I think that the dog runs here", 0), ("It must be (b).", 1),
     ("A man walks", None), ("", None), ("(", None), ("(E) x", None), ("Both", None), ("b) ", 1),
     ("the dog runs, or two men", None), ("A two men", 2),
-    ("**B**", 1), ("[B]", 1), ("\\boxed{B}", 1), ("Answer: **B**", 1), ("**B.** a cat", 1), ("The answer is option B.", 1),
-    ("Therefore, the correct answer is A.", 0), ("I think B", 1), ("From what I see, the answer is C: two men", 2),
+    ("**B**", 1), ("[B]", 1), ("\\boxed{B}", 1), ("Answer: **B**", 1), ("**B.** a cat", 1),
+    ("The answer is option B.", 1), ("Therefore, the correct answer is A.", 0), ("I think B", 1),
+    ("From what I see, the answer is C: two men", 2),
     ("It is a man", None), ("I think A man walks", None), ("answering the phone", None),
 ])
 def test_an_answer_names_an_option_by_letter_or_words(text, letter):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import LabError
-from .charades import SOURCE, THRESHOLDS, score_charades, score_timelens
+from .charades import MOMENT, SOURCE, score_charades, score_timelens
 from .etbench import score_etbench
 from .mvbench import score_mvbench
 from .qvhighlights import score_qvhighlights
@@ -20,7 +20,6 @@ from .tglg import Spoken, judged, trace_of
 from .videomme import score_videomme
 from .youcook2 import Recipe, score_youcook2
 
-_RECALL = tuple(f"R@{t}" for t in THRESHOLDS)
 DRAWS = 200  # of videos, for an interval; a draw of all of E.T. Bench takes about half a second
 FEWEST = 10  # videos: draws of fewer are too alike, and all draws of a single one are the same
 
@@ -62,7 +61,7 @@ def charades(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> Answ
 
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
         result = score_charades(_numbered(draw), {number: truth[record["idx"]] for number, record in enumerate(draw)})
-        return {name: result[name] for name in (*_RECALL, "mIoU")}
+        return {name: result[name] for name in MOMENT}
 
     return Answered(queries, score, _video, ETBENCH_ID)
 
@@ -70,7 +69,7 @@ def charades(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> Answ
 def timelens(records: Sequence[dict]) -> Answered:
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
         sets = score_timelens(_numbered(draw))["sets"]
-        return {f"{source} {name}": each[name] for source, each in sets.items() for name in (*_RECALL, "mIoU")}
+        return {f"{source} {name}": each[name] for source, each in sets.items() for name in MOMENT}
 
     return Answered(records, score, _video, ETBENCH_ID)
 
@@ -153,7 +152,8 @@ def compared(answered: Answered, other: Answered, args: Namespace, draws: int) -
     first, second, notes = paired(answered.records, other.records, answered.identity,
                                   (str(args.predictions), str(args.against)), args.lenient)
     if answered.video is _video:  # one of the two may name the videos
-        first = [{"video": theirs["video"], **ours} if "video" in theirs else ours for ours, theirs in zip(first, second)]
+        first = [{"video": theirs["video"], **ours} if "video" in theirs else ours
+                 for ours, theirs in zip(first, second)]
     number, units = answered.units(first)
     how = f", with 95 % intervals ({draws} draws of {units})"
     if number < FEWEST:

@@ -37,7 +37,8 @@ MARKS = re.compile(r"[*`\[\]]|(?<!\w)_+|_+(?!\w)|\\boxed(?=\{)|[{}]")  # "**B**"
 LEADING = re.compile(r"\(?\s*([a-z])\s*(?:[).,:]|$)", re.I)
 SPACED = re.compile(r"([a-z])\s", re.I)
 IN_BRACKETS = re.compile(r"\(([a-z])\)", re.I)
-SAID = re.compile(r"\b(?i:answer|option|choice|think|choose|pick|is|be|it's)[\s:]+([A-Z])(?=[.,:;]|\s*$)")  # "I think B"
+# "I think B"; a capital, so that it is no word of a sentence
+SAID = re.compile(r"\b(?i:answer|option|choice|think|choose|pick|is|be|it's)[\s:]+([A-Z])(?=[.,:;]|\s*$)")
 
 
 @dataclass(frozen=True)
