@@ -104,7 +104,7 @@ def test_mvbench_answers_are_judged_as_recorded():
 
 @pytest.mark.parametrize("answer, right", [
     ("(B) a cat", True), ("B", True), ("3 - 8 </evi> (B)", True), ("Best Option: (B) a cat.", True), ("a cat", True),
-    ("(A) a dog", False), ("", None), ("(", None), ("</evi> B", True), ("A\nfoo", None)])
+    ("(A) a dog", False), ("", None), ("(", None), ("</evi> B", True), ("A\nfoo", False)])
 def test_mvbench_clean_looks_for_the_letter(answer, right):
     assert is_right(answer, "(B) a cat.") is right
 

@@ -122,6 +122,7 @@ def test_any_text_is_read_without_an_error(text):
     ("**B**", 1), ("[B]", 1), ("\\boxed{B}", 1), ("Answer: **B**", 1), ("**B.** a cat", 1),
     ("The answer is option B.", 1), ("Therefore, the correct answer is A.", 0), ("I think B", 1),
     ("From what I see, the answer is C: two men", 2),
+    ("hard to see, but C", 2), ("A\na man closes the laptop", 0), ("There is a dog.", None),
     ("It is a man", None), ("I think A man walks", None), ("answering the phone", None),
 ])
 def test_an_answer_names_an_option_by_letter_or_words(text, letter):

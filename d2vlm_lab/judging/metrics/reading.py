@@ -34,7 +34,8 @@ TRIM = " \t\n,.;:-*"
 PREAMBLE = re.compile(r"\s*(?:(?:so|thus|therefore|hence)?[\s,]*(?:the\s+)?(?:(?:best|correct|right)\s+)?"
                       r"(?:option|answer|choice)\b(?:\s+is\b)?[\s:]*)*", re.I)
 MARKS = re.compile(r"[*`\[\]]|(?<!\w)_+|_+(?!\w)|\\boxed(?=\{)|[{}]")  # "**B**", "[B]", "\\boxed{B}"
-LEADING = re.compile(r"\(?\s*([a-z])\s*(?:[).,:]|$)", re.I)
+LEADING = re.compile(r"\(?\s*([a-z])(?:[ \t]*\n|\s*[).,:]|\s*$)", re.I)
+AT_THE_END = re.compile(r"(?<![\w'’])([A-Z])\W*$")  # a capital, as in "hard to see, but C"
 SPACED = re.compile(r"([a-z])\s", re.I)
 IN_BRACKETS = re.compile(r"\(([a-z])\)", re.I)
 # "I think B"; a capital, so that it is no word of a sentence
@@ -155,8 +156,9 @@ def _letter(text: str, options: list[str]) -> str | None:
     mentioned = [i for i, option in enumerate(options) if option and f" {option} " in f" {plain(text)} "]
     if len(mentioned) == 1:
         return LETTERS[mentioned[0]]
-    match = SPACED.match(text)
-    return match[1] if match and match[1].lower() != "a" else None
+    if (match := SPACED.match(text)) and match[1].lower() != "a":
+        return match[1]
+    return match[1] if (match := AT_THE_END.search(text)) else None
 
 
 def plain(text: str) -> str:
