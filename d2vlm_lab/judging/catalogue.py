@@ -22,15 +22,15 @@ class Metric:
 
 # The tasks of E.T. Bench whose answers have intervals, and one of the world: a short label, and what is asked.
 TASKS = {
-    "tvg": ("when-questions", "questions when a named event happens"),
+    "tvg": ("when-questions", "questions that ask when a named event happens"),
     "gvq": ("what-and-when questions", "multiple-choice questions whose answer also says when"),
-    "epm": ("related events", "questions for an event that is described by its relation to another one"),
-    "tal": ("all times of an action", "questions for every time at which something happens"),
+    "epm": ("related events", "questions that ask for an event by its relation to another one"),
+    "tal": ("all times of an action", "questions that ask for every time at which something happens"),
     "evs": ("summaries", "requests for the intervals that sum up the video"),
     "vhd": ("highlights", "requests for a highlight of the video"),
     "dvc": ("dense captions", "requests to describe every event with its time"),
     "slc": ("steps", "requests to describe one thing's events, step by step, with their times"),
-    "tem": ("events like one shown", "questions for the events that are like the one in a given interval"),
+    "tem": ("events like one shown", "questions that ask for the events that are like the one in a given interval"),
     "multi": ("joined moments", "questions whose answer joins two or three moments"),
 }
 REFUSALS = ("refused", "refused_wrongly", "refusal_F1")  # in the table of every study
@@ -73,8 +73,9 @@ _LIVE = (
            True),
     Metric("live_F1_at_end", "standing questions: F1 at the end", "", "F1 at an overlap of one half between what is "
            f"claimed at the end of a video and the truth, {_STANDS}.", True),
-    Metric("live_F1_at_any_moment", "standing questions: F1 at any moment", "", "The same at every half second, "
-           f"against the part of the truth that has happened by then, {_STANDS}.", True),
+    Metric("live_F1_at_any_moment", "standing questions: F1 at any moment", "", "F1 at an overlap of one half between "
+           "what is claimed and the part of the truth that has happened by then, mean over every half second of a "
+           f"video, {_STANDS}.", True),
     Metric("live_noticed", "standing questions: events noticed", "share", "Share of the true events that are found, "
            f"with an overlap of at least one half, {_STANDS}.", True),
     Metric("live_delay", "delay of the first notice", "s", "Seconds from the start of an event to the first word about "

@@ -54,6 +54,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     index, count = shard
     layout = BENCHMARKS[benchmark]
     everything = layout.read(annotations, 0.5 / data.fps)
+    place = {answer_key(record): k for k, (_, record) in enumerate(everything)}
     questions = everything[:limit][index::count]
     model = on_device(load(checkpoint), worker=index)
     out.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,9 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
         note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
     if others := [part.name for part in out.glob("answers_*.jsonl") if not part.stem.endswith(f"_of_{count}")]:
         raise LabError(f"{out} holds {others[0]}, of another number of shards; choose another --out")
+    if limit is not None and (more := sum(place.get(answer_key(record), 0) >= limit for record in all_answers(out))):
+        raise LabError(f"{out} holds {more} answers to questions beyond the first {limit}, and all that is there is "
+                       "scored; choose another --out, or a larger --limit")
     file = out / f"answers_{index}_of_{count}.jsonl"
     once = Once(reader(RunConfig(data=data), model.frames, videos))
     read = clip_reader(once, videos, parts)
@@ -81,7 +85,6 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
                 stream.flush()
                 n += len(portion)
                 report(f"{n} of {len(questions)}")
-    place = {answer_key(record): k for k, (_, record) in enumerate(everything)}
     return sorted(all_answers(out), key=lambda record: place.get(answer_key(record), len(place)))
 
 
@@ -139,7 +142,7 @@ def all_answers(out: Path) -> list[dict]:
 
 
 def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, data: Data, benchmark: str) -> dict:
-    """Everything that a score depends on; it is kept beside the score."""
+    """Everything that answers depend on; it is kept beside them, and with the sentence model beside their score."""
     prompt = json.dumps([asdict(model.prompt), BENCHMARKS[benchmark].prompt], sort_keys=True)
     return {"benchmark": benchmark, "checkpoint": _name(checkpoint), "annotations": annotations.name,
             "annotations_sha256": fingerprint(annotations),
@@ -237,15 +240,17 @@ def answer_and_score(args, out: Path) -> None:
                        lambda line: print(line, flush=True), args.benchmark, layout.penalized if published else (),
                        not args.whole_videos,
                        Memory(frames=args.keep_frames, forget=args.forget) if args.keep_frames else None)
-    expected = len(layout.read(annotations, 0.5 / data.fps)[:args.limit])
-    if len(records) < expected:
+    questions = len(layout.read(annotations, 0.5 / data.fps))
+    if len(records) < (expected := min(questions, args.limit or questions)):
         print(f"{len(records)} of {expected} samples are answered; the score is computed with the last shard")
         return
     with alone_in(out):
         scores, lines = score(out, args.benchmark, args.protocol)
     unread = sum("error" in record for record in records)
-    page = {"card": json.loads((out / "run.json").read_text(encoding="utf-8")), "protocol": args.protocol,
-            "samples": len(records), "unreadable_videos": unread, "seconds": round(time.time() - started, 1),
+    beside = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
+    page = {"card": beside | similar, "protocol": args.protocol, "samples": len(records), "questions": questions,
+            "unreadable_videos": unread, "seconds": round(time.time() - started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
     file = out / f"score_{args.protocol}.json"
     with alone_in(out), atomic_path(file) as partial:
@@ -258,7 +263,11 @@ def signature(page: dict) -> str:
     """What a score stands for, in one line."""
     card = page["card"]
     temperature = card["decoding"]["temperature"]
-    return (f"{card['benchmark']} {card['annotations']} {card['annotations_sha256']}, protocol {page['protocol']}, "
+    samples, questions = page.get("samples"), page.get("questions")  # pages of earlier versions do not have both
+    part = f", the first {samples} of {questions} questions" if questions and samples < questions else ""
+    similar = f", sentence model {card['sentence_model'] or 'none'}" if "sentence_model" in card else ""
+    return (f"{card['benchmark']} {card['annotations']} {card['annotations_sha256']}{part}, "
+            f"protocol {page['protocol']}{similar}, "
             f"prompt {card['prompt_sha256']}, {f'temperature {temperature:g}' if temperature else 'greedy'}, "
             f"checkpoint {card['checkpoint']}, d2vlm_lab {card['library']}, {page['finished']}")
 

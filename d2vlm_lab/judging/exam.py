@@ -19,12 +19,14 @@ import torch
 
 from ..config import Preference, RunConfig, resolve
 from ..data.groups import Collator, Groups, Reader, Rejects, batch_of
+from ..data.plan import plan_of
 from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.video import VideoError
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
+from ..ideas.consistency import spread
 from ..ideas.grounding import frame_overlap
 from ..learning.fpo import less_likely, log_probabilities
 from ..model.d2vlm import D2VLM
@@ -105,27 +107,35 @@ def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
 @torch.no_grad()
 def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int = 32,
                    mechanisms: bool = False) -> dict[str, float]:
-    """On the true answers: weighted parts of the loss, share of intervals read correctly, spread of evidence states."""
-    values: dict[str, list[float]] = defaultdict(list)
+    """On the true answers: weighted parts of the loss, share of intervals read correctly, spread of evidence states.
+
+    A part of the loss is a mean over tokens, or over texts: each batch counts as often as it has these.
+    """
+    values: dict[str, list[tuple[float, int]]] = defaultdict(list)  # each with how often it counts
+    states = []
     model.eval()
     for i in range(0, len(samples), at_once):
         batch = batch_of(model, samples[i:i + at_once], read)
-        out = model(batch)
+        out, plan = model(batch), plan_of(batch)
+        words, texts = len(out.targets), len(plan.mentions_by_text.count)
+        counts = {"answer": words, "grounding": texts, "citing": texts, "consistency": len(plan.pairs_by_text.count)}
         for name, value in out.parts.items():
-            values[f"held_out_{name}"].append(float(value))
+            values[f"held_out_{name}"].append((float(value), counts[name]))
+        states.append(out.evidence.float())
         if len(out.similarity):
             _, spans = model.formulation.read(out.similarity.float(), out.frame_mask, model.salient)
             truth = batch.interval[batch.in_answer].round()
             if out.cited is not None:
                 spans = out.cited.interval
-                values["proposed_at_0.5"].append(float((out.cited.overlap(truth) >= 0.5).float().mean()))
-            right = frame_overlap(spans, truth) >= 0.5
-            values["read_at_0.5"].append(float(right.float().mean()))
-            values["spread"].append(float(out.spread))
-        if mechanisms and len(out.similarity):
+                values["proposed_at_0.5"] += [(x, 1) for x in (out.cited.overlap(truth) >= 0.5).float().tolist()]
+            values["read_at_0.5"] += [(x, 1) for x in (frame_overlap(spans, truth) >= 0.5).float().tolist()]
+        if mechanisms and model.method.style != "digits":
             for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
-                values[name].append(value)
-    return {name: rounded_mean(of_batches) for name, of_batches in values.items() if math.isfinite(sum(of_batches))}
+                values[name].append((value, words))
+    scores = {name: sum(x * n for x, n in each) / max(1, sum(n for _, n in each)) for name, each in values.items()}
+    if any(map(len, states)):
+        scores["spread"] = float(spread(torch.cat(states)))
+    return {name: round(score, 4) for name, score in scores.items() if math.isfinite(score)}
 
 
 @torch.no_grad()

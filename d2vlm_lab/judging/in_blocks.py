@@ -79,7 +79,7 @@ def answers_now(model: D2VLM, samples: Sequence[Sample], kept: Kept,
     with evaluation(model):
         answers = generate(model, [clip], [prompts], decoding, names=[sample.id for sample in samples],
                            prefix=kept.prefix())
-    return [Prediction(sample, answer) for sample, answer in zip(samples, answers)]
+    return [Prediction(sample, answer, model.method.style == "digits") for sample, answer in zip(samples, answers)]
 
 
 def listen(model: D2VLM, samples: Sequence[Sample], clip: Clip, memory: Memory,

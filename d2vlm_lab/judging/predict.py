@@ -29,6 +29,7 @@ NUMBERS = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
 class Prediction:
     sample: Sample
     generated: Generated
+    digits: bool = False  # whether the text says its times in numbers; otherwise only evidence tokens say when
 
     @property
     def text(self) -> str:
@@ -44,14 +45,16 @@ class Prediction:
     def words(self) -> str:
         """The answer's text without evidence tokens and times."""
         pieces = [piece for piece in self.generated.answer.pieces if isinstance(piece, str)]
-        return NUMBERS.sub("", "".join(pieces)).strip()
+        text = "".join(pieces)
+        return (NUMBERS.sub("", text) if self.digits else text).strip()
 
     @property
     def intervals(self) -> list[Interval]:
-        """What the answer points to: its grounded events, else those it refers to, else the times in its text."""
+        """What the answer points to: its grounded events, else those it refers to, else the numbers in its text."""
         answer = self.generated.answer
         spans = [span for span in answer.grounded or [ref.interval for ref in answer.references] if span]
-        return spans or [tuple(sorted(map(float, pair))) for pair in NUMBERS.findall(self.generated.text)]
+        numbers = NUMBERS.findall(self.generated.text) if self.digits else []
+        return spans or [tuple(sorted(map(float, pair))) for pair in numbers]
 
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
@@ -134,4 +137,4 @@ def _answer(model: D2VLM, groups: list[tuple[list[Sample], Clip]], decoding: Dec
     with evaluation(model):
         answers = generate(model, [clip for _, clip in groups], prompts, decoding, questions,
                            [sample.id for sample in flat])
-    yield from (Prediction(sample, answer) for sample, answer in zip(flat, answers))
+    yield from (Prediction(sample, answer, model.method.style == "digits") for sample, answer in zip(flat, answers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import chain
@@ -16,6 +17,8 @@ from ..model.decoding import Decoding
 from ..processes import shared_out
 from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
 from .predict import Prediction, predict
+
+FULL_STOP = re.compile(r"\.(?!\d)")  # the dot of 1.5 is none
 
 
 def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConfig) -> dict[str, float]:
@@ -97,7 +100,7 @@ def _word_f1(true: str, told: str) -> float:
 
 def captions(prediction: Prediction) -> list[str]:
     """The answer's sentences without their times, one for each event, in any style of answer."""
-    return [caption for part in prediction.words.split(".") if (caption := part.strip(" ,\n"))]
+    return [caption for part in FULL_STOP.split(prediction.words) if (caption := part.strip(" ,\n"))]
 
 
 def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -79,10 +79,13 @@ def medians_in_turn(works: dict[str, Callable[[], object]], repeats: int = 5) ->
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_memory(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
-    """Most MB of tensors that a call holds at once, beyond those that exist after `before`, which is not measured."""
+def peak_memory(work: Callable[[], object], before: Callable[[], object] = lambda: None,
+                device: torch.device | str = "cpu") -> float:
+    """Most MB of tensors that a call holds at once on the device that it works on, beyond those that exist after
+    `before`, which is not measured.
+    """
     before()
-    if torch.cuda.is_available():
+    if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
         start = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

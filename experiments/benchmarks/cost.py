@@ -127,7 +127,7 @@ def prepared(step: Step) -> tuple[D2VLM, Batch]:
 
 
 def run(figure: Path | None = ROOT / "experiments" / "results" / "cost.png") -> dict:
-    """A step with every weight trained, against the number of frames; CPU seconds where there is no GPU."""
+    """A step with every weight trained, against the number of frames, on the CPU."""
     seconds, memory, counts = {}, {}, {}
     for frames in COUNTS:
         step = Step(frames)

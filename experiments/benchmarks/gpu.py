@@ -175,7 +175,8 @@ def measure(bench: Bench, work: Callable[[], object]) -> tuple[float, float]:
             torch.cuda.synchronize()
         if turn:  # the first one warms up
             seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds), peak_memory(work, lambda: bench.model.zero_grad(set_to_none=True))
+    return statistics.median(seconds), peak_memory(
+        work, lambda: bench.model.zero_grad(set_to_none=True), bench.device)
 
 
 def one_pass(bench: Bench) -> dict:

@@ -1,7 +1,7 @@
 """What a frame costs while a video runs, with one standing question, and whether that grows with the stream.
 
-The times are CPU seconds of one thread, on the laptop preset at 2 frames a second. The pictures are noise. Of the
-standing question nobody wants the words; the time of an answer is given by itself.
+The times are CPU seconds of one thread, on the laptop preset at 2 frames a second. The pictures are noise. The
+words of the standing question's answers are not generated; the time of an answer is given by itself.
 """
 
 from __future__ import annotations

@@ -41,4 +41,4 @@ def run() -> dict:
     return {"bench": "training", "ratios": {"reading_share": reading / seconds},
             "seconds": {"step": seconds, "reading": reading, "samples_per_second": len(batch.ids) / seconds,
                         "tokens_per_second": tokens / seconds},
-            "memory_mb": {"step": peak_memory(step, optimizer.zero_grad)}, "machine": machine()}
+            "memory_mb": {"step": peak_memory(step, optimizer.zero_grad, model.device)}, "machine": machine()}

@@ -66,6 +66,7 @@ def test_a_question_of_mvbench_lists_its_options_and_the_part_it_is_about(tmp_pa
     assert mvbench.split_part(whole.video) == ("clevrer/video_validation/ZS9XR.mp4", None)
     record, = mvbench.predictions(tmp_path / "json", [first])
     assert (record["task_type"], record["A"]) == ("Action Sequence", "(B) Tidied up.")
+    assert record["candidates"] == ["Ate it.", "Tidied up.", "Left."]
 
 
 def test_mvbench_has_twenty_tasks_of_which_five_are_about_parts():

@@ -104,9 +104,17 @@ def test_mvbench_answers_are_judged_as_recorded():
 
 @pytest.mark.parametrize("answer, right", [
     ("(B) a cat", True), ("B", True), ("3 - 8 </evi> (B)", True), ("Best Option: (B) a cat.", True), ("a cat", True),
-    ("(A) a dog", False), ("", None), ("(", None), ("</evi> B", True), ("A\nfoo", None)])
+    ("(A) a dog", False), ("", None), ("(", None), ("</evi> B", True), ("A\nfoo", False)])
 def test_mvbench_clean_looks_for_the_letter(answer, right):
     assert is_right(answer, "(B) a cat.") is right
+
+
+@pytest.mark.parametrize("answer, alone, among", [
+    ("the blue ball", True, True), ("either the red ball or the blue ball", None, None),
+    ("it is the blue ball that moves", None, True), ("it is the red ball that moves", None, False)])
+def test_mvbench_clean_counts_a_text_that_is_mentioned_only_where_the_other_options_are_known(answer, alone, among):
+    assert is_right(answer, "(B) The blue ball.") is alone
+    assert is_right(answer, "(B) The blue ball.", ["the red ball", "the blue ball", "a cube"]) is among
 
 
 # Video-MME

@@ -97,6 +97,38 @@ def test_two_files_are_compared_question_by_question(capsys, tmp_path):
     assert json.loads(out)["against"]["TVG (F1)"]["value"] == 0.5
 
 
+def compared(capsys, folder, first, second):
+    """What is printed from the comparison on."""
+    for name, records in (("a", first), ("b", second)):
+        (folder / f"{name}.json").write_text(json.dumps(records), encoding="utf-8")
+    code, out, _ = score(capsys, "charades", folder / "a.json", "--against", folder / "b.json")
+    assert code == 0
+    return out[out.index(f"{folder / 'a.json'} minus"):]
+
+
+def test_pairs_are_drawn_also_where_a_file_names_no_videos_or_has_them_in_another_order(capsys, tmp_path):
+    ours = [perfect("tvg", i, source="charades_sta", video=f"{i // 4}.mp4") for i in range(80)]
+    theirs = [{**record, "a": record["a"] if i // 4 % 2 and i % 5 else "hm"} for i, record in enumerate(ours)]
+    expected = compared(capsys, tmp_path, ours, theirs)
+    assert "(200 draws of videos)" in expected and " clear difference" in expected
+    nameless = [[{name: value for name, value in record.items() if name != "video"} for record in records]
+                for records in (ours, theirs)]
+    for first, second in ((ours, theirs[::-1]), (ours, nameless[1]), (nameless[0], theirs)):
+        assert compared(capsys, tmp_path, first, second) == expected
+    assert "(200 draws of questions)" in compared(capsys, tmp_path, *nameless)
+    assert "80 questions drawn again 20 times" in score(capsys, "charades", tmp_path / "a.json", "--interval", "20")[1]
+
+
+def test_a_few_videos_have_no_interval_and_no_clear_difference(capsys, tmp_path):
+    ours = [perfect("tvg", i, source="charades_sta", video=f"{i % 9}.mp4") for i in range(18)]
+    printed = compared(capsys, tmp_path, ours, [{**record, "a": "hm"} for record in ours])
+    assert "R@0.5  +100.0\n" in printed and "clear" not in printed
+    too_few = "no 95 % intervals: they need at least 10 videos to draw from, here 9"
+    assert too_few in printed and too_few in score(capsys, "charades", tmp_path / "a.json", "--interval")[1]
+    _, out, _ = score(capsys, "charades", tmp_path / "a.json", "--against", tmp_path / "b.json", "--json")
+    assert json.loads(out)["against"]["R@0.5"] == {"value": 1.0, "low": None, "high": None}
+
+
 @pytest.mark.parametrize("options, message", [
     (("--interval", "3"), "between 20 and 100,000"),
     (("--interval", "--protocol", "d2vlm"), "need the protocol clean"),

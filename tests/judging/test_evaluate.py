@@ -157,6 +157,17 @@ def test_answers_under_other_settings_are_never_mixed(place, tmp_path):
         e.evaluate(place.model, place.annotations, place.videos, tmp_path, Decoding(7), Data(fps=2.0), report=str)
 
 
+def test_a_limited_score_says_so_and_no_answer_beyond_the_limit_is_scored(place, tmp_path, capsys):
+    words = ["evaluate", place.model, "world", "--data", str(place.world), "--out", str(tmp_path),
+             "--max-new-tokens", "6", "--limit"]
+    assert main([*words, "4"]) == 0
+    count = len(json.loads(place.annotations.read_text()))
+    assert f", the first 4 of {count} questions, protocol clean, sentence model " in capsys.readouterr().out
+    assert "sentence_model" in json.loads((tmp_path / "score_clean.json").read_text())["card"]
+    assert main([*words, "2"]) == 2
+    assert "holds 2 answers to questions beyond the first 2" in capsys.readouterr().err
+
+
 def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -175,7 +186,7 @@ def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp
     assert {"checkpoint", "annotations_sha256", "prompt_sha256", "decoding", "library"} <= set(page["card"])
     assert page["protocol"] == "clean" and page["scores"]["collected"]
     out = capsys.readouterr().out
-    assert "every video was read" in out and f"protocol clean, prompt {page['card']['prompt_sha256']}, greedy" in out
+    assert "every video was read" in out and f", prompt {page['card']['prompt_sha256']}, greedy" in out
 
 
 @pytest.mark.parametrize("words, message", [

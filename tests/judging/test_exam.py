@@ -18,7 +18,7 @@ from d2vlm_lab.judging.exam import examine, prefers, readable, spending, teacher
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.refusals import refusal_scores
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
-from d2vlm_lab.judging.scores import boundary_errors, caption_scores, captions, second_mentions
+from d2vlm_lab.judging.scores import boundary_errors, caption_scores, captions, grounding_scores, second_mentions
 from d2vlm_lab.lab.run import starting_model
 
 EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
@@ -26,16 +26,26 @@ SAMPLE = Sample("s", "v.mp4", 16.0, "dvc", "world", "describe every event and wh
                 (0, ", the red disc spins. ", 1, ", a blue square is moving left."))
 
 
-def said(answer: GroundedAnswer, sample: Sample = SAMPLE) -> Prediction:
+def said(answer: GroundedAnswer, sample: Sample = SAMPLE, digits: bool = False) -> Prediction:
     text = "".join(piece if isinstance(piece, str) else "<evi>" for piece in answer.pieces)
-    return Prediction(sample, SimpleNamespace(answer=answer, text=text))
+    return Prediction(sample, SimpleNamespace(answer=answer, text=text), digits)
 
 
 @pytest.mark.parametrize("style", ["interleaved", "factorized", "coupled", "digits", "time_tokens"])
 def test_the_true_answer_gets_full_marks_in_every_style(style):
-    right = said(compose(EVENTS, SAMPLE.answer, style))
+    right = said(compose(EVENTS, SAMPLE.answer, style), digits=style == "digits")
     assert captions(right) == [event.caption for event in EVENTS]
     assert caption_scores([right]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 1.0, "dvc_words_F1@0.5": 1.0}
+
+
+def test_numbers_in_captions_are_words_where_evidence_tokens_say_when():
+    events = (Event(0.0, 10.0, "add 2-3 eggs"), Event(12.0, 20.0, "pour 1.5 cups of milk"))
+    recipe = replace(SAMPLE, events=events, answer=(0, " add 2-3 eggs. ", 1, " pour 1.5 cups of milk."))
+    right = said(compose(events, recipe.answer), recipe)
+    assert captions(right) == [event.caption for event in events]
+    assert caption_scores([right])["dvc_joint_F1@0.5"] == grounding_scores([right], "dvc")["dvc_exact_text"] == 1
+    people = GroundedAnswer(pieces=("No: only 2-3 people walk by.",))
+    assert said(people).intervals == [] and said(people, digits=True).intervals == [(2, 3)]
 
 
 def test_captions_count_apart_from_their_times():
@@ -127,6 +137,8 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     read = reader(config, model.frames, tmp_path / "plain" / "videos")
     again = teacher_forced(model, [p.sample for p in here.predictions], read)
     assert set(again) == {"held_out_answer", "held_out_grounding", "held_out_consistency", "spread", "read_at_0.5"}
+    others = teacher_forced(model, [p.sample for p in here.predictions][::-1], read, at_once=4)
+    assert others == pytest.approx(again, abs=2e-4)  # neither the size of a batch nor the order changes a score
     assert {f"prefers_{factor}" for factor in ("when", "which", "what", "how")} <= set(here.scores)
     true = [p.sample for p in here.predictions]
     jumbled = [replace(sample, id=f"{sample.id}!", answer=(" disc in no the happens left",) * 2) for sample in true]

@@ -114,11 +114,11 @@ def score(capsys, *args):
 
 
 def test_the_command_scores_both_with_intervals_and_against_another_file(tmp_path, capsys):
-    records = [moment(i, "0 - 10" if i % 3 else "0 - 5") for i in range(9)]
+    records = [moment(i, "0 - 10" if i % 3 else "0 - 5") for i in range(12)]
     file, other = save(tmp_path / "a.json", records), save(tmp_path / "b.json", [{**r, "a": "0 - 2"} for r in records])
     code, out, _ = score(capsys, "timelens", file, "--interval", "30", "--against", other)
     assert code == 0 and "charades-timelens" in out and "83.3" in out and "clear difference" in out
-    records = [windows(i, "0 - 10" if i % 3 else "nothing", [[0, 10]]) for i in range(9)]
+    records = [windows(i, "0 - 10" if i % 3 else "nothing", [[0, 10]]) for i in range(12)]
     code, out, _ = score(capsys, "qvhighlights", save(tmp_path / "c.json", records), "--interval", "30", "--json")
     assert code == 0 and json.loads(out)["intervals"]["mAP"]["value"] == pytest.approx(2 / 3)
     assert score(capsys, "qvhighlights", tmp_path / "c.json", "--protocol", "qvhighlights")[1].count("100.0") >= 2

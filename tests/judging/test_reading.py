@@ -74,6 +74,11 @@ def test_loose_times_equal_the_recorded_ones():
     ("It starts at 5 seconds and ends at 9 s.", [(5, 9)]),
     ("27. - 36.", [(27, 36)]), ("3..5 - 9", []), ("1.2.3 - 4", []), ("my friend 5 said so", []),
     ("3 - " + "9" * 400, []),
+    ("between 12 and 20.5 seconds", [(12, 20.5)]), ("It starts when they meet between 0:05 and 0:10.", [(5, 10)]),
+    ("[12.0, 20.0], [31, 40]", [(12, 20), (31, 40)]), ("from second 5 to second 10", [(5, 10)]),
+    ("from 12 till 20", [(12, 20)]), ("12.0s ~ 20.0s", [(12, 20)]),
+    ("12,5 - 20,5", []), ("1,200 - 1,300", []), ("900 - 1,300", []),
+    ("3 - 5,7.5 s - 9,12-15, 18 - 20", [(3, 5), (7.5, 9), (12, 15), (18, 20)]),
 ])
 def test_times_are_read_however_they_are_written(text, times):
     assert list(reading.read_intervals(text).intervals) == times
@@ -114,6 +119,11 @@ def test_any_text_is_read_without_an_error(text):
     ("two men", 2), ("I think that the dog runs here", 0), ("It must be (b).", 1),
     ("A man walks", None), ("", None), ("(", None), ("(E) x", None), ("Both", None), ("b) ", 1),
     ("the dog runs, or two men", None), ("A two men", 2),
+    ("**B**", 1), ("[B]", 1), ("\\boxed{B}", 1), ("Answer: **B**", 1), ("**B.** a cat", 1),
+    ("The answer is option B.", 1), ("Therefore, the correct answer is A.", 0), ("I think B", 1),
+    ("From what I see, the answer is C: two men", 2),
+    ("hard to see, but C", 2), ("A\na man closes the laptop", 0), ("There is a dog.", None),
+    ("It is a man", None), ("I think A man walks", None), ("answering the phone", None),
 ])
 def test_an_answer_names_an_option_by_letter_or_words(text, letter):
     assert read_choice(text, OPTIONS).letters == (() if letter is None else (letter,))

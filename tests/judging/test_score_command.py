@@ -125,6 +125,37 @@ def test_wrong_options_are_clear_errors(capsys, tmp_path):
     assert "use one of clean, d2vlm" in score(capsys, "mvbench", file, "--protocol", "etbench")[2]
 
 
+def test_only_what_evaluate_writes_beside_predictions_is_no_prediction(capsys, tmp_path):
+    for i, name in enumerate(("part1", "run2", "metrics_of_a_run", "score")):
+        save(tmp_path / f"{name}.json", [perfect("tvg", i)])
+    for name in ("run", "metrics", "score_clean"):
+        save(tmp_path / f"{name}.json", {})
+    _, out, _ = score(capsys, "etbench", tmp_path, "--json", "--sentence-model", "none")
+    assert json.loads(out)["collected"]["tvg"]["s"]["Total"] == 4
+
+
+def test_of_the_truth_only_the_tasks_and_samples_that_are_scored_need_a_prediction(capsys, tmp_path):
+    file = save(tmp_path / "p.json", [perfect("tvg", 0)])
+    truth = save(tmp_path / "t.json", [perfect("tvg", 0), perfect("tvg", 1), perfect("vhd", 0)])
+    subset = save(tmp_path / "s.json", {"tvg": {"s": [0]}})
+    options = ("etbench", file, "--truth", truth, "--sentence-model", "none")
+    assert "no prediction for tvg s 1\n" in score(capsys, *options, "--tasks", "tvg")[2]
+    code, out, err = score(capsys, *options, "--subset", subset, "--lenient", "--json")
+    assert code == 0 and json.loads(out)["notes"] == [] and list(json.loads(out)["collected"]) == ["tvg"], err
+
+
+def test_charades_as_lmms_eval_needs_an_answer_that_the_truth_knows(capsys, tmp_path):
+    file = save(tmp_path / "p.json", [perfect("tvg", 0, source="charades_sta")])
+    truth = coco(tmp_path / "t.json", {"id": 100, "timestamp": [1, 2]})
+    code, _, err = score(capsys, "charades", file, "--truth", truth, "--protocol", "lmms-eval")
+    assert code == 2 and "no idx is an id of" in err
+
+
+def test_a_task_of_mvbench_that_is_not_there_is_named(capsys):
+    code, _, err = score(capsys, "mvbench", GOLDEN / "mvbench/pred", "--tasks", "action_sequence", "action_typo")
+    assert code == 2 and "there is no task 'action_typo'; there are action_antonym, " in err
+
+
 def test_the_other_benchmarks_are_scored_from_the_command_line(capsys):
     truth = GOLDEN / "charades/gt/test.caption_coco_format.json"
     _, out, _ = score(capsys, "charades", GOLDEN / "charades/pred", "--truth", truth, "--protocol", "d2vlm", "--json")
@@ -227,6 +258,7 @@ def test_malformed_answers_of_single_benchmarks_are_named(benchmark, record, cha
     ("etbench", perfect("tvg"), {"video": ["v.mp4"]}, "video is a list"),
     ("charades", perfect("tvg", 0, source="charades_sta"), {"q": None}, "q is null"),
     ("mvbench", {"pred": "(A)", "A": "(A) x"}, {"video": {}}, "video is an object"),
+    ("mvbench", {"pred": "(B)", "A": "(B) x"}, {"candidates": ["x"]}, "candidates is a list"),
     ("videomme", recorded("videomme/pred/etbench_0.json")[0], {"options": [["A"]]}, "options is a list"),
     ("videomme", recorded("videomme/pred/etbench_0.json")[0], {"domain": []}, "domain is a list")])
 def test_a_field_that_only_some_options_read_is_checked_and_leniently_the_record_fails(

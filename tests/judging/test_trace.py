@@ -11,6 +11,7 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.judging.metrics import confidence
 from d2vlm_lab.judging.metrics.live import Watched, f1_by_moment, live_scores, notices, standing
 from d2vlm_lab.judging.metrics.trace import Utterance, align, judge, trace
 
@@ -89,7 +90,8 @@ def test_a_world_says_each_event_as_soon_as_it_is_over_and_one_at_a_time(world, 
         assert spoken[0]["start"] == scene.interval(events[0])[1]
 
 
-def test_the_truth_itself_gets_the_top_score_and_guesses_get_less(truth, tmp_path, capsys):
+def test_the_truth_itself_gets_the_top_score_and_guesses_get_less(truth, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(confidence, "FEWEST", 2)
     code, out, _ = score(capsys, oracle(tmp_path / "p.csv", truth), "--truth", truth, "--json", "--interval", 20)
     result = json.loads(out)
     assert code == 0 and all(value == pytest.approx(1) for value in result["scores"].values())
@@ -98,7 +100,8 @@ def test_the_truth_itself_gets_the_top_score_and_guesses_get_less(truth, tmp_pat
     assert result["intervals"]["f1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
-def test_a_table_shows_the_guesses_beside_the_predictions(truth, tmp_path, capsys):
+def test_a_table_shows_the_guesses_beside_the_predictions(truth, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(confidence, "FEWEST", 2)
     file = oracle(tmp_path / "p.csv", truth)
     code, out, _ = score(capsys, file, "--truth", truth, "--sentence-model", "none", "--against", file)
     rows = {line[:25].strip(): line.split() for line in out.splitlines() if line.startswith(("these", "the "))}
@@ -135,6 +138,12 @@ def test_a_bad_row_is_one_clear_error_or_is_left_out_on_request(truth, tmp_path,
     if len(columns) > 2:
         code, out, _ = score(capsys, file, "--truth", truth, "--lenient", "--sentence-model", "none")
         assert code == 0 and "1 utterances are left out" in out
+
+
+def test_a_time_larger_than_any_float_is_named(truth, tmp_path, capsys):
+    (tmp_path / "p.json").write_text(json.dumps({"a": [{"start": 10 ** 400, "content": "x"}]}))
+    code, _, err = score(capsys, tmp_path / "p.json", "--truth", truth)
+    assert code == 2 and "start is 1000" in err and "it must be a number of seconds" in err
 
 
 @pytest.mark.parametrize("content, message", [

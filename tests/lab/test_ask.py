@@ -40,14 +40,14 @@ def watched(video):
     return lab.load(BASE).watch(video)
 
 
-def grounded_answer(watched, text="<evi><evi></evi> In <evi> it <spins> & in <evi>.", confirmed=True):
+def grounded_answer(watched, text="<evi><evi></evi> In <evi> it <spins> & in <evi>.", confirmed=True, digits=False):
     """What a trained model would have said, so that evidence has something to be drawn from."""
     spans = [(2, 5), (8, 12), (2, 5), (8, 12)]
     curves = [np.where((np.arange(32) >= a) & (np.arange(32) <= b), 0.9, 0.1) for a, b in spans]
     evidence = tuple(Evidence((a / 2, b / 2), (a, b), curve, 0.9) for (a, b), curve in zip(spans, curves))
     answer = parse(text, [e.interval for e in evidence])
     said = Generated(text, answer, evidence, (), confirmed)
-    return lab.Answer(watched, Prediction(watched.sample("when?"), said), "")
+    return lab.Answer(watched, Prediction(watched.sample("when?"), said, digits), "")
 
 
 def test_an_answer_is_what_the_model_generates_for_the_question(watched):
@@ -89,7 +89,7 @@ def test_an_answer_prints_what_was_found_and_then_its_words(watched):
 
 
 def test_times_that_are_spelled_out_are_evidence_too(watched):
-    answer = grounded_answer(watched, "It happens in 3.0 - 4.5, then in 7 - 8.")
+    answer = grounded_answer(watched, "It happens in 3.0 - 4.5, then in 7 - 8.", digits=True)
     assert text_pieces(answer.text) == ["It happens in ", ("3.0 - 4.5", (3.0, 4.5), 0), ", then in ",
                                         ("7 - 8.", (7.0, 8.0), 1)]
     assert answer.intervals == [(3.0, 4.5), (7.0, 8.0)]

@@ -56,7 +56,8 @@ def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
     """What the scorer wants back, without the answer `pred`."""
     return [{"task_type": FILES[sample.task][0], "A": f"({LETTERS[sample.correct]}) {sample.options[sample.correct]}",
-             "video": sample.video, "q": sample.question} for sample in samples if sample.correct is not None]
+             "candidates": list(sample.options), "video": sample.video, "q": sample.question}
+            for sample in samples if sample.correct is not None]
 
 
 def from_record(record: dict, index: int, stem: str) -> Sample:

@@ -14,6 +14,7 @@ from .reading import Reading, read_intervals
 from .temporal import temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
+MOMENT = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")  # the columns of a table
 SOURCE = ("tvg", "charades_sta")  # task and source of its predictions
 Key = int | str | tuple
 
@@ -37,9 +38,8 @@ def score_timelens(records: Sequence[dict], protocol: str = "clean") -> dict:
         of_set = {record["idx"]: record for record in records if record["source"] == source}
         sets[source] = _one_moment({idx: record["a"] for idx, record in of_set.items()},
                                    {idx: record["tgt"] for idx, record in of_set.items()}, protocol, readers)
-    names = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")
     return {"protocol": protocol, "sets": sets, **{name: float(np.mean([each[name] for each in sets.values()]))
-                                                   for name in names},
+                                                   for name in MOMENT},
             "unparsed": {"tvg": {source: each["unparsed"] for source, each in sets.items()}}}
 
 

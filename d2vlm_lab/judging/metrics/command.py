@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ...errors import LabError
 from . import confidence
+from .charades import MOMENT, score_charades, score_timelens
 from .charades import SOURCE as CHARADES
-from .charades import THRESHOLDS, score_charades, score_timelens
 from .etbench import score_etbench
 from .mvbench import check_mvbench, score_mvbench
 from .protocols import PROTOCOLS
@@ -39,7 +39,6 @@ from .videomme import DURATIONS, check_videomme, score_videomme
 from .youcook2 import SOURCE as YOUCOOK2
 from .youcook2 import Recipe, read_truth, score_youcook2, video_name
 
-MOMENT = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")
 KNOWN = {"etbench": (*PROTOCOLS, "all"), "charades": ("clean", "d2vlm", "lmms-eval"), "tglg": ("clean",),
          "timelens": ("clean", "timelens"), "qvhighlights": ("clean", "qvhighlights")}  # the others: clean and d2vlm
 UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
@@ -118,8 +117,10 @@ def etbench(args) -> Scored:
     all_scores = {name: score_etbench(checked.records, name, similar) for name in names}
     for scores in all_scores.values():
         scores.notes = checked.notes + scores.notes
-    result, lines = ({name: scores.to_json() for name, scores in all_scores.items()}, comparison(all_scores)) \
-        if args.protocol == "all" else (all_scores[args.protocol].to_json(), report(all_scores[args.protocol]))
+    results = {name: {**scores.to_json(), "sentence_model": similar.name if similar else None}
+               for name, scores in all_scores.items()}
+    result, lines = (results, comparison(all_scores)) if args.protocol == "all" else (
+        results[args.protocol], report(all_scores[args.protocol]))
     return Scored(result, lines, lambda: confidence.etbench(checked.records, similar))
 
 
@@ -136,6 +137,9 @@ def charades(args) -> Scored:
         unknown = [(r, f"{args.predictions}: idx {r['idx']!r} is not in {args.truth} (another version?)")
                    for r in checked.records if r["idx"] not in truth]
         checked.leave_out(unknown, args.lenient, f"answers to what {args.truth} does not hold are left out")
+    if args.protocol == "lmms-eval" and not any(record["idx"] in truth for record in checked.records):
+        raise LabError(f"{args.predictions}: no idx is an id of {args.truth} (another version?), and the protocol "
+                       "lmms-eval counts answers only")
     result = score_charades(checked.records, truth, args.protocol) | {"notes": checked.notes}
     shown = result["eval"]["score_file"] if "eval" in result else [
         f"{name:8} {result[name]:.4f}" for name in MOMENT]
@@ -191,6 +195,9 @@ def mvbench(args) -> Scored:
         raise LabError(f"{args.predictions}: no .json file with predictions in this folder")
     entries = [(where, {**record, "file": file.stem, "idx": i} if isinstance(record, dict) else record)
                for file in files for i, (where, record) in enumerate(read_files(file))]
+    names = {file.stem for file in files}
+    if unknown := [task for task in args.tasks or () if task not in names]:
+        raise LabError(f"{args.predictions}: there is no task {unknown[0]!r}; there are {', '.join(sorted(names))}")
     checked = check_mvbench(entries, args.lenient)
     tasks: dict[str, list[dict]] = {}
     for record in checked.records:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import LabError
-from .charades import SOURCE, THRESHOLDS, score_charades, score_timelens
+from .charades import MOMENT, SOURCE, score_charades, score_timelens
 from .etbench import score_etbench
 from .mvbench import score_mvbench
 from .qvhighlights import score_qvhighlights
@@ -20,8 +20,8 @@ from .tglg import Spoken, judged, trace_of
 from .videomme import score_videomme
 from .youcook2 import Recipe, score_youcook2
 
-_RECALL = tuple(f"R@{t}" for t in THRESHOLDS)
 DRAWS = 200  # of videos, for an interval; a draw of all of E.T. Bench takes about half a second
+FEWEST = 10  # videos: draws of fewer are too alike, and all draws of a single one are the same
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,18 @@ class Answered:
 
     records: Sequence[dict]
     score: ScoreFunction
-    video: Callable[[dict], Hashable]
+    video: Callable[[dict], Hashable | None]  # None where a record names none
     identity: tuple[str, ...]
+
+    def unit(self, record: dict) -> Hashable:
+        """What is drawn as one: all questions about a video, or the question itself where it names no video."""
+        video = self.video(record)
+        return tuple(record[name] for name in self.identity) if video is None else video
+
+    def units(self, records: Sequence[dict]) -> tuple[int, str]:
+        """How many there are to draw from, and what they are."""
+        named = any(self.video(record) is not None for record in records)
+        return len({self.unit(record) for record in records}), "videos" if named else "questions"
 
 
 def etbench(records: Sequence[dict], similar: SentenceModel | None) -> Answered:
@@ -51,7 +61,7 @@ def charades(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> Answ
 
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
         result = score_charades(_numbered(draw), {number: truth[record["idx"]] for number, record in enumerate(draw)})
-        return {name: result[name] for name in (*_RECALL, "mIoU")}
+        return {name: result[name] for name in MOMENT}
 
     return Answered(queries, score, _video, ETBENCH_ID)
 
@@ -59,7 +69,7 @@ def charades(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> Answ
 def timelens(records: Sequence[dict]) -> Answered:
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
         sets = score_timelens(_numbered(draw))["sets"]
-        return {f"{source} {name}": each[name] for source, each in sets.items() for name in (*_RECALL, "mIoU")}
+        return {f"{source} {name}": each[name] for source, each in sets.items() for name in MOMENT}
 
     return Answered(records, score, _video, ETBENCH_ID)
 
@@ -95,8 +105,7 @@ def mvbench(records: Sequence[dict]) -> Answered:
         return {task: right / n for task, (right, n) in result["acc_dict"].items()} | {
             "Total": result["correct"] / result["total"]}
 
-    return Answered(records, score, lambda record: record.get("video", (record["file"], record["idx"])),
-                    ("file", "idx"))
+    return Answered(records, score, _video, ("file", "idx"))
 
 
 def videomme(records: Sequence[dict], durations: Sequence[str]) -> Answered:
@@ -125,23 +134,32 @@ def tglg(said: Spoken, truth: Spoken, similar: SentenceModel | None) -> Answered
     return Answered([{"video": video} for video in videos], score, lambda record: record["video"], ("video",))
 
 
-def _video(record: dict) -> Hashable:
-    return record.get("video", (record["source"], record["idx"]))
+def _video(record: dict) -> Hashable | None:
+    return record.get("video")
 
 
 def intervals_of(answered: Answered, draws: int) -> tuple[dict, list[str]]:
     """The intervals as one object, and the lines that show them."""
-    estimates = intervals(answered.records, answered.score, answered.video, draws)
-    return _shown(estimates, f"95 % intervals, x 100: {_counts(answered)} drawn again {draws} times", signed=False)
+    number, units = answered.units(answered.records)
+    if number < FEWEST:
+        return {}, ["", _too_few(number, units)]
+    estimates = intervals(answered.records, answered.score, answered.unit, draws)
+    return _shown(estimates, f"95 % intervals, x 100: {number} {units} drawn again {draws} times", signed=False)
 
 
 def compared(answered: Answered, other: Answered, args: Namespace, draws: int) -> tuple[dict, list[str]]:
     """The first file against the second, question by question."""
     first, second, notes = paired(answered.records, other.records, answered.identity,
                                   (str(args.predictions), str(args.against)), args.lenient)
-    estimates = differences(first, second, (answered.score, other.score), answered.video, draws)
-    title = f"{args.predictions} minus {args.against}, x 100, with 95 % intervals ({draws} draws of videos)"
-    result, lines = _shown(estimates, title, signed=True)
+    if answered.video is _video:  # one of the two may name the videos
+        first = [{"video": theirs["video"], **ours} if "video" in theirs else ours
+                 for ours, theirs in zip(first, second)]
+    number, units = answered.units(first)
+    how = f", with 95 % intervals ({draws} draws of {units})"
+    if number < FEWEST:
+        draws, how, notes = 0, "", [*notes, _too_few(number, units)]
+    estimates = differences(first, second, (answered.score, other.score), answered.unit, draws)
+    result, lines = _shown(estimates, f"{args.predictions} minus {args.against}, x 100{how}", signed=True)
     return result, [*lines, *notes]
 
 
@@ -153,8 +171,8 @@ def check_options(args: Namespace) -> None:
         raise LabError(f"--interval {args.interval}: the number of draws must lie between 20 and 100,000")
 
 
-def _counts(answered: Answered) -> str:
-    return f"{len({answered.video(record) for record in answered.records})} videos"
+def _too_few(number: int, units: str) -> str:
+    return f"no 95 % intervals: they need at least {FEWEST} {units} to draw from, here {number}"
 
 
 def _shown(estimates: dict[str, Estimate], title: str, signed: bool) -> tuple[dict, list[str]]:
@@ -162,7 +180,9 @@ def _shown(estimates: dict[str, Estimate], title: str, signed: bool) -> tuple[di
     width = max(map(len, estimates), default=0)
     lines = ["", title]
     for name, each in estimates.items():
-        value, low, high = (format(100 * x, form) for x in (each.value, each.low, each.high))
-        verdict = "" if not signed else "  clear difference" if each.clear else "  no clear difference"
-        lines.append(f"  {name.ljust(width)}  {value:>6}  [{low}, {high}]{verdict}")
+        line = f"  {name.ljust(width)}  {format(100 * each.value, form):>6}"
+        if each.low is not None and each.high is not None:
+            verdict = "" if not signed else "  clear difference" if each.clear else "  no clear difference"
+            line += f"  [{100 * each.low:{form}}, {100 * each.high:{form}}]{verdict}"
+        lines.append(line)
     return {name: {"value": each.value, "low": each.low, "high": each.high} for name, each in estimates.items()}, lines

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from ...ideas.evidence import END
 from ...shapes import shown
-from .reading import LETTERS, read_choice
+from .reading import LETTERS, plain, read_choice
 from .records import Checked, Entry, check, first_problem, is_text
 
 
 def score_mvbench(tasks: dict[str, Sequence[dict]], protocol: str = "clean") -> dict:
     clean = protocol == "clean"
-    right = {task: [(is_right if clean else first_word_is_right)(record["pred"], record["A"]) for record in records]
+    right = {task: [is_right(record["pred"], record["A"], record.get("candidates", ())) if clean else
+                    first_word_is_right(record["pred"], record["A"]) for record in records]
              for task, records in tasks.items()}
     counts = {task: [sum(map(bool, answers)), len(answers)] for task, answers in right.items()}
     correct, total = (sum(count[k] for count in counts.values()) for k in (0, 1))
@@ -23,13 +24,16 @@ def score_mvbench(tasks: dict[str, Sequence[dict]], protocol: str = "clean") -> 
             "unparsed": {task: indices for task, indices in unparsed.items() if indices}}
 
 
-def is_right(answer: str, truth: str) -> bool | None:
-    """The letter that an answer names against that of "(B) text"; None where it names none."""
+def is_right(answer: str, truth: str, candidates: Sequence[str] = ()) -> bool | None:
+    """The letter that an answer names, or whose text it quotes, against that of "(B) text"; None where it names none.
+
+    Where the other candidates are unknown, an answer might quote several, so only the text alone names its option.
+    """
     right = read_choice(truth, LETTERS).letters[0]
-    options = [""] * len(LETTERS)
-    options[right] = truth.split(")", 1)[-1].strip() or truth
-    letters = read_choice(answer, options).letters
-    return letters[0] == right if letters else None
+    choice = read_choice(answer, candidates or [""] * len(LETTERS))
+    if not candidates and plain(choice.rest) == plain(truth.split(")", 1)[-1]) != "":
+        return True
+    return choice.letters[0] == right if choice.letters else None
 
 
 def first_word_is_right(answer: str, truth: str) -> bool:
@@ -50,7 +54,7 @@ def mvbench_problem(record) -> str | None:
 
 def _failing(record: dict, number: int) -> dict:
     """In the place of a malformed record."""
-    return record | {"pred": "?", "A": "(A) .", "video": f"malformed {number}"}
+    return record | {"pred": "?", "A": "(A) .", "video": f"malformed {number}", "candidates": []}
 
 
 def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
@@ -60,3 +64,7 @@ def _requirements(record: dict) -> Iterator[tuple[bool, str]]:
     yield (isinstance(truth, str) and truth[:1] == "(" and truth[1:2].lower() in LETTERS and
            truth[1:2] != "" and truth[3:].strip() != "" and len(truth) < 10_000,
            f'A is {shown(truth)}; it must be the right option, as "(B) text"')
+    found, right = record.get("candidates", []), LETTERS.index(truth[1].lower())
+    yield (isinstance(found, list) and all(isinstance(text, str) for text in found)
+           and (not found or right < len(found) <= len(LETTERS)),
+           f"candidates is {shown(found)}; it must be a list of all options as texts")

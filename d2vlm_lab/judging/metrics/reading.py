@@ -17,18 +17,29 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TIME = r"(?:(?:\d+:)?\d+:\d\d(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 UNIT = r"(?:\s*(?:seconds?|secs?|s)\b)?"
 BOUND = r"(?<![\w.:])"  # a time starts a word of its own
-SPAN = re.compile(rf"{BOUND}({TIME}){UNIT}(?:\s*[-–—]\s*|\s+to\s+)({TIME})(?![\d:]|\.\d|\.\.\d){UNIT}", re.I)
+AT = r"(?:seconds?\s+)?"  # "from second 5 to second 10"
+# What may not follow a time: the rest of "20,5" or "1,300", but "5 - 9,12 - 20" is a list.
+WHOLE = rf"(?![\d:]|\.\d|\.\.\d|,(?=\d)(?!{TIME}{UNIT}\s*(?:[-–—~]|to\b)))"
+AFTER_COMMA = re.compile(r"\d,$")  # nor is the 5 of "12,5" a time
+SPAN = re.compile(rf"{BOUND}({TIME}){UNIT}(?:\s*[-–—~]\s*|\s+to\s+{AT})({TIME}){WHOLE}{UNIT}|"
+                  rf"\bbetween\s+{AT}({TIME}){UNIT}\s+and\s+{AT}({TIME}){WHOLE}{UNIT}|"
+                  rf"\[\s*({TIME}){UNIT}\s*,\s*({TIME}){UNIT}\s*\]", re.I)
 FROM = re.compile(rf"\b(?:start|begin|from)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}", re.I)
-UNTIL = re.compile(rf"\b(?:end|finish|stop|until)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}", re.I)
+UNTIL = re.compile(rf"\b(?:end|finish|stop|until|till)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}", re.I)
 NUMBER = re.compile(rf"{BOUND}{TIME}")
 HEAD_BEFORE = re.compile(r"(?:^|[\n.,;:!?*)\]-])\s*$")
 BEFORE = 100  # characters before an interval in which it is looked for
 HEAD_AFTER = re.compile(r"\s*[,:]")
 TRIM = " \t\n,.;:-*"
-PREAMBLE = re.compile(r"\s*(?:the\s+)?(?:(?:best|correct|right)\s+)?(?:option|answer|choice)\b(?:\s+is\b)?[\s:]*", re.I)
-LEADING = re.compile(r"\(?\s*([a-z])\s*(?:[).,:]|$)", re.I)
+PREAMBLE = re.compile(r"\s*(?:(?:so|thus|therefore|hence)?[\s,]*(?:the\s+)?(?:(?:best|correct|right)\s+)?"
+                      r"(?:option|answer|choice)\b(?:\s+is\b)?[\s:]*)*", re.I)
+MARKS = re.compile(r"[*`\[\]]|(?<!\w)_+|_+(?!\w)|\\boxed(?=\{)|[{}]")  # "**B**", "[B]", "\\boxed{B}"
+LEADING = re.compile(r"\(?\s*([a-z])(?:[ \t]*\n|\s*[).,:]|\s*$)", re.I)
+AT_THE_END = re.compile(r"(?<![\w'’])([A-Z])\W*$")  # a capital, as in "hard to see, but C"
 SPACED = re.compile(r"([a-z])\s", re.I)
 IN_BRACKETS = re.compile(r"\(([a-z])\)", re.I)
+# "I think B"; a capital, so that it is no word of a sentence
+SAID = re.compile(r"\b(?i:answer|option|choice|think|choose|pick|is|be|it's)[\s:]+([A-Z])(?=[.,:;]|\s*$)")
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,15 @@ def read_events(text: str) -> Reading:
 
 
 def find_spans(text: str) -> list[tuple[Interval, int, int]]:
-    """Intervals and where they stand in the text: "a - b", "a to b", else "starts at a ... ends at b"."""
-    found = [((match[1], match[2]), match.start(), match.end()) for match in SPAN.finditer(text)]
+    """Intervals and where they stand in the text: "a - b", "a to b", "between a and b", "[a, b]", else "starts at a
+    ... ends at b".
+    """
+    found: list[tuple[tuple[str, str], int, int]] = []
+    for match in SPAN.finditer(text):
+        start, end = (time for time in match.groups() if time)
+        follows = bool(found) and found[-1][2] == match.start() - 1
+        if follows or not AFTER_COMMA.search(text[max(0, match.start() - 2):match.start()]):
+            found.append(((start, end), match.start(), match.end()))
     if not found:
         found = [((a[1], b[1]), a.start(), b.end()) for a, b in zip(FROM.finditer(text), UNTIL.finditer(text))]
     spans = [(tuple(sorted(map(_seconds, times))), start, end) for times, start, end in found]
@@ -98,10 +116,10 @@ def read_choice(text: str, options: Sequence[str]) -> Choice:
 
     The "A" of "A man walks" is no letter.
     """
-    answer = split_answer(text)[1]
+    answer = MARKS.sub("", split_answer(text)[1])
     preamble = PREAMBLE.match(answer)
     rest = answer[preamble.end() if preamble else 0:].strip()
-    letter = _letter(rest, [_plain(option) for option in options])
+    letter = _letter(rest, [plain(option) for option in options])
     index = LETTERS.find(letter.lower()) if letter else -1
     return Choice((index,), rest, True) if 0 <= index < len(options) else Choice((), rest)
 
@@ -133,14 +151,15 @@ def _seconds(text: str) -> float:
 
 
 def _letter(text: str, options: list[str]) -> str | None:
-    if match := LEADING.match(text) or IN_BRACKETS.search(text):
+    if match := LEADING.match(text) or IN_BRACKETS.search(text) or SAID.search(text):
         return match[1]
-    mentioned = [i for i, option in enumerate(options) if option and f" {option} " in f" {_plain(text)} "]
+    mentioned = [i for i, option in enumerate(options) if option and f" {option} " in f" {plain(text)} "]
     if len(mentioned) == 1:
         return LETTERS[mentioned[0]]
-    match = SPACED.match(text)
-    return match[1] if match and match[1].lower() != "a" else None
+    if (match := SPACED.match(text)) and match[1].lower() != "a":
+        return match[1]
+    return match[1] if (match := AT_THE_END.search(text)) else None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     return re.sub(r"\W+", " ", text).strip().casefold()

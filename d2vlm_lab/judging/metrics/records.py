@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from ...reader import MB, read_json, read_lines
 from ...shapes import fit, shown
 from .etbench import TASKS
 
-NOT_PREDICTIONS = ("metrics", "score", "run")  # other files that may lie beside predictions: beginnings of their names
+NOT_PREDICTIONS = re.compile(r"(metrics|run|score_.*)\.json")  # other files that may lie beside predictions
 REPEATED = ("version", "video", "tgt", "p", "o", "g")  # fields that a prediction repeats from its annotation
 LATEST = 1e9  # seconds
 ETBENCH_ID = ("task", "source", "idx")
@@ -46,7 +47,7 @@ def read_files(path: str | Path) -> list[Entry]:
     files = [path]
     if os.path.isdir(path):
         files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".jsonl")
-                       and not file.stem.startswith(NOT_PREDICTIONS))
+                       and not NOT_PREDICTIONS.fullmatch(file.name))
         if not files:
             raise LabError(f"{path}: no .json or .jsonl file with predictions in this folder")
     return [entry for file in files for entry in _entries(file)]
@@ -186,18 +187,25 @@ def load_etbench(path: Path, truth: Path | None, subset: Path | None, tasks: Seq
     """Answered annotations of E.T. Bench, compared with an annotation file if one is given."""
     if unknown := sorted(set(tasks or ()) - set(TASKS)):
         raise LabError(f"no task {unknown[0]!r}: E.T. Bench has {', '.join(TASKS)}")
-    entries = read_files(path)
-    checked = _against(entries, truth, lenient, path) if truth else check(entries, etbench_problem, lenient)
     wanted = read_json(subset, dict[str, dict[str, list[int | str]]]) if subset else None
-    checked.records = [r for r in checked.records if (not tasks or r["task"] in tasks)
-                       and (wanted is None or r["idx"] in wanted.get(r["task"], {}).get(r["source"], ()))]
+
+    def asked(task: str, source: str, idx: int | str) -> bool:
+        return (not tasks or task in tasks) and (wanted is None or idx in wanted.get(task, {}).get(source, ()))
+
+    entries = read_files(path)
+    checked = _against(entries, truth, lenient, path, asked) if truth else check(entries, etbench_problem, lenient)
+    checked.records = [r for r in checked.records if asked(r["task"], r["source"], r["idx"])]
     if not checked.records:
         raise LabError(f"{path}: nothing is left to score")
     return checked
 
 
-def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: Path) -> Checked:
-    """The truth comes from the annotation file; what a prediction repeats of it must agree."""
+def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: Path,
+             asked: Callable[..., bool]) -> Checked:
+    """The truth comes from the annotation file; what a prediction repeats of it must agree.
+
+    Every question that is `asked`, by task, source and idx, needs a prediction.
+    """
     truth = {}
     for where, record in read_files(annotations):
         if key := _key(record, ETBENCH_ID):
@@ -219,7 +227,7 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
 
     checked = check(entries, problem, lenient)
     answers = {_key(r, ETBENCH_ID): r["a"] for r in checked.records}
-    if missing := [key for key in truth if key not in answers]:
+    if missing := [key for key in truth if key not in answers and asked(*key)]:
         if not lenient:
             raise LabError(f"{path}: no prediction for {first_few(missing)}")
         checked.notes.append(f"{len(missing)} samples without a prediction count as failed: {first_few(missing)}")

@@ -10,28 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ...errors import LabError
 from .records import first_few
 
+T = TypeVar("T")
 Records = Sequence[dict]
 ScoreFunction = Callable[[Records], dict[str, float | None]]  # answered questions -> scores by name
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or a difference of two, with its 95 % interval."""
+    """A score, or a difference of two, with its 95 % interval, if anything was drawn."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     @property
     def clear(self) -> bool:
         """Whether the interval of a difference leaves out zero."""
-        return self.low > 0 or self.high < 0
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def intervals(records: Records, score: ScoreFunction, video: Callable[[dict], Hashable],
@@ -42,14 +44,17 @@ def intervals(records: Records, score: ScoreFunction, video: Callable[[dict], Ha
 
 def differences(first: Records, second: Records, scores_of: tuple[ScoreFunction, ScoreFunction],
                 video: Callable[[dict], Hashable], draws: int, seed: int = 0) -> dict[str, Estimate]:
-    """Scores of the first minus those of the second, both with the same videos in each draw."""
+    """Scores of the first minus those of the second. Both answer the same questions in the same order, and what is
+    drawn are pairs of answers to the same question.
+    """
     def gains(a: Records, b: Records) -> dict[str, float | None]:
         scores, others = scores_of[0](a), scores_of[1](b)
         return {name: None if scores[name] is None or others.get(name) is None else scores[name] - others[name]
                 for name in scores}
 
-    pairs = zip(_drawn(first, video, draws, seed), _drawn(second, video, draws, seed))
-    return _estimates(gains(first, second), [gains(a, b) for a, b in pairs])
+    pairs = list(zip(first, second, strict=True))
+    drawn = _drawn(pairs, lambda pair: video(pair[0]), draws, seed)
+    return _estimates(gains(first, second), [gains(*zip(*draw)) for draw in drawn])
 
 
 def paired(first: Records, second: Records, identity: Sequence[str], names: tuple[str, str],
@@ -68,9 +73,9 @@ def paired(first: Records, second: Records, identity: Sequence[str], names: tupl
     return [by_key[0][key] for key in shared], [by_key[1][key] for key in shared], notes
 
 
-def _drawn(records: Records, video: Callable[[dict], Hashable], draws: int, seed: int) -> Iterator[list[dict]]:
+def _drawn(records: Sequence[T], video: Callable[[T], Hashable], draws: int, seed: int) -> Iterator[list[T]]:
     """`draws` lists of records; equal videos and an equal seed give draws of the same videos."""
-    by_video: dict[Hashable, list[dict]] = {}
+    by_video: dict[Hashable, list[T]] = {}
     for record in records:
         by_video.setdefault(video(record), []).append(record)
     groups = [by_video[name] for name in sorted(by_video, key=str)]
@@ -85,5 +90,6 @@ def _estimates(values: dict[str, float | None], of_draws: Sequence[dict[str, flo
         drawn = [scores.get(name) for scores in of_draws]
         known = [x for x in drawn if x is not None and np.isfinite(x)]
         if value is not None and len(known) >= 0.9 * len(drawn):
-            estimates[name] = Estimate(float(value), *map(float, np.percentile(known, (2.5, 97.5))))
+            ends = map(float, np.percentile(known, (2.5, 97.5))) if known else (None, None)
+            estimates[name] = Estimate(float(value), *ends)
     return estimates

@@ -18,6 +18,7 @@ class SentenceModel:
     """Loaded from a hub id or a folder with safetensors weights; every text is encoded once."""
 
     def __init__(self, where: str | Path):
+        self.name = str(where)
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
@@ -63,5 +64,7 @@ def find_sentence_model(where: str | Path | None = None) -> SentenceModel | None
     spec = find_spec(PACKAGE)
     for place in spec.submodule_search_locations or () if spec else ():
         if (Path(place) / "model" / "model.safetensors").is_file():
-            return SentenceModel(Path(place) / "model")
+            model = SentenceModel(Path(place) / "model")
+            model.name = PACKAGE
+            return model
     return None

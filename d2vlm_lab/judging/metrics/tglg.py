@@ -101,7 +101,7 @@ def _seconds(row: dict, name: str, place: str) -> float | None:
         return None
     try:
         seconds = math.nan if isinstance(value, (bool, list, dict)) else float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number may be larger than any float
         seconds = math.nan
     if not abs(seconds) < LATEST:
         raise LabError(f"{place}: {name} is {shown(value)}; it must be a number of seconds")

@@ -53,7 +53,7 @@ def score_videomme(records: Sequence[dict], protocol: str = "clean", durations: 
 
 def read_letter(text: str, options: Sequence[str]) -> str:
     """The letter that an answer names, or whose option it quotes; "" for none."""
-    letters = read_choice(text, [re.sub(r"^[A-Z]\.\s*", "", option) for option in options] or "ABCD").letters
+    letters = read_choice(text, [re.sub(r"^[A-Z]\.\s*", "", option) for option in options] or [""] * 4).letters
     return LETTERS[letters[0]].upper() if letters else ""
 
 

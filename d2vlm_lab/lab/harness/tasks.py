@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 from ...data.sample import to_record
 from ...judging.benchmarks import BENCHMARKS, Question, video_path
 from ...judging.evaluate import score
-from ...judging.metrics.charades import THRESHOLDS
+from ...judging.metrics.charades import MOMENT
 from ...judging.metrics.etbench import COLUMNS
 
-MOMENT = (*(f"R@{t}" for t in THRESHOLDS), "mIoU")
 SCORES = {"charades": MOMENT, "timelens": MOMENT,
           "qvhighlights": ("R1@0.5", "R1@0.7", "mAP", "mAP@0.5", "mAP@0.75")}  # by scorer; E.T. Bench has a table
 

@@ -186,7 +186,8 @@ def rate(records: Sequence[dict]) -> list[float]:
     timed: dict[int, dict] = {}
     for i, record in enumerate(records):
         if "pred" in record:
-            scores[i] = float(mvbench_problem(record) is None and bool(is_right(record["pred"], record["A"])))
+            scores[i] = float(mvbench_problem(record) is None and bool(
+                is_right(record["pred"], record["A"], record.get("candidates", ()))))
         elif "question_id" in record and "a" in record:
             scores[i] = float(read_letter(record["a"], record.get("options", ())) == record.get("answer"))
         elif etbench_problem(record) is None:
