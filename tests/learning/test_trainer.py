@@ -149,16 +149,19 @@ import os, runpy, time
 from pathlib import Path
 from d2vlm_lab.learning import trainer
 
+def say(*words):
+    os.write(1, (" ".join(words) + "\\n").encode())  # at once, or two processes write into each other's lines
+
 def late(work, process):
     def wait_first(*args, **more):
-        print(work.__name__, "in process", os.environ["RANK"], flush=True)
+        say(work.__name__, "in process", os.environ["RANK"])
         time.sleep(1.5 * (int(os.environ["RANK"]) == process))
         return work(*args, **more)
     return wait_first
 
 class Watched(type(Path())):
     def touch(self, *args, **more):
-        print("complete:", *sorted(path.name for path in self.parent.glob("rng_state*")), flush=True)
+        say("complete:", *sorted(path.name for path in self.parent.glob("rng_state*")))
         super().touch(*args, **more)
 
 trainer.save = late(trainer.save, 0)
