@@ -23,7 +23,6 @@ from ..data.plan import plan_of
 from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
-from ..data.video import VideoError
 from ..data.world import load as load_world
 from ..files import atomic_path, peak_megabytes
 from ..ideas.consistency import spread
@@ -38,7 +37,7 @@ from .in_blocks import predict_in_blocks
 from .live_exam import Ask, asked_during, standing_scores
 from .mechanisms import mistakes, needs_of_words
 from .metrics.temporal import interval_f1_miou
-from .predict import Prediction, predict
+from .predict import Prediction, predict, with_problems
 from .refusals import questions_about_nothing, refusal_scores
 from .rivals import rival_scores
 from .scores import boundary_errors, caption_scores, rounded_mean, scores_by_task, second_mentions
@@ -94,14 +93,10 @@ def asker(model: D2VLM, config: RunConfig) -> Ask:
 
 def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
     """The samples whose videos can be read. Which videos cannot is printed."""
-    unreadable = {}
-    for sample in {sample.video: sample for sample in samples}.values():
-        try:
-            read(sample)
-        except VideoError as error:
-            unreadable[sample.video] = error
-            print(f"left out of the exam: {error}")
-    return [sample for sample in samples if sample.video not in unreadable]
+    tried = list(with_problems(samples, read))
+    for problem in dict.fromkeys(problem for _, problem in tried if problem):
+        print(f"left out of the exam: {problem}")
+    return [sample for sample, problem in tried if not problem]
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from ..data.batch import Clip, prefix_size
 from ..data.groups import Reader, encode_question
 from ..data.sample import Sample
+from ..data.video import VideoError
 from ..ideas.evidence import Interval, render
 from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, Generated, generate
@@ -55,6 +56,19 @@ class Prediction:
         spans = [span for span in answer.grounded or [ref.interval for ref in answer.references] if span]
         numbers = NUMBERS.findall(self.generated.text) if self.digits else []
         return spans or [tuple(sorted(map(float, pair))) for pair in numbers]
+
+
+def with_problems(samples: Iterable[Sample], read: Reader) -> Iterator[tuple[Sample, str]]:
+    """Each sample, and why its video cannot be read; "" where it can. Every video is tried once."""
+    problems: dict[str, str] = {}
+    for sample in samples:
+        if sample.video not in problems:
+            try:
+                read(sample)  # its features are kept, so that the next reading is quick
+                problems[sample.video] = ""
+            except VideoError as error:
+                problems[sample.video] = str(error)
+        yield sample, problems[sample.video]
 
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,

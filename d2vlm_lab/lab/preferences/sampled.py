@@ -9,10 +9,9 @@ from itertools import islice
 from ...data.batch import Clip
 from ...data.pairs import OnBad, PreferencePair
 from ...data.sample import Sample
-from ...data.video import VideoError
 from ...ideas.rejected import Recipe, Rejected
 from ...judging.mechanisms import as_rejected
-from ...judging.predict import predict
+from ...judging.predict import predict, with_problems
 from ...model.d2vlm import D2VLM
 from ...model.decoding import Decoding
 
@@ -21,15 +20,8 @@ CHUNK = 256  # samples that are answered before the next ones are read
 
 def readable(samples: Iterable[Sample], read: Callable[[Sample], Clip], on_bad: OnBad) -> Iterator[Sample]:
     """The samples whose video can be read; each of the others is reported to `on_bad`."""
-    problems: dict[str, str] = {}
-    for sample in samples:
-        if sample.video not in problems:
-            try:
-                read(sample)  # its features are kept, so that the next reading is quick
-                problems[sample.video] = ""
-            except VideoError as error:
-                problems[sample.video] = str(error)
-        if problem := problems[sample.video]:
+    for sample, problem in with_problems(samples, read):
+        if problem:
             on_bad(sample.id, f"sample {sample.id}: {problem}")
         else:
             yield sample

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import fill
 
@@ -26,12 +26,11 @@ LEAST = 0.05  # a map whose largest difference is smaller than this is drawn as 
 def has_map(tables: Tables) -> bool:
     """Whether some condition has runs with and without some idea."""
     ideas, conditions = tables.study.get("ideas"), tables.study.get("conditions")
-    return bool(ideas and conditions) and any(len(worth(tables, metric)) for metric in tables.metrics)
+    return bool(ideas and conditions) and any(True for metric in tables.metrics for _ in cells(tables, metric))
 
 
-def worth(tables: Tables, metric: str) -> pd.DataFrame:
-    """A row for each idea and condition that has runs with it and without it, on the same seeds."""
-    rows = []
+def cells(tables: Tables, metric: str) -> Iterator[dict]:
+    """One for each idea and condition that has runs with it and without it, on the same seeds."""
     for idea, pair in tables.study["ideas"].items():
         for condition in tables.study["conditions"]:
             having, lacking = (by_seed(tables.runs, metric, f"{condition}: {variant}") for variant in pair)
@@ -40,10 +39,14 @@ def worth(tables: Tables, metric: str) -> pd.DataFrame:
                 row = {"metric": metric, "idea": idea, "condition": condition, "with": pair[0], "without": pair[1]}
                 row |= interval(gains) | {"seeds": " ".join(map(str, gains.index))}
                 runs = [" ".join(runs.loc[gains.index, "run"]) for runs in (having, lacking)]
-                rows.append(row | dict(zip(("runs with", "runs without"), runs)))
+                yield row | dict(zip(("runs with", "runs without"), runs))
+
+
+def worth(tables: Tables, metric: str) -> pd.DataFrame:
+    """The cells as a table."""
     columns = ["metric", "idea", "condition", "with", "without", "n", "mean", "low", "high", "interval", "seeds",
                "runs with", "runs without"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(list(cells(tables, metric)), columns=columns)
 
 
 def write_map(tables: Tables, out: Path) -> None:
@@ -58,14 +61,14 @@ def draw_map(tables: Tables, metrics: Sequence[str]) -> Figure:
 
     Metrics differ in their units, so each has colours of its own.
     """
-    cells = {metric: worth(tables, metric) for metric in metrics}
-    made = pd.concat(list(cells.values()))
+    found = {metric: worth(tables, metric) for metric in metrics}
+    made = pd.concat(list(found.values()))
     ideas, conditions = ([name for name in tables.study[kind] if name in set(made[column])]
                          for kind, column in (("ideas", "idea"), ("conditions", "condition")))
     with in_style():
         figure, axes = new_figure(2.6 + 0.52 * max(len(conditions), 7), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
                                   len(metrics), squeeze=False, sharex=True)
-        for ax, (metric, table) in zip(axes[:, 0], cells.items()):
+        for ax, (metric, table) in zip(axes[:, 0], found.items()):
             lower_is_better = metric in CATALOGUE and CATALOGUE[metric].higher_is_better is False
             _panel(ax, table, ideas, conditions, HELPS.reversed() if lower_is_better else HELPS)
             ax.set_title(fill(label(metric), 60))
@@ -108,11 +111,11 @@ def clear(cell: dict) -> bool:
 def map_conclusion(tables: Tables, metric: str) -> str:
     """For each idea, where it clearly helps and where it clearly costs; everywhere else that cannot be told."""
     parts, table = [], worth(tables, metric)
-    for idea, cells in table.groupby("idea", sort=False):
-        cells = cells.to_dict("records")
+    for idea, rows in table.groupby("idea", sort=False):
+        records = rows.to_dict("records")
         found = [f"{cell['condition']} ({signed(cell['mean'])}; {signed(cell['low'])} to {signed(cell['high'])})"
-                 for cell in cells if clear(cell)]
-        parts.append(f"{idea}: {', '.join(found) if found else 'nowhere'} (of {len(cells)})")
+                 for cell in records if clear(cell)]
+        parts.append(f"{idea}: {', '.join(found) if found else 'nowhere'} (of {len(records)})")
     name = label(metric)[:1].upper() + label(metric)[1:]
     if not parts:
         return f"{name}: no condition has runs with and without an idea yet."
