@@ -145,7 +145,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'steps'?`, or the whole list where no name is close."""
     close = closest(word, known)
-    return f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known))}"
+    return f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known)) or 'none'}"
 
 
 def _need(holds: bool, value, shape, where: str, path: str) -> None:

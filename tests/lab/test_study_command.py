@@ -84,6 +84,12 @@ def test_a_wrong_command_is_one_line_and_exit_code_two(tmp_path, world, capsys, 
     assert part in capsys.readouterr().err
 
 
+def test_a_profile_of_a_study_that_has_none_is_a_whole_sentence(tmp_path, world, capsys):
+    path = write_study(tmp_path, world=world)
+    assert main(["ablate", str(path), "--profile", "quick", "--dry-run"]) == 2
+    assert "no profile 'quick'; there are none" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(bool(find_spec("dask_jobqueue")), reason="dask-jobqueue is installed")
 def test_slurm_without_dask_jobqueue_says_what_to_install(tmp_path, world, capsys):
     path = write_study(tmp_path, world=world)

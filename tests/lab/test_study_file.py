@@ -69,7 +69,7 @@ def test_variants_that_a_profile_makes_equal_are_an_error(tmp_path):
     ({"profiles": {"quick": {"seeds": [3, 3]}}}, "profiles.quick.seeds: 3 stands there twice"),
     ({"variants": {"full": {}, "b": {"seed": 3}}}, "variants.b: seed: the seeds of runs come from `seeds`"),
     ({"base": {"seed": 3}}, "base: seed: the seeds of runs"),
-    ({"name": "../../x"}, "name: '../../x' has to be a plain"),
+    ({"name": "../../x"}, "name: '../../x' has to be a plain folder name of letters, digits, blanks and _ . -"),
     ({"shared": {"../../x": {}}}, "shared: '../../x' has to be a plain folder name"),
     ({"name": "a\nb"}, "name: 'a\\nb'"), ({"metrics": ["f1", "f1"]}, "metrics: f1 stands there twice"),
     ({"metrics": ["../x"]}, "metrics: '../x' has to be"), ({"metrics": [["f1"]]}, "metrics[0]: expected text"),

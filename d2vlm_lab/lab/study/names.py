@@ -19,7 +19,7 @@ def check_names(study: Study) -> None:
         if bad := [name for name in names if not pattern.fullmatch(name)]:
             raise ConfigError(f"{where}: {shown(bad[0])} has to be {what}")
 
-    folder = "a plain folder name of letters, digits and _ . -"
+    folder = "a plain folder name of letters, digits, blanks and _ . -"
     plain([study.name], FOLDER, "name", folder)
     if study.name.lower().startswith(("shared", "report")):
         raise ConfigError(f"name: {study.name!r} is kept for what studies share; choose another plain folder name")
