@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.lab.classroom.collect import HandedIn, collect, points, summary, table
+from d2vlm_lab.lab.classroom.collect import HandedIn, collect, core, points, summary, table
 from d2vlm_lab.lab.classroom.editions import student, write_lecturers, write_students
 from d2vlm_lab.lab.classroom.masters import grade_id, masters, role
 
@@ -167,8 +167,17 @@ def test_a_folder_without_notebooks_and_one_that_does_not_exist(tmp_path, capsys
 def test_a_student_with_notebooks_of_two_pages_gets_one_row(tmp_path):
     handed_in = [HandedIn("anna", tmp_path / "a", {"push": "passed"}),
                  HandedIn("anna", tmp_path / "b", {"iou": "wrong"})]
-    assert table(handed_in) == (["student", "iou", "push", "points", "problems"], [["anna", 0, 1, 1, ""]])
+    assert table(handed_in) == (["student", "iou", "push", "core points", "points", "problems"],
+                                [["anna", 0, 1, 0, 1, ""]])
     assert summary(handed_in).splitlines()[1].split() == ["anna", "0/1", "1/1", "1"]
+
+
+def test_core_points_leave_out_what_is_graded_by_hand(tmp_path):
+    assert core() <= points().keys() and not core() & {"my_rule", "my_mistake", "my_study"}
+    header, (row,) = table([HandedIn("anna", tmp_path / "a", dict.fromkeys(points(), "passed"))])
+    worth = {name: each for name, (_, each) in points().items()}
+    sums = dict(zip(header, row))
+    assert sums["core points"] == sum(worth[name] for name in core()) < sums["points"] == sum(worth.values())
 
 
 @pytest.mark.slow

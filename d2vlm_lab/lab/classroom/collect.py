@@ -18,7 +18,7 @@ from pathlib import Path
 from ...config import ROOT
 from ...errors import LabError
 from ...files import atomic_path, json_lines
-from .masters import CHECK, cells, grade_id, masters, role
+from .masters import CHECK, cells, grade_id, masters, role, source
 
 CELL_SECONDS, NOTEBOOK_SECONDS = 20, 180  # of computing for a cell; for a notebook, by the clock
 
@@ -41,6 +41,18 @@ def points() -> dict[str, tuple[str, float]]:
             grade, solution = role(cell)
             if grade and not solution:
                 found[grade_id(cell).removeprefix(CHECK)] = (path.name[:2], cell["metadata"]["nbgrader"]["points"])
+    return found
+
+
+def core() -> set[str]:
+    """The exercises that have *core* under their title."""
+    found, title = set(), ""
+    for path in masters():
+        for cell in cells(path):
+            if cell["cell_type"] == "markdown":
+                title = source(cell)
+            elif role(cell) == (False, True) and " · core*" in title:
+                found.add(grade_id(cell))
     return found
 
 
@@ -108,18 +120,22 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def table(handed_in: Sequence[HandedIn]) -> tuple[list[str], list[list]]:
-    """A header and a row for each student: the points of every exercise, their sum, and what went wrong."""
-    known = points()
+    """A header and a row for each student: the points of every exercise, their sums, and what went wrong.
+
+    An open exercise gives its points for its form alone. It is graded by hand and is never *core*.
+    """
+    known, needed = points(), core()
     names = [name for name in known if any(name in each.states for each in handed_in)]
     by_student: dict[str, list[HandedIn]] = defaultdict(list)
     for each in handed_in:
         by_student[each.student].append(each)
     rows = []
     for student, notebooks in by_student.items():
-        got = [_got(name, notebooks, known[name][1]) for name in names]
+        got = {name: _got(name, notebooks, known[name][1]) for name in names}
+        sums = [sum(got[name] or 0 for name in counted) for counted in (got.keys() & needed, got)]
         problems = "; ".join(f"{each.path.name}: {each.problem}" for each in notebooks if each.problem)
-        rows.append([student, *got, sum(value for value in got if value != ""), problems])
-    return ["student", *names, "points", "problems"], rows
+        rows.append([student, *got.values(), *sums, problems])
+    return ["student", *names, "core points", "points", "problems"], rows
 
 
 def _got(name: str, notebooks: Sequence[HandedIn], worth: float) -> float | str:
@@ -137,12 +153,13 @@ def write_table(handed_in: Sequence[HandedIn], path: Path) -> None:
 def summary(handed_in: Sequence[HandedIn]) -> str:
     """One line for each student: exercises passed on each page, and the points."""
     known, (header, rows) = points(), table(handed_in)
-    pages = sorted({known[name][0] for name in header[1:-2]})
+    names = header[1:-3]
+    pages = sorted({known[name][0] for name in names})
     width = max(len("student"), *(len(row[0]) for row in rows))
-    most = sum(known[name][1] for name in header[1:-2])
+    most = sum(known[name][1] for name in names)
     lines = [f"{'student':{width}}  " + "  ".join(f"{page:>5}" for page in pages) + f"  points of {most:g}"]
     for row in rows:
-        got = dict(zip(header[1:-2], row[1:-2]))
+        got = dict(zip(names, row[1:-3]))
         counts = [[got[name] for name in got if known[name][0] == page and got[name] != ""] for page in pages]
         shown = [f"{sum(value > 0 for value in values)}/{len(values)}" if values else "-" for values in counts]
         lines.append(f"{row[0]:{width}}  " + "  ".join(f"{text:>5}" for text in shown) + f"  {row[-2]:g}")
