@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ CLOSE = 1e-4
 
 
 def same(a, b) -> bool:
-    """Equal up to rounding; a tuple equals a list, and a number equals a tensor without dimensions.
+    """Equal up to rounding; a tuple equals a list, a number a tensor without dimensions, and True the number 1.
 
     What cannot be compared at all is not the same.
     """
@@ -46,7 +48,7 @@ def _same_tensors(a, b) -> bool:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return isinstance(value, (Real, np.number, np.bool_))
 
 
 def _is_array(value) -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from .student import Complaint, call, described
 
 NONE = "Your function returns None. Is the last line a `return`?"
 FAILED = object()  # stands for the result of a function that stopped with an error
+FORMS = ((bool, "True or False"), (Real, "a number"), ((list, tuple), "a pair of numbers"), (str, "a text"))
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,16 @@ def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[],
     """
     def is_right(key: str, guess, right) -> bool:
         allowed = tolerance[key] if isinstance(tolerance, dict) else tolerance
-        if allowed and isinstance(guess, (int, float)):
+        if allowed and isinstance(guess, Real):
             return abs(guess - right) <= allowed
         return same(guess, right)
+
+    def advice(key: str, guess, right) -> str:
+        if form_of(guess) != form_of(right):
+            return f"Your prediction for {key!r} is {described(guess)}. It should be {form_of(right)}."
+        if isinstance(right, float) and 0 < right <= 1 and is_right(key, guess / 100, right):
+            return f"Your prediction for {key!r} is in percent. Give it as a part of 1, such as 0.5 for 50 %."
+        return f"Think again about {key!r}: {explains[key]}"
 
     def look(guess) -> str | None:
         right = truth()
@@ -137,13 +147,25 @@ def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[],
             return f"Please return a dictionary with exactly these keys: {', '.join(map(repr, right))}."
         if empty := [key for key in right if guess[key] is None or guess[key] is ...]:
             return f"There is no prediction for {empty[0]!r} yet."
+        guess = {key: plain(guess[key], right[key]) for key in right}
         wrong = [key for key in right if not is_right(key, guess[key], right[key])]
         if not wrong:
             return None
-        count = len(right) - len(wrong)
-        return (f"{count} of {len(right)} {'is' if count == 1 else 'are'} right. Think again about {wrong[0]!r}: "
-                f"{explains[wrong[0]]}")
+        count, first = len(right) - len(wrong), wrong[0]
+        return (f"{count} of {len(right)} {'is' if count == 1 else 'are'} right. "
+                f"{advice(first, guess[first], right[first])}")
     return Judgement(name, page, "", hints, look)
+
+
+def plain(guess, right):
+    """A guess without its tensor or array; 0 and 1 are False and True where these are asked for."""
+    guess = guess.tolist() if isinstance(guess, (Tensor, np.ndarray, np.generic)) else guess
+    return bool(guess) if isinstance(right, bool) and isinstance(guess, Real) and guess in (0, 1) else guess
+
+
+def form_of(value) -> str:
+    """What kind of prediction a value is, in words."""
+    return next((words for kinds, words in FORMS if isinstance(value, kinds)), "something else")
 
 
 def kind_of(result, wanted, returns: str) -> str | None:
