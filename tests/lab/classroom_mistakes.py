@@ -35,12 +35,23 @@ def in_place_carry(embeddings, columns, meaning):
     return embeddings
 
 
-def step_with(add):
+def if_evidence(x, values, interval, evidence):
+    return x + values[interval[0]:interval[1] + 1].mean(0) if evidence else x
+
+
+def step_with(add=if_evidence, curve=lambda dots: torch.sigmoid(dots / 2)):
     def step(state, keys, values, table, evidence_id):
         token = int((table @ state).argmax())
-        interval = rule_of_the_page(torch.sigmoid(keys @ state / 2))
+        interval = rule_of_the_page(curve(keys @ state))
         return token, interval, add(table[token], values, interval, token == evidence_id)
     return step
+
+
+def without_clamp(interval, times):
+    def position(second):
+        k = max((i for i, time in enumerate(times) if time <= second), default=-1)
+        return k + (second - times[k]) / (times[k + 1] - times[k]) if k < len(times) - 1 else k
+    return [position(second) for second in interval]
 
 
 def changed(mask, row, column):
@@ -81,6 +92,15 @@ def greedy_f1(overlaps, threshold):
                 break
     total = sum(overlaps.shape)
     return 2 * len(used) / total if total else 1.0
+
+
+def f1_of_shares(overlaps, threshold):
+    predictions, truths = overlaps.shape
+    if not predictions or not truths:
+        return float(predictions == truths)
+    pairs = greedy_f1(overlaps, threshold) * (predictions + truths) / 2
+    p, r = pairs / predictions, pairs / truths
+    return 2 * p * r / (p + r)
 
 
 def t_interval(s, r, ddof=1, root=True, factor=None):
@@ -130,6 +150,8 @@ MISTAKES = {
         (always(LOOKING | {"whole video, event of 4 s": 0.2}), "share 4 s"),
         (always(LOOKING | {"oracle, 2 events": 1.0}), "one time in two"),
         (always(LOOKING | {"oracle, 4 events": 0.5}), "right less often"),
+        (always({key: 100 * share for key, share in LOOKING.items()}), "is in percent"),
+        (always(LOOKING | {"oracle, 2 events": "50 %"}), "is a text ('50 %'). It should be a number"),
         (always({"oracle": 1}), "exactly these keys")],
     "blind_score": [
         (lambda events, duration: sum(e - s for s, e in events) / duration, "a sum grows"),
@@ -149,6 +171,7 @@ MISTAKES = {
         (lambda interval, times: tuple((s - times[0]) / (times[1] - times[0]) for s in interval), "first two frames"),
         (lambda interval, times: tuple(float(np.abs(np.array(times) - s).argmin()) for s in interval), "whole frames"),
         (lambda interval, times: interval, "You return seconds"),
+        (without_clamp, "Before the first frame, the position is 0"),
         (lambda interval, times: interval[0], "returns a number")],
     "how_fine": [
         (always(FINE | {"2 fps": 1.0}), "(6.5, 8.5)"), (always(FINE | {"1 fps": 0.8}), "(6, 8)"),
@@ -196,7 +219,9 @@ MISTAKES = {
         (lambda z, y, m: F.binary_cross_entropy_with_logits(z, y, reduction="none").mean(-1), "padding of shorter"),
         (lambda z, y, m: (F.binary_cross_entropy_with_logits(z, y, reduction="none") * m).mean(-1), "divide by all"),
         (lambda z, y, m: -((y * z.sigmoid().log() + (1 - y) * (1 - z.sigmoid()).log()) * m).sum(-1) / m.sum(-1),
-         "logit of 200"),
+         "logit of 200 your loss is not a number"),
+        (lambda z, y, m: (F.binary_cross_entropy(z.sigmoid(), y, reduction="none") * m).sum(-1) / m.sum(-1),
+         "your logarithm is cut off"),
         (lambda z, y, m: F.binary_cross_entropy_with_logits(z, y), "evidence tokens as well")],
     "push": [
         (lambda z, y: (z.sigmoid() - y) / len(z), "wrong sign"), (lambda z, y: y - z.sigmoid(), "1/T of the push"),
@@ -222,6 +247,7 @@ MISTAKES = {
     "mean_forgets": [
         (always(FORGETS | {"red, blue | blue, red": False}), "does not depend on the order"),
         (always(FORGETS | {"red | red, red, red": False}), "mean of equal vectors"),
+        (always(FORGETS | {"red | red, red, red": "True"}), "It should be True or False"),
         (always(FORGETS | {"red, blue | red, blue, blue": True}), "two thirds")],
     "blind_spot": [
         (lambda v: [[1, 2], [1, 2]], "the same one"), (lambda v: [[0, 1], [3, 4]], "something changes"),
@@ -245,7 +271,9 @@ MISTAKES = {
         (step_with(lambda x, v, i, evi: x + v[i[0]:i[1] + 1].mean(0)), "to every token"),
         (step_with(lambda x, v, i, evi: x + v.mean(0) if evi else x), "the whole video"),
         (step_with(lambda x, v, i, evi: v[i[0]:i[1] + 1].mean(0) if evi else x), "replaces the embedding"),
-        (step_with(lambda x, v, i, evi: x), "carries nothing")],
+        (step_with(lambda x, v, i, evi: x), "carries nothing"),
+        (step_with(curve=torch.sigmoid), "too steep"), (step_with(curve=lambda dots: dots / 2), "off the logits"),
+        (step_with(curve=lambda dots: (dots / 2).softmax(-1)), "compete")],
     "leak": [
         (lambda m, s, f: m, "changed 0 entries"), (lambda m, s, f: torch.ones_like(m), "Change exactly one"),
         (lambda m, s, f: changed(m, s + f, s + f + 1), "still equal"),
@@ -276,6 +304,8 @@ MISTAKES = {
     "lora_weight": [
         (lambda W, A, B, a: a / A.shape[0] * B @ A, "change alone"), (lambda W, A, B, a: W + B @ A, "forget the scale"),
         (lambda W, A, B, a: W + a * B @ A, "do not divide by the rank"),
+        (lambda W, A, B, a: W + a / B.shape[0] * B @ A, "divide by the wrong dimension"),
+        (lambda W, A, B, a: W + a // len(A) * B @ A, "everything after the decimal point"),
         (lambda W, A, B, a: W + a / len(A) * A @ B, "multiply A by B")],
     "lora_size": [
         (lambda m, n, r: m * n, "full matrix"), (lambda m, n, r: r * m * n, "multiply all three"),
@@ -287,10 +317,12 @@ MISTAKES = {
     "never_learns": [
         (lambda m, n, r: (torch.ones(r, n), torch.zeros(m, r)), "B receives a gradient"),
         (lambda m, n, r: (torch.zeros(r, n), torch.ones(m, r)), "A receives a gradient"),
+        (lambda m, n, r: (torch.full((r, n), torch.nan), torch.ones(m, r)), "`nan` or infinity in your matrices"),
         (lambda m, n, r: (torch.zeros(m, r), torch.zeros(r, n)), "A should have the shape")],
     "relative_change": [
         (lambda W, A, B, a: (a / len(A) * B @ A).norm(), "alone"),
         (lambda W, A, B, a: (B @ A).norm() / W.norm(), "forget the scale"),
+        (lambda W, A, B, a: a / B.shape[0] * (B @ A).norm() / W.norm(), "divide by the wrong dimension"),
         (lambda W, A, B, a: (W + a / len(A) * B @ A).norm() / W.norm(), "close to 1")],
     "interval_log_probability": [
         (lambda z, t: (t * F.logsigmoid(z)).sum(-1), "Only the frames inside"),
@@ -313,6 +345,7 @@ MISTAKES = {
     "wrong_which": [
         (lambda e, c: (e[1:], c), "only event 0 is left"), (lambda e, c: (e, c), "as many events as before"),
         (lambda e, c: (e[:-1], c[:-2]), "not mentioned in any clause"),
+        (lambda e, c: (e[:1], c[:1]), "more than one event"),
         (lambda e, c: (e[1:], [(0, c[0][1])]), "describes another event")],
     "wrong_what": [
         (lambda c, colors: c, "0 clauses have changed"),
@@ -323,11 +356,16 @@ MISTAKES = {
         (lambda c, colors: [(1 - k, w) for k, w in c], "refers to another event")],
     "wrong_how": [
         (lambda c: list(c), "Nothing has changed"), (lambda c: c[::-1], "another order"),
+        (lambda c: [*c, c[0], c[1]], "more than one clause"),
         (lambda c: [*c, (0, "the disc explodes")], "does not say"), (lambda c: c[:1] * 2, "is missing")],
     "my_mistake": [
         (lambda e, c, d: ("when", e, c), "Nothing has changed"),
         (lambda e, c, d: ("when", e[1:], [(k - 1, w) for k, w in c if k]), "more than times"),
         (lambda e, c, d: ("time", e, c), "the factor (one of"),
+        (lambda e, c, d: ("when", [e[0], (e[1][0] + 1, e[1][1] + 1), *e[2:]], c), "IndexError"),
+        (lambda e, c, d: ("how", e, [(k, w.replace("red", "blue")) for k, w in c]), "wording alone"),
+        (lambda e, c, d: ("what", e, c[:1] + c), "added, removed or moved"),
+        (lambda e, c, d: ("which", [], []), "No event is left"),
         (lambda e, c, d: ("which", e[1:], c), "an event that does not exist")],
     "three_answers": [
         (always(THREE | {"one for all, free, 0.3": 0.5}), "reaches both"),
@@ -335,6 +373,7 @@ MISTAKES = {
         (always(THREE | {"three times, one to one, 0.5": 0.667}), "three predictions")],
     "matched_f1": [
         (coverage_f1, "Several predictions"), (greedy_f1, "takes it away"),
+        (f1_of_shares, "ZeroDivisionError"),
         (lambda o, t: greedy_f1(o, t + 1e-5) if o.shape[0] < 2 else 0.0, "exactly the threshold")],
     "paired_difference": [
         (unpaired, "nothing to do with each other"), (lambda s, r: t_interval(s, r, factor=1.96), "1.96"),
@@ -350,5 +389,6 @@ MISTAKES = {
         (study(seeds=[0]), "at least two seeds"),
         (study(variants={"base": {}, "mine": {"method.target_bas": 1.3}}), "method.target_base"),
         (study(reference="mine"), "Leave the reference"), (study(question="Softness"), "question mark"),
+        (study(metrics=["named_mIou"]), "did you mean 'named_mIoU'? ("),
         (always("softness"), "a dictionary")],
 }

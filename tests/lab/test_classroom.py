@@ -1,12 +1,13 @@
 """The exercises, tested as a teacher would: solutions pass, stubs are told so, and every mistake is told what it is."""
 
 import math
+from fractions import Fraction
 
 import nbformat
 import numpy as np
 import pytest
 import torch
-from classroom_mistakes import MISTAKES
+from classroom_mistakes import EYE, FIRST, MISTAKES, THREE
 
 from d2vlm_lab.lab.classroom import check, desk, hint, progress, solution
 from d2vlm_lab.lab.classroom.desk import verdict_on
@@ -66,6 +67,41 @@ def test_typical_mistakes_are_caught_each_with_its_own_message(name):
 def test_a_small_number_is_checked_to_three_digits(weight, passed):
     guess = {"1 event, width 96": 96, "3 events, width 96": 288, "3 events, width 4096": 12288}
     assert verdict_on(find("sum_or_mean"), lambda: guess | {"weight of the sum": weight}).passed == passed
+
+
+@pytest.mark.parametrize("name, right", [
+    ("first_step", {key: int(value) for key, value in FIRST.items()}),
+    ("first_step", {key: np.bool_(value) for key, value in FIRST.items()}),
+    ("first_step", {key: torch.tensor(value) for key, value in FIRST.items()}),
+    ("three_answers", {key: np.float32(round(value, 2)) for key, value in THREE.items()}),
+    ("three_answers", {key: torch.tensor(value) for key, value in THREE.items()}),
+    ("three_answers", THREE | {"three times, free, 0.5": Fraction(2, 3)}),
+    ("by_eye", EYE | {"A": np.array([2, 4]), "B": torch.tensor([4, 5])})])
+def test_a_right_prediction_passes_in_whatever_form_it_was_computed(name, right):
+    assert verdict_on(find(name), lambda: right).passed
+
+
+def test_true_is_as_good_as_one_where_a_number_is_wanted():
+    def iou(a, b):
+        shared = max(0, min(a[1], b[1]) - max(a[0], b[0]))
+        together = a[1] - a[0] + b[1] - b[0] - shared
+        return shared / together if together else a == b
+    assert check.iou(iou).passed
+
+
+@pytest.mark.parametrize("logarithm", [
+    lambda p: (p + 1e-8).log(), lambda p: (p + 1e-12).log(), lambda p: p.clamp_min(1e-7).log(),
+    lambda p: p.log().clamp_min(-100)])
+def test_a_loss_that_is_cut_off_is_told_so_however_it_is_cut(logarithm):
+    def loss(z, y, m):
+        p = z.sigmoid()
+        each = -(y * logarithm(p) + (1 - y) * logarithm(1 - p))
+        return each.masked_fill(~m, 0).sum(-1) / m.sum(-1)
+    assert "your logarithm is cut off" in verdict_on(find("grounding_loss"), loss).message
+
+
+def test_a_stuttering_answer_is_a_mistake_of_how():
+    assert check.my_mistake(lambda e, c, d: ("how", e, [(k, "the " + words) for k, words in c])).passed
 
 
 @pytest.mark.parametrize("name", EXERCISES)

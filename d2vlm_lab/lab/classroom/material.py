@@ -63,10 +63,10 @@ def curves(folder: str = WORLD, videos: int = VIDEOS, model: str = MODEL, most: 
 
 
 def preferred(mistake: Callable, folder: str = WORLD, videos: int = VIDEOS, model: str = MODEL,
-              most: int = 30) -> dict[str, float]:
-    """How often a trained model finds the right answer more probable than the one that `mistake` makes of it.
+              most: int = 30) -> dict[str, np.ndarray]:
+    """Whether a trained model finds each right answer more probable than the one that `mistake` makes of it.
 
-    By its words, by its intervals, and by both together; a tie counts one half.
+    By its words, by its intervals, and by both together: 1 for yes, 0 for no, and one half for a tie.
     """
     vlm, samples, read = _questions(folder, videos, model, ("dvc",))
     margins = []
@@ -77,7 +77,7 @@ def preferred(mistake: Callable, folder: str = WORLD, videos: int = VIDEOS, mode
         words, intervals = (float(part[0] - part[1]) for part in (log_p.text, log_p.grounding))
         margins.append((words, intervals, words + intervals))
     won = (np.array(margins) > 1e-3) + 0.5 * (np.abs(margins) <= 1e-3)
-    return dict(zip(("its words", "its intervals", "both"), won.mean(0).tolist()))
+    return dict(zip(("its words", "its intervals", "both"), won.T))
 
 
 def _questions(folder: str, videos: int, model: str, tasks: tuple[str, ...]) -> tuple[D2VLM, list[Sample], Callable]:

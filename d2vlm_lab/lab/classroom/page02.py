@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,6 +49,15 @@ on_screen = Comparison(
         Mistake("You multiply by the frame rate. The times of frames are not always evenly spaced: look them up.",
                 lambda times, seconds: (seconds / (times[1] - times[0])).long())))
 
+
+def _from_the_last(interval: Sequence[float], times: Sequence[float]) -> tuple[float, ...]:
+    """The positions of seconds, where the frame before the first one is the last one."""
+    def position(second: float) -> float:
+        k = bisect_right(times, second) - 1
+        return k + (second - times[k]) / (times[k + 1] - times[k]) if k + 1 < len(times) else float(k)
+    return tuple(position(second) for second in interval)
+
+
 frame_positions = Comparison(
     "frame_positions", "02", "interval times",
     hints=("Between two frames, the position grows evenly from the number of the one to the number of the other.",
@@ -54,7 +66,7 @@ frame_positions = Comparison(
     returns="a pair of two numbers, (start, end), in frames",
     right=lambda interval, times: to_frames(interval, np.asarray(times)),
     cases=[((0.4, 1.0), UNEVEN.tolist()), ((2.0, 3.25), UNEVEN.tolist()), ((0.0, 9.0), UNEVEN.tolist()),
-           ((1.0, 2.0), [1.0, 1.5, 4.0])],
+           ((1.0, 2.0), [1.0, 1.5, 4.0]), ((0.2, 2.0), [1.0, 1.5, 4.0])],
     mistakes=(
         Mistake("You divide by the time between the first two frames. Later frames may be further apart: look at the "
                 "times between which the second lies.",
@@ -65,6 +77,8 @@ frame_positions = Comparison(
         Mistake("You take the frame that is on screen. What is asked for is the position between two frames, which "
                 "need not be a whole number.",
                 lambda interval, times: tuple(float(max(0, np.searchsorted(times, s, "right") - 1)) for s in interval)),
+        Mistake("Before the first frame, the position is 0. There, your function looks for a frame still earlier than "
+                "the first one: in Python, `times[-1]` is the last time.", _from_the_last),
         Mistake("You return seconds. The model knows nothing about seconds, only about positions among its frames.",
                 lambda interval, times: tuple(interval))))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -78,6 +80,15 @@ def _padded(*lengths: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(len(lengths), longest, generator=generator) * 2, targets.masked_fill(~mask, 0), mask
 
 
+def _cut_off(z: Tensor, y: Tensor, mask: Tensor, lowest: float) -> Tensor:
+    """The loss with a small number inside its logarithms."""
+    p = z.sigmoid()
+    loss = -(y * (p + lowest).log() + (1 - y) * (1 - p + lowest).log())
+    return loss.masked_fill(~mask, 0).sum(-1) / mask.sum(-1)
+
+
+CUT_OFF = ("With a logit of 200, the sigmoid is exactly 1, and your logarithm is cut off: the loss stays at the same "
+           "value, so nothing would be learned there. Compute both steps together, from the logits.")
 ALL = torch.ones(1, 2, dtype=torch.bool)
 grounding_loss = Comparison(
     "grounding_loss", "04", "logits targets mask",
@@ -88,7 +99,7 @@ grounding_loss = Comparison(
     right=grounding.grounding_loss, learns=(0,),
     cases=[(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]]), ALL),
            (torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 0.5]]), ALL),
-           _padded(3, 2), (torch.tensor([[200.0, -200.0]]), torch.tensor([[0.0, 1.0]]), ALL), _padded(6, 4, 1, 9)],
+           _padded(3, 2), (torch.tensor([[200.0, -300.0]]), torch.tensor([[0.0, 1.0]]), ALL), _padded(6, 4, 1, 9)],
     mistakes=(
         Mistake("You sum over frames: a video twice as long weighs twice as much. Take the mean.",
                 lambda z, y, m: _bce(z, y).masked_fill(~m, 0).sum(-1)),
@@ -107,6 +118,9 @@ grounding_loss = Comparison(
                 lambda z, y, m: -_bce(z, y).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
         Mistake("The sigmoid is applied twice: the loss takes logits and applies it itself.",
                 lambda z, y, m: _bce(z.sigmoid(), y).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
+        Mistake(CUT_OFF, lambda z, y, m: F.binary_cross_entropy(z.sigmoid(), y, reduction="none").masked_fill(~m, 0)
+                .sum(-1) / m.sum(-1)),
+        *(Mistake(CUT_OFF, partial(_cut_off, lowest=10.0 ** -k)) for k in range(6, 13)),
         Mistake("With a logit of 200 your loss is not a number, or is infinite: the sigmoid is exactly 1 there, and "
                 "the logarithm of 0 follows. Compute both together, from the logits.",
                 lambda z, y, m: -(y * z.sigmoid().log() + (1 - y) * (1 - z.sigmoid()).log())

@@ -27,8 +27,8 @@ mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "
            "If there is no marker, the second part is empty.",
-           "Before the marker, every `<evi>` is grounded. Without a marker, only those count with which the text "
-           "begins.",
+           "Before the marker, every `<evi>` is grounded. Without a marker, only those count that stand at the very "
+           "beginning of the text.",
            "The k-th `<evi>` of the rest refers to event k, counted from 0; if there are fewer events, to None."),
     returns="a pair: a number, and a list with a number or None for each reference",
     right=_mentions,
@@ -43,11 +43,11 @@ mentions = Comparison(
                 lambda text: (_mentions(text)[0], list(range(len(_mentions(text)[1]))))),
         Mistake("You count all `<evi>` as grounded, also those of the text. What follows `</evi>` refers to events "
                 "that are known already.", lambda text: (text.count(EVI), _mentions(text)[1])),
-        Mistake("Without `</evi>`, you take the whole text for the grounding stage. Only the `<evi>` with which it "
-                "begins are grounded.", lambda text: (_halves(text)[0], [k if k < _halves(text)[0] else None
+        Mistake("Without `</evi>`, you take the whole text for the grounding stage. Only the `<evi>` at its very "
+                "beginning are grounded.", lambda text: (_halves(text)[0], [k if k < _halves(text)[0] else None
                                                                   for k in range(_halves(text)[1])])),
         Mistake("Without `</evi>`, you find no grounded events. A model that forgets the end marker has still pointed: "
-                "the `<evi>` with which the text begins count.",
+                "the `<evi>` at the very beginning of the text count.",
                 lambda text: _mentions(text) if END in text else (0, [None] * text.count(EVI)))))
 
 
@@ -118,12 +118,11 @@ pointing_states = Comparison(
                 lambda ids, evidence_id: ids[(ids == evidence_id).nonzero().flatten() - 1])))
 
 
-def _step(meaning_of=None, always=False, replaces=False, scale=True):
+def _step(meaning_of=None, always=False, replaces=False, curve_of=lambda dots, width: (dots / width ** 0.5).sigmoid()):
     """One decoding step, or one that goes wrong in a certain way."""
     def step(state: Tensor, keys: Tensor, values: Tensor, table: Tensor, evidence_id: int):
         token = int((table @ state).argmax())
-        logits = keys @ state / (len(state) ** 0.5 if scale else 1)
-        first, last = rule_of_the_page(logits.sigmoid())
+        first, last = rule_of_the_page(curve_of(keys @ state, len(state)))
         seen = values[first:last + 1] if meaning_of is None else meaning_of(values, first, last)
         embedding = table[token]
         if token == evidence_id or always:
@@ -141,6 +140,13 @@ def _situation(token: int, seed: int) -> tuple:
     return state, keys, torch.randn(6, 4, generator=own).round(decimals=1), table, 2
 
 
+def _faint() -> tuple:
+    """A curve that is low everywhere: without the root or the sigmoid, or with a softmax, other frames are kept."""
+    state, _, values, table, evidence_id = _situation(2, 5)
+    logits = torch.tensor([-4.0, -1.6, -1.4, -1.0, -4.0, -4.0])
+    return state, logits[:, None] * 2 * state / (state @ state), values, table, evidence_id
+
+
 decoding_step = Comparison(
     "decoding_step", "06", "state keys values table evidence_id",
     hints=("The next token is the row of `table` with the largest dot product with the state: `int((table @ state)"
@@ -149,7 +155,8 @@ decoding_step = Comparison(
            "The token enters as its row of `table`. If it is `<evi>`, and only then, add the mean of "
            "`values[first:last + 1]`."),
     returns="the token (a whole number), its interval (a pair), and the (D,) vector that enters the model",
-    right=_step(), cases=[_situation(2, 0), _situation(1, 1), _situation(2, 2), _situation(0, 3), _situation(2, 4)],
+    right=_step(), cases=[_situation(2, 0), _situation(1, 1), _situation(2, 2), _situation(0, 3), _situation(2, 4),
+                           _faint()],
     mistakes=(
         Mistake("You add what was seen to every token. Ordinary words carry nothing; only `<evi>` does.",
                 _step(always=True)),
@@ -161,7 +168,13 @@ decoding_step = Comparison(
         Mistake("The last frame of the interval is missing from the mean. Both ends belong to the event.",
                 _step(lambda values, first, last: values[first:max(last, first + 1)])),
         Mistake("You add the sum of the states of the event's frames; it is their mean.",
-                _step(lambda values, first, last: values[first:last + 1] * (last + 1 - first)))))
+                _step(lambda values, first, last: values[first:last + 1] * (last + 1 - first))),
+        Mistake("Your curve is too steep: divide the dot products by the square root of the width D, as on page 03.",
+                _step(curve_of=lambda dots, width: dots.sigmoid())),
+        Mistake("You read the interval off the logits. The rule compares similarities between 0 and 1, so apply the "
+                "sigmoid first.", _step(curve_of=lambda dots, width: dots / width ** 0.5)),
+        Mistake("You use a softmax, in which the frames compete with each other. Each frame is a question of its own: "
+                "take the sigmoid.", _step(curve_of=lambda dots, width: (dots / width ** 0.5).softmax(-1)))))
 
 
 def frame_states(mask: Tensor, n_start: int, n_frames: int, seed: int) -> Tensor:

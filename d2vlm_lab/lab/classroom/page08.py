@@ -19,8 +19,9 @@ def _change(W: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
     return alpha / len(A) * B @ A
 
 
-SMALL = (torch.eye(2), torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0], [0.0]]), 2.0)
-MATRICES = [SMALL, (torch.eye(2), torch.ones(2, 2), torch.zeros(2, 2), 4.0), _parts(4, 3, 2, 8.0), _parts(5, 5, 1, 1.0),
+WRONG_SIDE = "You divide by the wrong dimension: the rank is the small one, the number of rows of A."
+SMALL = (torch.tensor([[2.0, 0.0], [1.0, 2.0]]), torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0], [0.0]]), 3.0)
+MATRICES = [SMALL, (torch.eye(2), torch.ones(2, 2), torch.zeros(2, 2), 4.0), _parts(4, 3, 2, 3.0), _parts(5, 5, 1, 1.0),
             _parts(6, 7, 4, 8.0)]
 
 lora_weight = Comparison(
@@ -36,8 +37,10 @@ lora_weight = Comparison(
                 lambda W, A, B, alpha: W + B @ A),
         Mistake("You scale with alpha, but do not divide by the rank. With twice the rank, the change would be about "
                 "twice as large.", lambda W, A, B, alpha: W + alpha * B @ A),
-        Mistake("You divide by the wrong dimension: the rank is the small one, the number of rows of A.",
-                lambda W, A, B, alpha: W + alpha / A.shape[1] * B @ A),
+        Mistake(WRONG_SIDE, lambda W, A, B, alpha: W + alpha / A.shape[1] * B @ A),
+        Mistake(WRONG_SIDE, lambda W, A, B, alpha: W + alpha / B.shape[0] * B @ A),
+        Mistake("You divide with `//`, which drops everything after the decimal point. alpha / r need not be a whole "
+                "number.", lambda W, A, B, alpha: W + alpha // len(A) * B @ A),
         Mistake("You multiply A by B. The product B A has the shape of W, and A B in general has not.",
                 lambda W, A, B, alpha: W + alpha / len(A) * A @ B),
         Mistake("Your scale is upside down: it is alpha / r.", lambda W, A, B, alpha: W + len(A) / alpha * B @ A),
@@ -72,6 +75,8 @@ relative_change = Comparison(
                 "other may ignore.", lambda W, A, B, alpha: alpha / len(A) * A.norm() * B.norm() / W.norm()),
         Mistake("You forget the scale alpha / r, which belongs to the change.",
                 lambda W, A, B, alpha: (B @ A).norm() / W.norm()),
+        Mistake(WRONG_SIDE, lambda W, A, B, alpha: (alpha / A.shape[1] * B @ A).norm() / W.norm()),
+        Mistake(WRONG_SIDE, lambda W, A, B, alpha: (alpha / B.shape[0] * B @ A).norm() / W.norm()),
         Mistake("Your fraction is upside down.", lambda W, A, B, alpha: W.norm() / _change(W, A, B, alpha).norm())))
 
 
@@ -106,6 +111,8 @@ def _never_learns(pair, m: int, n: int, r: int) -> str | None:
     A, B = pair
     if A.shape != (r, n) or B.shape != (m, r):
         return f"A should have the shape ({r}, {n}) and B the shape ({m}, {r})."
+    if not (A.isfinite().all() and B.isfinite().all()):
+        return "There is `nan` or infinity in your matrices. Choose numbers with which a layer can compute."
     a, b, _ = gradients(A, B)
     if a.abs().max() > 0 or b.abs().max() > 0:
         moving = "A" if a.abs().max() > 0 else "B"

@@ -95,8 +95,9 @@ dpo_loss = Comparison(
            (torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([1.0]), torch.tensor([2.0]), 0.5),
            (*(_numbers(4) for _ in range(4)), 0.1)],
     mistakes=(
-        Mistake("The reference does not enter your loss. A model that liked the chosen answer from the start would be "
-                "praised for nothing.", lambda c, r, rc, rr, beta: preference.fpo_loss(c, r, beta)),
+        Mistake("The reference does not enter your loss. A model that liked the chosen answer from the start would "
+                "have a small loss without having learned anything.",
+                lambda c, r, rc, rr, beta: preference.fpo_loss(c, r, beta)),
         Mistake("You add the reference's margin. It has to be subtracted: what counts is the change.",
                 lambda c, r, rc, rr, beta: preference.fpo_loss(c + rc, r + rr, beta)),
         Mistake("You subtract the reference from the chosen answer only. The rejected one is compared with its own "

@@ -51,9 +51,10 @@ matched_f1 = Comparison(
            "is nothing on either side, nothing is wrong: 1."),
     returns="one number between 0 and 1",
     right=lambda overlaps, threshold: temporal.matched_f1(overlaps.numpy(), threshold),
-    cases=[(torch.tensor([[0.9]]), 0.5), (torch.tensor([[0.5]]), 0.5), (torch.tensor([[0.9], [0.8]]), 0.5),
-           (torch.tensor([[0.6, 0.7]]), 0.5), (torch.tensor([[0.6, 0.7], [0.8, 0.0]]), 0.5), (torch.zeros(0, 2), 0.5),
-           (torch.zeros(0, 0), 0.5), *((torch.rand(3, 4, generator=generator), 0.5) for _ in range(4))],
+    cases=[(torch.tensor([[0.9]]), 0.5), (torch.tensor([[0.5]]), 0.5), (torch.tensor([[0.1]]), 0.5),
+           (torch.tensor([[0.9], [0.8]]), 0.5), (torch.tensor([[0.6, 0.7]]), 0.5),
+           (torch.tensor([[0.6, 0.7], [0.8, 0.0]]), 0.5), (torch.zeros(0, 2), 0.5), (torch.zeros(0, 0), 0.5),
+           *((torch.rand(3, 4, generator=generator), 0.5) for _ in range(4))],
     mistakes=(
         Mistake("Several predictions may hit the same event in your score, or one prediction several events. One to "
                 "one, each of them counts once, and the others are false alarms.", _free),
@@ -194,7 +195,8 @@ def _my_study(tree) -> str | None:
             return ("Your dictionary holds something that a YAML file cannot hold. Use texts, numbers, lists and "
                     "dictionaries.")
         except LabError as error:
-            return f"The library refuses this study: {str(error).removeprefix(str(path)).lstrip(': ')}."
+            said = str(error).removeprefix(str(path)).lstrip(": ")
+            return f"The library refuses this study: {said}{'' if said.endswith('?') else '.'}"
     if len(study.seeds) < 2:
         return "With one seed, nobody can tell a difference from chance. Name at least two seeds."
     if len(study.variants) < 2:

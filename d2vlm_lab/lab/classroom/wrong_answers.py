@@ -74,6 +74,8 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
         return "There are as many events as before. Remove one."
     if len(new_events) > len(events):
         return "There are more events than before. Remove one."
+    if len(new_events) < len(events) - 1:
+        return "You removed more than one event. Remove one."
     if not set(new_events) < set(events):
         return "The times of the other events have changed. Here, only *which* events there are should be wrong."
     if new_events != [event for event in events if event in new_events]:
@@ -128,7 +130,7 @@ def _wrong_how(wrong, clauses: Clauses) -> str | None:
         return "One of the clauses is missing. That changes what is said; here the same is only said too often."
     if len(wrong) == len(clauses):
         return "The clauses are only in another order, which is not clearly wrong. Say one of them twice."
-    if len(wrong) > len(clauses) + 2:
+    if len(wrong) > len(clauses) + 2 or sum(wrong.count(each) > 1 for each in clauses) > 1:
         return "You repeat more than one clause, or too often. A small mistake teaches more: once or twice is enough."
     if [each for k, each in enumerate(wrong) if each not in wrong[:k]] != clauses:
         return "The order of the clauses has changed as well. Change one thing only."
@@ -156,13 +158,29 @@ def _my_mistake(wrong, events: Events, clauses: Clauses, duration: float) -> str
         return "You call this a mistake of *when*, but more than times has changed."
     if factor in ("what", "how") and new_events != events:
         return f"You call this a mistake of *{factor}*, but the events have changed."
+    if factor == "what" and [k for k, _ in new_clauses] != [k for k, _ in clauses]:
+        return ("You call this a mistake of *what*, but clauses were added, removed or moved. Change words only, and "
+                "keep as many clauses, about the same events, in the same order.")
+    if factor == "how" and not _only_worded_badly(new_clauses, clauses):
+        return ("You call this a mistake of *how*, but it says something else than the right answer. *How* is about "
+                "wording alone: mention every event, and only with words that the right answer has for it.")
     if factor == "which" and len(new_events) == len(events):
         return "You call this a mistake of *which*, but there are as many events as before."
+    if not new_events:
+        return "No event is left. Some videos have only one event: your mistake has to leave an answer there, too."
     if factor == "which" and any(_words(event, new_events, new_clauses) != _words(event, events, clauses)
                                  for event in new_events if event in events):
         return ("An event that you have kept has other words than before. If you add or remove events, the ones after "
                 "have new numbers, and their clauses need these numbers.")
     return None
+
+
+def _only_worded_badly(new: Clauses, old: Clauses) -> bool:
+    """Whether the same events are mentioned, and nothing is said of them that was not said before."""
+    def vocabulary(clauses: Clauses) -> dict[int, set[str]]:
+        return {k: {word for j, words in clauses if j == k for word in words.split()} for k, _ in clauses}
+    said, right = vocabulary(new), vocabulary(old)
+    return said.keys() == right.keys() and all(said[k] <= right[k] for k in said)
 
 
 def _words(event, events: Events, clauses: Clauses) -> list[str]:
@@ -171,7 +189,7 @@ def _words(event, events: Events, clauses: Clauses) -> list[str]:
 
 my_mistake = Judgement(
     "my_mistake", "09", "events clauses duration", look=_my_mistake,
-    cases=((TWO, WORDS, 16.0), (THREE, SAID, 16.0)),
+    cases=((ONE, WORDS[:1], 10.0), (TWO, WORDS, 16.0), (THREE, SAID, 16.0)),
     hints=("Which mistakes have you seen models make? All intervals a little too late? One event that is told as two? "
            "A shape that is confused with another?",
            "Begin with copies: `list(events)`, `list(clauses)`."))
