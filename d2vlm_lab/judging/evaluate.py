@@ -45,7 +45,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
              shard: tuple[int, int] = (0, 1), limit: int | None = None, report: Callable[[str], None] = print,
              benchmark: str = "etbench", penalized: Sequence[str] = (), parts: bool = True,
              memory: Memory | None = None) -> list[dict]:
-    """Answer every sample that has no answer on disk yet; returns the records of all shards so far.
+    """Answer every sample that has no answer on disk yet, or one without its video; returns the records of all shards.
 
     `shard` is (index, count): every count-th sample from the index-th on. Each shard writes to its own file and only
     reads those of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model sees
@@ -74,6 +74,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     read = clip_reader(once, videos, parts)
     with only_writer(file):
         drop_half_line(file)
+        drop_unread(file)
         done = read_answers(file)
         todo = [question for question in questions if answer_key(question[1]) not in done]
         report(f"{len(done)} of {len(questions)} samples are answered")
@@ -129,6 +130,19 @@ def drop_half_line(file: Path) -> None:
         with opened(file) as stream:
             content = stream.read()
         os.truncate(file, content.rfind(b"\n") + 1)
+
+
+def drop_unread(file: Path) -> None:
+    """Remove the empty answers to questions whose video could not be read, so that they are asked again."""
+    records = json_lines(file)
+    answered = [record for record in records if "error" not in record]
+    if len(answered) < len(records):
+        with atomic_path(file) as partial:
+            partial.write_text(json_text(answered), encoding="utf-8")
+
+
+def json_text(records: Sequence[dict]) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def read_answers(file: Path) -> dict[AnswerKey, dict]:

@@ -18,6 +18,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging import evaluate as e
 from d2vlm_lab.judging import portions
 from d2vlm_lab.judging.benchmarks import BENCHMARKS, within
+from d2vlm_lab.model import decoding
 from d2vlm_lab.model.checkpoint import save as save_model
 from d2vlm_lab.model.decoding import Decoding
 from d2vlm_lab.settings import from_dict
@@ -176,6 +177,37 @@ def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
     answered = e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), report=str)
     bad = [r for r in answered if "error" in r]
     assert bad and all(r["video"] == "test_00000.mp4" and r["a"] == "" for r in bad) and len(bad) < len(answered)
+
+
+def test_a_video_that_was_missing_is_asked_about_again_and_no_other(place, tmp_path):
+    videos, seen = tmp_path / "videos", []
+    videos.mkdir()
+    for file in place.videos.glob("test_*"):
+        if file.name != "test_00000.mp4":
+            (videos / file.name).symlink_to(file)
+
+    def evaluated():
+        return e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), limit=9,
+                          report=seen.append)
+
+    missing = [record for record in evaluated() if "error" in record]
+    (videos / "test_00000.mp4").symlink_to(place.videos / "test_00000.mp4")
+    assert missing and evaluated() == answer(place, tmp_path / "whole", limit=9)
+    assert f"{9 - len(missing)} of 9 samples are answered" in seen
+    lines = (tmp_path / "out" / "answers_0_of_1.jsonl").read_text().splitlines()
+    assert len(lines) == 9  # no question stands there twice, which a scorer would refuse
+
+
+def test_an_answer_with_nul_is_scored_like_any_other(place, tmp_path, monkeypatch):
+    def with_nul(model, ids, evidence):
+        nul = model.tokenizer.convert_tokens_to_ids("\u0100")  # as tokenizers of bytes write the byte 0
+        return read_answer(model, [*ids[:1], nul], evidence)
+
+    read_answer = decoding.read_answer
+    monkeypatch.setattr(decoding, "read_answer", with_nul)
+    assert main(["evaluate", place.model, "world", "--data", str(place.world), "--limit", "2", "--max-new-tokens", "2",
+                 "--out", str(tmp_path)]) == 0
+    assert all(record["a"].endswith("\ufffd") for record in e.all_answers(tmp_path))
 
 
 def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp_path, capsys):
