@@ -1,6 +1,7 @@
 """Answers stream to disk, a killed evaluation goes on, shards add up, and a score carries its protocol."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,6 +197,37 @@ def test_a_video_that_was_missing_is_asked_about_again_and_no_other(place, tmp_p
     assert f"{9 - len(missing)} of 9 samples are answered" in seen
     lines = (tmp_path / "out" / "answers_0_of_1.jsonl").read_text().splitlines()
     assert len(lines) == 9  # no question stands there twice, which a scorer would refuse
+
+
+def test_a_checkpoint_sees_as_many_frames_as_it_was_trained_with_or_as_are_asked_for(place, tmp_path, capsys,
+                                                                                      monkeypatch):
+    monkeypatch.setattr(e, "score", lambda *_: ({}, []))  # which takes longer than these answers
+    model = tmp_path / "model"
+    shutil.copytree(place.model, model)
+    (model / "recipe.json").write_text('{"config": {"data": {"fps": 1.0, "max_frames": 5}}}')
+
+    def shown(out, *more):
+        assert main(["evaluate", str(model), "world", "--data", str(place.world), "--out", str(tmp_path / out),
+                     "--limit", "2", "--max-new-tokens", "2", *more]) == 0
+        card = json.loads((tmp_path / out / "run.json").read_text())
+        return card["fps"], card["max_frames"], "this checkpoint was trained with" in capsys.readouterr().out
+
+    assert shown("trained") == (1.0, 5, False) and shown("same", "--max-frames", "5") == (1.0, 5, False)
+    assert shown("others", "--fps", "2", "--max-frames", "9") == (2.0, 9, True)
+    (model / "recipe.json").unlink()
+    assert shown("unknown") == (2.0, 512, False)
+
+
+def test_questions_with_more_frames_than_the_language_model_reads_are_counted(place, tmp_path, capsys):
+    model = tiny_model()
+    model.language.config.max_position_embeddings = 75
+    save_model(model, tmp_path / "model")
+    words = ["evaluate", str(tmp_path / "model"), "world", "--data", str(place.world), "--limit", "1",
+             "--max-new-tokens", "2", "--out"]
+    for out, more, count in (("long", (), 1), ("short", ("--max-frames", "2"), 0)):
+        assert main([*words, str(tmp_path / out), *more]) == 0
+        assert json.loads((tmp_path / out / "score_clean.json").read_text())["too_long"] == count
+        assert ("too long, give a smaller --max-frames: 1; the first: " in capsys.readouterr().out) == bool(count)
 
 
 def test_an_answer_with_nul_is_scored_like_any_other(place, tmp_path, monkeypatch):
