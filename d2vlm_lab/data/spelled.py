@@ -40,6 +40,7 @@ def read_times(ids: Sequence[int], evidence: int) -> list[Interval | None]:
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """Ids as text, with the symbols of times."""
-    return "".join(show([token - FIRST for token in run]) if symbols else tokenizer.decode(list(run))
+    """Ids as text, with the symbols of times. NUL, which our files refuse, becomes the sign for what is unreadable."""
+    text = "".join(show([token - FIRST for token in run]) if symbols else tokenizer.decode(list(run))
                    for symbols, run in groupby(ids, lambda token: token >= FIRST))
+    return text.replace("\0", "\ufffd")

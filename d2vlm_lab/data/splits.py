@@ -24,7 +24,7 @@ from .preparation import Preparation
 from .pruning import prune
 from .sample import UNKNOWN, Sample, SampleError, evenly_spaced
 from .skips import Skip
-from .video import read_frames
+from .video import find_video, read_frames
 from .world import load as load_world
 from .world.config import WorldConfig
 from .world.make import make_world
@@ -140,7 +140,7 @@ class CachedReader:
     encode: Callable[[Tensor], Tensor] | None
 
     def __call__(self, sample: Sample) -> Clip:
-        path = self.videos / sample.video
+        path = find_video(self.videos, sample.video)
         if get_worker_info() is not None and not self.cache.has(path):
             raise NotCached(path)
         # Without an encoder, as in a worker, nothing is missing.
@@ -154,6 +154,6 @@ class CachedReader:
 
 def _read_anew(videos: Path, data: Data, preparation: Preparation, sample: Sample) -> Clip:
     """A clip of uint8 frames. It needs no model, so that the workers of a data loader can read it."""
-    video = read_frames(videos / sample.video, data.fps, preparation.frames, data.max_frames, data.reader,
+    video = read_frames(find_video(videos, sample.video), data.fps, preparation.frames, data.max_frames, data.reader,
                         preparation.clock)
     return Clip(torch.from_numpy(video.frames), video.timestamps)

@@ -80,6 +80,12 @@ class About:
         return max(1, min(AT_ONCE, AT_ONCE_BYTES // max(1, 3 * self.size[0] * self.size[1])))
 
 
+def find_video(videos: Path, name: str) -> Path:
+    """The file of a video: at its path in the folder, or in the folder itself under its name."""
+    path = videos / name
+    return videos / path.name if not os.path.exists(path) and os.path.exists(videos / path.name) else path
+
+
 def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prepare | None = None,
                 max_frames: int | None = None, reader: Decoder = "auto", clock: bool = False) -> VideoFrames:
     """The frames on screen every 1/fps seconds, or all of them without `fps`; at most `max_frames`, spread evenly.

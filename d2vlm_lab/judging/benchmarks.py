@@ -14,6 +14,7 @@ import numpy as np
 from ..data.datasets import charades_sta, et_bench, mvbench, qvhighlights, timelens, video_mme, youcook2
 from ..data.datasets.formats import ADAPTERS
 from ..data.sample import Sample
+from ..data.video import find_video
 from ..errors import LabError
 from ..ideas.evidence import Interval
 from ..reader import read_bytes
@@ -162,9 +163,8 @@ def find(benchmark: str, folder: Path) -> tuple[Path, Path]:
 
 
 def video_path(videos: Path, video: str) -> Path:
-    """The file of a sample's video: at its path in the folder, or in the folder itself under its name."""
-    path = videos / mvbench.split_part(video)[0]
-    return videos / path.name if not os.path.exists(path) and os.path.exists(videos / path.name) else path
+    """The file of a sample's video, of which the sample may be about a part."""
+    return find_video(videos, mvbench.split_part(video)[0])
 
 
 def clip_reader(read: Reader, videos: Path, parts: bool = True) -> Reader:

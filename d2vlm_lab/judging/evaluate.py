@@ -26,6 +26,7 @@ from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
+from ..model.rate import frame_rate
 from ..model.seal import find_checkpoint
 from ..model.streaming.memory import Memory
 from ..model.streaming.stream import check_streams
@@ -35,7 +36,7 @@ from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader
 from .in_blocks import predict_in_blocks
 from .metrics import command as scoring
 from .portions import Once, by_video, portions
-from .predict import Prediction, predict
+from .predict import Prediction, predict, too_long
 
 GREEDY, PUBLISHED = Decoding(160), Decoding(2048, temperature=0.2)
 PENALTY = 1.2  # for repetition, with published decoding on the tasks where the authors use it
@@ -45,7 +46,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
              shard: tuple[int, int] = (0, 1), limit: int | None = None, report: Callable[[str], None] = print,
              benchmark: str = "etbench", penalized: Sequence[str] = (), parts: bool = True,
              memory: Memory | None = None) -> list[dict]:
-    """Answer every sample that has no answer on disk yet; returns the records of all shards so far.
+    """Answer every sample that has no answer on disk yet, or one without its video; returns the records of all shards.
 
     `shard` is (index, count): every count-th sample from the index-th on. Each shard writes to its own file and only
     reads those of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model sees
@@ -74,35 +75,36 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     read = clip_reader(once, videos, parts)
     with only_writer(file):
         drop_half_line(file)
+        drop_unread(file)
         done = read_answers(file)
         todo = [question for question in questions if answer_key(question[1]) not in done]
         report(f"{len(done)} of {len(questions)} samples are answered")
         with open(file, "a", encoding="utf-8") as stream:
             n = len(done)
             for portion in portions(by_video(todo, videos), read, once):
-                for record in answer(model, portion, read, decoding, penalized, layout.answer, memory):
-                    stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+                records = answer(model, portion, read, decoding, penalized, layout.answer, memory)
+                stream.write(json_text(records))
                 stream.flush()
                 n += len(portion)
-                report(f"{n} of {len(questions)}")
+                report("; ".join([f"{n} of {len(questions)}", *about_long(records)]))
     return sorted(all_answers(out), key=lambda record: place.get(answer_key(record), len(place)))
 
 
 def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: Decoding,
            penalized: Sequence[str] = (), field: str = "a", memory: Memory | None = None) -> list[dict]:
     """The questions' records with answers in `field`; where a video cannot be read, an empty one and the reason."""
-    records, shown = {}, {}
+    records = {}
     unread, by_decoding = [], defaultdict(list)
     for sample, record in questions:
         records[sample.task, sample.source, sample.id] = record = dict(record)
         try:
-            if sample.video not in shown:
-                times = read(sample).timestamps
-                shown[sample.video] = [round(float(times[0]), 3), round(float(times[-1]), 3)]
+            clip = read(sample)
         except VideoError as error:
             unread.append({**record, field: "", "error": str(error)})
             continue
-        record["shown"] = shown[sample.video]
+        record["shown"] = [round(float(second), 3) for second in (clip.timestamps[0], clip.timestamps[-1])]
+        if memory is None and (problem := too_long(model, clip, sample.question)):
+            record["too_long"] = problem
         by_decoding[replace(decoding, repetition_penalty=PENALTY) if sample.task in penalized else decoding].append(
             sample)
     ask = predict if memory is None else partial(predict_in_blocks, memory=memory)
@@ -110,6 +112,12 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
                    for p in ask(model, samples, read, decoding=settings)]
     return [{**records[p.sample.task, p.sample.source, p.sample.id], field: p.text, "evidence": _evidence(p),
              "finished": p.generated.finished} for p in predictions] + unread
+
+
+def about_long(records: Sequence[dict]) -> list[str]:
+    """A line about those that the language model could not read together with all frames, if there are any."""
+    found = [record["too_long"] for record in records if "too_long" in record]
+    return [f"too long, give a smaller --max-frames: {len(found)}; the first: {found[0]}"] if found else []
 
 
 def alone_in(out: Path) -> AbstractContextManager[None]:
@@ -129,6 +137,19 @@ def drop_half_line(file: Path) -> None:
         with opened(file) as stream:
             content = stream.read()
         os.truncate(file, content.rfind(b"\n") + 1)
+
+
+def drop_unread(file: Path) -> None:
+    """Remove the empty answers to questions whose video could not be read, so that they are asked again."""
+    records = json_lines(file)
+    answered = [record for record in records if "error" not in record]
+    if len(answered) < len(records):
+        with atomic_path(file) as partial:
+            partial.write_text(json_text(answered), encoding="utf-8")
+
+
+def json_text(records: Sequence[dict]) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def read_answers(file: Path) -> dict[AnswerKey, dict]:
@@ -192,8 +213,10 @@ def configure(parser) -> None:
     parser.add_argument("--protocol", default="clean", help="how answers are scored, as for the command score")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="answer every N-th sample from the I-th on")
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N samples")
-    parser.add_argument("--fps", type=float, help="frames a second (default: 2 for a world, 1 for videos)")
-    parser.add_argument("--max-frames", type=int, default=512, help="use at most this many frames of a video")
+    parser.add_argument("--fps", type=float, help="frames a second (default: as in training; where the checkpoint does "
+                        "not say, 2 for a world and 1 for videos)")
+    parser.add_argument("--max-frames", type=int, help="use at most this many frames of a video (default: as in "
+                        "training; where the checkpoint does not say, 512)")
     parser.add_argument("--cache", choices=("off", "fp16", "fp32"), default="fp32",
                         help="how features of frames are kept in data/cache, as data.cache of a run")
     parser.add_argument("--decoding", choices=("greedy", "published"), default="greedy", help="published: sampled at "
@@ -232,7 +255,8 @@ def answer_and_score(args, out: Path) -> None:
     layout = BENCHMARKS[args.benchmark]
     annotations, videos = find(args.benchmark, resolve(args.data))
     scoring.check_protocol(layout.scorer, args.protocol)
-    data = Data(fps=args.fps or layout.fps, max_frames=args.max_frames, cache=args.cache)
+    fps, max_frames = frame_rate(Path(args.checkpoint), args.fps, args.max_frames, layout.fps)
+    data = Data(fps=fps, max_frames=max_frames, cache=args.cache)
     published = args.decoding == "published"
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)
@@ -250,13 +274,14 @@ def answer_and_score(args, out: Path) -> None:
     beside = json.loads((out / "run.json").read_text(encoding="utf-8"))
     similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
     page = {"card": beside | similar, "protocol": args.protocol, "samples": len(records), "questions": questions,
-            "unreadable_videos": unread, "seconds": round(time.time() - started, 1),
+            "unreadable_videos": unread, "too_long": sum("too_long" in record for record in records),
+            "seconds": round(time.time() - started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
     file = out / f"score_{args.protocol}.json"
     with alone_in(out), atomic_path(file) as partial:
         partial.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
-    print(*lines, f"{unread} videos could not be read" if unread else "every video was read", signature(page), file,
-          sep="\n")
+    print(*lines, f"{unread} videos could not be read" if unread else "every video was read", *about_long(records),
+          signature(page), file, sep="\n")
 
 
 def signature(page: dict) -> str:

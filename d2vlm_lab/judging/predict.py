@@ -71,6 +71,17 @@ def with_problems(samples: Iterable[Sample], read: Reader) -> Iterator[tuple[Sam
         yield sample, problems[sample.video]
 
 
+def too_long(model: D2VLM, clip: Clip, question: str) -> str:
+    """Why the language model cannot read a question together with its video; "" where it can."""
+    room = getattr(model.language.config.get_text_config(), "max_position_embeddings", None)
+    words = len(model.tokenizer.encode(question))
+    frames = prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
+    if room is None or words + frames <= room:
+        return ""
+    return (f"the question has {words:,} tokens and the video {frames:,}, but this language model reads {room:,} "
+            "together")
+
+
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
             batch: int = 128) -> Iterator[Prediction]:
     """Answers in batches of at most `batch` texts, fewer where their frames or their answers may take much memory.

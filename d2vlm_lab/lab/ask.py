@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import NotRequired, TypedDict
 from urllib.parse import quote
 
 import numpy as np
 import torch
 
 from ..config import Forget
-from ..data.batch import Clip, prefix_size
+from ..data.batch import Clip
 from ..data.live.sources import open_source
 from ..data.sample import Sample, validate
 from ..data.video import about_file, read_frames
@@ -25,18 +24,18 @@ from ..data.world.phrases import with_options
 from ..errors import LabError
 from ..ideas.evidence import END, Event, Interval, Reference, seconds
 from ..judging.in_blocks import answers_now
-from ..judging.predict import Prediction, predict
+from ..judging.predict import Prediction, predict, too_long
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
 from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.frames import encode_all
+from ..model.rate import frame_rate
 from ..model.seal import find_checkpoint
 from ..model.streaming.memory import Kept, Memory
 from ..model.streaming.stream import Stream
 from ..model.towers.tiny import TinyFrames
-from ..reader import read_json
 from ..shapes import fit, shown
 from .live import Live
 from .show.card import Answered, Card, cards_html, picture
@@ -45,22 +44,6 @@ FRAMES = 8  # shown of a video
 LETTERS = "ABCDE"  # of the options of a question
 TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
 INSIDE = 8 * 2**20  # bytes of a video that still travels inside the page
-
-
-class DataRate(TypedDict):
-    fps: NotRequired[float]
-
-
-class RunRate(TypedDict):
-    """What is read of the config.json of a run."""
-
-    data: NotRequired[DataRate]
-
-
-class RecipeRate(TypedDict):
-    """The same of the recipe.json of a checkpoint."""
-
-    config: NotRequired[RunRate]
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,13 +153,8 @@ class Watched:
 
     def check_length(self, text: str) -> None:
         """An error for a question that the language model has no room for beside the frames."""
-        model = self.lab.model
-        room = getattr(model.language.config.get_text_config(), "max_position_embeddings", None)
-        words = len(model.tokenizer.encode(text))
-        frames = prefix_size(self.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
-        if room is not None and words + frames > room:
-            raise LabError(f"the question has {words:,} tokens and the video {frames:,}, but this language model reads "
-                           f"{room:,} together; ask something shorter, or load it with fewer max_frames")
+        if problem := too_long(self.lab.model, self.clip, text):
+            raise LabError(f"{problem}; ask something shorter, or load it with fewer max_frames")
 
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
@@ -262,9 +240,9 @@ class Answer:
         return f"{cards_html([self.card()])}<p><small>{escape(str(self.watched.lab))}</small></p>"
 
 
-def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int = 512,
+def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: int | None = None,
          device: str | None = None, revision: str | None = None) -> Lab:
-    """A checkpoint of this project, or one laid out as the authors'; frames at the rate that it was trained with.
+    """A checkpoint of this project, or one laid out as the authors'; it sees as many frames as it was trained with.
 
     It is a folder, or a hub id with the `revision` behind an `@` or by itself.
 
@@ -272,30 +250,15 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     """
     if not (fps is None or (type(fps) in (int, float) and 0 < fps < np.inf)):
         raise LabError(f"fps is {shown(fps)}; it must be a positive number of frames a second")
-    if type(max_frames) is not int or max_frames < 1:
+    if not (max_frames is None or type(max_frames) is int and max_frames > 0):
         raise LabError(f"max_frames is {shown(max_frames)}; it must be a positive whole number")
     folder = find_checkpoint(path_of(checkpoint, "a checkpoint"), revision)
     if not os.path.isdir(folder):
         raise LabError(f"{shown(str(checkpoint))}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
     model = on_device(load_model(folder), device)
-    ours = (folder / DESCRIPTION).exists()
-    name = f"{checkpoint} ({checkpoint_id(folder)})" if ours else f"{checkpoint} (imported)"
-    rate = fps or (ours and _trained_rate(folder)) or (2.0 if isinstance(model.frames, TinyFrames) else 1.0)
-    return Lab(model, name, rate, max_frames)
-
-
-def _trained_rate(folder: Path) -> float | None:
-    """Frames a second of the run that a checkpoint comes from: it says so itself, or lies in its folder."""
-    run = folder.parent / "config.json"
-    if (recipe := folder / "recipe.json").is_file() and (config := read_json(recipe, RecipeRate).get("config")):
-        run, rate = recipe, config.get("data", {}).get("fps")
-    elif not run.is_file():
-        return None
-    else:
-        rate = read_json(run, RunRate).get("data", {}).get("fps")
-    if rate is not None and rate <= 0:
-        raise LabError(f"{run}: data.fps: expected a positive number, found {rate}")
-    return rate
+    name = f"{checkpoint} ({checkpoint_id(folder) if (folder / DESCRIPTION).exists() else 'imported'})"
+    otherwise = 2.0 if isinstance(model.frames, TinyFrames) else 1.0
+    return Lab(model, name, *frame_rate(folder, fps, max_frames, otherwise))
 
 
 def path_of(path, what: str) -> str:

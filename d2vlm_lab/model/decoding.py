@@ -261,7 +261,7 @@ def read_answer(model: D2VLM, ids: list[int], evidence: list[Evidence]) -> Gener
     """Token ids as an answer; a stop token at their end is not part of it."""
     finished = bool(ids) and ids[-1] in stop_ids(model)
     said = ids[:-1] if finished else ids
-    text = words = model.tokenizer.decode([token for token in said if token < FIRST], skip_special_tokens=False)
+    text = words = decode(model.tokenizer, [token for token in said if token < FIRST])
     intervals = [each.interval for each in evidence]
     if model.time_symbols is not None:
         text = decode(model.tokenizer, said)

@@ -13,11 +13,12 @@ from d2vlm_lab.config import Data, RunConfig
 from d2vlm_lab.data.datasets import et_instruct
 from d2vlm_lab.data.datasets.formats import ADAPTERS, TRAINING
 from d2vlm_lab.data.sample import Sample, SampleError, evenly_spaced, to_record
-from d2vlm_lab.data.splits import splits
+from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, compose, render
+from d2vlm_lab.lab.commands.features import videos_of
 from d2vlm_lab.model.checkpoint import save as save_model
 from d2vlm_lab.settings import from_dict, override
 
@@ -101,6 +102,17 @@ def test_training_refuses_a_file_that_gives_no_durations(place):
     lines = save(place / "lines.txt", "train_00000 2.0 5.0##a person sits.\n")
     with pytest.raises(SampleError, match=r"lines.txt, sample 0: its duration is not known"):
         splits(override(RunConfig(), settings(place, "charades_sta", **{"data.train": str(lines)})))
+
+
+@pytest.mark.parametrize("cache", ["fp32", "off"])
+def test_a_video_is_found_by_its_name_where_its_folders_are_missing(cache, place, tmp_path, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.data.splits.CACHE", str(tmp_path / "cache"))
+    record = json.loads((place / "samples.json").read_text())
+    nested = save(tmp_path / "nested.json", json.dumps({**record, "video": f"cosmo/shard1/{VIDEO}"}) + "\n")
+    config = override(RunConfig(), settings(place, "samples", **{"data.train": str(nested), "data.cache": cache}))
+    train, _ = splits(config)
+    assert len(reader(config, tiny_model().frames, train.videos)(train.samples[0]).timestamps) == 32
+    assert place / "world" / "videos" / VIDEO in videos_of(config)
 
 
 def with_bad_records(place, name, folder):

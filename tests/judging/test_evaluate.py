@@ -1,6 +1,7 @@
 """Answers stream to disk, a killed evaluation goes on, shards add up, and a score carries its protocol."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging import evaluate as e
 from d2vlm_lab.judging import portions
 from d2vlm_lab.judging.benchmarks import BENCHMARKS, within
+from d2vlm_lab.model import decoding
 from d2vlm_lab.model.checkpoint import save as save_model
 from d2vlm_lab.model.decoding import Decoding
 from d2vlm_lab.settings import from_dict
@@ -176,6 +178,68 @@ def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
     answered = e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), report=str)
     bad = [r for r in answered if "error" in r]
     assert bad and all(r["video"] == "test_00000.mp4" and r["a"] == "" for r in bad) and len(bad) < len(answered)
+
+
+def test_a_video_that_was_missing_is_asked_about_again_and_no_other(place, tmp_path):
+    videos, seen = tmp_path / "videos", []
+    videos.mkdir()
+    for file in place.videos.glob("test_*"):
+        if file.name != "test_00000.mp4":
+            (videos / file.name).symlink_to(file)
+
+    def evaluated():
+        return e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), limit=9,
+                          report=seen.append)
+
+    missing = [record for record in evaluated() if "error" in record]
+    (videos / "test_00000.mp4").symlink_to(place.videos / "test_00000.mp4")
+    assert missing and evaluated() == answer(place, tmp_path / "whole", limit=9)
+    assert f"{9 - len(missing)} of 9 samples are answered" in seen
+    lines = (tmp_path / "out" / "answers_0_of_1.jsonl").read_text().splitlines()
+    assert len(lines) == 9  # no question stands there twice, which a scorer would refuse
+
+
+def test_a_checkpoint_sees_as_many_frames_as_it_was_trained_with_or_as_are_asked_for(place, tmp_path, capsys,
+                                                                                      monkeypatch):
+    monkeypatch.setattr(e, "score", lambda *_: ({}, []))  # which takes longer than these answers
+    model = tmp_path / "model"
+    shutil.copytree(place.model, model)
+    (model / "recipe.json").write_text('{"config": {"data": {"fps": 1.0, "max_frames": 5}}}')
+
+    def shown(out, *more):
+        assert main(["evaluate", str(model), "world", "--data", str(place.world), "--out", str(tmp_path / out),
+                     "--limit", "2", "--max-new-tokens", "2", *more]) == 0
+        card = json.loads((tmp_path / out / "run.json").read_text())
+        return card["fps"], card["max_frames"], "this checkpoint was trained with" in capsys.readouterr().out
+
+    assert shown("trained") == (1.0, 5, False) and shown("same", "--max-frames", "5") == (1.0, 5, False)
+    assert shown("others", "--fps", "2", "--max-frames", "9") == (2.0, 9, True)
+    (model / "recipe.json").unlink()
+    assert shown("unknown") == (2.0, 512, False)
+
+
+def test_questions_with_more_frames_than_the_language_model_reads_are_counted(place, tmp_path, capsys):
+    model = tiny_model()
+    model.language.config.max_position_embeddings = 75
+    save_model(model, tmp_path / "model")
+    words = ["evaluate", str(tmp_path / "model"), "world", "--data", str(place.world), "--limit", "1",
+             "--max-new-tokens", "2", "--out"]
+    for out, more, count in (("long", (), 1), ("short", ("--max-frames", "2"), 0)):
+        assert main([*words, str(tmp_path / out), *more]) == 0
+        assert json.loads((tmp_path / out / "score_clean.json").read_text())["too_long"] == count
+        assert ("too long, give a smaller --max-frames: 1; the first: " in capsys.readouterr().out) == bool(count)
+
+
+def test_an_answer_with_nul_is_scored_like_any_other(place, tmp_path, monkeypatch):
+    def with_nul(model, ids, evidence):
+        nul = model.tokenizer.convert_tokens_to_ids("\u0100")  # as tokenizers of bytes write the byte 0
+        return read_answer(model, [*ids[:1], nul], evidence)
+
+    read_answer = decoding.read_answer
+    monkeypatch.setattr(decoding, "read_answer", with_nul)
+    assert main(["evaluate", place.model, "world", "--data", str(place.world), "--limit", "2", "--max-new-tokens", "2",
+                 "--out", str(tmp_path)]) == 0
+    assert all(record["a"].endswith("\ufffd") for record in e.all_answers(tmp_path))
 
 
 def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp_path, capsys):

@@ -118,6 +118,8 @@ def test_the_command_scores_both_with_intervals_and_against_another_file(tmp_pat
     file, other = save(tmp_path / "a.json", records), save(tmp_path / "b.json", [{**r, "a": "0 - 2"} for r in records])
     code, out, _ = score(capsys, "timelens", file, "--interval", "30", "--against", other)
     assert code == 0 and "charades-timelens" in out and "83.3" in out and "clear difference" in out
+    records.append({**records[0], "idx": 12, "task": "tal", "tgt": [[0, 1], [2, 3]]})
+    assert "1 queries with several moments are left out" in score(capsys, "timelens", save(file, records))[1]
     records = [windows(i, "0 - 10" if i % 3 else "nothing", [[0, 10]]) for i in range(12)]
     code, out, _ = score(capsys, "qvhighlights", save(tmp_path / "c.json", records), "--interval", "30", "--json")
     assert code == 0 and json.loads(out)["intervals"]["mAP"]["value"] == pytest.approx(2 / 3)

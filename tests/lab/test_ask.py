@@ -64,10 +64,16 @@ def test_a_video_is_read_at_the_rate_of_the_checkpoint_or_at_a_given_one(video):
     assert len(lab.load(BASE, max_frames=7).watch(video).timestamps) == 7
 
 
-def test_a_checkpoint_inside_a_run_is_asked_at_the_rate_of_that_run(tmp_path):
+def test_a_checkpoint_inside_a_run_is_asked_at_the_rate_of_that_run(tmp_path, capsys):
     shutil.copytree(BASE, tmp_path / "model")
-    (tmp_path / "config.json").write_text('{"data": {"fps": 4.0}}')
-    assert lab.load(tmp_path / "model").fps == 4.0
+    (tmp_path / "config.json").write_text('{"data": {"fps": 4.0, "max_frames": 64}}')
+    asked = lab.load(tmp_path / "model")
+    assert (asked.fps, asked.max_frames) == (4.0, 64) and not capsys.readouterr().out
+    assert lab.load(tmp_path / "model", max_frames=9).max_frames == 9
+    assert capsys.readouterr().out == "max_frames is 9; this checkpoint was trained with 64\n"
+    (tmp_path / "config.json").write_text('{"data": {"fps": 0}}')
+    with pytest.raises(LabError, match="config.json: data.fps: expected a number above 0"):
+        lab.load(tmp_path / "model")
 
 
 def test_text_intervals_references_and_curves_of_an_answer_agree(watched):

@@ -9,11 +9,13 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from benchmark_files import coco, save
 from golden_metrics import answers, perfect
+from small import tiny_model
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT
@@ -21,6 +23,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.judging.metrics.charades import score_charades
 from d2vlm_lab.lab.harness.tasks import Scorer, columns, scored
+from d2vlm_lab.model.checkpoint import save as save_model
 from d2vlm_lab.settings import from_dict
 
 # A task of lmms-eval with local files in the place of its data set on the hub.
@@ -90,6 +93,24 @@ def test_a_protocol_that_makes_no_task_is_refused_before_anything_is_written(ben
                                                                              capsys):
     assert main(["lmms-tasks", benchmark, str(tmp_path), "--out", str(tmp_path / "o"), "--protocols", protocol]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_a_model_sees_as_many_frames_as_it_was_trained_with(tmp_path, monkeypatch):
+    warned = []
+    for name, content in {"lmms_eval.api.instance": {"Instance": object}, "lmms_eval.api.model": {"lmms": object},
+                          "loguru": {"logger": SimpleNamespace(warning=warned.append)}}.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    monkeypatch.delitem(sys.modules, "d2vlm_lab.lab.harness.model", raising=False)
+    from d2vlm_lab.lab.harness.model import D2VLMModel
+
+    save_model(tiny_model(), tmp_path / "model")
+    (tmp_path / "model" / "recipe.json").write_text('{"config": {"data": {"fps": 1.0, "max_frames": 5}}}')
+    trained, asked = D2VLMModel(tmp_path / "model"), D2VLMModel(tmp_path / "model", max_frames=7)
+    assert (trained.fps, trained.max_frames, asked.max_frames) == (1.0, 5, 7)
+    assert warned == ["max_frames is 7; this checkpoint was trained with 5"]
+    (tmp_path / "model" / "recipe.json").unlink()
+    unknown = D2VLMModel(tmp_path / "model")
+    assert (unknown.fps, unknown.max_frames) == (0, 512)  # each task says its own
 
 
 @pytest.mark.slow

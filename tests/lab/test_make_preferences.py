@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from benchmark_files import WINDOWS
+from benchmark_files import save as save_file
 from small import tiny_model
 
 from d2vlm_lab.cli import main
@@ -143,6 +145,38 @@ def test_bad_samples_of_a_bulk_file_are_counted_and_skipped(tmp_path, capsys):
     report = json.loads((tmp_path / "p.report.json").read_text())
     assert (report["samples"], report["left_out"]) == (1, 2)
     assert "sample 1" in report["why"][0] and "no events" in report["why"][1]
+
+
+def test_a_file_of_a_public_data_set_is_read_where_its_format_is_named(tmp_path, capsys):
+    source = save_file(tmp_path / "q.jsonl", [WINDOWS, {**WINDOWS, "qid": "x"}])
+    words = ["make-preferences", str(source), "factors=[when]", "--out", str(tmp_path / "p.jsonl")]
+    assert main(words) == 2
+    assert "unknown field 'qid'" in (error := capsys.readouterr().err) and "needs --source-format" in error
+    assert main([*words, "--source-format", "qvhighlights"]) == 0
+    pair, = read_preferences(tmp_path / "p.jsonl")
+    assert pair.chosen.source == "qvhighlights" and {wrong.factor for wrong in pair.rejected} == {"when"}
+    assert "1 left out" in capsys.readouterr().out
+
+
+def test_a_policy_is_refused_where_it_would_not_be_asked(tmp_path, capsys):
+    write_preferences(tmp_path / "p.jsonl", [PAIR])
+    assert main(["make-preferences", str(tmp_path / "p.jsonl"), "--policy", "nowhere", "--out",
+                 str(tmp_path / "q.jsonl")]) == 2
+    assert "p.jsonl has rejected answers already, and --policy would draw others" in capsys.readouterr().err
+    assert not (tmp_path / "q.jsonl").exists()
+
+
+def test_a_policy_sees_as_many_frames_as_it_was_trained_with(place, tmp_path, monkeypatch, capsys):
+    save(load(place / "base"), tmp_path / "policy")
+    (tmp_path / "policy" / "recipe.json").write_text('{"config": {"data": {"fps": 1.0, "max_frames": 5}}}')
+    seen = []
+    monkeypatch.setattr("d2vlm_lab.lab.preferences.command.reader", lambda config, *_: seen.append(config.data))
+    monkeypatch.setattr("d2vlm_lab.lab.preferences.command.sampled_preferences", lambda *_: iter(()))
+    for more in ((), ("--fps", "2", "--max-frames", "7")):
+        main(["make-preferences", str(place / "world"), "--policy", str(tmp_path / "policy"), "--out",
+              str(tmp_path / "p.jsonl"), *more])
+    assert [(data.fps, data.max_frames) for data in seen] == [(1.0, 5), (2.0, 7)]
+    assert "max_frames is 7; this checkpoint was trained with 5" in capsys.readouterr().out
 
 
 def test_a_word_list_brings_facts_of_its_own(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def test_the_command_writes_rows_of_samples_and_of_a_preference_file(tmp_path, c
     assert row["videos"] == ["a.mp4"] and row["rejected"][0]["content"].startswith("2.0 - 4.0")
     captured = capsys.readouterr()
     assert "1 left out" in captured.out and "reads as the chosen one" in captured.err
+
+
+def test_a_row_has_the_path_at_which_its_video_is_found(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    nested = replace(PAIR, chosen=replace(PAIR.chosen, video="shard1/a.mp4"))
+    assert {path for row in rows(nested, tmp_path, print) for path in row["videos"]} == {str(tmp_path / "a.mp4")}
 
 
 @pytest.mark.slow

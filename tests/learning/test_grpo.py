@@ -17,6 +17,7 @@ from small import model as small_model
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT, Reward, RunConfig, read_config
 from d2vlm_lab.data.batch import IGNORE, Clip, collate
+from d2vlm_lab.data.group_file import read_groups
 from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.plan import plan_of
 from d2vlm_lab.data.splits import reader, splits
@@ -500,6 +501,18 @@ def test_a_group_file_of_another_checkpoint_or_of_other_questions_is_an_error(co
             train(override(config, {"reward.file": str(group_file)}), tmp_path / "run", str)
         with pytest.raises(LabError, match=message):
             dry_run(override(config, {"reward.file": str(group_file)}))
+
+
+def test_the_file_of_a_drawn_answer_with_nul_can_be_read(config, tmp_path, monkeypatch):
+    def with_nul(model, drawn, truth):
+        nul = model.tokenizer.convert_tokens_to_ids("\u0100")  # as tokenizers of bytes write the byte 0
+        return read_drawn(model, replace(drawn, ids=(*drawn.ids, nul), finished=False), truth)
+
+    monkeypatch.setattr("d2vlm_lab.learning.grpo.read_drawn", with_nul)
+    out, checkpoint = tmp_path / "groups.jsonl", checkpoint_id(ROOT / "data" / "tiny-sft")
+    assert main(["make-groups", "tiny", *QUICK, f"data.world={config.data.world}", "reward.form=grpo", "data.limit=1",
+                 "--out", str(out)]) == 0
+    assert all("\ufffd" in answer for group in read_groups(out, checkpoint, "") for answer in group.answers)
 
 
 def test_make_groups_needs_settings_that_draw(capsys):

@@ -149,9 +149,12 @@ def charades(args) -> Scored:
 
 def timelens(args) -> Scored:
     checked = check(read_files(args.predictions), etbench_problem, args.lenient)
+    several = sum(record["task"] == "tal" for record in checked.records)
     checked.records = [record for record in checked.records if record["task"] == "tvg"]
     if not checked.records:
         raise LabError(f"{args.predictions}: no answers with task 'tvg'")
+    if several:
+        checked.notes.append(f"{several} queries with several moments are left out: these scores are of one moment")
     result = score_timelens(checked.records, args.protocol) | {"notes": checked.notes}
     rows = [[name, each["Total"], each["Failed"], *(percent(each[column]) for column in MOMENT)]
             for name, each in result["sets"].items()]

@@ -18,7 +18,7 @@ from ...data.groups import usable
 from ...data.sample import Sample
 from ...data.skips import Skips
 from ...data.splits import CACHE, FrameEncoder, feature_cache, held_out_questions, splits
-from ...data.video import VideoError
+from ...data.video import VideoError, find_video
 from ...errors import LabError
 from ...files import naming_full_disk, sweep_below
 from ...model.encoder import start_encoder
@@ -51,8 +51,8 @@ def videos_of(config: RunConfig) -> list[Path]:
     """The videos that a run reads, in training and in the evaluations on held-out questions, each once."""
     train, val = splits(config)
     wanted = usable(train.samples, config.data, Skips(None, len(train.samples), 1.0))
-    paths = [train.videos / sample.video for sample in wanted]
-    return sorted({*paths, *(val.videos / sample.video for sample in held_out_questions(val, config))})
+    paths = {find_video(train.videos, sample.video) for sample in wanted}
+    return sorted(paths | {find_video(val.videos, sample.video) for sample in held_out_questions(val, config)})
 
 
 def disk_space(config: RunConfig, encoder: FrameEncoder, samples: Iterable[Sample], clip: Clip) -> str:

@@ -22,6 +22,7 @@ from ...judging.portions import Once, by_video, portions
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
 from ...model.device import on_device
+from ...model.rate import frame_rate
 from ...model.seal import find_checkpoint
 
 LONGEST = 160  # tokens of an answer, where a task does not say
@@ -34,11 +35,13 @@ class D2VLMModel(lmms):
     its documents hold the sample itself, whose question may point to intervals.
     """
 
-    def __init__(self, checkpoint: str, fps: float | None = None, max_frames: int = 512, cache: str = "off",
-                 **of_lmms_eval):
+    def __init__(self, checkpoint: str, fps: float | None = None, max_frames: int | None = None,
+                 cache: str = "off", **of_lmms_eval):
         super().__init__()
-        self.model = on_device(load(str(find_checkpoint(resolve(checkpoint)))))
-        self.fps, self.max_frames, self.cache = fps, int(max_frames), cache
+        folder = find_checkpoint(resolve(checkpoint))
+        self.model, self.cache = on_device(load(str(folder))), cache
+        # 0: the checkpoint does not say, and each task does
+        self.fps, self.max_frames = frame_rate(folder, fps, max_frames, 0.0, logger.warning)
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         groups: dict[tuple, list[Question]] = defaultdict(list)
@@ -59,8 +62,8 @@ class D2VLMModel(lmms):
             read = clip_reader(once, videos)
             for portion in portions(by_video(questions, videos), read, once):
                 for record in answer(self.model, portion, read, decoding):
-                    if "error" in record:
-                        logger.warning(record["error"])
+                    if problem := record.get("error") or record.get("too_long"):
+                        logger.warning(problem)
                     texts[record["number"]] = record["a"]
         return [texts[number] if whole[number] else split_answer(texts[number])[1].strip() for number in sorted(texts)]
 

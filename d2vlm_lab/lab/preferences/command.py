@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from ...config import Data, RunConfig
 from ...data.datasets import et_instruct, fpo_annotations
+from ...data.datasets.formats import TRAINING
 from ...data.datasets.records import read_records, to_sample
 from ...data.pairs import OnBad, PreferencePair, check, pair_of, write_preferences
 from ...data.sample import Sample, SampleError, from_record
-from ...data.splits import reader
+from ...data.splits import annotated, reader
 from ...data.world import load as load_world
 from ...errors import LabError
 from ...files import atomic_path, check_outputs
@@ -21,6 +23,8 @@ from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
 from ...model.device import on_device
+from ...model.rate import frame_rate
+from ...model.seal import find_checkpoint
 from ...reader import read_json
 from ...settings import override
 from .mcq import multiple_choice
@@ -37,6 +41,8 @@ def configure(parser) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value",
                         help="of the recipe: per_sample=4 factors=[when,what] shift=[1.0] tolerance=0.5 seed=0 ...")
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines to write; the report is written beside it")
+    parser.add_argument("--source-format", choices=TRAINING, help="the format of SOURCE, as data.format of a run "
+                        "(default: each record shows by its fields which of those above it is)")
     parser.add_argument("--format", choices=("lab", "trl"), default="lab", help="trl: prompt, chosen and rejected as "
                         "TRL reads them, and the video's path; the times are numbers in the text")
     parser.add_argument("--words", type=Path, help="JSON with the facts to distort (a world brings its own)")
@@ -47,23 +53,24 @@ def configure(parser) -> None:
     policy.add_argument("--policy", help="checkpoint to sample from, instead of changing the chosen answers")
     policy.add_argument("--videos", type=Path, help="folder of the videos (a world brings its own); also part of the "
                         "paths that --format trl writes")
-    policy.add_argument("--fps", type=float, default=2.0, help="frames per second that the model sees")
+    policy.add_argument("--fps", type=float, help="frames a second that the model sees (default: as in training)")
+    policy.add_argument("--max-frames", type=int, help="at most so many frames of a video (default: as in training)")
     policy.add_argument("--temperature", type=float, default=1.0, help="above 1, answers vary more; below 1, less")
     policy.add_argument("--tries", type=int, default=4, help="answers sampled for each question")
 
 
 def run(args) -> None:
     recipe, report = override(Recipe(), args.settings, "recipe"), Report()
-    if not 0 < args.fps < float("inf") or not 0 < args.temperature < float("inf"):
-        raise LabError(f"--fps is {args.fps} and --temperature is {args.temperature}; both must be positive numbers")
+    for name in ("fps", "max_frames", "temperature", "limit"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise LabError(f"--{name.replace('_', '-')} is {value}; it must be a positive number")
     if args.figure and args.figure.suffix not in FIGURES:
         raise LabError(f"--figure is {args.figure}; a figure is written as {', '.join(FIGURES)}")
     if not args.out.name:
         raise LabError(f"--out is {args.out}, a folder; give the name of the file")
     written = [args.out, args.out.with_suffix(".report.json"), args.figure]
     check_outputs(filter(None, written), filter(None, [args.source, args.source / "train.json", args.words]))
-    if args.limit is not None and args.limit < 1:
-        raise LabError(f"--limit is {args.limit}; it must be positive")
     words = read_words(args.words) if args.words else None
     if words is None and args.source.is_dir():
         words = Words(load_world(args.source).facts)
@@ -91,12 +98,18 @@ def run(args) -> None:
 def make_pairs(args, recipe: Recipe, words: Words | None, report: Report) -> Iterator[PreferencePair]:
     """The pairs of a preference file as they are; samples with answers that are made wrong, or sampled from a model."""
     path = args.source / "train.json" if args.source.is_dir() else args.source
-    entries = islice(read_entries(path, report.leave_out), args.limit)
+    read = partial(read_samples, args.source_format) if args.source_format else read_entries
+    entries = islice(read(path, report.leave_out), args.limit)
     first = next(entries, None)
     if first is None:
-        raise LabError(f"{args.source}: nothing in it can be used; {report.bad[0] if report.bad else 'it is empty'}")
+        why = report.bad[0] if report.bad else "it is empty"
+        hint = "" if args.source_format or not report.bad else " (a file of a public data set needs --source-format)"
+        raise LabError(f"{args.source}: nothing in it can be used; {why}{hint}")
+    if args.policy and not isinstance(first, Sample):
+        raise LabError(f"{args.source} has rejected answers already, and --policy would draw others; give samples "
+                       "without them, or no --policy")
     entries = chain([first], entries)
-    if args.policy and isinstance(first, Sample):
+    if args.policy:
         entries = sample_pairs(entries, recipe, args, report.leave_out)
     for entry in entries:
         if isinstance(entry, PreferencePair):
@@ -107,6 +120,14 @@ def make_pairs(args, recipe: Recipe, words: Words | None, report: Report) -> Ite
             yield check(PreferencePair(entry, tuple(rejected)))
         except LabError as error:
             report.leave_out(entry.id, str(error))
+
+
+def read_samples(format: str, path: Path, on_bad: OnBad) -> Iterator[Sample]:
+    """The samples of a file in a format of `data.format`."""
+    split = annotated(Data(format=format), str(path.absolute()), path.parent)
+    for skip in split.bad:
+        on_bad(skip.sample, skip.message)
+    yield from split.samples
 
 
 def read_entries(path: Path, on_bad: OnBad) -> Iterator[Sample | PreferencePair]:
@@ -133,10 +154,11 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     videos = video_folder(args)
     if videos is None:
         raise LabError("--policy needs --videos, the folder of the videos")
-    if args.temperature <= 0 or args.tries < 1:
-        raise LabError("--temperature and --tries must be positive; greedy answers would all be the same")
-    model = on_device(load(args.policy))
-    read = reader(RunConfig(data=Data(fps=args.fps)), model.frames, videos)
+    if args.tries < 1:
+        raise LabError(f"--tries is {args.tries}; it must be a positive number")
+    policy = find_checkpoint(args.policy)
+    model, (fps, max_frames) = on_device(load(policy)), frame_rate(policy, args.fps, args.max_frames, Data.fps)
+    read = reader(RunConfig(data=Data(fps=fps, max_frames=max_frames)), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
     return sampled_preferences(model, readable(grounded, read, on_bad), read, recipe, decoding, args.tries)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...data.pairs import OnBad, PreferencePair
+from ...data.video import find_video
 from ...errors import LabError
 from ...files import atomic_path
 from ...ideas.evidence import EVIDENCE, compose, render, seconds
@@ -42,7 +43,7 @@ def rows(pair: PreferencePair, videos: Path | None, on_bad: OnBad) -> Iterator[d
             continue
         yield {"prompt": [_turn("user", question)], "chosen": [_turn("assistant", chosen)],
                "rejected": [_turn("assistant", rejected)],
-               "videos": [str(videos / sample.video) if videos else sample.video], "id": sample.id,
+               "videos": [str(find_video(videos, sample.video)) if videos else sample.video], "id": sample.id,
                "kind": wrong.kind, "factor": wrong.factor}
 
 
