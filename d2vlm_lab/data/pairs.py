@@ -134,7 +134,7 @@ def what_is_wrong(sample: Sample, events: Sequence[Event], answer: Sequence[str 
     event_repeated = len(events) > len(sample.events) and any(
         overlap(a.interval, b.interval) >= tolerance for i, a in enumerate(events) for b in events[:i])
     text_repeated = (max(map(texts.count, texts), default=0) > max(map(expected.count, expected), default=0)
-                     or any(text not in expected and _stutters(text) for text in texts))
+                     or any(text not in expected and stutters(text) for text in texts))
     wrong = []
     if len(events) != len(sample.events):
         wrong.append("how" if event_repeated else "which")
@@ -147,7 +147,7 @@ def what_is_wrong(sample: Sample, events: Sequence[Event], answer: Sequence[str 
     return tuple(wrong)
 
 
-def _stutters(text: str) -> bool:
+def stutters(text: str) -> bool:
     """Whether one to six words are said twice in a row."""
     said = text.lower().split()
     return any(said[i:i + n] == said[i + n:i + 2 * n] for n in range(1, 7) for i in range(len(said) - 2 * n + 1))

@@ -89,15 +89,16 @@ _LIVE = (
     Metric("live_revisions", "revisions", "per question", "Number of events that are revised or withdrawn after they "
            f"were announced, {_STANDS}.", False),
 )
+_AS_MANY = "Among answers that tell as many events as there are: share of those with"
 _OTHERS = (
     Metric("dvc_caption_F1", "dense captions right, times aside", "F1", "F1 between the sentences of a dense caption "
            "and the true ones, whatever times they are given.", True, ("dvc",)),
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
            "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
            ("dvc",)),
-    Metric("dvc_words_F1@0.5", "dense captions: words right at the right time", "F1", "F1 of the words of a true "
-           "caption and of the one that is told of an interval that overlaps it by at least one half, 0 where there is "
-           "none; mean over true events.", True, ("dvc",)),
+    Metric("dvc_words_F1@0.5", "dense captions: words right at the right time", "F1", "F1 between predicted and "
+           "true events, matched one to one where the intervals overlap by at least one half; a pair counts as much as "
+           "the F1 of the words of both captions.", True, ("dvc",)),
     Metric("named_boundary_error", "named events: distance of the ends", "s", "Seconds between the ends of predicted "
            "and true intervals, mean over both ends; over events that are found (overlap at least one half) in "
            "questions that name one event; missing where none is.", False, NAMED),
@@ -119,13 +120,21 @@ _OTHERS = (
            "mention of the same event, mean over both ends; over answers that ground events first and refer to them "
            "later.", False),
     Metric("blind_words", "what words need of the frames", "nats per token", "By how much the loss of the answer's "
-           f"words grows if they may not look at any frame, {_FORCED}; what `<evi>` carries remains.", None),
+           f"words grows if they may not look at any frame, {_FORCED}; what `<evi>` carries remains. Missing where "
+           "they never may.", None),
     Metric("exposure_gap", "what pointing wrongly costs the words", "nats per token", "By how much the loss of the "
            "answer's words grows if `<evi>` carries the frames of the interval that it finds, and not of the true one, "
            f"{_FORCED}.", False),
-    *(Metric(f"mistakes_{factor}", f"answers wrong in {factor}", "share", "Share of answers about events that are "
-             f"wrong in the factor `{factor}`, as a rejected answer can be; one that cannot be read is wrong in `how`.",
-             False) for factor in Preference.factors),
+    Metric("mistakes_any", "answers with a mistake", "share", "Share of answers about events that are wrong in any of "
+           "the four factors of a rejected answer.", False),
+    Metric("mistakes_which", "answers about more or fewer events", "share", "Share of answers about events that point "
+           "at more or fewer events than there are, or tell more or fewer.", False),
+    Metric("mistakes_how", "answers that repeat themselves", "share", "Share of answers about events that say words "
+           "twice in a row, or a sentence again in more sentences than are due.", False),
+    Metric("mistakes_when", "answers with a wrong time", "share", f"{_AS_MANY} an interval that overlaps the true one "
+           "by less than one half.", False),
+    Metric("mistakes_what", "answers with wrong words", "share", f"{_AS_MANY} a sentence that is not the true one.",
+           False),
     Metric("read_at_0.5", "intervals read correctly, teacher-forced", "share", "Share of the evidence tokens whose "
            f"interval overlaps the true one by at least one half, {_FORCED}.", True),
     Metric("proposed_at_0.5", "intervals that were proposed, teacher-forced", "share", "Share of the evidence tokens "

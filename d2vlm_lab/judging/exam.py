@@ -125,7 +125,7 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
                 values["proposed_at_0.5"] += [(x, 1) for x in (out.cited.overlap(truth) >= 0.5).float().tolist()]
             values["read_at_0.5"] += [(x, 1) for x in (frame_overlap(spans, truth) >= 0.5).float().tolist()]
         if mechanisms and model.method.style != "digits":
-            for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
+            for name, value in needs_of_words(model, batch).items():
                 values[name].append((value, words))
     scores = {name: sum(x * n for x, n in each) / max(1, sum(n for _, n in each)) for name, each in values.items()}
     if any(map(len, states)):

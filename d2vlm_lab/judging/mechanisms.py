@@ -10,12 +10,13 @@ from dataclasses import replace
 import torch
 
 from ..data.batch import Batch
-from ..data.pairs import what_is_wrong
+from ..data.pairs import stutters, what_is_wrong
 from ..data.sample import Sample
 from ..ideas.evidence import Event, GroundedAnswer, overlap
 from ..ideas.rejected import FACTORS, Rejected
 from ..model.d2vlm import D2VLM
 from .predict import Prediction
+from .scores import captions, rounded_mean, true_captions
 
 
 @contextmanager
@@ -30,28 +31,46 @@ def with_method(model: D2VLM, **changes) -> Iterator[None]:
 
 
 @torch.no_grad()
-def needs_of_words(model: D2VLM, batch: Batch, loss: float) -> dict[str, float]:
-    """How much `loss`, that of the answers' words, grows if they see no frame, and if `<evi>` is where it points."""
-    def grows(**changes) -> float:
-        with with_method(model, **changes):
-            return float(model(batch).parts["answer"]) - loss
+def needs_of_words(model: D2VLM, batch: Batch) -> dict[str, float]:
+    """How much the loss of the answers' words grows if they see no frame, and if `<evi>` is where the model points.
 
-    return {"blind_words": grows(answer_view="evidence"), "exposure_gap": grows(evidence_from="predicted")}
+    Both are compared with words that follow true evidence, also in a model that was trained on what it points at.
+    """
+    def loss(**changes) -> float:
+        with with_method(model, **changes):
+            return float(model(batch).parts["answer"])
+
+    true = loss(evidence_from="true")
+    needs = {"exposure_gap": loss(evidence_from="predicted") - true}
+    if model.method.answer_view != "evidence":  # otherwise its words never see a frame
+        needs["blind_words"] = loss(evidence_from="true", answer_view="evidence") - true
+    return needs
 
 
 def mistakes(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """The share of answers that are wrong in each factor of a rejected answer; several may be wrong in one."""
-    asked = [p for p in predictions if p.sample.events]
-    wrong = Counter(factor for p in asked for factor in _wrong(p))
-    return {f"mistakes_{factor}": round(wrong[factor] / len(asked), 4) for factor in FACTORS} if asked else {}
+    """The share of answers that are wrong in each factor of a rejected answer, and in any of them.
+
+    Times and words can be compared one by one where as many events are told as there are, so `when` and `what` are
+    shares of these answers alone.
+    """
+    wrong = [_wrong(p) for p in predictions if p.sample.events]
+    as_many = [factors for factors in wrong if not factors & {"which", "how"}]
+    shares = {"any": [bool(factors) for factors in wrong]}
+    for factor in FACTORS:
+        shares[factor] = [factor in factors for factors in (as_many if factor in ("when", "what") else wrong)]
+    return {f"mistakes_{name}": rounded_mean(values) for name, values in shares.items() if values}
 
 
-def _wrong(prediction: Prediction) -> Sequence[str]:
-    """An answer that cannot be read is wrong in how it is told."""
-    answer = prediction.generated.answer
-    if _intervals(answer) is None:
-        return ["how"]
-    return what_is_wrong(prediction.sample, *as_sample(prediction.sample, answer))
+def _wrong(prediction: Prediction) -> set[str]:
+    """The same in all styles of answer: `how` if it repeats itself, else `which` if it tells more events or fewer."""
+    told, true = captions(prediction), true_captions(prediction.sample)
+    repeats = len(told) > len(true) and max(Counter(told).values()) > max(Counter(true).values(), default=1)
+    if repeats or any(text not in true and stutters(text) for text in told):
+        return {"how"}
+    if len(told) != len(true) or len(prediction.intervals) != len(prediction.truth):
+        return {"which"}
+    late = any(overlap(a, b) < 0.5 for a, b in zip(prediction.intervals, prediction.truth))
+    return {factor for factor, found in (("when", late), ("what", told != true)) if found}
 
 
 def _intervals(answer: GroundedAnswer) -> tuple | None:

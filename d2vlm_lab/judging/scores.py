@@ -15,7 +15,7 @@ from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..processes import shared_out
-from .metrics.temporal import interval_f1_miou, matched_f1, temporal_iou
+from .metrics.temporal import best_pairs, interval_f1_miou, matched_f1, temporal_iou
 from .predict import Prediction, predict
 
 FULL_STOP = re.compile(r"\.(?!\d)")  # the dot of 1.5 is none
@@ -74,7 +74,7 @@ def boundary_errors(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Dense captions by their words alone, and by words and interval together, matched one to one."""
-    words, joint, told = [], [], []
+    words, joint, told = [], [], []  # F1 of each answer
     for p in predictions:
         if p.sample.task != "dvc":
             continue
@@ -84,8 +84,9 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
         described = predicted[:len(p.intervals)] + [""] * (len(p.intervals) - len(predicted))
         same = np.array([[a == b for b in true] for a in described]).reshape(overlap.shape)
         joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
-        told += [max((_word_f1(caption, described[i]) for i in np.flatnonzero(overlap[:, k] >= 0.5)), default=0.0)
-                 for k, caption in enumerate(true)]
+        alike = np.array([[_word_f1(a, b) for b in true] for a in described]).reshape(overlap.shape)
+        alike = np.where(overlap >= 0.5, alike, 0)
+        told.append(2 * alike[best_pairs(alike)].sum() / max(1, max(len(predicted), len(overlap)) + len(true)))
     if not words:
         return {}
     return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint),
@@ -100,7 +101,16 @@ def _word_f1(true: str, told: str) -> float:
 
 def captions(prediction: Prediction) -> list[str]:
     """The answer's sentences without their times, one for each event, in any style of answer."""
-    return [caption for part in FULL_STOP.split(prediction.words) if (caption := part.strip(" ,\n"))]
+    return _sentences(prediction.words)
+
+
+def true_captions(sample: Sample) -> list[str]:
+    """Those of the true answer."""
+    return _sentences(_true_words(sample))
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for part in FULL_STOP.split(text) if (sentence := part.strip(" ,\n"))]
 
 
 def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:

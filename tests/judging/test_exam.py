@@ -56,7 +56,8 @@ def test_captions_count_apart_from_their_times():
     assert caption_scores([said(compose(EVENTS, swapped))]) == {
         "dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 0.0, "dvc_words_F1@0.5": 0.0}
     one = said(compose(EVENTS[:1], (0, ", the red disc spins.")))
-    assert caption_scores([one]) == {"dvc_caption_F1": 0.6667, "dvc_joint_F1@0.5": 0.6667, "dvc_words_F1@0.5": 0.5}
+    assert caption_scores([one]) == {"dvc_caption_F1": 0.6667, "dvc_joint_F1@0.5": 0.6667,
+                                     "dvc_words_F1@0.5": 0.6667}
 
 
 def test_nothing_said_is_nothing_found():

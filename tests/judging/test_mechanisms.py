@@ -17,28 +17,46 @@ SAMPLE = Sample("s", "v.mp4", 16.0, "dvc", "world", "describe every event.",
 
 
 def predicted(text, *intervals):
-    answer = parse(text, intervals)
+    answer = parse(text, intervals, "coupled" if text.startswith("<evi>,") else "interleaved")
     return Prediction(SAMPLE, Generated(text, answer, (), (), True))
 
 
 RIGHT = "<evi><evi></evi> <evi>, the red disc spins. <evi>, the blue disc blinks."
 
 
+TOLD = "the red disc spins. the blue disc blinks."
+COUPLED = "<evi>, the red disc spins. <evi>, the blue disc blinks."
+MORE, SAME = " <evi>, the green disc fades.", [(1, 3), (6, 9)]
+
+
 @pytest.mark.parametrize("text, intervals, wrong", [
-    (RIGHT, [(1, 3), (6, 9), (1, 3), (6, 9)], []),
-    (RIGHT, [(1, 3), (12, 14), (1, 3), (12, 14)], ["when"]),
-    (RIGHT.replace("blue", "red"), [(1, 3), (6, 9)] * 2, ["what"]),
+    (RIGHT, SAME * 2, []), (f"<evi><evi></evi> {TOLD}", SAME, []), (COUPLED, SAME, []),
+    (RIGHT, [(1, 3), (12, 14)] * 2, ["when"]),
+    (RIGHT.replace("blue", "red"), SAME * 2, ["what"]),
     (RIGHT.replace("blue", "red"), [(1, 3), (12, 14)] * 2, ["when", "what"]),
     ("<evi></evi> <evi>, the red disc spins.", [(1, 3)] * 2, ["which"]),
-    ("<evi></evi> <evi>, the red disc spins. <evi>, the blue disc blinks.", [(1, 3)] * 3, ["how"])])
-def test_a_mistake_is_named_by_the_factor_in_which_a_rejected_answer_would_be_wrong(text, intervals, wrong):
-    assert mistakes([predicted(text, *intervals)]) == {
-        f"mistakes_{factor}": float(factor in wrong) for factor in ("when", "which", "what", "how")}
+    ("", [], ["which"]),
+    # An event too many is told, in three styles.
+    (RIGHT + MORE, [*SAME, *SAME, (12, 14)], ["which"]),
+    (f"<evi><evi></evi> {TOLD} the green disc fades.", SAME, ["which"]),
+    (COUPLED + MORE, [*SAME, (12, 14)], ["which"]),
+    # One event is given the words of the other; one is told again; one stutters.
+    (COUPLED.replace("blue disc blinks", "red disc spins"), SAME, ["what"]),
+    (COUPLED + " <evi>, the blue disc blinks.", [*SAME, (6, 9)], ["how"]),
+    (COUPLED.replace("blinks", "blinks blinks"), SAME, ["how"])])
+def test_a_mistake_has_the_same_factor_in_all_styles(text, intervals, wrong):
+    scores = mistakes([predicted(text, *intervals)])
+    comparable = {"when", "what"} if not {"which", "how"} & set(wrong) else set()
+    assert scores == {"mistakes_any": float(bool(wrong))} | {
+        f"mistakes_{factor}": float(factor in wrong) for factor in {"which", "how"} | comparable}
 
 
-def test_mistakes_are_shares_of_the_questions_about_events():
-    right, late = predicted(RIGHT, *[(1, 3), (6, 9)] * 2), predicted(RIGHT, *[(1, 3), (12, 14)] * 2)
-    assert mistakes([right, right, right, late])["mistakes_when"] == 0.25 and mistakes([]) == {}
+def test_times_and_words_are_compared_where_as_many_events_are_told():
+    right, late, short = (predicted(RIGHT, *SAME * 2), predicted(RIGHT, *[(1, 3), (12, 14)] * 2),
+                          predicted("<evi></evi> <evi>, the red disc spins.", *[(1, 3)] * 2))
+    scores = mistakes([right, right, right, late, short])
+    assert scores["mistakes_when"] == 0.25 and scores["mistakes_which"] == 0.2 and scores["mistakes_any"] == 0.4
+    assert mistakes([]) == {}
 
 
 def test_the_drift_of_second_mentions_is_in_seconds():
@@ -55,15 +73,28 @@ def test_words_count_one_by_one_where_the_time_is_right():
     assert caption_scores([late])["dvc_words_F1@0.5"] == 0.5
 
 
-def test_what_words_need_is_measured_without_changing_the_model():
-    net = small.model().eval()
+def test_words_are_matched_one_to_one_and_telling_more_costs():
+    both = ["the red disc spins", "the blue disc blinks"]
+    everything = "<evi>, {}. " * 8
+    shower = predicted(everything.format(*both * 4), *[(1, 3), (1, 3), (6, 9), (6, 9)] * 2)
+    assert caption_scores([shower])["dvc_words_F1@0.5"] == pytest.approx(2 * 2 / (8 + 2), abs=1e-4)
+    told = predicted(f"<evi><evi></evi> {TOLD} the green disc fades.", *SAME)
+    assert caption_scores([told])["dvc_words_F1@0.5"] == pytest.approx(2 * 2 / (3 + 2), abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"evidence_from": "predicted"}, {"answer_view": "evidence"}])
+def test_what_words_need_is_compared_with_true_evidence_and_changes_no_model(changes):
+    net = small.model(**changes).eval()
     _, _, batch = small.mixed(net)
     with torch.no_grad():
-        loss = float(net(batch).parts["answer"])
-        method = net.method
-        needs = needs_of_words(net, batch, loss)
+        loss, method = float(net(batch).parts["answer"]), net.method
+        needs = needs_of_words(net, batch)
         assert net.method is method and float(net(batch).parts["answer"]) == loss
-        for name, changes in (("blind_words", {"answer_view": "evidence"}),
-                              ("exposure_gap", {"evidence_from": "predicted"})):
-            with with_method(net, **changes):
-                assert float(net(batch).parts["answer"]) - loss == pytest.approx(needs[name]) != 0
+        with with_method(net, evidence_from="true"):
+            true = float(net(batch).parts["answer"])
+        with with_method(net, evidence_from="predicted"):
+            assert float(net(batch).parts["answer"]) - true == pytest.approx(needs["exposure_gap"]) != 0
+        assert ("blind_words" in needs) == ("answer_view" not in changes)
+        if "blind_words" in needs:
+            with with_method(net, evidence_from="true", answer_view="evidence"):
+                assert float(net(batch).parts["answer"]) - true == pytest.approx(needs["blind_words"]) != 0
