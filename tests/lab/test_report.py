@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from d2vlm_lab.lab.report import (
 from d2vlm_lab.lab.report.examples import examples
 from d2vlm_lab.lab.report.read import KEPT
 from d2vlm_lab.lab.report.tables import write_tables
+from d2vlm_lab.lab.report.text import against, numbers
 
 
 def tables_of(folder: Path) -> Tables:
@@ -75,6 +77,17 @@ def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_repor
     assert [round(line.get_xdata()[0], 3) for line in ax.lines if line.get_marker() == "D"] == [0.45, -0.15]
     assert "| half against full | -0.150" in (page.parent / "README.md").read_text()
     assert "half against full" in page.read_text()
+
+
+def test_the_texts_of_a_large_study_take_seconds():
+    """800 means and as many differences: to search the table of all runs for each took ten CPU seconds."""
+    variants, metrics = [f"v{k}" for k in range(80)], [f"m{k}" for k in range(10)]
+    rows = [{"variant": variant, "seed": seed, "run": f"{variant}-{seed}", "metric": metric, "value": seed / 7}
+            for variant in variants for metric in metrics for seed in range(3)]
+    begin = time.process_time()
+    tables = Tables({"variants": variants, "metrics": metrics, "reference": "v0"}, pd.DataFrame(rows))
+    assert numbers(tables).count("0.143 ± ") == 800 and against(tables).count("+0.000, ") == 790
+    assert time.process_time() - begin < 4  # usually half a second
 
 
 def test_of_many_variants_without_a_clear_difference_only_the_names_and_the_range_are_said(tmp_path):

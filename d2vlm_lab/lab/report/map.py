@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from ...files import atomic_path
 from ...judging.catalogue import CATALOGUE
 from ..plots import COLORS, in_style, new_figure
-from .tables import Tables, by_seed, interval, label, signed
+from .tables import Tables, interval, label, signed
 
 HELPS = LinearSegmentedColormap.from_list("helps", [COLORS[5], "#ffffff", COLORS[0]])
 LEAST = 0.05  # a map whose largest difference is smaller than this is drawn as pale as it is
@@ -33,7 +33,7 @@ def cells(tables: Tables, metric: str) -> Iterator[dict]:
     """One for each idea and condition that has runs with it and without it, on the same seeds."""
     for idea, pair in tables.study["ideas"].items():
         for condition in tables.study["conditions"]:
-            having, lacking = (by_seed(tables.runs, metric, f"{condition}: {variant}") for variant in pair)
+            having, lacking = (tables.by_seed(metric, f"{condition}: {variant}") for variant in pair)
             gains = (having.value - lacking.value).dropna()
             if len(gains):
                 row = {"metric": metric, "idea": idea, "condition": condition, "with": pair[0], "without": pair[1]}

@@ -14,12 +14,10 @@ from .read import Results
 from .tables import (
     DEMONSTRATION,
     Tables,
-    by_seed,
     conclusion,
     costs,
     held_fixed,
     label,
-    paired,
     plain,
     shared_work,
     signed,
@@ -92,7 +90,7 @@ def missing(results: Results, pages: Pages) -> list[str]:
 def numbers(tables: Tables, pages: Pages | None = None) -> str:
     """Means with intervals; with `pages` also the numbers of the seeds, each leading to the notebook that made it."""
     def cell(metric: str, variant: str) -> str:
-        runs, row = by_seed(tables.runs, metric, variant), tables.mean(metric, variant)
+        runs, row = tables.by_seed(metric, variant), tables.mean(metric, variant)
         seeds = [linked(plain(value), run, pages) for value, run in zip(runs.value, runs.run)]
         return _cell(seeds, f"{plain(row['mean'])} ± {plain(row['high'] - row['mean'])}" if row else "", pages)
 
@@ -102,8 +100,8 @@ def numbers(tables: Tables, pages: Pages | None = None) -> str:
 def against(tables: Tables, pages: Pages | None = None) -> str:
     """Variant minus what it is compared with; with `pages` also on each seed."""
     def cell(metric: str, variant: str) -> str:
-        runs, row = by_seed(tables.runs, metric, variant).run, tables.difference(metric, variant)
-        gains = paired(tables.runs, tables.study, metric, variant)
+        runs, row = tables.by_seed(metric, variant).run, tables.difference(metric, variant)
+        gains = tables.paired(metric, variant)
         seeds = [linked(signed(gain), runs[seed], pages) for seed, gain in gains.items()]
         text = f"{signed(row['mean'])}, {signed(row['low'])} to {signed(row['high'])}" if row else ""
         return _cell(seeds, f"**{text}**" if row and (row["low"] > 0 or row["high"] < 0) else text, pages)
@@ -119,7 +117,7 @@ def _cell(seeds: Sequence[str], mean: str, pages: Pages | None) -> str:
 def found_before(kept: Tables, tables: Tables, where: str) -> str:
     """What is kept of the same study with more seeds, under a demonstration."""
     shown = Tables(kept.study | {"metrics": [m for m in kept.metrics if m in tables.metrics] or kept.metrics},
-                   kept.runs, kept.means, kept.differences)
+                   kept.runs)
     return _join([f"## Found before, with {len(kept.seeds)} seeds", conclusion(shown, shown.metrics[0]), numbers(shown),
                   f"Not made by this command: [the report that is kept with the project](<{where}/README.md>)."])
 
