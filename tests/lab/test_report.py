@@ -90,6 +90,32 @@ def test_the_texts_of_a_large_study_take_seconds():
     assert time.process_time() - begin < 4  # usually half a second
 
 
+def test_the_training_time_of_a_run_includes_that_of_the_shared_work_that_it_starts_from(tmp_path):
+    """One variant only scores what the shared training made, another one trains it further for ten seconds."""
+    folder = study(tmp_path / "s", {"full": [0.5], "without": [0.4], "more": [0.6]},
+                   shared={"sft": {"preset": "", "overrides": {}}},
+                   shared_runs=[{"id": "work", "variant": "@sft", "seed": 0, "folder": "../shared/work"}])
+    work = tmp_path / "shared" / "work"
+    write(work, "state.json", {"status": "done", "seconds": 120.0})
+    write(work, "metrics.json", {"seconds": 120.0})
+    write(work, "history.jsonl", [{"step": 9, "loss_answer": 1.0}, {"step": 9, "seconds": 100.0, "cpu_seconds": 90.0}])
+    hashes = {"notebook": "", "settings": "", "library": {}, "data": {}}
+    for name, took, shared in (("full", None, "work"), ("without", 95.0, ""), ("more", 10.0, "work")):
+        place = folder / f"{name}0".ljust(12, "x")
+        write(place, "point.json", {"id": place.name, "kind": "point", "study": "s", "variant": name, "seed": 0,
+                                    "profile": "quick", "settings": {}, "extras": {},
+                                    "hashes": hashes | {"shared": {"sft": shared} if shared else {}}})
+        write(place, "metrics.json", {F1: 0.5} | ({"training_cpu_seconds": took} if took else {}))
+    tree = json.loads((folder / "study.json").read_text())
+    write(folder, "study.json", tree | {"metrics": [F1, "training_cpu_seconds"]})
+    tables = tables_of(folder)
+    assert [tables.mean("training_cpu_seconds", name)["mean"] for name in ("full", "without", "more")] == [90, 95, 100]
+    page = write_report(folder, tmp_path / "out", tmp_path / "none")
+    text = page.with_name("README.md").read_text()
+    assert "| @sft | 1 | 120 | 100 | 90 | 120 |" in text and "includes that of the shared work" in text
+    assert tables_of(page.parent).mean("training_cpu_seconds", "more")["mean"] == 100  # not added a second time
+
+
 def test_of_many_variants_without_a_clear_difference_only_the_names_and_the_range_are_said(tmp_path):
     scores = {"without": [0.4, 0.5]} | {f"v{k}": [0.4 + k / 100, 0.5 - k / 50] for k in range(1, 10)}
     sentence = conclusion(tables_of(study(tmp_path / "s", scores)), F1)

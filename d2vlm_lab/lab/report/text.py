@@ -143,7 +143,9 @@ def spent(results: Results) -> list[str]:
     cells = costly.to_dict()
     return ["## What it cost", table(list(costly.index), list(costly), lambda name, row: plain(cells[name][row]), str),
             "Means over the finished runs of each variant. " + (f"Made on {', '.join(hosts)}. " if hosts else "")
-            + "Times on the clock depend on what else a machine was doing."]
+            + "Times on the clock depend on what else a machine was doing."
+            + (" The training time of a variant includes that of the shared work that it starts from."
+               if any(work.metrics for work in results.shared) else "")]
 
 
 def made_with(results: Results) -> list[str]:
