@@ -74,7 +74,7 @@ def draw_map(tables: Tables, metric: str) -> Figure:
     with in_style():
         figure, ax = new_figure(3.4 + 0.49 * len(conditions), 1.8 + 0.36 * len(ideas))
         _panel(ax, table, ideas, conditions, COLORS_OF[better])
-        figure.suptitle(fill(label(metric), 40), x=0.01, ha="left", fontsize=10)
+        figure.suptitle(fill(label(metric), 30 + 4 * len(conditions)), x=0.01, ha="left", fontsize=10)
         bar = figure.colorbar(ax.images[0], ax=ax, aspect=15, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("how much more with the idea" if better is None else "what the idea adds")
