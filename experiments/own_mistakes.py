@@ -18,7 +18,6 @@ from d2vlm_lab.config import read_config, resolve
 from d2vlm_lab.files import atomic_path
 from d2vlm_lab.judging.exam import examine, write_exam
 from d2vlm_lab.lab.report import Tables
-from d2vlm_lab.lab.report.tables import differences, means
 from d2vlm_lab.lab.report.text import against, numbers, table
 from d2vlm_lab.lab.run import starting_model, trained_model, training_time
 from d2vlm_lab.lab.study.study import make_point, read_study
@@ -85,7 +84,7 @@ def exam(start: Path, variant: str, seed: int) -> dict[str, float]:
 
 def write(runs: pd.DataFrame, made: dict[int, dict]) -> None:
     study = {"metrics": METRICS, "variants": VARIANTS, "reference": "answers"}
-    tables = Tables(study, runs, means(runs, study), differences(runs, study))
+    tables = Tables(study, runs)
     found = {seed: {"questions with mistakes": report["samples"], **report["factors"]} for seed, report in made.items()}
     OUT.mkdir(parents=True, exist_ok=True)
     with atomic_path(OUT / "runs.csv") as partial:

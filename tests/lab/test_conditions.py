@@ -10,7 +10,7 @@ import pytest
 from studies import plan_of, small_world, write_study
 
 from d2vlm_lab.cli import main
-from d2vlm_lab.lab.report.map import axis_of, clear, draw_map, has_map, map_conclusion, worth
+from d2vlm_lab.lab.report.map import axis_of, clear, draw_map, has_map, map_conclusion, map_summary, maps, worth
 from d2vlm_lab.lab.report.read import read_results
 from d2vlm_lab.lab.report.tables import make_tables
 from d2vlm_lab.lab.study.study import read_study
@@ -105,7 +105,7 @@ def test_a_cell_is_the_paired_difference_with_its_interval_and_its_runs(tables):
 
 
 def test_the_map_hatches_what_cannot_be_told_from_zero(tables):
-    figure = draw_map(tables, ["f1"])
+    figure = draw_map(tables, "f1")
     ax = figure.axes[0]
     hatched = {round(patch.get_x() + 0.5) for patch in ax.patches if patch.get_hatch()}
     assert hatched == {2}
@@ -115,16 +115,43 @@ def test_the_map_hatches_what_cannot_be_told_from_zero(tables):
     assert isinstance(figure, matplotlib.figure.Figure)
 
 
-def test_each_metric_of_the_map_has_colours_of_its_own_and_numbers_are_whole(tables):
-    """What took 10 seconds more says +10.00, is orange, and leaves the colours of the other metric alone."""
-    seconds = tables.runs.assign(metric="training_cpu_seconds", value=tables.runs.value * 25)
-    both = replace(tables, runs=pd.concat([tables.runs, seconds]))
-    figure = draw_map(both, ["f1", "training_cpu_seconds"])
-    f1, cost = (ax for ax in figure.axes if ax.texts)
-    assert f1.images[0].norm.vmax == pytest.approx(.4) and cost.images[0].norm.vmax == pytest.approx(10)
-    assert cost.texts[0].get_text() == "+10.00"
-    blue, orange = (ax.images[0].cmap(ax.images[0].norm(ax.images[0].get_array()[0, 0])) for ax in (f1, cost))
-    assert blue[2] > blue[0] and orange[0] > orange[2]
+def measured(tables, metric, factor=1.0, conditions=CONDITIONS):
+    """The numbers of `f1` under another name, times a factor, and only under some conditions."""
+    there = tables.runs.variant.str.split(": ").str[0].isin(conditions)
+    return tables.runs[there].assign(metric=metric, value=tables.runs.value * factor)
+
+
+@pytest.mark.parametrize("metric, factor, says, colour", [
+    ("named_F1@0.5", 1.0, "+.40", "#0072b2"), ("training_cpu_seconds", 25.0, "+10.00", "#d55e00"),
+    ("spread", 1.0, "+.40", "#009e73")])
+def test_a_map_is_blue_where_an_idea_helps_orange_where_it_costs_and_green_for_more_of_what_is_neither(
+        tables, metric, factor, says, colour):
+    ax = draw_map(replace(tables, runs=measured(tables, metric, factor)), metric).axes[0]
+    image = ax.images[0]
+    assert image.norm.vmax == pytest.approx(.4 * factor) and ax.texts[0].get_text() == says
+    assert matplotlib.colors.to_hex(image.cmap(image.norm(image.get_array()[0, 0]))) == colour
+
+
+def test_a_map_has_the_conditions_of_its_metric_alone_and_the_first_four_metrics_with_cells_are_drawn(tables):
+    names = ["f1", "nowhere", *(f"m{k}" for k in range(4))]
+    runs = pd.concat([tables.runs, measured(tables, "nowhere", conditions=()),
+                      *(measured(tables, name, conditions=["hard-1", "hard-2"]) for name in names[2:])])
+    more = replace(tables, study=tables.study | {"metrics": names}, runs=runs)
+    assert maps(more) == ["f1", "m0", "m1", "m2"] and maps(replace(more, study=more.study | {"ideas": {}})) == []
+    ax = draw_map(more, "m0").axes[0]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["hard-1", "hard-2"]
+    assert ax.images[0].get_array().shape == (1, 2)
+
+
+def test_under_a_map_stands_how_many_cells_would_be_clear_by_chance(tables):
+    assert map_summary(tables, "f1") == (
+        "F1: 2 of 3 cells are clear over 3 seeds; fewer than one would look so by chance alone. "
+        "The idea with the most is semantics: 2 of 3.")
+    ideas = {f"idea {k}": ("full", "without") for k in range(47)}
+    assert "94 of 141 cells are clear over 3 seeds; about 7 would" in map_summary(
+        replace(tables, study=tables.study | {"ideas": ideas}), "f1")
+    alone = replace(tables, runs=tables.runs[tables.runs.seed == 0])
+    assert "F1: one seed, a demonstration" in map_conclusion(alone, "f1") and "- " not in map_conclusion(alone, "f1")
 
 
 def test_without_a_complete_pair_there_is_no_map(tables):
@@ -144,6 +171,9 @@ def test_a_plan_has_the_runs_of_all_conditions(tmp_path, small_world_folder):
 def test_the_report_of_such_a_study_has_the_map_and_not_a_figure_for_each_metric(tables, tmp_path):
     assert main(["report", str(tmp_path / "kept"), "--out", str(tmp_path / "out")]) == 0
     out = tmp_path / "out" / "tried"
-    assert {path.name for path in (out / "figures").iterdir()} == {"map.svg"}
-    assert "hatched" in (out / "README.md").read_text() and "easy (+0.400" in (out / "README.md").read_text()
+    assert {path.name for path in (out / "figures").iterdir()} == {"f1.svg"}
+    text, page = (out / "README.md").read_text(), (out.parent / "index.html").read_text()
+    assert "hatched" in text
+    assert text.index("- semantics: easy (+0.400), hard-1 (+0.100)") < text.index("## All numbers")
+    assert "2 of 3 cells are clear" in page and "easy" not in page  # the page over all studies has the summary alone
     assert len(pd.read_csv(out / "map.csv")) == 3

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from d2vlm_lab.lab.report import (
 from d2vlm_lab.lab.report.examples import examples
 from d2vlm_lab.lab.report.read import KEPT
 from d2vlm_lab.lab.report.tables import write_tables
+from d2vlm_lab.lab.report.text import against, numbers
 
 
 def tables_of(folder: Path) -> Tables:
@@ -75,6 +77,43 @@ def test_a_variant_with_a_partner_of_its_own_is_compared_with_that_and_the_repor
     assert [round(line.get_xdata()[0], 3) for line in ax.lines if line.get_marker() == "D"] == [0.45, -0.15]
     assert "| half against full | -0.150" in (page.parent / "README.md").read_text()
     assert "half against full" in page.read_text()
+
+
+def test_the_texts_of_a_large_study_take_seconds():
+    """800 means and as many differences: to search the table of all runs for each took ten CPU seconds."""
+    variants, metrics = [f"v{k}" for k in range(80)], [f"m{k}" for k in range(10)]
+    rows = [{"variant": variant, "seed": seed, "run": f"{variant}-{seed}", "metric": metric, "value": seed / 7}
+            for variant in variants for metric in metrics for seed in range(3)]
+    begin = time.process_time()
+    tables = Tables({"variants": variants, "metrics": metrics, "reference": "v0"}, pd.DataFrame(rows))
+    assert numbers(tables).count("0.143 ± ") == 800 and against(tables).count("+0.000, ") == 790
+    assert time.process_time() - begin < 4  # usually half a second
+
+
+def test_the_training_time_of_a_run_includes_that_of_the_shared_work_that_it_starts_from(tmp_path):
+    """One variant only scores what the shared training made, another one trains it further for ten seconds."""
+    folder = study(tmp_path / "s", {"full": [0.5], "without": [0.4], "more": [0.6]},
+                   shared={"sft": {"preset": "", "overrides": {}}},
+                   shared_runs=[{"id": "work", "variant": "@sft", "seed": 0, "folder": "../shared/work"}])
+    work = tmp_path / "shared" / "work"
+    write(work, "state.json", {"status": "done", "seconds": 120.0})
+    write(work, "metrics.json", {"seconds": 120.0})
+    write(work, "history.jsonl", [{"step": 9, "loss_answer": 1.0}, {"step": 9, "seconds": 100.0, "cpu_seconds": 90.0}])
+    hashes = {"notebook": "", "settings": "", "library": {}, "data": {}}
+    for name, took, shared in (("full", None, "work"), ("without", 95.0, ""), ("more", 10.0, "work")):
+        place = folder / f"{name}0".ljust(12, "x")
+        write(place, "point.json", {"id": place.name, "kind": "point", "study": "s", "variant": name, "seed": 0,
+                                    "profile": "quick", "settings": {}, "extras": {},
+                                    "hashes": hashes | {"shared": {"sft": shared} if shared else {}}})
+        write(place, "metrics.json", {F1: 0.5} | ({"training_cpu_seconds": took} if took else {}))
+    tree = json.loads((folder / "study.json").read_text())
+    write(folder, "study.json", tree | {"metrics": [F1, "training_cpu_seconds"]})
+    tables = tables_of(folder)
+    assert [tables.mean("training_cpu_seconds", name)["mean"] for name in ("full", "without", "more")] == [90, 95, 100]
+    page = write_report(folder, tmp_path / "out", tmp_path / "none")
+    text = page.with_name("README.md").read_text()
+    assert "| @sft | 1 | 120 | 100 | 90 | 120 |" in text and "includes that of the shared work" in text
+    assert tables_of(page.parent).mean("training_cpu_seconds", "more")["mean"] == 100  # not added a second time
 
 
 def test_of_many_variants_without_a_clear_difference_only_the_names_and_the_range_are_said(tmp_path):

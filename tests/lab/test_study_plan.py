@@ -218,10 +218,10 @@ def test_the_longest_chain_comes_first_and_points_seed_by_seed(tmp_path):
     for job in plan:
         job.seconds = {"@sft": 60.0, "full": 10.0, "long": 70.0, "late": 20.0}[job.point.variant]
     assert [job.title for job in in_order(plan)] == [
-        "@sft, seed 0", "@sft, seed 1", "long, seed 0", "late, seed 0", "full, seed 0",
-        "long, seed 1", "late, seed 1", "full, seed 1"]
+        "@sft, seed 0", "long, seed 0", "late, seed 0", "full, seed 0",
+        "@sft, seed 1", "long, seed 1", "late, seed 1", "full, seed 1"]
     plan[0].seconds = plan[1].seconds = 40.0
-    assert [job.title for job in in_order(plan)][:3] == ["long, seed 0", "@sft, seed 0", "@sft, seed 1"]
+    assert [job.title for job in in_order(plan)][:3] == ["long, seed 0", "@sft, seed 0", "late, seed 0"]
 
 
 def test_what_two_studies_share_is_planned_once(tmp_path):
@@ -246,3 +246,7 @@ def test_what_two_studies_share_is_planned_once(tmp_path):
     assert todo == [first[1], second[1]]
     first[1].done = second[1].done = True
     assert choose([*first, *second[1:]], only=["full"], force=True) == [first[1], second[1]]
+    later = plan_of(paths[0], seeds=[1, 0])
+    assert [job.seed_rank for job in later if job.shared] == [0, 1]
+    make_plan(study, "", tmp_path / "first" / "out", others=later)  # this one needs it for its first seed
+    assert [job.seed_rank for job in later if job.shared] == [0, 0]

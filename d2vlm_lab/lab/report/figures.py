@@ -19,7 +19,7 @@ from ..plots import COLORS, draw_seeds, in_style, new_figure
 from ..plots.colors import WRONG
 from ..plots.curves import LOSSES, zoom_in
 from .read import Results
-from .tables import Tables, by_seed, label, paired, versus
+from .tables import Tables, label, versus
 
 NOTHING = "*No results yet. See below how to make them.*"
 LINE = {"color": "#bbbbbb", "lw": 0.8, "ls": "--", "zorder": 0}
@@ -99,7 +99,7 @@ def _panels(tables: Tables | None, metrics: Sequence[str], draw: Callable) -> Fi
 
 
 def _values(ax: Axes, tables: Tables, metric: str) -> None:
-    values = {name: list(by_seed(tables.runs, metric, name).value) for name in tables.variants}
+    values = {name: list(tables.by_seed(metric, name).value) for name in tables.variants}
     draw_seeds(values, fill(label(metric), 34), ax)
     zoom_in(ax, values)
     ax.set_title(f"here, {len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "here, one seed")
@@ -109,7 +109,7 @@ def _values(ax: Axes, tables: Tables, metric: str) -> None:
 
 def _gains(ax: Axes, tables: Tables, metric: str) -> None:
     names = [name for name in tables.compared if name in set(tables.differences.variant)]
-    values = {versus(tables.study, name): list(paired(tables.runs, tables.study, metric, name)) for name in names}
+    values = {versus(tables.study, name): list(tables.paired(metric, name)) for name in names}
     draw_seeds(values, fill(label(metric), 34), ax)
     zoom_in(ax, values, keep=0)
     ax.set_title("difference")

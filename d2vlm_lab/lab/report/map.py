@@ -1,9 +1,10 @@
-"""Ideas by conditions: what each idea is worth under each condition of a study, as a table and as one figure."""
+"""Ideas by conditions: what each idea is worth under each condition of a study, as a table and as figures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from textwrap import fill
 
@@ -17,23 +18,31 @@ from matplotlib.patches import Rectangle
 from ...files import atomic_path
 from ...judging.catalogue import CATALOGUE
 from ..plots import COLORS, in_style, new_figure
-from .tables import Tables, by_seed, interval, label, signed
+from .tables import Tables, interval, label, signed
 
 HELPS = LinearSegmentedColormap.from_list("helps", [COLORS[5], "#ffffff", COLORS[0]])
+MORE = LinearSegmentedColormap.from_list("more", [COLORS[3], "#ffffff", COLORS[2]])
+COLORS_OF = {True: HELPS, False: HELPS.reversed(), None: MORE}  # by whether a higher value is better
 LEAST = 0.05  # a map whose largest difference is smaller than this is drawn as pale as it is
+BY_CHANCE = 0.05  # the share of the cells without an effect whose 95 % interval does not contain zero
+
+
+def maps(tables: Tables, most: int = 4) -> list[str]:
+    """The first metrics of the study for which some condition has runs with and without some idea: each has a map."""
+    if not (tables.study.get("ideas") and tables.study.get("conditions")):
+        return []
+    return list(islice((metric for metric in tables.metrics if any(True for _ in cells(tables, metric))), most))
 
 
 def has_map(tables: Tables) -> bool:
-    """Whether some condition has runs with and without some idea."""
-    ideas, conditions = tables.study.get("ideas"), tables.study.get("conditions")
-    return bool(ideas and conditions) and any(True for metric in tables.metrics for _ in cells(tables, metric))
+    return bool(maps(tables, 1))
 
 
 def cells(tables: Tables, metric: str) -> Iterator[dict]:
     """One for each idea and condition that has runs with it and without it, on the same seeds."""
     for idea, pair in tables.study["ideas"].items():
         for condition in tables.study["conditions"]:
-            having, lacking = (by_seed(tables.runs, metric, f"{condition}: {variant}") for variant in pair)
+            having, lacking = (tables.by_seed(metric, f"{condition}: {variant}") for variant in pair)
             gains = (having.value - lacking.value).dropna()
             if len(gains):
                 row = {"metric": metric, "idea": idea, "condition": condition, "with": pair[0], "without": pair[1]}
@@ -56,26 +65,20 @@ def write_map(tables: Tables, out: Path) -> None:
             pd.concat([worth(tables, metric) for metric in tables.metrics]).to_csv(partial, index=False)
 
 
-def draw_map(tables: Tables, metrics: Sequence[str]) -> Figure:
-    """A panel for each metric: ideas down, conditions across; hatched where the effect cannot be told from zero.
-
-    Metrics differ in their units, so each has colours of its own.
-    """
-    found = {metric: worth(tables, metric) for metric in metrics}
-    made = pd.concat(list(found.values()))
-    ideas, conditions = ([name for name in tables.study[kind] if name in set(made[column])]
+def draw_map(tables: Tables, metric: str) -> Figure:
+    """Ideas down, the conditions that have this metric across; hatched where the effect cannot be told from zero."""
+    table = worth(tables, metric)
+    ideas, conditions = ([name for name in tables.study[kind] if name in set(table[column])]
                          for kind, column in (("ideas", "idea"), ("conditions", "condition")))
+    better = CATALOGUE[metric].higher_is_better if metric in CATALOGUE else None
     with in_style():
-        figure, axes = new_figure(2.6 + 0.52 * max(len(conditions), 7), (0.9 + 0.36 * len(ideas)) * len(metrics) + 0.9,
-                                  len(metrics), squeeze=False, sharex=True)
-        for ax, (metric, table) in zip(axes[:, 0], found.items()):
-            lower_is_better = metric in CATALOGUE and CATALOGUE[metric].higher_is_better is False
-            _panel(ax, table, ideas, conditions, HELPS.reversed() if lower_is_better else HELPS)
-            ax.set_title(fill(label(metric), 60))
-            bar = figure.colorbar(ax.images[0], ax=ax, aspect=12, pad=0.02)
-            bar.outline.set_visible(False)
-            bar.set_label("what the idea adds")
-        axes[-1, 0].set_xticks(range(len(conditions)), conditions, rotation=45, ha="right", rotation_mode="anchor")
+        figure, ax = new_figure(3.4 + 0.49 * len(conditions), 1.8 + 0.36 * len(ideas))
+        _panel(ax, table, ideas, conditions, COLORS_OF[better])
+        figure.suptitle(fill(label(metric), 30 + 4 * len(conditions)), x=0.01, ha="left", fontsize=10)
+        bar = figure.colorbar(ax.images[0], ax=ax, aspect=15, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label("how much more with the idea" if better is None else "what the idea adds")
+        ax.set_xticks(range(len(conditions)), conditions, rotation=45, ha="right", rotation_mode="anchor")
     return figure
 
 
@@ -108,17 +111,27 @@ def clear(cell: dict) -> bool:
     return cell["n"] > 1 and (cell["low"] > 0 or cell["high"] < 0)
 
 
-def map_conclusion(tables: Tables, metric: str) -> str:
-    """For each idea, where it clearly helps and where it clearly costs; everywhere else that cannot be told."""
-    parts, table = [], worth(tables, metric)
-    for idea, rows in table.groupby("idea", sort=False):
-        records = rows.to_dict("records")
-        found = [f"{cell['condition']} ({signed(cell['mean'])}; {signed(cell['low'])} to {signed(cell['high'])})"
-                 for cell in records if clear(cell)]
-        parts.append(f"{idea}: {', '.join(found) if found else 'nowhere'} (of {len(records)})")
+def map_summary(tables: Tables, metric: str) -> str:
+    """How many cells are clear, how many would be by chance alone, and which idea has most of them."""
+    table = worth(tables, metric)
     name = label(metric)[:1].upper() + label(metric)[1:]
-    if not parts:
+    if table.empty:
         return f"{name}: no condition has runs with and without an idea yet."
-    if (seeds := int(table.n.max())) < 2:
+    table = table[table.n > 1]
+    if table.empty:
         return f"{name}: one seed, a demonstration; whether a difference is clear takes several."
-    return f"{name}, conditions in which an idea makes a clear difference over {seeds} seeds: {'; '.join(parts)}."
+    found, chance = [cell["idea"] for cell in table.to_dict("records") if clear(cell)], BY_CHANCE * len(table)
+    most = max(found, key=found.count, default="")
+    return (f"{name}: {len(found)} of {len(table)} cells are clear over {table.n.max()} seeds; "
+            f"{f'about {chance:.0f}' if chance >= 0.5 else 'fewer than one'} would look so by chance alone."
+            + (f" The idea with the most is {most}: {found.count(most)} of {sum(table.idea == most)}." if most else ""))
+
+
+def map_conclusion(tables: Tables, metric: str) -> str:
+    """The summary, and for each idea the conditions in which it makes a clear difference."""
+    table, lines = worth(tables, metric), [f"{map_summary(tables, metric)}\n"]
+    if table.n.max() > 1:
+        for idea, rows in table.groupby("idea", sort=False):
+            found = [f"{cell['condition']} ({signed(cell['mean'])})" for cell in rows.to_dict("records") if clear(cell)]
+            lines.append(f"- {idea}: {', '.join(found) or 'nowhere'}")
+    return "\n".join(lines)

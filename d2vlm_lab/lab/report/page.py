@@ -15,11 +15,11 @@ from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
 from .figures import draw_comparison, draw_training, svg
-from .map import draw_map, has_map, write_map
+from .map import draw_map, has_map, maps, write_map
 from .notebook import NOTHING_RUNS, notebook_html
 from .read import KEPT, Results, Run, read_results
-from .tables import DEMONSTRATION, Tables, conclusion, find_tables, make_tables, write_tables
-from .text import background, findings, found_before
+from .tables import DEMONSTRATION, Tables, find_tables, make_tables, write_tables
+from .text import background, findings, found_before, in_short
 
 ALL = "[all studies](../index.html)\n\n"
 DISAGREE = """## Where variants disagree
@@ -80,7 +80,7 @@ def write_index(out: Path) -> Path:
     for path in sorted(out.glob("*/study.json")):
         tables = make_tables(read_results(path.parent))
         parts += [f"## [{tables.study['name']}](<{path.parent.name}/index.html>)", f"**{tables.study['question']}**",
-                  conclusion(tables, tables.metrics[0]) if tables.metrics else "No run has finished yet.",
+                  in_short(tables, tables.metrics[0]) if tables.metrics else "No run has finished yet.",
                   _progress(tables)]
     _write(out / "index.html", document("Studies", render("\n\n".join(parts), out)))
     return out / "index.html"
@@ -112,8 +112,8 @@ def _notebooks(results: Results, out: Path) -> dict[str, str]:
 
 def _figures(results: Results, tables: Tables, out: Path) -> list[str]:
     """A figure for each metric, and how training went; of a kept report, whose histories are gone, the one it has."""
-    drawings = {"map": svg(draw_map(tables, tables.metrics[:3]))} if has_map(tables) else {
-        metric: svg(draw_comparison(tables, metric)) for metric in tables.metrics}
+    drawings = ({metric: svg(draw_map(tables, metric)) for metric in maps(tables)}
+                or {metric: svg(draw_comparison(tables, metric)) for metric in tables.metrics})
     kept = results.folder / "figures" / "training.svg"
     if not has_map(tables) and (training := draw_training(results)):  # a map has too many runs for one figure of lines
         drawings["training"] = svg(training)

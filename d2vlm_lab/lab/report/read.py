@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -13,7 +14,7 @@ from ...config import ROOT
 from ...errors import LabError
 from ...reader import read_json, read_lines
 from ...shapes import shown
-from ..run_files import FOLDER, METRIC, read_metrics, read_state
+from ..run_files import FOLDER, METRIC, read_metrics, read_record, read_state
 
 KEPT = ROOT / "experiments" / "results"
 STUDY, NUMBERS = "study.json", "runs.csv"
@@ -169,6 +170,10 @@ def read_results(folder: Path) -> Results:
     check_places(folder, study)
     kept = _numbers(folder / NUMBERS) if (folder / NUMBERS).is_file() else None
     runs, shared = (tuple(_run(folder, entry, kept) for entry in study[kind]) for kind in ("runs", "shared_runs"))
+    if kept is None and shared:
+        shared = tuple(map(_with_training, shared))
+        works = {work.id: work for work in shared}
+        runs = tuple(_with_training_before(run, works) for run in runs)
     return Results(folder, study, runs, shared)
 
 
@@ -204,6 +209,28 @@ def _run(folder: Path, entry: Entry, kept: dict[str, dict] | None) -> Run:
         except LabError as error:
             state = {"status": "damaged", "error": str(error).removeprefix(f"{place}/")}
     return Run(entry["id"], entry["variant"], entry["seed"], place, state, metrics)
+
+
+def _with_training(work: Run) -> Run:
+    """Shared work with the time of its training, which its history has at its end."""
+    last = work.history[-1] if work.done and work.history else {}
+    times = {f"training_{name}": last[name] for name in ("seconds", "cpu_seconds") if name in last}
+    return replace(work, metrics=work.metrics | times)
+
+
+def _with_training_before(run: Run, works: Mapping[str, Run]) -> Run:
+    """A run whose training time has in it that of the shared work that it starts from.
+
+    So a run that only scores shared work, one that trains it further and one that trains alone can be compared.
+    """
+    if not run.done:
+        return run
+    with suppress(LabError):
+        before = [works[id].metrics for id in read_record(run.folder)["hashes"]["shared"].values() if id in works]
+        times = {name: sum(metrics.get(name, 0.0) for metrics in (run.metrics, *before))
+                 for name in ("training_seconds", "training_cpu_seconds") if any(name in work for work in before)}
+        return replace(run, metrics=run.metrics | times)
+    return run
 
 
 def _numbers(path: Path) -> dict[str, dict]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -28,33 +30,78 @@ class Tables:
 
     study: dict
     runs: pd.DataFrame  # one row for each number of each finished run
-    means: pd.DataFrame
-    differences: pd.DataFrame
     source: str = ""  # the folder that a notebook found them in
 
-    @property
+    @cached_property
     def variants(self) -> list[str]:
         """Those with numbers, in the order of the study."""
-        return [name for name in self.study["variants"] if name in set(self.runs.variant)]
+        there = set(self.runs.variant)
+        return [name for name in self.study["variants"] if name in there]
 
     @property
     def compared(self) -> list[str]:
         return [name for name in self.variants if name != self.study["reference"]]
 
-    @property
+    @cached_property
     def metrics(self) -> list[str]:
         """Those of the study that some run has."""
-        return [name for name in self.study["metrics"] if name in set(self.runs.metric)]
+        there = set(self.runs.metric)
+        return [name for name in self.study["metrics"] if name in there]
 
     @property
     def seeds(self) -> list[int]:
         return sorted(set(self.runs.seed))
 
+    def by_seed(self, metric: str, variant: str) -> pd.DataFrame:
+        """Values and ids of the runs of a variant, by seed."""
+        return self._by_seed[metric, variant]
+
+    def paired(self, metric: str, variant: str) -> pd.Series:
+        """The difference of a variant to what it is compared with, by seed; empty for the reference itself."""
+        other = compared_with(self.study, variant)
+        gains = self.by_seed(metric, variant).value - self.by_seed(metric, other).value
+        return gains.dropna() if variant != other else gains[:0]
+
     def mean(self, metric: str, variant: str) -> dict | None:
-        return _row(self.means, metric, variant)
+        return self._means.get((metric, variant))
 
     def difference(self, metric: str, variant: str) -> dict | None:
-        return _row(self.differences, metric, variant)
+        return self._differences.get((metric, variant))
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """For each metric and variant the mean over seeds, with its interval where there is more than one."""
+        rows = [{"metric": metric, "variant": variant, **interval(values.value), "seeds": _words(values.index),
+                 "runs": _words(values.run)}
+                for metric in self.study["metrics"] for variant in self.study["variants"]
+                if len(values := self.by_seed(metric, variant))]
+        return pd.DataFrame(rows, columns=["metric", "variant", "n", "mean", "low", "high", "interval", "seeds",
+                                           "runs"])
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Variant minus what it is compared with, seed by seed, then the mean of that; only seeds that both have."""
+        rows = [{"metric": metric, "variant": variant, "reference": compared_with(self.study, variant),
+                 **interval(gains), "seeds": _words(gains.index)}
+                for metric in self.study["metrics"] for variant in self.study["variants"]
+                if len(gains := self.paired(metric, variant))]
+        return pd.DataFrame(rows, columns=["metric", "variant", "reference", "n", "mean", "low", "high", "interval",
+                                           "seeds"])
+
+    # A study can have thousands of numbers, and its report reads each of them several times: to search the whole table
+    # for every one would take minutes.
+    @cached_property
+    def _by_seed(self) -> dict[tuple[str, str], pd.DataFrame]:
+        rows = self.runs.set_index("seed").sort_index(kind="stable")
+        return defaultdict(lambda: rows[:0], iter(rows.groupby(["metric", "variant"], sort=False)))
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, str], dict]:
+        return {(row["metric"], row["variant"]): row for row in self.means.to_dict("records")}
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str], dict]:
+        return {(row["metric"], row["variant"]): row for row in self.differences.to_dict("records")}
 
 
 def find_tables(name: str, folders: Sequence[str | Path]) -> Tables | None:
@@ -74,8 +121,7 @@ def make_tables(results: Results) -> Tables:
              "seed": run.seed, "run": run.id, "metric": metric, "value": value}
             for run in results.done for metric, value in run.metrics.items()]
     table = pd.DataFrame(rows, columns=["study", "profile", "variant", "seed", "run", "metric", "value"])
-    runs = table.astype({"seed": int, "value": float})
-    return Tables(study, runs, means(runs, study), differences(runs, study))
+    return Tables(study, table.astype({"seed": int, "value": float}))
 
 
 def write_tables(tables: Tables, out: Path) -> None:
@@ -86,41 +132,6 @@ def write_tables(tables: Tables, out: Path) -> None:
         tables.runs.to_parquet(partial, index=False)
     with atomic_path(out / STUDY) as partial:
         partial.write_text(json.dumps(tables.study, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def means(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """For each metric and variant the mean over seeds, with its interval where there is more than one."""
-    rows = []
-    for metric in study["metrics"]:
-        for variant in study["variants"]:
-            if len(values := by_seed(runs, metric, variant)):
-                rows.append({"metric": metric, "variant": variant, **interval(values.value),
-                             "seeds": _words(values.index), "runs": _words(values.run)})
-    return pd.DataFrame(rows, columns=["metric", "variant", "n", "mean", "low", "high", "interval", "seeds", "runs"])
-
-
-def differences(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """Variant minus what it is compared with, seed by seed, then the mean of that; only seeds that both have."""
-    rows = []
-    for metric in study["metrics"]:
-        for variant in study["variants"]:
-            if len(gains := paired(runs, study, metric, variant)):
-                rows.append({"metric": metric, "variant": variant, "reference": compared_with(study, variant),
-                             **interval(gains), "seeds": _words(gains.index)})
-    return pd.DataFrame(rows, columns=["metric", "variant", "reference", "n", "mean", "low", "high", "interval",
-                                       "seeds"])
-
-
-def by_seed(runs: pd.DataFrame, metric: str, variant: str) -> pd.DataFrame:
-    """Values and ids of the runs of a variant, by seed."""
-    return runs[(runs.metric == metric) & (runs.variant == variant)].set_index("seed").sort_index()
-
-
-def paired(runs: pd.DataFrame, study: dict, metric: str, variant: str) -> pd.Series:
-    """The difference of a variant to what it is compared with, by seed; empty for the reference itself."""
-    reference = compared_with(study, variant)
-    gains = by_seed(runs, metric, variant).value - by_seed(runs, metric, reference).value
-    return gains.dropna() if variant != reference else gains[:0]
 
 
 def compared_with(study: dict, variant: str) -> str:
@@ -210,11 +221,6 @@ def _listed(study: dict, rows: Sequence[Mapping], in_full: int = 8) -> str:
                 f"({signed(min(gains))} to {signed(max(gains))})")
     return ", ".join(f"{versus(study, row['variant'])} ({signed(row['mean'])}"
                      + (f"; {signed(row['low'])} to {signed(row['high'])})" if row["n"] > 1 else ")") for row in rows)
-
-
-def _row(table: pd.DataFrame, metric: str, variant: str) -> dict | None:
-    rows = table[(table.metric == metric) & (table.variant == variant)].to_dict("records")
-    return rows[0] if rows else None
 
 
 def interval(values: pd.Series) -> dict:

@@ -9,17 +9,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...judging.catalogue import CATALOGUE
-from .map import has_map, map_conclusion
+from .map import has_map, map_conclusion, map_summary, maps
 from .read import Results
 from .tables import (
     DEMONSTRATION,
     Tables,
-    by_seed,
     conclusion,
     costs,
     held_fixed,
     label,
-    paired,
     plain,
     shared_work,
     signed,
@@ -28,8 +26,11 @@ from .tables import (
 
 MAP = ("What each idea is worth under each condition: the mean difference, on the same seeds, between the variant that "
        "has the idea and the one that does not. Blue means that the idea helps, orange that it costs, also where less "
-       "is better. Where a cell is hatched, the 95 % interval over seeds contains zero, or there is only one seed. "
-       "[map.csv](map.csv) has every cell with its interval and the runs behind it.")
+       "is better; where neither is better by itself, green means more and pink less. Where a cell is hatched, the "
+       "95 % interval over seeds contains zero, or there is only one seed; all other cells are clear. This is not "
+       "corrected for the number of cells: under each map stands how many would look clear by chance, if no idea did "
+       "anything. Cells that share runs go together, so twice as many can be chance, too. [map.csv](map.csv) has the "
+       "cells of all metrics, with their intervals and the runs behind them.")
 Pages = Mapping[str, str]
 ONE_SEED = f"{DEMONSTRATION.capitalize()}, without intervals. A difference between two numbers can be chance."
 PAIRED = ("Mean of the differences on the same seed, with its interval. A difference is clear, and bold, where the "
@@ -37,11 +38,12 @@ PAIRED = ("Mean of the differences on the same seed, with its interval. A differ
 
 
 def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pages | None = None) -> str:
-    """Question, conclusions, what is missing, all numbers and differences, figures."""
+    """Question, conclusions, what is missing, all numbers and differences, figures; maps come before the numbers."""
     study, several = results.study, len(tables.seeds) > 1
     parts = [f"# {study['name']}", f"**{study['question']}**", f"Expected: {study['hypothesis']}",
-             bullets(said(tables, metric) for metric in tables.metrics[:3]) or "No run has finished yet."]
+             bullets(in_short(tables, m) for m in maps(tables) or tables.metrics[:3]) or "No run has finished yet."]
     parts += missing(results, pages or {})
+    parts += drawn(tables, figures) if (mapped := has_map(tables)) else []  # what follows has a row for each variant
     seeds = ", ".join(map(str, tables.seeds))
     if tables.metrics:
         note = f"Mean over the seeds {seeds} ± half of its 95 % interval (Student's t)." if several else ONE_SEED
@@ -50,7 +52,7 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
     if not tables.differences.empty:
         parts += [f"## Against {study['reference']}", against(tables, pages),
                   f"{PAIRED if several else ONE_SEED} The same as [differences.csv](differences.csv)."]
-    return _join(parts + drawn(tables, figures))
+    return _join(parts + ([] if mapped else drawn(tables, figures)))
 
 
 def background(results: Results, tables: Tables, pages: Pages | None = None) -> str:
@@ -77,8 +79,9 @@ def background(results: Results, tables: Tables, pages: Pages | None = None) -> 
     return _join(parts + made_with(results) + papers(study))
 
 
-def said(tables: Tables, metric: str) -> str:
-    return map_conclusion(tables, metric) if has_map(tables) else conclusion(tables, metric)
+def in_short(tables: Tables, metric: str) -> str:
+    """One or two sentences about a metric; a map has too many variants to name them all."""
+    return map_summary(tables, metric) if has_map(tables) else conclusion(tables, metric)
 
 
 def missing(results: Results, pages: Pages) -> list[str]:
@@ -92,7 +95,7 @@ def missing(results: Results, pages: Pages) -> list[str]:
 def numbers(tables: Tables, pages: Pages | None = None) -> str:
     """Means with intervals; with `pages` also the numbers of the seeds, each leading to the notebook that made it."""
     def cell(metric: str, variant: str) -> str:
-        runs, row = by_seed(tables.runs, metric, variant), tables.mean(metric, variant)
+        runs, row = tables.by_seed(metric, variant), tables.mean(metric, variant)
         seeds = [linked(plain(value), run, pages) for value, run in zip(runs.value, runs.run)]
         return _cell(seeds, f"{plain(row['mean'])} ± {plain(row['high'] - row['mean'])}" if row else "", pages)
 
@@ -102,8 +105,8 @@ def numbers(tables: Tables, pages: Pages | None = None) -> str:
 def against(tables: Tables, pages: Pages | None = None) -> str:
     """Variant minus what it is compared with; with `pages` also on each seed."""
     def cell(metric: str, variant: str) -> str:
-        runs, row = by_seed(tables.runs, metric, variant).run, tables.difference(metric, variant)
-        gains = paired(tables.runs, tables.study, metric, variant)
+        runs, row = tables.by_seed(metric, variant).run, tables.difference(metric, variant)
+        gains = tables.paired(metric, variant)
         seeds = [linked(signed(gain), runs[seed], pages) for seed, gain in gains.items()]
         text = f"{signed(row['mean'])}, {signed(row['low'])} to {signed(row['high'])}" if row else ""
         return _cell(seeds, f"**{text}**" if row and (row["low"] > 0 or row["high"] < 0) else text, pages)
@@ -119,8 +122,8 @@ def _cell(seeds: Sequence[str], mean: str, pages: Pages | None) -> str:
 def found_before(kept: Tables, tables: Tables, where: str) -> str:
     """What is kept of the same study with more seeds, under a demonstration."""
     shown = Tables(kept.study | {"metrics": [m for m in kept.metrics if m in tables.metrics] or kept.metrics},
-                   kept.runs, kept.means, kept.differences)
-    return _join([f"## Found before, with {len(kept.seeds)} seeds", conclusion(shown, shown.metrics[0]), numbers(shown),
+                   kept.runs)
+    return _join([f"## Found before, with {len(kept.seeds)} seeds", in_short(shown, shown.metrics[0]), numbers(shown),
                   f"Not made by this command: [the report that is kept with the project](<{where}/README.md>)."])
 
 
@@ -130,10 +133,12 @@ def drawn(tables: Tables, figures: Iterable[str]) -> list[str]:
     if {entry["metric"] for entry in tables.study["paper"]} & set(tables.metrics):
         parts += ["Squares are the numbers of the paper, for another model on other data and in other units. They have "
                   "an axis of their own, since only their order can be compared."]
-    notes = {"map": MAP, "training": "How training went: a line for each run. Names with @ are shared work that "
-                                     "variants start from."}
+    notes = {"training": "How training went: a line for each run. Names with @ are shared work that variants start "
+                         "from."}
+    parts += [MAP] if (mapped := has_map(tables)) else []
     for name in figures:
-        parts += [f"![{label(name)}](figures/{name}.svg)", notes.get(name) or conclusion(tables, name)]
+        note = notes.get(name) or (map_conclusion if mapped else conclusion)(tables, name)
+        parts += [f"![{label(name)}](figures/{name}.svg)", note]
     return parts
 
 
@@ -145,7 +150,9 @@ def spent(results: Results) -> list[str]:
     cells = costly.to_dict()
     return ["## What it cost", table(list(costly.index), list(costly), lambda name, row: plain(cells[name][row]), str),
             "Means over the finished runs of each variant. " + (f"Made on {', '.join(hosts)}. " if hosts else "")
-            + "Times on the clock depend on what else a machine was doing."]
+            + "Times on the clock depend on what else a machine was doing."
+            + (" The training time of a variant includes that of the shared work that it starts from."
+               if any(work.metrics for work in results.shared) else "")]
 
 
 def made_with(results: Results) -> list[str]:

@@ -19,7 +19,7 @@ class Job:
     trains: bool  # otherwise it only examines a checkpoint
     starts: dict[str, Job] = field(default_factory=dict)  # shared work by the @name that the settings have for it
     twin: Job | None = None  # the same run as a point of another study: it is made there and copied
-    seed_rank: int = 0  # points are run seed by seed, so that an early stop leaves whole comparisons
+    seed_rank: int = 0  # jobs are run seed by seed, so that an early stop leaves whole comparisons
     prefix: str = ""  # of its title, where several studies are run together
     done: bool = False
     why: str = ""  # it has to be run

@@ -33,17 +33,18 @@ def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),
     works: dict[str, Job] = {}
     jobs = []
     for point in points:
-        starts = {}
+        starts, rank = {}, ranks.index(point.seed)
         for name in point.needs:
             work = make_shared(study, profile, name, point.seed)
             record = _record(study, profile, work, "", {})
             folder = shared_folder(out, name, record["id"])
-            job = known.get(record["id"]) or Job(work, record, folder, notebook, trains=True)
+            job = known.get(record["id"]) or Job(work, record, folder, notebook, trains=True, seed_rank=rank)
+            job.seed_rank = min(job.seed_rank, rank)  # another study may need it only for a later seed
             starts[f"@{name}"] = works.setdefault(record["id"], job)
         record = _record(study, profile, point, code, {name[1:]: work.record["id"] for name, work in starts.items()})
         jobs.append(Job(point, record, out / study.name / record["id"], notebook,
                         trains=bool((parameters | point.extras).get("learn")), starts=starts,
-                        twin=known.get(record["id"]), seed_rank=ranks.index(point.seed)))
+                        twin=known.get(record["id"]), seed_rank=rank))
     plan, absent, past = [*works.values(), *jobs], missing_worlds(study, points), records(out)
     for job in plan:
         _look(job, [w for w in worlds_of(study, [job.point]) if w in absent], past)

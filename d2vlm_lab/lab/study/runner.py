@@ -138,7 +138,7 @@ def with_needs(wanted: Sequence[Job]) -> list[Job]:
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
-    """Seed by seed, the longest chain first; shared work belongs to the first seed.
+    """Seed by seed, the longest chain first; shared work belongs to the first seed that needs it.
 
     The length of a chain is the time of a job and of the longest chain that waits for it.
     """
