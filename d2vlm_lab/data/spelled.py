@@ -1,4 +1,7 @@
-"""The style `time_tokens`: behind each `<evi>` stand the symbols of its times, as token ids beyond any vocabulary."""
+"""Token ids as text, and the style `time_tokens`.
+
+In that style the symbols of its times stand behind each `<evi>`, as token ids beyond any vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -41,5 +44,10 @@ def read_times(ids: Sequence[int], evidence: int) -> list[Interval | None]:
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """Ids as text, with the symbols of times."""
-    return "".join(show([token - FIRST for token in run]) if symbols else tokenizer.decode(list(run))
+    return "".join(show([token - FIRST for token in run]) if symbols else words_of(tokenizer, list(run))
                    for symbols, run in groupby(ids, lambda token: token >= FIRST))
+
+
+def words_of(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """Ids of a vocabulary as text. A model can write a NUL, which no file may hold: it becomes U+FFFD."""
+    return tokenizer.decode(ids, skip_special_tokens=False).replace("\0", "\ufffd")

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..config import Reward
 from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate
 from ..data.plan import plan_of
+from ..data.spelled import words_of
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
 from ..ideas.rewards import SET_REWARDS, refusal, word_f1
 from ..model.d2vlm import D2VLM
@@ -140,7 +141,7 @@ def read_drawn(model: D2VLM, drawn: DrawnAnswer, truth: Truth) -> Answer:
     """What a drawn answer says; its frames become seconds."""
     ids = drawn.ids[:-1] if drawn.finished else drawn.ids
     spans = [(float(truth.seconds[first]), float(truth.seconds[last])) for first, last in drawn.intervals]
-    answer = parse(model.tokenizer.decode(ids, skip_special_tokens=False), spans, model.method.style)
+    answer = parse(words_of(model.tokenizer, ids), spans, model.method.style)
     return Answer(drawn.ids, drawn.intervals, answer, drawn.finished and in_style(answer, model.method), truth,
                   drawn.log_p, drawn.entropies)
 

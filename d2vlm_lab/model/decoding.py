@@ -19,7 +19,7 @@ from transformers.generation import logits_process
 
 from ..data.batch import Batch, Clip, Text, collate, to_seconds
 from ..data.plan import packing_of
-from ..data.spelled import FIRST, decode, read_times
+from ..data.spelled import FIRST, decode, read_times, words_of
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
 from ..ideas.symbols import SYMBOLS
 from .backbone import logits_of
@@ -261,7 +261,7 @@ def read_answer(model: D2VLM, ids: list[int], evidence: list[Evidence]) -> Gener
     """Token ids as an answer; a stop token at their end is not part of it."""
     finished = bool(ids) and ids[-1] in stop_ids(model)
     said = ids[:-1] if finished else ids
-    text = words = model.tokenizer.decode([token for token in said if token < FIRST], skip_special_tokens=False)
+    text = words = words_of(model.tokenizer, [token for token in said if token < FIRST])
     intervals = [each.interval for each in evidence]
     if model.time_symbols is not None:
         text = decode(model.tokenizer, said)

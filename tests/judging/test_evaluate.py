@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from benchmark_files import CHARADES, CHOICE, MME, RECIPE, coco, save
 from small import tiny_model
+from transformers import PreTrainedTokenizerFast
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import Data
@@ -187,6 +188,14 @@ def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp
     assert page["protocol"] == "clean" and page["scores"]["collected"]
     out = capsys.readouterr().out
     assert "every video was read" in out and f", prompt {page['card']['prompt_sha256']}, greedy" in out
+
+
+def test_an_answer_with_a_nul_in_it_is_scored(place, tmp_path, monkeypatch):
+    decode = PreTrainedTokenizerFast.decode
+    monkeypatch.setattr(PreTrainedTokenizerFast, "decode", lambda *args, **more: decode(*args, **more) + "\0")
+    assert main(["evaluate", place.model, "world", "--data", str(place.world), "--out", str(tmp_path / "out"),
+                 "--max-new-tokens", "2", "--limit", "4"]) == 0
+    assert (tmp_path / "out" / "score_clean.json").exists()
 
 
 @pytest.mark.parametrize("words, message", [

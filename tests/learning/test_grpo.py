@@ -13,10 +13,12 @@ import torch
 from interruption import train_until_interrupted
 from small import clip, history, mixed, text, tiny_model
 from small import model as small_model
+from transformers import PreTrainedTokenizerFast
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT, Reward, RunConfig, read_config
 from d2vlm_lab.data.batch import IGNORE, Clip, collate
+from d2vlm_lab.data.group_file import read_groups
 from d2vlm_lab.data.groups import Collator, Groups, group_by_video
 from d2vlm_lab.data.plan import plan_of
 from d2vlm_lab.data.splits import reader, splits
@@ -500,6 +502,16 @@ def test_a_group_file_of_another_checkpoint_or_of_other_questions_is_an_error(co
             train(override(config, {"reward.file": str(group_file)}), tmp_path / "run", str)
         with pytest.raises(LabError, match=message):
             dry_run(override(config, {"reward.file": str(group_file)}))
+
+
+def test_drawn_answers_with_a_nul_in_them_can_be_read_again(config, tmp_path, monkeypatch):
+    decode = PreTrainedTokenizerFast.decode
+    monkeypatch.setattr(PreTrainedTokenizerFast, "decode", lambda *args, **more: decode(*args, **more) + "\0")
+    file = tmp_path / "groups.jsonl"
+    assert main(["make-groups", "tiny", *QUICK, f"data.world={config.data.world}", "reward.form=grpo", "data.limit=1",
+                 "data.tasks=[tvg]", "--out", str(file)]) == 0
+    groups = read_groups(file, checkpoint_id(ROOT / "data" / "tiny-sft"), "data/tiny-sft")
+    assert groups and all("\ufffd" in text for group in groups for text in group.answers)
 
 
 def test_make_groups_needs_settings_that_draw(capsys):
