@@ -28,7 +28,7 @@ from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_be
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import check_trackers, differing, fit
+from ..learning.trainer import check_trackers, differing, fit, last_checkpoint
 from ..model.adapter import prepare
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
@@ -68,6 +68,8 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         log(f"{folder}: done before")
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     started = time.time()
+    if not processes.number() and last_checkpoint(folder / "checkpoints") is None:
+        (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now
     model = prepare(start(config), config)
     train_split, val_split = splits(config)
     read = reader(config, model.frames, train_split.videos)

@@ -11,7 +11,7 @@ from typing import NotRequired, TypedDict
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from .. import __version__
+from .. import __version__, processes
 from ..config import RunConfig, resolve
 from ..errors import LabError
 from ..files import atomic_path
@@ -24,8 +24,8 @@ RECIPE, CARD = "recipe.json", "README.md"
 OURS = "mit"  # the licence of bases that this project makes from nothing
 # Of a recipe, what a reader wants to see at once; all of it is in recipe.json.
 TOLD = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "adapter.variant", "adapter.embeddings",
-        "training.steps", "training.videos", "training.texts", "training.learning_rate", "preference.form",
-        "reward.form", "data.fps", "data.max_frames", "seed")
+        "training.steps", "training.videos", "processes", "training.texts", "training.learning_rate",
+        "preference.form", "reward.form", "data.fps", "data.max_frames", "seed")
 TINY = ("It was trained on the synthetic world of this project alone: it knows those few words, in lower case, and "
         "those few shapes and motions. On any other video it still answers, and the answer means nothing.")
 WHAT = "A D2VLM: a video-language model that first finds *when* something happens, then says *what*."
@@ -52,10 +52,15 @@ class Score:
 
 def note_recipe(folder: Path, config: RunConfig, scores: dict[str, float]) -> None:
     """Leave in a checkpoint how it was trained and what it scored, and the card that says so."""
-    recipe = {"config": _portable(to_dict(config)), "scores": scores, "checkpoint": checkpoint_id(folder),
+    recipe = {"config": _portable(recorded(config)), "scores": scores, "checkpoint": checkpoint_id(folder),
               "library": __version__}
     write_recipe(folder, recipe)
     write_card(folder, folder)
+
+
+def recorded(config: RunConfig) -> dict[str, object]:
+    """The settings of a run, and how many processes it has, each with a batch of its own."""
+    return to_dict(config) | {"processes": processes.total()}
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
