@@ -11,6 +11,7 @@ from .backbone import family
 from .checkpoint import load
 from .d2vlm import D2VLM
 from .language import load_language
+from .streaming.stream import check_streams
 
 
 def start(config: RunConfig) -> D2VLM:
@@ -21,6 +22,7 @@ def start(config: RunConfig) -> D2VLM:
         model = load_language(parts, config.method)
     else:
         model = load(parts.start, config.method, getattr(torch, parts.dtype))
+    check_live(model, config)
     if parts.attention != "auto":
         attend_with(model, parts.attention)
     for line in model.added:
@@ -30,6 +32,18 @@ def start(config: RunConfig) -> D2VLM:
     if not model.can_ground and parts.equal_heads:  # so that similar states are similar from the start
         model.evidence_head.load_state_dict(model.frame_head.state_dict())
     return model
+
+
+def check_live(model: D2VLM, config: RunConfig) -> None:
+    """An error for a setting about videos that are still running, where the model cannot read one."""
+    for name, wanted in (("method.standing_weight", config.method.standing_weight),
+                         ("data.ask_early", config.data.ask_early),
+                         ("evaluation.keep_frames", config.evaluation.keep_frames)):
+        if wanted:
+            try:
+                check_streams(model)
+            except LabError as error:
+                raise LabError(f"{name}: {error}") from None
 
 
 def attend_with(model: D2VLM, attention: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from small import history, tiny_model, weights
 
+from d2vlm_lab.cli import main
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.groups import Groups, group_by_video
 from d2vlm_lab.data.rejects import preference_data
@@ -489,6 +490,13 @@ def test_a_dry_run_makes_no_world(config, tmp_path):
 def test_a_task_that_no_question_has_is_an_error_that_names_the_setting(config, name):
     with pytest.raises(LabError, match=f"{name}: no question has the task 'tvgg'; did you mean 'tvg'"):
         dry_run(override(config, {name: ["tvgg"]}))
+
+
+@pytest.mark.parametrize("change", ["live=true", "mechanisms=true", "keep_frames=4", "forget=merge"])
+def test_what_only_a_study_reads_is_refused(change, capsys):
+    words = ["train", "tiny-live", f"evaluation.{change}", "--dry-run"]
+    assert main(words) == 2
+    assert f"evaluation.{change.split('=')[0]} is read in a study only" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):

@@ -27,7 +27,7 @@ from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions
 from d2vlm_lab.model.passes import decode, positions, shift_after
-from d2vlm_lab.model.start import attend_with
+from d2vlm_lab.model.start import attend_with, start
 from d2vlm_lab.model.streaming.stream import Stream
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
@@ -138,6 +138,13 @@ def test_a_video_is_read_while_it_runs_as_it_is_read_whole(tmp_path, frame_times
 def test_positions_of_three_parts_cannot_be_counted_while_a_video_runs(tmp_path, kind):
     with pytest.raises(LabError, match="count the time of a whole video at once"):
         Stream(load_small(tmp_path, kind, frame_block=2))
+
+
+@pytest.mark.parametrize("change", ["method.standing_weight=1", "data.ask_early=0.5", "evaluation.keep_frames=4"])
+def test_what_such_a_model_can_never_do_is_refused_when_it_is_made(tmp_path, change):
+    parts = [f"parts.language={folder(tmp_path, 'qwen3_vl')}", "parts.frame_tokens=4", "method.semantic_layer=2"]
+    with pytest.raises(LabError, match=f"^{change.split('=')[0]}: qwen3_vl_text models count the time of a whole"):
+        start(read_config("qwen3vl", [*parts, "method.frame_block=2", change]))
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["one_pass", "two_passes"])
@@ -400,6 +407,7 @@ def test_at_the_published_sizes_the_parts_fit_each_other(preset, pixels, width, 
     else:
         features = torch.empty(2, parts.frame_tokens, 1 + added, 4 * 1024, device="meta")
     assert frames.project(features).shape == (2 * parts.frame_tokens, width * (1 + added))
+    assert features[0].numel() * 4 > 10**6 and read_config(preset).data.cache == "off"  # too many bytes to keep
 
 
 # Refused by name.
