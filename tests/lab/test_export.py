@@ -97,6 +97,15 @@ def test_the_card_says_base_data_recipe_scores_limits_and_licence(trained, tmp_p
         assert words in card.text, words
 
 
+def test_the_card_in_the_folder_of_a_run_names_no_folder_of_this_machine(trained, tmp_path):
+    shared = D2VLM.from_pretrained(trained).save_pretrained(tmp_path / "shared")  # it has a folder "language"
+    further = save(prepare(load(shared), override(RunConfig(), CONFIG)), tmp_path / "further", base=str(shared))
+    note_recipe(further, override(RunConfig(), CONFIG | {"parts.start": str(trained)}), {})
+    card = (further / "README.md").read_text()
+    assert 'base = AutoModelForCausalLM.from_pretrained("shared/language")' in card and str(tmp_path) not in card
+    assert json.loads((further / "recipe.json").read_text())["config"]["parts"]["start"] == "run/model"
+
+
 def test_scores_of_another_checkpoint_are_refused_and_nothing_is_written(trained, tmp_path, capsys):
     file = score_file(tmp_path / "score.json", "0123456789ab")
     assert main(["export", str(trained), str(tmp_path / "shared"), "--scores", file]) == 2

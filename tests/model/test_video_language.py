@@ -1,11 +1,11 @@
 """Video-language models: here they compute what their own forward computes, without a video and with one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
 from small import history, language, text
 from small import model as model_of_parts
 from transformers import AutoModelForImageTextToText
@@ -22,6 +22,7 @@ from d2vlm_lab.lab.rehearsal.video_language import VIDEO_LANGUAGE
 from d2vlm_lab.lab.run import train
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.backbone import logits_of
+from d2vlm_lab.model.card import model_card
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
@@ -377,21 +378,24 @@ def test_saved_and_loaded_it_is_the_same_model(tmp_path, kind, beside, tied):
 @pytest.mark.filterwarnings("ignore:Found missing adapter keys")  # of the tower, whose layers have the same names
 @pytest.mark.parametrize("embeddings", ["all", "evidence"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_peft_loads_the_adapter_onto_the_published_model(tmp_path, kind, embeddings):
-    place = folder(tmp_path, kind)
+def test_peft_loads_the_adapter_onto_the_published_model_as_the_card_says(tmp_path, monkeypatch, kind, embeddings):
+    (tmp_path / "published").mkdir()
+    place = folder(tmp_path / "published", kind)
     model = load_language(Parts(**PARTS, language=place), Method(semantic_layer=2)).eval()
     prepare(model, override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": embeddings}))
     generator = torch.Generator().manual_seed(2)
     for value in model.parameters():
         if value.requires_grad:
             value.data += 0.1 * torch.randn(value.shape, generator=generator)
-    saved, ids = save(model.eval(), tmp_path / "saved", base=str(tmp_path)), torch.arange(12)[None]
-    published = AutoModelForImageTextToText.from_pretrained(place)
-    if (rows := len(model.language.get_input_embeddings().weight)) > len(published.get_input_embeddings().weight):
-        published.resize_token_embeddings(rows)
+    saved, ids = save(model.eval(), tmp_path / "saved", base=place), torch.arange(12)[None]
+    card = model_card(saved, saved)
+    assert str(tmp_path) not in card
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[1], found := {})
     with torch.no_grad():
-        expected = model.language(input_ids=ids).logits
-        assert torch.equal(PeftModel.from_pretrained(published, saved).eval()(input_ids=ids).logits, expected)
+        assert torch.equal(found["model"].eval()(input_ids=ids).logits, model.language(input_ids=ids).logits)
+    exported = load(saved).save_pretrained(tmp_path / "exported")
+    assert "Only this library loads the folder" in (exported / "README.md").read_text()
 
 
 @pytest.mark.parametrize("preset, pixels, width, added", [("qwen3vl", 128, 2560, 3), ("smolvlm2", 512, 960, 0)])
