@@ -227,7 +227,9 @@ class Training:
     # Compute in bfloat16 where that is safe (mixed precision), for GPUs. It changes no weight: `parts.dtype` says how
     # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
     bfloat16: bool = False
-    gradient_checkpointing: bool = False  # save memory by computing the layers' states again in the backward pass
+    # Save memory by computing the layers' states again in the backward pass. This cannot keep keys and values, so that
+    # the frames are then read twice, and the texts of a batch are padded.
+    gradient_checkpointing: bool = False
     # Number of processes that load batches ahead; 0 means that the main process loads them.
     workers: Annotated[int, Range(0, 256)] = 0
     # Where the log goes besides history.jsonl: experiment trackers that are installed.
@@ -322,25 +324,26 @@ class Reward:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out questions that are answered during training and after it."""
+    """The held-out questions that are answered during training, and in a study (`d2vlm-lab ablate`) after it."""
 
     samples: Count = 100  # largest number of questions of each task
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
     batch: Annotated[int, Range(1, 4096)] = 128  # questions answered at a time; fewer about long videos
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
-    # After training, also ask as of a video that is running: questions in the middle of an event, and questions that
-    # stand from its beginning. These need method.frame_block or method.bidirectional_frames=false,
+    # In a study, after training: also ask as of a video that is running, with questions in the middle of an event, and
+    # questions that stand from its beginning. These need method.frame_block or method.bidirectional_frames=false,
     # method.formulation=sigmoid and a style whose `<evi>` tokens point at frames; otherwise they are left out.
     live: bool = False
-    # After training, also measure why an idea pays or does not: how much the words of true answers lose if they see no
-    # frames, and if each `<evi>` carries what the model finds instead of the true event.
+    # In a study, after training: also measure why an idea pays or does not, which is how much the words of true answers
+    # lose if they see no frames, and if each `<evi>` carries what the model finds instead of the true event.
     mechanisms: bool = False
-    # After training, read videos block by block, and keep at most so many frames in the language model; null reads all
-    # frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false. Scores that compare
-    # whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.
+    # In a study, after training: read videos block by block, and keep at most so many frames in the language model.
+    # null reads all frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false. Scores
+    # that compare whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.
     keep_frames: Frames | None = None
-    # Which frames are forgotten if there are more than `keep_frames`. oldest: the oldest. change: those that differ
-    # least from the frame before them. merge: the two neighbours that are most alike become one, the mean of both.
+    # In a study: which frames are forgotten if there are more than `keep_frames`. oldest: the oldest. change: those
+    # that differ least from the frame before them. merge: the two neighbours that are most alike become one, the mean
+    # of both.
     forget: Forget = "oldest"
 
 
@@ -448,6 +451,8 @@ class RunConfig:
              "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
              "data.max_frames instead, or keep features")
         need(not data.train or bool(data.videos), "data.videos: name the folder that data.train refers to")
+        need(bool(data.train) or not (data.val or data.videos), "data.val and data.videos belong to data.train, which "
+             "is empty; a world brings validation questions and videos of its own")
 
     def _check_preference(self, need: Callable[[bool, str], None]) -> None:
         preference, method = self.preference, self.method

@@ -91,6 +91,9 @@ def test_impossible_combinations_are_refused():
     for embeddings in ("evidence", "frozen"):
         with pytest.raises(ConfigError, match=f"targets=all .* adapter.embeddings=all .found {embeddings}"):
             override(RunConfig(), ["adapter.targets=all", f"adapter.embeddings={embeddings}"])
+    for name in ("val", "videos"):
+        with pytest.raises(ConfigError, match="data.val and data.videos belong to data.train, which is empty"):
+            override(RunConfig(), [f"data.{name}=somewhere"])
 
 
 def test_words_that_yaml_reads_as_truths_are_the_choices_of_a_setting():

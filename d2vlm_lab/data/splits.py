@@ -67,11 +67,16 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
 
 
 def check_tasks(config: RunConfig, train: Split, val: Split) -> tuple[Split, Split]:
-    """The splits themselves; an error where a task that is named is in neither of them."""
+    """The splits themselves; an error where a task that is named is in neither, or none of them is in the second."""
     there = {sample.task for split in (train, val) for sample in split.samples}
     for name, tasks in (("data.tasks", config.data.tasks), ("evaluation.tasks", config.evaluation.tasks)):
         if tasks != Evaluation.tasks and (unknown := [task for task in tasks if task not in there]):
             raise ConfigError(f"{name}: no question has the task {shown(unknown[0])}{suggest(unknown[0], there)}")
+    asked, held_out = config.evaluation.tasks, sorted({sample.task for sample in val.samples if sample.events})
+    if asked and held_out and not set(asked) & set(held_out):
+        raise ConfigError(f"evaluation.tasks: no validation question has the task {' or '.join(asked)}; those of "
+                          f"{config.data.val or config.data.world} have {', '.join(held_out)}: set "
+                          f"evaluation.tasks=[{', '.join(held_out)}]")
     return train, val
 
 

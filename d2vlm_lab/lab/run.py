@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 
 from .. import processes
-from ..config import RunConfig, read_config, recorded_config, resolve
+from ..config import Evaluation, RunConfig, read_config, recorded_config, resolve
 from ..data.batch import FRAME, Clip, frame_layout
 from ..data.group_file import read_groups
 from ..data.groups import Groups, Rejects, group_by_video, usable
@@ -28,7 +29,7 @@ from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_be
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import check_trackers, differing, fit
+from ..learning.trainer import check_trackers, differing, fit, last_checkpoint
 from ..model.adapter import prepare
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
@@ -37,6 +38,7 @@ from ..model.start import start
 from ..settings import override
 from .commands.features import disk_space
 
+STUDY = ("live", "mechanisms", "keep_frames", "forget")  # what only the exam of a study reads of `evaluation`
 QUESTION_READ = ("\nthe frame encoder reads the question: texts share the frames of a video only if they ask the same "
                  "question about it")
 
@@ -68,6 +70,8 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         log(f"{folder}: done before")
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     started = time.time()
+    if not processes.number() and last_checkpoint(folder / "checkpoints") is None:
+        (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now
     model = prepare(start(config), config)
     train_split, val_split = splits(config)
     read = reader(config, model.frames, train_split.videos)
@@ -86,7 +90,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
                       config.data.ask_early)
 
     groups = grouped(teaching(config, usable(data.samples, config.data, skips)), config.seed)
-    log(summary(model, config, groups))
+    log(summary(model, config, groups, questions))
     held_out = as_groups(grouped(questions, 0), data.held_out_rejects)
     if unusable := leave_out_unusable(held_out, skips):
         log(f"{len(unusable)} of {len(questions)} validation questions cannot be used; see {skips.path}")
@@ -131,19 +135,21 @@ def leave_out_unusable(held_out: Groups, skips: Skips) -> set[str]:
     return unusable
 
 
-def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]]) -> str:
-    """How many parameters are trained and frozen, the memory they need, the steps and passes over the data."""
+def summary(model: D2VLM, config: RunConfig, groups: Sequence[Sequence[Sample]], questions: Sequence[Sample]) -> str:
+    """How much is trained and frozen, the memory for it, the steps, the passes over the data, the validation."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     training = config.training
     count = processes.total()
+    held_out = ", ".join(f"{number:,} {task}" for task, number in Counter(each.task for each in questions).items())
     passes = training.steps * training.videos * training.accumulate * count / len(groups)
     return (f"{trained:,} parameters trained, {frozen:,} frozen; weights {size / 2**20:,.0f} MB, gradients and "
             f"optimizer {trained * 12 / 2**20:,.0f} MB, besides activations\n"
             f"{sum(map(len, groups)):,} samples in {len(groups):,} groups; {training.steps:,} steps of "
             f"{training.videos} videos{f' x {count} processes' if count > 1 else ''}, {passes:.1f} passes over "
-            "the data" + (QUESTION_READ if model.frames.reads_question else ""))
+            f"the data\nvalidation questions: {held_out or 'none'}"
+            + (QUESTION_READ if model.frames.reads_question else ""))
 
 
 def dry_run(config: RunConfig) -> str:
@@ -155,7 +161,7 @@ def dry_run(config: RunConfig) -> str:
         return (f"{config.data.world}: there is no world yet; training would first make one with {missing.videos:,} "
                 f"training videos (preset {config.data.world_preset}). Make it with `d2vlm-lab make-world` to see what "
                 "would be trained on it.")
-    split, _ = splits(config)
+    split, val_split = splits(config)
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
     for skip in split.bad:
         skips.add(skip)
@@ -174,7 +180,7 @@ def dry_run(config: RunConfig) -> str:
     supervised = [token for token, label in zip(text.ids, text.labels) if label >= 0]
     intervals = ", ".join(f"[{first:.1f}, {last:.1f}]" for first, last in text.intervals)
     return "\n".join([
-        summary(model, config, groups),
+        summary(model, config, groups, held_out_questions(val_split, config)),
         disk_space(config, model.frames, (sample for part in groups for sample in part), group.clip),
         *(f"skipped: {skip.message}" for skip in (*split.bad, *data.bad, *loaded.skipped)[:8]),
         f"sample {group.names[0]}, {len(group.clip.timestamps)} frames:",
@@ -200,6 +206,9 @@ def configure(parser) -> None:
 
 def run(args) -> None:
     config = read_config(args.config, args.changes)
+    if unused := [name for name in STUDY if getattr(config.evaluation, name) != getattr(Evaluation, name)]:
+        raise LabError(f"evaluation.{unused[0]} is read in a study only (d2vlm-lab ablate); train asks the validation "
+                       "questions about whole videos: leave it out")
     if args.dry_run:
         print(dry_run(config))
         return

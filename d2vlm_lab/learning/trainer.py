@@ -26,12 +26,13 @@ from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
 from ..files import atomic_path, json_lines
+from ..model.card import recorded
 from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
 from ..model.seal import check_seal
 from ..reader import read_json
-from ..settings import flatten, to_dict
+from ..settings import flatten
 from .fpo import Preferences
 from .grpo import IntervalLoss, Rewards
 
@@ -303,7 +304,8 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     return scores if step == trainer.state.global_step else judge(model)
 
 
-FREE = {"training.workers", "training.report_to"}  # settings that change no number: a run may go on with another value
+# Settings that change no number: a run may go on with another value.
+FREE = {"training.workers", "training.report_to", "data.bad_share"}
 
 
 def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:
@@ -328,12 +330,18 @@ def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | Int
 
 
 def same_run(folder: Path, config: RunConfig) -> None:
-    """Leave the config in the folder; a folder that holds a run with other settings is an error."""
+    """Leave the config in the folder; a folder that holds a run with other settings is an error.
+
+    So is a run that other processes began: each brings its own batch to a step. Runs of before do not say how many.
+    """
     path = folder / "config.json"
     if path.exists():
         if different := differing(recorded_config(path), config):
             raise LabError(f"{folder} holds a run with other settings ({', '.join(different)}); choose another folder, "
                            "or delete this one")
+        if (begun := read_json(path, dict).get("processes", processes.total())) != processes.total():
+            raise LabError(f"{folder} holds a run that began with another number of processes ({begun}, and now there "
+                           f"are {processes.total()}); start it with as many as before, or choose another folder")
     elif processes.number() == 0:
         with atomic_path(path) as partial:
-            partial.write_text(json.dumps(to_dict(config), indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(recorded(config), indent=1) + "\n", encoding="utf-8")

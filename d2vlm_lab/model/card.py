@@ -11,7 +11,7 @@ from typing import NotRequired, TypedDict
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from .. import __version__
+from .. import __version__, processes
 from ..config import RunConfig, resolve
 from ..errors import LabError
 from ..files import atomic_path
@@ -24,8 +24,8 @@ RECIPE, CARD = "recipe.json", "README.md"
 OURS = "mit"  # the licence of bases that this project makes from nothing
 # Of a recipe, what a reader wants to see at once; all of it is in recipe.json.
 TOLD = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "adapter.variant", "adapter.embeddings",
-        "training.steps", "training.videos", "training.texts", "training.learning_rate", "preference.form",
-        "reward.form", "data.fps", "data.max_frames", "seed")
+        "training.steps", "training.videos", "processes", "training.texts", "training.learning_rate",
+        "preference.form", "reward.form", "data.fps", "data.max_frames", "seed")
 TINY = ("It was trained on the synthetic world of this project alone: it knows those few words, in lower case, and "
         "those few shapes and motions. On any other video it still answers, and the answer means nothing.")
 WHAT = "A D2VLM: a video-language model that first finds *when* something happens, then says *what*."
@@ -52,10 +52,15 @@ class Score:
 
 def note_recipe(folder: Path, config: RunConfig, scores: dict[str, float]) -> None:
     """Leave in a checkpoint how it was trained and what it scored, and the card that says so."""
-    recipe = {"config": _portable(to_dict(config)), "scores": scores, "checkpoint": checkpoint_id(folder),
+    recipe = {"config": _portable(recorded(config)), "scores": scores, "checkpoint": checkpoint_id(folder),
               "library": __version__}
     write_recipe(folder, recipe)
     write_card(folder, folder)
+
+
+def recorded(config: RunConfig) -> dict[str, object]:
+    """The settings of a run, and how many processes it has, each with a batch of its own."""
+    return to_dict(config) | {"processes": processes.total()}
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -96,7 +101,7 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
         license=license or "other", license_name=None if license else "not-recorded", base_model=on_hub[-1:] or None,
         library_name="peft" if description["adapter"] else "transformers", pipeline_tag="video-text-to-text",
         tags=["d2vlm", "temporal-grounding"], model_name=title, eval_results=list(_results(scores)) or None)
-    sections = {"Use": _use(folder, name), "Base": _base(bases, license), "Data": _data(config),
+    sections = {"Use": _use(folder, name, description), "Base": _base(bases, license), "Data": _data(config),
                 "Recipe": _recipe(config), "Scores": _scores(recipe, scores), "Limits": _limits(description, config)}
     return "\n".join(["---", data.to_yaml().strip(), "---", "", f"# {title}", "", WHAT, "",
                       *(line for title, lines in sections.items() for line in (f"## {title}", "", *lines, ""))])
@@ -138,13 +143,18 @@ def flatten_record(config: dict) -> dict[str, object]:
 
 
 def _portable(config):
-    """A config, or a value in it, without the folders of this machine: of an absolute path, the name alone."""
+    """A config, or a value in it, without the folders of this machine: of an absolute path, the name alone.
+
+    Every run has a folder "model", and a checkpoint may have one "language"; these keep the folder above them.
+    """
     if isinstance(config, dict):
         return {name: _portable(value) for name, value in config.items()}
-    return Path(config).name if isinstance(config, str) and Path(config).is_absolute() else config
+    if not isinstance(config, str) or not Path(config).is_absolute():
+        return config
+    return "/".join(Path(config).parts[-2 if Path(config).name in ("model", "language") else -1:])
 
 
-def _use(folder: Path, hub_id: str) -> list[str]:
+def _use(folder: Path, hub_id: str, description: dict) -> list[str]:
     """How it is loaded, with this library and without."""
     name = hub_id or folder.name
     lines = ["```python", "from d2vlm_lab import lab", "", f'model = lab.load("{name}")',
@@ -152,20 +162,29 @@ def _use(folder: Path, hub_id: str) -> list[str]:
     alone = "The language model alone, with {} (to show it frames, use the library as above):"
     if (folder / ADAPTER).exists():
         base = read_json(folder / "adapter_config.json", dict)["base_model_name_or_path"] or ""
+        of_video = description["frames"]["kind"] == "own"  # the language model is a part of a video-language model
         if (folder / LANGUAGE).exists():
             beneath = 'f"{folder}/language"'
+        elif not base:
+            return [*lines, "", "Only this library loads the folder: it holds a video-language model that was taken "
+                    "apart."]
         elif is_hub_id(base) or (resolve(base) / "config.json").is_file():
-            beneath = f'"{base}"'
+            beneath = f'"{_portable(base)}"'
         else:
             return [*lines, "", "Its base is a checkpoint of an older form, which transformers does not load: "
                     "`d2vlm-lab export` makes a folder of both that PEFT loads."]
+        auto = "AutoModelForImageTextToText" if of_video else "AutoModelForCausalLM"
+        fetch = ["from huggingface_hub import snapshot_download"] if hub_id else []
         place = f'snapshot_download("{hub_id}")' if hub_id else f'"{name}"'
-        return [*lines, "", alone.format("PEFT"), "", "```python", f"folder = {place}",
-                f"base = AutoModelForCausalLM.from_pretrained({beneath})",
-                "model = PeftModel.from_pretrained(base, folder)", "```"]
+        words = description["language"].get("text_config", {}).get("vocab_size")
+        rows = [f"base.resize_token_embeddings({words})  # with rows for <evi> and </evi>"] if of_video else []
+        return [*lines, "", alone.format("PEFT"), "", "```python", *fetch, "from peft import PeftModel",
+                f"from transformers import {auto}", "", f"folder = {place}",
+                f"base = {auto}.from_pretrained({beneath})", *rows, "model = PeftModel.from_pretrained(base, folder)",
+                "```"]
     if (folder / WEIGHTS).exists():
-        lines += ["", alone.format("transformers"), "", "```python",
-                  f'model = AutoModelForCausalLM.from_pretrained("{name}")', "```"]
+        lines += ["", alone.format("transformers"), "", "```python", "from transformers import AutoModelForCausalLM",
+                  "", f'model = AutoModelForCausalLM.from_pretrained("{name}")', "```"]
     return lines
 
 

@@ -90,7 +90,8 @@ class D2VLM(Shared, nn.Module):
         method = method or Method()
         layers = language.config.get_text_config().num_hidden_layers
         if not 0 <= method.semantic_layer <= layers:
-            raise LabError(f"semantic_layer is {method.semantic_layer}; this language model has layers 0 to {layers}")
+            raise LabError(f"the language model has layers 0 to {layers}; set method.semantic_layer to one of them "
+                           f"(it is {method.semantic_layer})")
         add_evidence_tokens(tokenizer, language)
         families.check(language)
         self.frames, self.language, self.tokenizer = frames, language, tokenizer

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from d2vlm_lab.config import resolve
 from d2vlm_lab.data import features, video
 from d2vlm_lab.data.features import FeatureCache
 from d2vlm_lab.data.preparation import Preparation
+from d2vlm_lab.data.splits import CACHE
 from d2vlm_lab.data.video import VideoError, read_frames, write_frames
 
 
@@ -61,6 +63,17 @@ def test_frames_reach_the_encoder_prepared(tmp_path):
         seen, _ = FeatureCache(tmp_path / "cache", "e", None, preparation).get(tmp_path / "wide.mp4", lambda x: x)
         assert seen.shape == (3, *size, 3)
     assert len(list(tmp_path.glob("cache/e/*/*.features"))) == 4
+
+
+def test_the_folder_may_be_a_link_to_another_disk(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cache").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path)
+    encode, path = Encoder(), film(tmp_path / "a.mp4")
+    for _ in range(2):
+        FeatureCache(resolve(CACHE), "e", 2.0).get(path, encode)
+    assert encode.calls == 1 and len(list(tmp_path.glob("disk/e/*/*.features"))) == 1
 
 
 def test_a_copy_of_a_video_shares_its_entry(tmp_path):

@@ -44,6 +44,8 @@ def place(tmp_path_factory):
 
 
 def settings(place, name, **more):
+    if name == "qvhighlights":
+        more["evaluation.tasks"] = ["tal"]
     return {"data.train": str(place / f"{name}.json"), "data.val": str(place / f"{name}.json"),
             "data.videos": str(place / "world" / "videos"), "data.format": name, **more}
 
@@ -71,12 +73,21 @@ def test_a_dry_run_shows_a_sample_of_every_training_format(name, place, tmp_path
     changes = settings(place, name, **{"parts.start": place / "base", "method.semantic_layer": 1, "adapter.rank": 4})
     assert main(["train", str(tmp_path / "plain.yaml"), "--dry-run", *(f"{k}={v}" for k, v in changes.items())]) == 0
     out = capsys.readouterr().out
-    assert "1 samples in 1 groups" in out and f"supervised: {'<evi>' * (2 if name == 'youcook2' else 1)}</evi>" in out
+    task = {"youcook2": "dvc", "qvhighlights": "tal"}.get(name, "tvg")
+    assert "1 samples in 1 groups" in out and f"\nvalidation questions: 1 {task}\n" in out
+    assert f"supervised: {'<evi>' * (2 if name == 'youcook2' else 1)}</evi>" in out
 
 
 def test_the_choices_of_the_setting_are_the_training_formats():
     assert get_args(get_type_hints(Data)["format"]) == TRAINING and set(TRAINING) <= set(ADAPTERS)
     assert next(field for field in fields(Data) if field.name == "format").default == "et_instruct"
+
+
+def test_validation_questions_of_other_tasks_than_those_that_are_asked_are_an_error(place):
+    config = override(RunConfig(), settings(place, "qvhighlights") | {"evaluation.tasks": ["tvg", "gvq", "dvc"]})
+    with pytest.raises(LabError, match=r"no validation question has the task tvg or gvq or dvc; those of .*json have "
+                                       r"tal: set evaluation.tasks=\[tal\]"):
+        splits(config)
 
 
 def test_a_format_that_does_not_exist_is_an_error_that_lists_those_that_do(place):

@@ -91,9 +91,19 @@ def test_the_card_says_base_data_recipe_scores_limits_and_licence(trained, tmp_p
     result = card.data.eval_results[0]
     assert (result.dataset_name, result.metric_value, result.metric_name) == ("etbench", 0.5, "tvg F1 (clean)")
     for words in ("stands on `base`", "the base: not recorded", "synthetic world", "| `training.steps` | `30` |",
+                  "| `processes` | `1` |",
                   "| f1@0.5 | 0.75 |", "etbench, protocol `clean`", "greedy, checkpoint", "4 frames a second",
                   'folder = "shared"\nbase = AutoModelForCausalLM.from_pretrained(f"{folder}/language")'):
         assert words in card.text, words
+
+
+def test_the_card_in_the_folder_of_a_run_names_no_folder_of_this_machine(trained, tmp_path):
+    shared = D2VLM.from_pretrained(trained).save_pretrained(tmp_path / "shared")  # it has a folder "language"
+    further = save(prepare(load(shared), override(RunConfig(), CONFIG)), tmp_path / "further", base=str(shared))
+    note_recipe(further, override(RunConfig(), CONFIG | {"parts.start": str(trained)}), {})
+    card = (further / "README.md").read_text()
+    assert 'base = AutoModelForCausalLM.from_pretrained("shared/language")' in card and str(tmp_path) not in card
+    assert json.loads((further / "recipe.json").read_text())["config"]["parts"]["start"] == "run/model"
 
 
 def test_scores_of_another_checkpoint_are_refused_and_nothing_is_written(trained, tmp_path, capsys):

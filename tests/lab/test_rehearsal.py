@@ -51,7 +51,7 @@ def test_every_preset_is_rehearsed(preset, capsys):
 def test_an_error_is_the_result_of_its_stage_and_ends_the_rehearsal_where_the_rest_needs_it(capsys):
     assert main(["rehearse", "tiny", "method.semantic_layer=9"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and "dry run          ERROR" in lines[1] and "semantic_layer is 9" in lines[1]
+    assert len(lines) == 2 and "dry run          ERROR" in lines[1] and "(it is 9)" in lines[1]
 
 
 def test_unknown_presets_and_models_are_errors(tmp_path, capsys):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from small import history, tiny_model, weights
 
+from d2vlm_lab.cli import main
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.groups import Groups, group_by_video
 from d2vlm_lab.data.rejects import preference_data
@@ -278,6 +279,17 @@ def test_a_folder_of_another_run_is_refused(config, tmp_path):
         same_run(tmp_path, override(config, {"training.videos": 5}))
 
 
+def test_a_run_goes_on_with_as_many_processes_as_it_began_with(config, tmp_path, monkeypatch):
+    same_run(tmp_path, config)
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LabError, match=r"began with another number of processes \(1, and now there are 2\)"):
+        same_run(tmp_path, config)
+    del recorded["processes"]  # as before the number was kept
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    same_run(tmp_path, config)
+
+
 def test_a_run_goes_on_with_another_number_of_workers_and_is_then_done_for_both(config, tmp_path):
     whole, lines = train(config, tmp_path / "run", str), []
     (tmp_path / "run" / "metrics.json").unlink()
@@ -353,6 +365,18 @@ def test_bad_samples_are_skipped_named_and_too_many_stop_the_run(annotated, tmp_
     damage(*(file.name for file in (tmp_path / "videos").iterdir()))
     with pytest.raises(LabError, match="no sample can be used; the last: .*mp4"):
         train(override(config, {"data.bad_share": 1.0}), tmp_path / "none", str)
+
+
+def test_a_run_that_begins_anew_with_a_larger_bad_share_forgets_what_was_missing(annotated, tmp_path):
+    config, damage = annotated
+    damage("train_00003.mp4")
+    config = override(config, {"training.steps": 6, "training.save_every": 6, "training.eval_every": 6})
+    with pytest.raises(LabError, match="cannot be used"):
+        train(override(config, {"data.bad_share": 0.01}), tmp_path / "run", str)
+    assert skipped(tmp_path / "run")
+    (tmp_path / "videos" / "train_00003.mp4").write_bytes((tmp_path / "videos" / "train_00001.mp4").read_bytes())
+    assert train(config, tmp_path / "run", str)["skipped"] == {}
+    assert not (tmp_path / "run" / "skipped.jsonl").exists()
 
 
 def test_what_takes_the_place_of_an_unreadable_video_is_the_same_after_an_interruption(annotated, tmp_path):
@@ -466,6 +490,13 @@ def test_a_dry_run_makes_no_world(config, tmp_path):
 def test_a_task_that_no_question_has_is_an_error_that_names_the_setting(config, name):
     with pytest.raises(LabError, match=f"{name}: no question has the task 'tvgg'; did you mean 'tvg'"):
         dry_run(override(config, {name: ["tvgg"]}))
+
+
+@pytest.mark.parametrize("change", ["live=true", "mechanisms=true", "keep_frames=4", "forget=merge"])
+def test_what_only_a_study_reads_is_refused(change, capsys):
+    words = ["train", "tiny-live", f"evaluation.{change}", "--dry-run"]
+    assert main(words) == 2
+    assert f"evaluation.{change.split('=')[0]} is read in a study only" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_trained_on_what(config, tmp_path):

@@ -220,3 +220,10 @@ def test_evidence_that_opens_the_answer_of_a_coupled_model_is_no_grounding_stage
     evidence = [Evidence((1.0, 2.0), (2, 4), np.ones(8), 1.0)]
     assert read_answer(model(style="coupled"), ids, evidence).answer.grounded == ()
     assert read_answer(model(), ids, evidence).answer.grounded == ((1.0, 2.0),)
+
+
+@pytest.mark.parametrize("style", ["interleaved", "time_tokens"])
+def test_a_nul_that_a_model_writes_is_not_in_its_answer(style):
+    net = model(style=style)
+    answer = read_answer(net, net.tokenizer.encode("it\0 spins"), [])
+    assert answer.text == "it\ufffd spins" and answer.answer.pieces == ("it\ufffd spins",)

@@ -87,3 +87,22 @@ def test_untrained_heads_begin_from_the_seed_and_trained_ones_are_kept(tmp_path)
     assert torch.equal(heads(trained, 1), heads(trained, 2))
     frame_head, evidence_head = heads(untrained, 1, **{"parts.equal_heads": True}).chunk(2)
     assert torch.equal(frame_head, evidence_head)
+
+
+def test_a_run_that_goes_on_with_another_method_says_so(tmp_path, capsys):
+    model = tiny_model()
+    for can_ground in (False, True):
+        model.can_ground = can_ground
+        save(model, tmp_path / str(can_ground))
+        config = override(RunConfig(), {"parts.start": str(tmp_path / str(can_ground)), "method.semantic_layer": 1})
+        start(config)
+        start(override(config, {"method.style": "coupled", "method.frame_block": 4}))
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'True'} was trained with method.style='interleaved', method.frame_block=null; this run goes on "
+        "with method.style='coupled', method.frame_block=4\n")
+
+
+def test_a_layer_that_is_not_there_is_an_error_that_names_the_setting(tmp_path):
+    folder = save(tiny_model(), tmp_path / "model")
+    with pytest.raises(LabError, match=r"has layers 0 to 2; set method.semantic_layer to one of them \(it is 6\)"):
+        load(folder, Method(semantic_layer=6))

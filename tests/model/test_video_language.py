@@ -1,11 +1,11 @@
 """Video-language models: here they compute what their own forward computes, without a video and with one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
 from small import history, language, text
 from small import model as model_of_parts
 from transformers import AutoModelForImageTextToText
@@ -22,12 +22,13 @@ from d2vlm_lab.lab.rehearsal.video_language import VIDEO_LANGUAGE
 from d2vlm_lab.lab.run import train
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.backbone import logits_of
+from d2vlm_lab.model.card import model_card
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
 from d2vlm_lab.model.mrope import frame_positions
 from d2vlm_lab.model.passes import decode, positions, shift_after
-from d2vlm_lab.model.start import attend_with
+from d2vlm_lab.model.start import attend_with, start
 from d2vlm_lab.model.streaming.stream import Stream
 from d2vlm_lab.model.video_language import take_apart
 from d2vlm_lab.settings import from_dict, override
@@ -138,6 +139,13 @@ def test_a_video_is_read_while_it_runs_as_it_is_read_whole(tmp_path, frame_times
 def test_positions_of_three_parts_cannot_be_counted_while_a_video_runs(tmp_path, kind):
     with pytest.raises(LabError, match="count the time of a whole video at once"):
         Stream(load_small(tmp_path, kind, frame_block=2))
+
+
+@pytest.mark.parametrize("change", ["method.standing_weight=1", "data.ask_early=0.5", "evaluation.keep_frames=4"])
+def test_what_such_a_model_can_never_do_is_refused_when_it_is_made(tmp_path, change):
+    parts = [f"parts.language={folder(tmp_path, 'qwen3_vl')}", "parts.frame_tokens=4", "method.semantic_layer=2"]
+    with pytest.raises(LabError, match=f"^{change.split('=')[0]}: qwen3_vl_text models count the time of a whole"):
+        start(read_config("qwen3vl", [*parts, "method.frame_block=2", change]))
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["one_pass", "two_passes"])
@@ -370,21 +378,24 @@ def test_saved_and_loaded_it_is_the_same_model(tmp_path, kind, beside, tied):
 @pytest.mark.filterwarnings("ignore:Found missing adapter keys")  # of the tower, whose layers have the same names
 @pytest.mark.parametrize("embeddings", ["all", "evidence"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_peft_loads_the_adapter_onto_the_published_model(tmp_path, kind, embeddings):
-    place = folder(tmp_path, kind)
+def test_peft_loads_the_adapter_onto_the_published_model_as_the_card_says(tmp_path, monkeypatch, kind, embeddings):
+    (tmp_path / "published").mkdir()
+    place = folder(tmp_path / "published", kind)
     model = load_language(Parts(**PARTS, language=place), Method(semantic_layer=2)).eval()
     prepare(model, override(RunConfig(), {"adapter.rank": 4, "adapter.embeddings": embeddings}))
     generator = torch.Generator().manual_seed(2)
     for value in model.parameters():
         if value.requires_grad:
             value.data += 0.1 * torch.randn(value.shape, generator=generator)
-    saved, ids = save(model.eval(), tmp_path / "saved", base=str(tmp_path)), torch.arange(12)[None]
-    published = AutoModelForImageTextToText.from_pretrained(place)
-    if (rows := len(model.language.get_input_embeddings().weight)) > len(published.get_input_embeddings().weight):
-        published.resize_token_embeddings(rows)
+    saved, ids = save(model.eval(), tmp_path / "saved", base=place), torch.arange(12)[None]
+    card = model_card(saved, saved)
+    assert str(tmp_path) not in card
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[1], found := {})
     with torch.no_grad():
-        expected = model.language(input_ids=ids).logits
-        assert torch.equal(PeftModel.from_pretrained(published, saved).eval()(input_ids=ids).logits, expected)
+        assert torch.equal(found["model"].eval()(input_ids=ids).logits, model.language(input_ids=ids).logits)
+    exported = load(saved).save_pretrained(tmp_path / "exported")
+    assert "Only this library loads the folder" in (exported / "README.md").read_text()
 
 
 @pytest.mark.parametrize("preset, pixels, width, added", [("qwen3vl", 128, 2560, 3), ("smolvlm2", 512, 960, 0)])
@@ -400,6 +411,7 @@ def test_at_the_published_sizes_the_parts_fit_each_other(preset, pixels, width, 
     else:
         features = torch.empty(2, parts.frame_tokens, 1 + added, 4 * 1024, device="meta")
     assert frames.project(features).shape == (2 * parts.frame_tokens, width * (1 + added))
+    assert features[0].numel() * 4 > 10**6 and read_config(preset).data.cache == "off"  # too many bytes to keep
 
 
 # Refused by name.
