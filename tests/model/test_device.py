@@ -54,7 +54,8 @@ def test_the_exam_the_policy_and_the_lab_use_a_gpu(place, moves):
     config = override(read_config("tiny"), {"data.world": str(place / "world"), "evaluation.max_new_tokens": 2})
     examine(load(place / "model"), config, 1)
     assert moves == ["cuda"]
-    args = Namespace(policy=str(place / "model"), videos=place, source=Path(), fps=2.0, temperature=1.0, tries=1)
+    args = Namespace(policy=str(place / "model"), videos=place, source=Path(), fps=2.0, max_frames=None,
+                     temperature=1.0, tries=1)
     sample_pairs([], Recipe(), args, str)
     assert moves == ["cuda"] * 2
     ask.load(place / "model")

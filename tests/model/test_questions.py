@@ -69,5 +69,5 @@ def test_two_questions_about_one_video_are_answered_as_each_alone(model, read):
 
 
 def test_the_summary_of_a_run_says_that_the_question_is_read(model):
-    assert "the frame encoder reads the question" in summary(model, RunConfig(), [SAMPLES])
-    assert "reads the question" not in summary(tiny_model(), RunConfig(), [SAMPLES])
+    assert "the frame encoder reads the question" in summary(model, RunConfig(), [SAMPLES], SAMPLES)
+    assert "reads the question" not in summary(tiny_model(), RunConfig(), [SAMPLES], [])
