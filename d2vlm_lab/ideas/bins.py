@@ -58,7 +58,8 @@ def to_anchors(positions: Tensor, n_frames: Tensor, bins: int) -> Tensor:
 def bins_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
     """(E,) the sum of both losses; `base` is not used."""
     times = to_anchors(intervals.sort(-1).values, mask.sum(-1, keepdim=True), logits.shape[-1] - 1)
-    return distribution_focal_loss(logits, times) + diou_loss(expected_anchors(logits), times)
+    ends = expected_anchors(logits).sort(-1).values  # as they are read; the wrong way round, they may enclose nothing
+    return distribution_focal_loss(logits, times) + diou_loss(ends, times)
 
 
 def bins_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,9 @@ Z adds up all F (F + 1) / 2 intervals. As the sum runs over pairs of one term fo
 it in F steps. So an interval can be drawn, and its entropy, the probability of a frame and the expected value of any
 reward be computed exactly.
 
+Sums over long videos are differences of large numbers, so everything is computed in float64; results have the type of
+the logits, and at least float32.
+
 Shapes: E evidence tokens, F frames. Intervals are frame positions, both ends included. `mask` (E, F) is True on the
 frames that exist, which come first.
 """
@@ -25,11 +28,15 @@ def log_probability(logits: Tensor, intervals: Tensor, mask: Tensor | None = Non
     before, after = _prefix_sums(logits, mask)
     first, last = intervals.long().unbind(-1)
     score = after.gather(-1, last[:, None]) - before.gather(-1, first[:, None])
-    return score.squeeze(-1) - _ending(before, after, mask).logsumexp(-1)
+    return _as(logits, score.squeeze(-1) - _ending(before, after, mask).logsumexp(-1))
 
 
 def log_probabilities(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F) -> (E, F, F) of the intervals from s (second axis) to e (third axis); -inf where there is none."""
+    return _as(logits, _log_probabilities(logits, mask))
+
+
+def _log_probabilities(logits: Tensor, mask: Tensor | None) -> Tensor:
     before, after = _prefix_sums(logits, mask)
     score = after[:, None, :] - before[:, :, None]
     n_frames = logits.shape[-1]
@@ -40,7 +47,7 @@ def log_probabilities(logits: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def draw(logits: Tensor, chances: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F), (E, 2) in [0, 1) -> (E, 2) intervals: first the last frame is drawn, then the first one given it."""
-    before, after = (each.double() for each in _prefix_sums(logits, mask))
+    before, after = _prefix_sums(logits, mask)
     last = _pick(_ending(before, after, mask), chances[:, 0])
     frame = torch.arange(logits.shape[-1], device=logits.device)
     first = _pick((-before).masked_fill(frame > last[:, None], -torch.inf), chances[:, 1])
@@ -49,6 +56,10 @@ def draw(logits: Tensor, chances: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def frame_probability(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F) -> (E, F) that a frame lies in the interval: the intervals that start at it or before, and end after."""
+    return _as(logits, _frame_probability(logits, mask))
+
+
+def _frame_probability(logits: Tensor, mask: Tensor | None) -> Tensor:
     before, after = _prefix_sums(logits, mask)
     after = after if mask is None else after.masked_fill(~mask, -torch.inf)
     starting, ending = torch.logcumsumexp(-before, -1), torch.logcumsumexp(after.flip(-1), -1).flip(-1)
@@ -58,15 +69,15 @@ def frame_probability(logits: Tensor, mask: Tensor | None = None) -> Tensor:
 def entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F) -> (E,) `log Z - sum_F p(frame) x`, in nats; at most log(F (F + 1) / 2)."""
     before, after = _prefix_sums(logits, mask)
-    inside = frame_probability(logits, mask) * _existing(logits, mask)
-    return _ending(before, after, mask).logsumexp(-1) - inside.sum(-1)
+    inside = _frame_probability(logits, mask) * _existing(logits, mask)
+    return _as(logits, _ending(before, after, mask).logsumexp(-1) - inside.sum(-1))
 
 
 def divergence(logits: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F), (E, F) -> (E,) `KL(p || q) = sum_F p(frame) (x_p - x_q) - log Z_p + log Z_q`, q of the reference."""
     log_z, log_z_reference = (_ending(*_prefix_sums(x, mask), mask).logsumexp(-1) for x in (logits, reference))
     difference = _existing(logits, mask) - _existing(reference, mask)
-    return (frame_probability(logits, mask) * difference).sum(-1) - log_z + log_z_reference
+    return _as(logits, (_frame_probability(logits, mask) * difference).sum(-1) - log_z + log_z_reference)
 
 
 def expected_reward(logits: Tensor, rewards: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -74,7 +85,7 @@ def expected_reward(logits: Tensor, rewards: Tensor, mask: Tensor | None = None)
 
     Its gradient is the policy gradient `E[R (d log p)]` without the noise of drawing.
     """
-    return (log_probabilities(logits, mask).exp() * rewards).sum((-2, -1))
+    return _as(logits, (_log_probabilities(logits, mask).exp() * rewards).sum((-2, -1)))
 
 
 def all_intervals(timestamps: Tensor) -> Tensor:
@@ -97,8 +108,11 @@ def _ending(before: Tensor, after: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _existing(logits: Tensor, mask: Tensor | None) -> Tensor:
-    logits = logits.float() if logits.dtype.itemsize < 4 else logits
-    return logits if mask is None else logits.masked_fill(~mask, 0)
+    return logits.double() if mask is None else logits.double().masked_fill(~mask, 0)
+
+
+def _as(logits: Tensor, result: Tensor) -> Tensor:
+    return result.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _pick(scores: Tensor, chances: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def grounding_log_probability(similarity: Tensor, targets: Tensor, row: Tensor, 
                               average: bool = False) -> Tensor:
     """(E, F), (E, F), (E,) -> (N,) sum (or mean) of `log p_g` over the evidence of an answer; both mentions count."""
     precise = similarity.float() if similarity.dtype.itemsize < 4 else similarity
-    return _by_text(interval_log_probability(precise, targets.to(similarity.dtype), mask, average), row, n, average)
+    return _by_text(interval_log_probability(precise, targets.to(precise.dtype), mask, average), row, n, average)
 
 
 def fpo_loss(chosen: Tensor, rejected: Tensor, beta: float = 0.1) -> Tensor:

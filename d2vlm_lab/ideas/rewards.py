@@ -46,7 +46,7 @@ def giou(predicted: Intervals, true: Intervals) -> float:
 
 
 def matched_giou(predicted: Intervals, true: Intervals) -> float:
-    """sum_i (1 + GIoU(p_i, g_i)) / 2 / max(#P, #G): the i-th by its start with the i-th; the others count 0."""
+    """sum_i (1 + GIoU(p_i, g_i)) / 2 / max(#P, #G): the i-th by start, then end, with the i-th; the others count 0."""
     predicted, true = sorted(_valid(predicted)), sorted(_valid(true))
     if not predicted or not true:
         return float(not predicted and not true)

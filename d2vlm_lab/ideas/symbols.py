@@ -22,7 +22,8 @@ def spell(interval: Interval) -> list[int]:
     if not all(0 <= time <= LATEST for time in interval):
         raise ValueError(f"{interval[0]:g} - {interval[1]:g} does not fit into time tokens, which reach from 0 to "
                          f"{LATEST} seconds")
-    return [SYMBOLS.index(symbol) for time, last in zip(interval, ",;") for symbol in f"{time:0{WIDTH}.1f}{last}"]
+    times = map(abs, interval)  # -0.0 is 0.0
+    return [SYMBOLS.index(symbol) for time, last in zip(times, ",;") for symbol in f"{time:0{WIDTH}.1f}{last}"]
 
 
 def show(symbols: Sequence[int]) -> str:

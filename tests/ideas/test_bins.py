@@ -1,6 +1,7 @@
 """A time as a distribution over bins: the recorded numbers, and what must hold for any."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def test_a_time_spreads_over_the_anchors_around_it():
     spread = bins.gaussian_over_anchors(torch.tensor([[4.0, 0.0]]), 8)
     assert spread.shape == (1, 2, 9) and torch.allclose(spread.sum(-1), torch.ones(1, 2))
     assert spread.argmax(-1).tolist() == [[4, 0]] and torch.allclose(spread[0, 0], spread[0, 0].flip(-1))
+    assert (spread[0, 0, 5] / spread[0, 0, 4]).item() == pytest.approx(math.exp(-0.5))  # one sigma away
+
+
+def test_the_loss_is_the_sum_of_both_at_times_between_the_anchors():
+    torch.manual_seed(0)
+    logits, mask = torch.randn(3, 2, 9), torch.ones(3, 6, dtype=torch.bool)
+    times = torch.tensor([[0.8, 3.2], [1.6, 5.6], [4.0, 8.0]])  # 8 bins for the 5 steps between frames
+    ends = bins.expected_anchors(logits).sort(-1).values
+    assert torch.allclose(bins.bins_loss(logits, times * 5 / 8, mask, None),
+                          bins.distribution_focal_loss(logits, times) + bins.diou_loss(ends, times), atol=1e-6)
+
+
+def test_an_event_of_one_frame_has_a_loss_of_ordinary_size_whatever_is_predicted():
+    torch.manual_seed(0)
+    logits, frame = torch.randn(500, 2, 33), torch.randint(40, (500, 1)).float()
+    loss = bins.bins_loss(logits, frame.expand(-1, 2), torch.ones(500, 40, dtype=torch.bool), None)
+    assert loss.max() < 10
 
 
 def test_frames_lie_at_the_anchors_that_their_place_in_the_video_says():

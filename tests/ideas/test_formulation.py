@@ -1,5 +1,7 @@
 """Four ways to say when: each learns the right interval, reads it back, and leaves missing frames alone."""
 
+import math
+
 import pytest
 import torch
 from small import mixed, model
@@ -49,6 +51,13 @@ def test_the_ends_are_the_mean_of_where_each_half_points():
     logits = torch.full((1, 2, 4), -torch.inf)
     logits[0, 0, 1] = logits[0, 1, 2] = logits[0, 1, 3] = 0.0
     assert expected_ends(logits, torch.ones(1, 4, dtype=torch.bool)).tolist() == [[1.0, 2.5]]
+
+
+def test_the_softmax_shares_one_among_the_frames_of_an_event():
+    """Logits that are all equal cost log F, however long the event is."""
+    loss = FORMULATIONS["softmax"].loss(torch.zeros(2, 5), torch.tensor([[1.0, 1.0], [0.0, 3.0]]),
+                                        torch.ones(2, 5, dtype=torch.bool), 3.0)
+    assert loss.tolist() == pytest.approx([math.log(5)] * 2)
 
 
 def test_a_boundary_loss_is_the_distance_as_a_share_of_the_video():

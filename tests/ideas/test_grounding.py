@@ -143,6 +143,8 @@ def test_the_best_segment_is_the_one_that_trying_all_would_find(curve):
 def test_top_frames_and_over_threshold_by_hand():
     curve = torch.tensor([[0.1, 0.8, 0.9, 0.2, 0.85, 0.1]])
     assert salience.top_frames(curve, k=2).tolist() == [[2, 2]]
+    level, logits = torch.ones(1, 4), torch.tensor([[20.0, 30.0, 40.0, 20.0]])  # a sigmoid of 1 for all: logits decide
+    assert salience.top_frames(level, logits=logits, k=2).tolist() == [[1, 2]]
     assert salience.over_threshold(curve, threshold=0.15).tolist() == [[1, 4]]
     assert salience.over_threshold(curve, threshold=0.95).tolist() == [[2, 2]]
 

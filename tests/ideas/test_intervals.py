@@ -91,6 +91,18 @@ def test_long_videos_and_certain_curves_stay_finite():
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("n_frames, outside", [(350, -12.0), (1000, -15.0), (3600, -8.0)])
+def test_sums_over_long_videos_lose_no_digits(n_frames, outside):
+    torch.manual_seed(0)
+    logits = (outside + torch.randn(1, n_frames)).index_fill(1, torch.arange(100, 112), 4.0)
+    exact, moved = logits.double(), logits + 0.01 * torch.randn(1, n_frames)
+    for of in (d.entropy, d.frame_probability):
+        assert of(logits).dtype == torch.float32 and torch.allclose(of(logits).double(), of(exact), rtol=1e-6)
+    assert d.divergence(logits, moved).double().item() == pytest.approx(d.divergence(exact, moved.double()).item(),
+                                                                        rel=1e-5)
+    assert d.frame_probability(logits).max() <= 1
+
+
 def test_the_expected_reward_is_that_of_all_intervals(curves):
     logits, mask = curves
     seconds = torch.arange(7, dtype=torch.float64) / 2

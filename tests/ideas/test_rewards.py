@@ -84,6 +84,13 @@ def test_only_distances_tell_a_near_miss_from_a_far_one():
         assert reward(near, true) > reward(far, true) + 0.05
 
 
+def test_precision_counts_for_two_fifths():
+    assert r.precision_iou([(0, 10)], [(0, 5)]) == pytest.approx(0.5 ** 0.6 * 0.5 ** 0.4)
+    assert r.precision_iou([(0, 5)], [(0, 10)]) == pytest.approx(0.5 ** 0.6)
+    pair = torch.tensor([[0.0, 4.0]]), torch.tensor([[0.0, 10.0]])
+    assert r.pair_rewards("precision_iou", *pair).item() == pytest.approx(0.4 ** 0.6)
+
+
 @pytest.mark.parametrize("name", WITHIN_ONE)
 def test_saying_nothing_is_right_only_where_there_is_nothing(name):
     reward, some = r.SET_REWARDS[name], [(1.0, 2.0)]

@@ -78,6 +78,9 @@ def test_youcook2_clean_of_perfect_answers_is_perfect_and_silence_halves_it():
     means = score_youcook2([record, {**record, "video": "x/1.mp4"}], recipes)["means"]
     assert means["F1_Score"] == means["F1_matched"] == means["SODA_c"] == pytest.approx(100)
     assert means["CIDER"] == pytest.approx(1000)
+    wide = said.replace("0 - 10", "0 - 20").replace("20 - 35", "20 - 50")  # overlaps of exactly one half
+    wide = score_youcook2([{**record, "a": wide}], recipes[:1])["means"]
+    assert wide["Precision@0.5"] == wide["Recall@0.5"] == 100 and wide["Precision@0.7"] == 0
     half = score_youcook2([record, {**record, "video": "x/1.mp4", "a": ""}], recipes)
     assert half["means"]["F1_Score"] == pytest.approx(50) and half["unparsed"] == ["1.mp4"]
 

@@ -106,6 +106,10 @@ def test_recall_rises_and_average_precision_is_one_for_a_perfect_answer():
         truth = np.sort(rng.choice(150, (rng.integers(1, 4), 2), replace=False), axis=1).tolist()
         answer = ", ".join(f"{a} - {b}" for a, b in truth)
         assert score_qvhighlights([windows(0, answer, truth)])["mAP"] == 1
+    wrong = [f"{k} - {k + 1}" for k in range(20, 30)]
+    for place, found in ((9, True), (10, False)):  # ten windows of an answer count
+        answer = ", ".join([*wrong[:place], "100 - 110"])
+        assert (score_qvhighlights([windows(0, answer, [[100, 110]])])["mAP"] > 0) == found
 
 
 def score(capsys, *args):

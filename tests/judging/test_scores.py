@@ -124,6 +124,13 @@ def test_a_prediction_made_many_times_lowers_only_the_matched_score():
     assert row["F1"] == 1 and row["F1_matched"] == pytest.approx(2 * 3 / (9 + 3))
 
 
+def test_an_overlap_of_exactly_the_threshold_is_enough():
+    record = perfect("dvc", tgt=[[0, 10], [20, 30], [40, 50]], a=" </evi> 0 - 20 seconds, chop onions. "
+                     "20 - 40 seconds, fry them. 40 - 60 seconds, serve the dish.")
+    row = score_etbench([record], captions=False).collected["dvc"]["s"]
+    assert row["F1@0.5"] == row["Exact"] == 1 and row["F1@0.7"] == 0
+
+
 def test_only_the_first_interval_of_an_answer_counts_where_one_is_asked_for():
     record = perfect("tvg", a=" </evi> 50 - 60, 3 - 9.5")
     assert score_etbench([record]).averages["TVG (F1)"] == 0

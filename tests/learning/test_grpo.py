@@ -28,7 +28,17 @@ from d2vlm_lab.ideas import intervals, policy
 from d2vlm_lab.ideas.evidence import parse
 from d2vlm_lab.ideas.rewards import pair_rewards
 from d2vlm_lab.lab.run import dry_run, train
-from d2vlm_lab.learning.drawn import Answer, Truth, drawn_batch, in_style, prompts_of, read_drawn, true_text, truths_of
+from d2vlm_lab.learning.drawn import (
+    Answer,
+    Truth,
+    drawn_batch,
+    in_style,
+    matches_of,
+    prompts_of,
+    read_drawn,
+    true_text,
+    truths_of,
+)
 from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap, in_seconds
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
@@ -283,6 +293,8 @@ def test_the_exact_form_computes_the_reward_of_single_intervals(stage):
             assert expected[n] == 0
         first += len(answer.frames)
     assert checked > 2 and any(g.any() for g in grads.values())
+    silent = replace(learned, nothing=torch.ones_like(learned.nothing))  # rightly without an interval: the full reward
+    assert torch.allclose(rewards.expected(silent, spans, out), expected + (~learned.nothing).float())
 
 
 def test_the_reference_is_the_model_as_it_was(stage):
@@ -293,10 +305,18 @@ def test_the_reference_is_the_model_as_it_was(stage):
         head = model.evidence_head[3].weight
         kept = head.clone()
         head.mul_(0.5)
-    _, _, moved, grads = gradients(model, rewards, batch)
+    draw, out, moved, grads = gradients(model, rewards, batch)
+    free, _ = Rewards(replace(rewards.settings, kl=0.0), model, 0)(model, draw, out)
     with torch.no_grad():
         head.copy_(kept)
     assert moved["kl"].min() >= 0 and moved["kl"].max() > 0.01
+    words, spans = Words.of(out, draw.learned), Spans.of(out, draw.learned)
+    n, (of_words, of_spans) = len(draw.learned.answers), draw.reference
+    by_hand = policy.by_answer(policy.drawn_divergence(words.log_p, of_words), words.answer, n)
+    by_hand += policy.by_answer(intervals.divergence(spans.logits, of_spans, spans.mask), spans.answer, n)
+    by_hand /= torch.bincount(torch.cat([words.answer, spans.answer]), minlength=n)  # the mean over actions
+    assert torch.allclose(moved["kl"], by_hand, atol=1e-6)
+    assert (out.loss - free.loss).item() == pytest.approx(0.5 * by_hand.sum().item() / draw.rewards.numel(), rel=1e-3)
 
 
 def test_several_updates_learn_from_one_draw_within_the_clipped_range(stage):
@@ -347,6 +367,15 @@ def test_policy_formulas():
     policy.clipped_gain(x, x.detach(), torch.tensor([2.0, -3.0])).sum().backward()
     assert x.grad.tolist() == [2.0, -3.0]  # that of advantage * log p
     assert policy.drawn_divergence(torch.tensor([-1.0]), torch.tensor([-1.0])).item() == 0
+    assert policy.drawn_divergence(torch.tensor([-1.0]), torch.tensor([-2.0])).item() == pytest.approx(math.exp(-1))
+
+
+def test_an_interval_of_an_answer_with_too_many_is_rewarded_in_part():
+    event, other = (1.0, 2.0), (0.0, 1.0)
+    answers = [answer_with([event], [event], "once"), answer_with([event, other], [event], "twice")]
+    answers = [replace(answer, frames=[(0, 1)] * len(answer.intervals)) for answer in answers]
+    match, = matches_of(answers, 2, torch.device("cpu"))
+    assert match.mentions.tolist() == [0, 2] and match.share.tolist() == [1.0, 0.5]
 
 
 # The direct loss.
