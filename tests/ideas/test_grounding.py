@@ -140,6 +140,19 @@ def test_the_best_segment_is_the_one_that_trying_all_would_find(curve):
     assert float(gain[first:last + 1].sum()) == pytest.approx(best, abs=1e-9)
 
 
+def test_runs_that_tie_in_tenths_are_those_whose_own_means_tie_in_float32():
+    """Which of them tie depends on rounding, as in the authors' code, which takes the mean of each run by itself."""
+    generator = torch.Generator().manual_seed(0)
+    curves = torch.randint(0, 11, (200, 24), generator=generator) / 10  # a few of them need it
+    keep = curves >= 0.6 * curves.amax(-1, keepdim=True)
+    for curve, kept, found in zip(curves, keep, salience.best_run(curves, keep).tolist()):
+        frames = kept.nonzero().squeeze(1)
+        runs = frames.tensor_split((frames.diff() > 1).nonzero().squeeze(1) + 1)
+        means = [float(curve[run].mean()) for run in runs]
+        best = [run for run, mean in zip(runs, means) if mean == max(means)]
+        assert found == [int(best[0][0]), int(best[-1][-1])]
+
+
 def test_top_frames_and_over_threshold_by_hand():
     curve = torch.tensor([[0.1, 0.8, 0.9, 0.2, 0.85, 0.1]])
     assert salience.top_frames(curve, k=2).tolist() == [[2, 2]]
