@@ -11,15 +11,14 @@ from ...hub import is_hub_id
 from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 from ...shapes import shown
-from .conditions import expanded
-from .form import Point, Profile, Reported, Shared, Study, World
+from .conditions import condition_of, expanded, starting
+from .form import EXTRA, Point, Profile, Reported, Shared, Study, World
 from .metrics import check_metrics
 from .names import check_names, check_seeds
 from .parameters import check_extra, notebook_cells, notebook_parameters
 
 __all__ = ["Point", "Profile", "Reported", "Shared", "Study", "World", "notebook_parameters", "points_of", "read_study"]
 EXPERIMENTS = ROOT / "experiments"
-EXTRA = "notebook."  # settings with this prefix are parameters of the notebook, not of the run
 GIVEN = ("settings", "out")  # parameters that every notebook of a study has
 
 
@@ -113,7 +112,8 @@ def variants_of(study: Study, profile: str) -> list[str]:
 
 def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Point:
     """A variant's run: the preset, then the base, the profile's base and the variant; None is the base itself."""
-    changes = {"base": study.base, f"profiles.{profile}.base": study.profiles.get(profile, Profile()).base}
+    changes = {"base": study.base} | ({f"profiles.{profile}.base": study.profiles[profile].base} if profile else {})
+    changes = {where: starting(layer, condition_of(study, variant)) for where, layer in changes.items()}
     if variant is not None:
         changes[f"variants.{variant}"] = study.variants[variant]
     flat, extras = {"seed": seed}, {}
@@ -136,9 +136,8 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
         guilty = [place for place, layer in changes.items() if any(key in str(error) for key in layer)]
         raise ConfigError(f"{(guilty or [where])[-1]}: {error}") from None
     for name in point.needs:
-        if name not in study.shared:
-            raise ConfigError(f"{where}: there is no shared work {name!r}"
-                              f"{suggest(name, study.shared) if study.shared else ''}")
+        if name not in study.shared:  # all other names were looked up before
+            raise ConfigError(f"preset: parts.start: there is no shared work {name!r}")
     return point
 
 
