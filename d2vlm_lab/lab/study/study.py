@@ -67,18 +67,23 @@ def check(study: Study) -> None:
             known(variant, f"profiles.{name}.variants", study.variants)
         for work in profile.shared:
             known(work, f"profiles.{name}.shared", study.shared)
-    sources = ["".join(cell["source"]) for cell in notebook_cells(notebook_path(study)) if cell["cell_type"] == "code"]
-    check_metrics(study.metrics, sources, study.notebook)
+    check_metrics(study.metrics, code_of(study), study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
         raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
                           f"{' and '.join(GIVEN)}")
 
 
+def code_of(study: Study) -> list[str]:
+    """The code cells of the notebook."""
+    return ["".join(cell["source"]) for cell in notebook_cells(notebook_path(study)) if cell["cell_type"] == "code"]
+
+
 def check_points(study: Study, profile: str) -> None:
     """No variant of a profile is the same run as the base or as another variant."""
     seed, within = study.seeds[0], f" (profile {profile})" if profile else ""
     base = make_point(study, profile, None, seed)
+    examines = any("examine(" in source for source in code_of(study))
     seen: dict[str, str] = {}
     for name in variants_of(study, profile):
         point = make_point(study, profile, name, seed)
@@ -92,6 +97,9 @@ def check_points(study: Study, profile: str) -> None:
         for work in point.needs:
             make_shared(study, profile, work, seed)
         check_start(point.config, f"variants.{name}")
+        if examines and point.config.data.train and not point.config.data.val:
+            raise ConfigError(f"variants.{name}: data.val is empty, so that there is nothing to examine; name a file "
+                              "with other annotations than those in data.train")
     for name in study.shared:
         check_start(make_shared(study, profile, name, seed).config, f"shared.{name}")
 
