@@ -186,6 +186,18 @@ def test_force_removes_nothing_where_one_of_the_runs_is_under_way(study):
     assert reasons(study) == ["done"] * 2
 
 
+def test_seeds_that_the_report_leaves_out_are_named(study, capsys):
+    finish(plan_of(study, seeds=[0, 3]))
+    words = ["ablate", str(study), "--out", str(study.parent / "out"), "--dry-run", "--seeds"]
+    assert main([*words, "1"]) == 0
+    assert ("the report is about seed 1; done runs of seeds 0 3 are there, too: --seeds 0 1 3"
+            in capsys.readouterr().out)
+    main([*words, "0", "1", "3"])
+    study.write_text(study.read_text().replace("training.steps: 9", "training.steps: 8"))
+    main([*words, "1"])
+    assert "the report is about" not in capsys.readouterr().out, "runs with other settings would not count"
+
+
 def test_two_variants_cannot_ask_for_different_worlds_in_one_folder(tmp_path):
     path = write_study(tmp_path, base={"data.world": str(tmp_path / "world")}, variants={
         "full": {"data.world_settings": ["videos=10"]}, "without": {"data.world_settings": ["videos=20"]}})

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import logging
 import re
 import signal
 from concurrent.futures import Future
@@ -144,6 +145,10 @@ def test_what_was_edited_after_the_plan_was_made_fails_the_run(tmp_path, world, 
     assert state["status"] == "failed"
     assert state["error"] == f"{edited} changed after the run was planned; run the same command again"
     assert (Path(order["folder"]) / "metrics.json").exists() == (when == "while")
+
+
+def test_connections_that_close_at_the_end_print_no_traceback(here):
+    assert not logging.getLogger("distributed.batched").isEnabledFor(logging.ERROR)
 
 
 def test_nothing_listens_beyond_this_machine(here):
