@@ -13,7 +13,7 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.lab.report.map import axis_of, clear, draw_map, has_map, map_conclusion, map_summary, maps, worth
 from d2vlm_lab.lab.report.read import read_results
 from d2vlm_lab.lab.report.tables import make_tables
-from d2vlm_lab.lab.study.study import read_study
+from d2vlm_lab.lab.study.study import points_of, read_study
 from d2vlm_lab.settings import ConfigError, to_dict
 
 # A run's score follows from its settings: semantics are worth .4 after 10 steps, .1 after 20, and with 30 it depends.
@@ -45,12 +45,33 @@ def test_every_variant_is_made_under_each_condition_and_compared_within_it(tmp_p
     assert quick.variants == ("easy: full",) and quick.shared["sft-easy"] == {"adapter.alpha": 8}
 
 
+@pytest.mark.parametrize("changes", [
+    {"base": {"parts.start": "@sft"}}, {"variants": {"full": {"parts.start": "@sft"}}},
+    {"base": {"parts.start": "@other"}, "profiles": {"quick": {"base": {"parts.start": "@sft"}}}},
+    {"conditions": {name: {"parts.start": "@sft", "notebook.videos": n} for n, name in enumerate(("few", "many"), 1)}}],
+    ids=lambda changes: next(iter(changes)))
+def test_a_run_starts_from_the_shared_work_of_its_condition_wherever_the_file_says_so(tmp_path, changes):
+    conditions = {"few": {"notebook.videos": 1, "training.steps": 10}, "many": {"notebook.videos": 2}}
+    path = write_study(tmp_path, CELL, parameters="videos = 3", **({
+        "conditions": conditions, "variants": {"full": {}}, "shared": {"sft": {}, "other": {}},
+        "profiles": {"quick": {}}} | changes))
+    study, _ = read_study(str(path))
+    points = points_of(study, "quick")
+    assert [(point.variant, point.needs, point.extras["videos"]) for point in points] == [
+        ("few: full", ["sft-few"], 1), ("many: full", ["sft-many"], 2)]
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"ideas": {"semantics": ["full", "witout"]}}, "ideas.semantics: there is no 'witout'; did you mean 'without'"),
     ({"profiles": {"quick": {"conditions": ["eazy"]}}}, "profiles.quick.conditions: there is no 'eazy'; did you mean"),
     ({"conditions": {"a: b": {}}}, "no name has a colon and a blank"),
     ({"conditions": {"easy": {"training.step": 3}}}, "training.step: no such setting; did you mean"),
-    ({"conditions": {"easy": {}, "alike": {}}}, "are the same run")])
+    ({"conditions": {"easy": {}, "alike": {}}}, "are the same run"),
+    ({"shared": {"sft": {}}, "base": {"parts.start": "@stf"}}, ": base: parts.start: there is no shared work 'stf'; did"
+                                                               " you mean 'sft'?"),
+    ({"conditions": {}, "ideas": {}, "base": {"parts.start": "@stf"}}, ": base: parts.start: there is no shared work"),
+    ({"shared": {"sft": {}}, "profiles": {"quick": {"shared": {"stf": {}}}}}, "profiles.quick.shared: there is no 'stf'"
+                                                                              "; did you mean 'sft'?")])
 def test_a_wrong_name_is_an_error_before_anything_runs(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_study(str(study_under(tmp_path, **changes)))

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -162,3 +163,14 @@ def test_it_runs_from_top_to_bottom_and_warnings_are_errors(path, tmp_path):
     given = "\n".join(f"{name} = {value!r}" for name, value in changes.items())
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(strict + given))
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+
+
+@pytest.mark.parametrize("scores, said", [
+    ({"named_F1@0.5": .5, "dvc_caption_F1": .25}, "named events found: 0.50, captions right: 0.25, in 3 s"),
+    ({"named_F1@0.5": .5}, "named events found: 0.50, in 3 s"), ({}, "in 3 s")])
+def test_the_page_of_one_run_says_the_scores_that_its_questions_have(scores, said, capsys):
+    last = cells(ROOT / "notebooks" / "ablations" / "train_and_score.ipynb", "code")[-1]
+    spent = {"seconds": 1.0, "cpu_seconds": 1.0, "memory_mb": 1.0}
+    exec(last, {"spent": dict(spent), "answering": spent | {"seconds": 2.0}, "exam": SimpleNamespace(scores=scores),
+                "out": "", "write_exam": lambda *_: None, "training_time": lambda _: {}})
+    assert capsys.readouterr().out == f"{said}\n"

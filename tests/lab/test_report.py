@@ -114,6 +114,12 @@ def test_the_training_time_of_a_run_includes_that_of_the_shared_work_that_it_sta
     text = page.with_name("README.md").read_text()
     assert "| @sft | 1 | 120 | 100 | 90 | 120 |" in text and "includes that of the shared work" in text
     assert tables_of(page.parent).mean("training_cpu_seconds", "more")["mean"] == 100  # not added a second time
+    shutil.rmtree(work)
+    tables = tables_of(folder)
+    known = [tables.mean("training_cpu_seconds", name) for name in ("full", "without", "more")]
+    assert known[0] is known[2] is None and known[1]["mean"] == 95, "a part of the time is not the time"
+    text = write_report(folder, tmp_path / "out", tmp_path / "none").with_name("README.md").read_text()
+    assert "**@sft**, seed 0: `its folder is gone, so that the training time" in text and "not run yet" not in text
 
 
 def test_of_many_variants_without_a_clear_difference_only_the_names_and_the_range_are_said(tmp_path):

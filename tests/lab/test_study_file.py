@@ -89,6 +89,17 @@ def test_a_notebook_without_the_given_parameters_is_an_error(tmp_path):
     assert "has no parameter 'out'" in refused(path)
 
 
+def test_own_annotations_need_some_to_be_examined_with_where_the_notebook_examines(tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text("")
+    changes = {"base": {"data.format": "samples", "data.train": str(own), "data.videos": str(tmp_path)}}
+    message = refused(write_study(tmp_path, "exam = examine(model, config, 3)", **changes))
+    assert "variants.full: data.val is empty, so that there is nothing to examine" in message
+    read_study(str(write_study(tmp_path, **changes)))
+    changes["base"]["data.val"] = str(own)
+    read_study(str(write_study(tmp_path, "exam = examine(model, config, 3)", **changes)))
+
+
 def test_a_study_that_is_not_there_is_named_with_the_nearest_one():
     with pytest.raises(LabError, match="no study 'nowhere'"):
         read_study("nowhere")

@@ -1,5 +1,7 @@
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from studies import WRITE, plan_of, small_world, write_notebook, write_study
@@ -7,11 +9,11 @@ from studies import WRITE, plan_of, small_world, write_notebook, write_study
 from d2vlm_lab.cli import main
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.files import locked
-from d2vlm_lab.lab.run_files import METRICS, POINT, STATE
+from d2vlm_lab.lab.run_files import METRICS, POINT, STATE, read_metrics, read_record
 from d2vlm_lab.lab.study import command, identity
 from d2vlm_lab.lab.study.plan import make_plan
 from d2vlm_lab.lab.study.point import MODEL, write_json
-from d2vlm_lab.lab.study.runner import choose, clear, in_order
+from d2vlm_lab.lab.study.runner import choose, clear, copy_run, in_order
 from d2vlm_lab.lab.study.study import read_study
 from d2vlm_lab.settings import ConfigError
 
@@ -184,6 +186,18 @@ def test_force_removes_nothing_where_one_of_the_runs_is_under_way(study):
     assert reasons(study) == ["done"] * 2
 
 
+def test_seeds_that_the_report_leaves_out_are_named(study, capsys):
+    finish(plan_of(study, seeds=[0, 3]))
+    words = ["ablate", str(study), "--out", str(study.parent / "out"), "--dry-run", "--seeds"]
+    assert main([*words, "1"]) == 0
+    assert ("the report is about seed 1; done runs of seeds 0 3 are there, too: --seeds 0 1 3"
+            in capsys.readouterr().out)
+    main([*words, "0", "1", "3"])
+    study.write_text(study.read_text().replace("training.steps: 9", "training.steps: 8"))
+    main([*words, "1"])
+    assert "the report is about" not in capsys.readouterr().out, "runs with other settings would not count"
+
+
 def test_two_variants_cannot_ask_for_different_worlds_in_one_folder(tmp_path):
     path = write_study(tmp_path, base={"data.world": str(tmp_path / "world")}, variants={
         "full": {"data.world_settings": ["videos=10"]}, "without": {"data.world_settings": ["videos=20"]}})
@@ -250,3 +264,23 @@ def test_what_two_studies_share_is_planned_once(tmp_path):
     assert [job.seed_rank for job in later if job.shared] == [0, 1]
     make_plan(study, "", tmp_path / "first" / "out", others=later)  # this one needs it for its first seed
     assert [job.seed_rank for job in later if job.shared] == [0, 0]
+
+
+def test_a_run_of_another_study_is_copied_whole_and_never_into_a_folder_where_a_command_makes_it(tmp_path):
+    path = write_study(tmp_path, world=small_world(tmp_path))
+    source, job = plan_of(path)
+    finish([source])
+    write_json(source.folder / "model" / STATE, {"of": "the model"})
+    write_json(job.folder / "rest.json", {})
+    job.record = source.record | {"study": "other"}
+    with ThreadPoolExecutor() as pool:
+        with locked(job.folder / ".lock"):
+            ended = pool.submit(copy_run, source.folder, job)
+            time.sleep(0.3)
+            assert [file.name for file in job.folder.iterdir() if file.name != ".lock"] == ["rest.json"]
+        assert ended.result()["status"] == "done"
+    assert read_record(job.folder)["study"] == "other" and (job.folder / "model" / STATE).is_file()
+    assert not (job.folder / "rest.json").exists() and not (job.folder / ".lock").exists()
+    write_json(source.folder / METRICS, {"f1": 0.9})
+    assert copy_run(source.folder, job)["status"] == "done"
+    assert read_metrics(job.folder) == {"f1": 0.5}, "what is there and whole stays"

@@ -1,15 +1,18 @@
 import contextlib
 import io
 import json
+import logging
 import re
 import signal
 from concurrent.futures import Future
+from pathlib import Path
 
 import psutil
 import pytest
 from distributed import LocalCluster
 from studies import WRITE, alive, folder_of, plan_of, run_study, shown, small_world, write_study
 
+from d2vlm_lab.files import locked
 from d2vlm_lab.lab.study.cluster import place, slots
 from d2vlm_lab.lab.study.progress import Progress, duration
 from d2vlm_lab.lab.study.runner import Grid, choose
@@ -124,6 +127,28 @@ def test_a_library_that_was_edited_since_the_plan_was_made_is_noticed(tmp_path, 
     state = here.submit(job.order(tmp_path)).result()
     assert state["status"] == "failed" and "not the one that the run was planned with" in state["error"]
     assert not job.folder.exists()
+
+
+@pytest.mark.parametrize("edited, when", [("its notebook", "before"), ("notebook.words", "before"),
+                                          ("notebook.words", "while")])
+def test_what_was_edited_after_the_plan_was_made_fails_the_run(tmp_path, world, here, edited, when):
+    words = tmp_path / "words.txt"
+    words.write_text("old")
+    cell = f"pathlib.Path('{words}').write_text('new')" if when == "while" else ""
+    path = write_study(tmp_path, WRITE, cell, world=world, parameters="words = ''", base={"notebook.words": str(words)})
+    order = plan_of(path)[0].order(tmp_path)
+    if edited == "its notebook":
+        (tmp_path / "run.ipynb").write_text((tmp_path / "run.ipynb").read_text().replace("'f1': ", "'f1': 1 + "))
+    elif when == "before":
+        words.write_text("new")
+    state = here.submit(order).result()
+    assert state["status"] == "failed"
+    assert state["error"] == f"{edited} changed after the run was planned; run the same command again"
+    assert (Path(order["folder"]) / "metrics.json").exists() == (when == "while")
+
+
+def test_connections_that_close_at_the_end_print_no_traceback(here):
+    assert not logging.getLogger("distributed.batched").isEnabledFor(logging.ERROR)
 
 
 def test_nothing_listens_beyond_this_machine(here):
@@ -243,6 +268,15 @@ def test_when_shared_work_fails_what_starts_from_it_is_not_run_and_the_rest_is(t
     states = {job.title: state for job, state in run_scripted(path, executor)}
     assert executor.orders == ["@sft", "full"] and states["full, seed 0"] == DONE
     assert states["late, seed 0"]["error"] == "@sft, seed 0, which it starts from, failed"
+
+
+def test_a_twin_that_another_command_makes_now_is_waited_for_while_the_rest_goes_on(tmp_path, world):
+    first, second = choose(plan_of(write_study(tmp_path, world=world)))
+    second.twin, first.done = first, True
+    with locked(second.folder / ".lock"):
+        grid = Grid([second], Scripted(), tmp_path, Progress(io.StringIO()))
+        grid._submit()
+        assert grid.waiting == [second] and not grid.ended
 
 
 def test_lost_workers_and_lost_clusters_fail_the_runs_that_they_had(tmp_path, world):

@@ -120,7 +120,8 @@ class Run:
             return ""
         if self.state.get("status") in ("failed", "damaged"):
             return self.state.get("error", "failed without an error message")
-        return {"running": "running, or interrupted", "missing": "its numbers were not kept"}.get(
+        return {"running": "running, or interrupted", "missing": "its numbers were not kept",
+                "gone": "its folder is gone, so that the training time of what started from it is not known"}.get(
             self.state.get("status"), "not run yet")
 
     @property
@@ -172,6 +173,9 @@ def read_results(folder: Path) -> Results:
     runs, shared = (tuple(_run(folder, entry, kept) for entry in study[kind]) for kind in ("runs", "shared_runs"))
     if kept is None and shared:
         shared = tuple(map(_with_training, shared))
+        used = set().union(*(_started_from(run) or () for run in runs if run.done))
+        shared = tuple(replace(work, state={"status": "gone"}) if work.id in used and not work.state else work
+                       for work in shared)
         works = {work.id: work for work in shared}
         runs = tuple(_with_training_before(run, works) for run in runs)
     return Results(folder, study, runs, shared)
@@ -218,19 +222,27 @@ def _with_training(work: Run) -> Run:
     return replace(work, metrics=work.metrics | times)
 
 
+def _started_from(run: Run) -> set[str] | None:
+    """The ids of the shared work that a run starts from; None where its record cannot be read."""
+    with suppress(LabError):
+        return set(read_record(run.folder)["hashes"]["shared"].values())
+    return None
+
+
 def _with_training_before(run: Run, works: Mapping[str, Run]) -> Run:
     """A run whose training time has in it that of the shared work that it starts from.
 
-    So a run that only scores shared work, one that trains it further and one that trains alone can be compared.
+    So a run that only scores shared work, one that trains it further and one that trains alone can be compared. Where
+    a part of the time is not known, there is none.
     """
-    if not run.done:
+    if not run.done or (ids := _started_from(run)) == set():
         return run
-    with suppress(LabError):
-        before = [works[id].metrics for id in read_record(run.folder)["hashes"]["shared"].values() if id in works]
-        times = {name: sum(metrics.get(name, 0.0) for metrics in (run.metrics, *before))
-                 for name in ("training_seconds", "training_cpu_seconds") if any(name in work for work in before)}
-        return replace(run, metrics=run.metrics | times)
-    return run
+    before, metrics = [works[id].metrics if id in works else {} for id in ids or ()], dict(run.metrics)
+    for name in ("training_seconds", "training_cpu_seconds"):
+        own = metrics.pop(name, 0.0)
+        if before and all(name in work for work in before):
+            metrics[name] = own + sum(work[name] for work in before)
+    return replace(run, metrics=metrics)
 
 
 def _numbers(path: Path) -> dict[str, dict]:

@@ -78,6 +78,8 @@ def _local(jobs: int | None, per_gpu: int) -> Iterator[Place]:
     """Worker processes with one run at a time each; nothing listens beyond this machine."""
     from distributed import LocalCluster
 
+    # What silence_logs does ends before the last connections are closed, which would be reported with a traceback.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     shares = slots(jobs, per_gpu=per_gpu)
     # A worker that dies fails the run it had: whether it is run again is decided here, by --retries.
     cluster = LocalCluster(n_workers=len(shares), threads_per_worker=1, host="127.0.0.1",

@@ -116,6 +116,10 @@ def run(args: argparse.Namespace) -> int:
     todo = choose(jobs, args.only, args.limit, args.force)
     for part in chosen:
         print(describe(part, [job for job in part.plan if job.record["study"] == part.study.name], todo))
+        if others := seeds_left_out(part, out):
+            seeds = sorted({job.point.seed for job in part.plan if not job.shared})
+            print(f"the report is about {counted(seeds)}; done runs of {counted(others)} are there, too: --seeds "
+                  f"{' '.join(map(str, sorted({*seeds, *others})))}")
     if args.dry_run:
         return 0
     for job in jobs:
@@ -176,6 +180,19 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
         if args.timing:
             print(timing(ended, where.slots(), begin, time.time()))
     return ended
+
+
+def seeds_left_out(part: Chosen, out: Path) -> list[int]:
+    """Other seeds with runs that are done and would count."""
+    mine = {job.point.seed for job in part.plan if not job.shared}
+    seen = {record["seed"] for record in records(out)
+            if (record["kind"], record["study"], record["profile"]) == ("point", part.study.name, part.profile)}
+    return [seed for seed in sorted(seen - mine)
+            if any(job.done for job in make_plan(part.study, part.profile, out, [seed]) if not job.shared)]
+
+
+def counted(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
 
 
 def describe(part: Chosen, plan: list[Job], todo: list[Job]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...settings import ConfigError, suggest
-from .form import Profile, Shared, Study
+from .form import EXTRA, Profile, Shared, Study
 
 BETWEEN = ": "
 
@@ -28,6 +28,17 @@ def check_conditions(study: Study) -> None:
         for name in profile.conditions:
             if name not in study.conditions:
                 raise ConfigError(f"profiles.{where}.conditions: there is no {name!r}{suggest(name, study.conditions)}")
+        for name in profile.shared:
+            if name not in study.shared:
+                raise ConfigError(f"profiles.{where}.shared: there is no {name!r}{suggest(name, study.shared)}")
+    layers = {"base": study.base, **{f"profiles.{name}.base": profile.base for name, profile in study.profiles.items()},
+              **{f"conditions.{name}": values for name, values in study.conditions.items()},
+              **{f"variants.{name}": values for name, values in study.variants.items()}}
+    for where, layer in layers.items():
+        for key, value in layer.items():
+            if (key == "parts.start" or key.startswith(EXTRA)) and _is_shared(value) and value[1:] not in study.shared:
+                raise ConfigError(f"{where}: {key}: there is no shared work {value[1:]!r}"
+                                  f"{suggest(value[1:], study.shared) if study.shared else ''}")
     if bad := [name for name in (*study.conditions, *study.variants) if study.conditions and BETWEEN in name]:
         raise ConfigError(f"{bad[0]!r}: with conditions, no name has a colon and a blank in it")
 
@@ -41,19 +52,34 @@ def expanded(study: Study) -> Study:
     first = next(iter(conditions))
     return replace(
         study, reference=under(first, study.reference),
-        variants={under(c, v): values | _starting(changes, c)
+        variants={under(c, v): starting(values | changes, c)
                   for c, values in conditions.items() for v, changes in study.variants.items()},
         against={under(c, v): under(c, study.against.get(v, study.reference))
                  for c in conditions for v in study.variants if v in study.against or v != study.reference},
-        shared={f"{name}-{c}": Shared(work.preset, work.overrides | values)
+        shared={f"{name}-{c}": Shared(work.preset, work.overrides | _for_shared(values))
                 for c, values in conditions.items() for name, work in study.shared.items()},
         profiles={name: _profile(study, profile) for name, profile in study.profiles.items()})
 
 
-def _starting(changes: dict[str, object], condition: str) -> dict[str, object]:
+def condition_of(study: Study, variant: str | None) -> str:
+    """That of a variant, or the first for the base itself; empty in a study without conditions."""
+    if not study.conditions:
+        return ""
+    return (variant or study.reference).partition(BETWEEN)[0]
+
+
+def starting(changes: dict[str, object], condition: str) -> dict[str, object]:
     """A variant that starts from shared work starts from that of its own condition."""
-    return {key: f"{value}-{condition}" if isinstance(value, str) and value.startswith("@") else value
-            for key, value in changes.items()}
+    return {key: f"{value}-{condition}" if condition and _is_shared(value) else value for key, value in changes.items()}
+
+
+def _is_shared(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("@")
+
+
+def _for_shared(values: dict[str, object]) -> dict[str, object]:
+    """What a condition says of a training: nothing of notebooks, and not what it is to start from."""
+    return {key: value for key, value in values.items() if not key.startswith(EXTRA) and not _is_shared(value)}
 
 
 def _profile(study: Study, profile: Profile) -> Profile:

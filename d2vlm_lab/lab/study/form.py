@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ...config import RunConfig
 from ...shapes import Positive, Seed
 
+EXTRA = "notebook."  # settings with this prefix are parameters of the notebook, not of the run
+
 
 @dataclass(frozen=True)
 class Reported:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import TypedDict
@@ -64,8 +65,8 @@ def notebook_hash(path: Path) -> str:
                    for cell in notebook_cells(path)])
 
 
-def fingerprint(point: Point) -> dict[str, str]:
-    """Setting -> hash of the content that it names."""
+def fingerprint(point: Point, cwd: Path = Path()) -> dict[str, str]:
+    """Setting -> hash of the content that it names; `cwd` is the folder that `ablate` was called in."""
     config, hashes = point.config, {}
     named = {"parts.start": config.parts.start, "parts.language": config.parts.language,
              "parts.frames": config.parts.frames, "preference.file": config.preference.file,
@@ -73,7 +74,8 @@ def fingerprint(point: Point) -> dict[str, str]:
              **{f"notebook.{key}": value for key, value in point.extras.items() if isinstance(value, str)}}
     for name, value in named.items():
         if value and not value.startswith("@"):
-            path = fetched(value) if name == "parts.start" else resolve(value)
+            here = cwd / value
+            path = here if os.path.exists(here) else fetched(value) if name == "parts.start" else resolve(value)
             if path.exists():
                 hashes[name] = content(path)
     return hashes

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from ...config import ROOT
+from ...config import ROOT, from_flat
 from ...errors import LabError
 from ...files import atomic_path, locked, sweep_below
 from ...reader import read_json
 from ..run_files import METRICS, POINT, STATE, read_metrics, read_record, read_state
 from . import identity
+from .form import Point
 
 NOTEBOOK, ENVIRONMENT, LOG, LOCK = "notebook.ipynb", "environment.json", "log.txt", ".lock"
 MODEL = ("model/d2vlm.json", "model/d2vlm.safetensors")  # of a shared training, for those that start from it
@@ -62,13 +63,32 @@ def run_point(order: dict, variables: Mapping[str, str]) -> dict:
             write_json(folder / POINT, order["record"])
             write_json(folder / STATE, state)
             write_json(folder / ENVIRONMENT, environment(variables))
+            check_data(order)
             execute(order, folder, ALWAYS | {"MKL_NUM_THREADS": variables["OMP_NUM_THREADS"]} | variables)
             read_metrics(folder)
+            check_data(order)  # otherwise numbers from other data would be kept under the hash of the old
             state["status"] = "done"
         except Exception as error:
             state |= {"status": "failed", "error": one_line(error), "killed": isinstance(error, Killed)}
         state["seconds"] = round(time.time() - state["started"], 2)
         return finish(folder, state)
+
+
+def check_data(order: dict) -> None:
+    """An error where the data of a run are not those that it was planned with."""
+    record = order["record"]
+    point = Point(record["variant"], record["seed"], from_flat(record["settings"]), record["extras"])
+    was, now = record["hashes"]["data"], identity.fingerprint(point, Path(order["cwd"]))
+    if changed := [name for name in sorted({**was, **now}) if was.get(name) != now.get(name)]:
+        raise LabError(f"{' and '.join(changed)} changed after the run was planned; run the same command again")
+
+
+def planned_notebook(order: dict, place: str) -> Path:
+    """A copy of the run's notebook in a folder: what was examined is what runs."""
+    copy = Path(shutil.copyfile(order["notebook"], Path(place, NOTEBOOK)))
+    if identity.notebook_hash(copy) != order["record"]["hashes"]["notebook"]:
+        raise LabError("its notebook changed after the run was planned; run the same command again")
+    return copy
 
 
 def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
@@ -82,9 +102,9 @@ def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
               file=log, flush=True)
         try:
             papermill.execute_notebook(
-                order["notebook"] if record["kind"] == "point" else shared_notebook(), str(folder / UNFINISHED),
-                parameters=order["parameters"], kernel_name="python3", progress_bar=False, stdout_file=log,
-                stderr_file=log, start_timeout=PATIENCE, iopub_timeout=PATIENCE,
+                planned_notebook(order, place) if record["kind"] == "point" else shared_notebook(),
+                str(folder / UNFINISHED), parameters=order["parameters"], kernel_name="python3", progress_bar=False,
+                stdout_file=log, stderr_file=log, start_timeout=PATIENCE, iopub_timeout=PATIENCE,
                 extra_arguments=["--ext=d2vlm_lab.lab.study.kernel", "--HistoryManager.enabled=False",
                                  f"--IPKernelApp.ipython_dir={place}"],  # without the startup files of whoever runs it
                 kernel_manager_class=kernel_manager(kernels, place, cwd=order["cwd"], stdout=log, stderr=log,

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import median
 
 from ...errors import LabError
-from ...files import is_locked
-from ..run_files import POINT, read_state
+from ...files import is_locked, locked
+from ..run_files import POINT, STATE, read_state
 from .cluster import Place
 from .estimate import History, time_left
 from .job import Job
-from .point import LOCK, lost, one_line, write_json
+from .point import LOCK, damage, lost, one_line, remove, write_json
 from .progress import Progress
 
 
@@ -37,6 +37,8 @@ class Grid:
         self._submit()
         while self.flying or self.waiting:
             self.progress.refresh(self.counts, self.time_left)
+            if not self.flying:  # what is left is made by another command
+                time.sleep(1)
             over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
             if self.place.gone():  # what was submitted while it went is never told about it
                 over = set(self.flying)
@@ -71,8 +73,8 @@ class Grid:
             if broken := [need for need in job.needs if need in failed]:
                 relation = "which is the same run" if job.twin else "which it starts from"
                 self._end(job, {"status": "failed", "error": f"{broken[0].title}, {relation}, failed"})
-            elif not all(need.done for need in job.needs):
-                continue
+            elif not all(need.done for need in job.needs) or job.twin and is_locked(job.folder / LOCK):
+                continue  # the second: another command makes it now
             elif job.twin:
                 self._end(job, copy_run(job.twin.folder, job))
             elif len(self.flying) < slots:
@@ -163,13 +165,19 @@ def clear(jobs: Sequence[Job]) -> None:
 
 def copy_run(source: Path, job: Job) -> dict:
     """A finished run becomes a point of another study as well; returns its state."""
-    partial = job.folder.with_name(f".{job.folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder = job.folder
     try:
-        shutil.copytree(source, partial)
-        write_json(partial / POINT, job.record)
-        shutil.rmtree(job.folder, ignore_errors=True)
-        partial.rename(job.folder)
-    except OSError as error:
+        with locked(folder / LOCK):
+            before = read_state(folder)
+            if before.get("status") == "done" and not damage(folder, job.record):  # by another command, meanwhile
+                return before
+            for path in sorted(folder.iterdir(), key=lambda path: path.name != STATE):  # first that it is done
+                if path.name != LOCK:
+                    remove(path)
+            shutil.copytree(source, folder, dirs_exist_ok=True,
+                            ignore=lambda place, _: [LOCK, STATE] if Path(place) == source else [])
+            write_json(folder / POINT, job.record)
+            write_json(folder / STATE, read_state(source))
+            return read_state(folder)
+    except (OSError, LabError) as error:
         return {"status": "failed", "error": f"could not be copied from {source}: {one_line(error)}"}
-    return read_state(job.folder)

@@ -11,15 +11,14 @@ from ...hub import is_hub_id
 from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 from ...shapes import shown
-from .conditions import expanded
-from .form import Point, Profile, Reported, Shared, Study, World
+from .conditions import condition_of, expanded, starting
+from .form import EXTRA, Point, Profile, Reported, Shared, Study, World
 from .metrics import check_metrics
 from .names import check_names, check_seeds
 from .parameters import check_extra, notebook_cells, notebook_parameters
 
 __all__ = ["Point", "Profile", "Reported", "Shared", "Study", "World", "notebook_parameters", "points_of", "read_study"]
 EXPERIMENTS = ROOT / "experiments"
-EXTRA = "notebook."  # settings with this prefix are parameters of the notebook, not of the run
 GIVEN = ("settings", "out")  # parameters that every notebook of a study has
 
 
@@ -68,18 +67,23 @@ def check(study: Study) -> None:
             known(variant, f"profiles.{name}.variants", study.variants)
         for work in profile.shared:
             known(work, f"profiles.{name}.shared", study.shared)
-    sources = ["".join(cell["source"]) for cell in notebook_cells(notebook_path(study)) if cell["cell_type"] == "code"]
-    check_metrics(study.metrics, sources, study.notebook)
+    check_metrics(study.metrics, code_of(study), study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
         raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
                           f"{' and '.join(GIVEN)}")
 
 
+def code_of(study: Study) -> list[str]:
+    """The code cells of the notebook."""
+    return ["".join(cell["source"]) for cell in notebook_cells(notebook_path(study)) if cell["cell_type"] == "code"]
+
+
 def check_points(study: Study, profile: str) -> None:
     """No variant of a profile is the same run as the base or as another variant."""
     seed, within = study.seeds[0], f" (profile {profile})" if profile else ""
     base = make_point(study, profile, None, seed)
+    examines = any("examine(" in source for source in code_of(study))
     seen: dict[str, str] = {}
     for name in variants_of(study, profile):
         point = make_point(study, profile, name, seed)
@@ -93,6 +97,9 @@ def check_points(study: Study, profile: str) -> None:
         for work in point.needs:
             make_shared(study, profile, work, seed)
         check_start(point.config, f"variants.{name}")
+        if examines and point.config.data.train and not point.config.data.val:
+            raise ConfigError(f"variants.{name}: data.val is empty, so that there is nothing to examine; name a file "
+                              "with other annotations than those in data.train")
     for name in study.shared:
         check_start(make_shared(study, profile, name, seed).config, f"shared.{name}")
 
@@ -113,7 +120,8 @@ def variants_of(study: Study, profile: str) -> list[str]:
 
 def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Point:
     """A variant's run: the preset, then the base, the profile's base and the variant; None is the base itself."""
-    changes = {"base": study.base, f"profiles.{profile}.base": study.profiles.get(profile, Profile()).base}
+    changes = {"base": study.base} | ({f"profiles.{profile}.base": study.profiles[profile].base} if profile else {})
+    changes = {where: starting(layer, condition_of(study, variant)) for where, layer in changes.items()}
     if variant is not None:
         changes[f"variants.{variant}"] = study.variants[variant]
     flat, extras = {"seed": seed}, {}
@@ -136,9 +144,8 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
         guilty = [place for place, layer in changes.items() if any(key in str(error) for key in layer)]
         raise ConfigError(f"{(guilty or [where])[-1]}: {error}") from None
     for name in point.needs:
-        if name not in study.shared:
-            raise ConfigError(f"{where}: there is no shared work {name!r}"
-                              f"{suggest(name, study.shared) if study.shared else ''}")
+        if name not in study.shared:  # all other names were looked up before
+            raise ConfigError(f"preset: parts.start: there is no shared work {name!r}")
     return point
 
 
