@@ -151,7 +151,8 @@ class Watched:
         text = with_options(text, list(options)) if options else text
         if repeated := [option for option in options if list(options).count(option) > 1]:
             raise LabError(f"options: {shown(repeated[0])} is there twice")
-        end = max(self.length, float(self.timestamps[-1]) + self.step)
+        last = float(self.timestamps[-1])
+        end = max(self.length, last) if self.length else last + self.step
         return validate(Sample("asked", self.path.name or "video", end, "", "lab", text, options=tuple(options),
                                question_intervals=tuple(intervals)))
 
@@ -228,9 +229,9 @@ class Answer:
         first = len(self.prediction.generated.answer.grounded) or None  # later curves are of second mentions
         shown = np.linspace(0, len(watched.frames) - 1, min(FRAMES, len(watched.frames))).round().astype(int)
         answer = Answered(self.text, tuple(self.intervals), curves=tuple(map(tuple, self.similarity[:first])))
+        frames = tuple((float(watched.timestamps[k]), picture(watched.frames[k])) for k in shown)
         return Card(self.question, (answer,), tuple(truth), shown=tuple(watched.timestamps[[0, -1]].tolist()),
-                    step=watched.step, frames=tuple((float(watched.timestamps[k]), picture(watched.frames[k]))
-                                                    for k in shown),
+                    step=watched.step, length=watched.length, frames=frames,
                     video=watched.path.name, player=video_source(watched.path), note=self.note)
 
     def __str__(self) -> str:

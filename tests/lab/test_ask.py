@@ -242,6 +242,14 @@ def test_a_video_is_as_long_as_its_file_however_few_frames_are_read(video, rate)
         one.sample("what happens in <evi>?", intervals=[(3.0, 99.0)])
 
 
+def test_a_time_line_ends_with_the_video_also_where_frames_are_far_apart(watched):
+    still = replace(watched, frames=watched.frames[:2], clip=Clip(watched.clip.features[:2], np.array([0.0, 10.0])),
+                    length=10.03)
+    assert still.sample("when?").duration == 10.03
+    card = replace(grounded_answer(still).card(), truth=(Event(0.0, 10.0),))
+    assert card.end == 10.03 and "left:0.00%;width:100.00%" in card_html(card)
+
+
 @pytest.mark.parametrize("call, problem", [
     (lambda w: w.ask(None), "the question: expected text"), (lambda w: w.ask("a\0b"), "text without NUL"),
     (lambda w: w.ask("word " * 10_000), "question has 50,000 characters"), (lambda w: w.ask("what?", "ab"), "options"),
