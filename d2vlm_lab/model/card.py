@@ -50,6 +50,7 @@ class Score:
     protocol: str
     values: dict[str, float]
     stands_for: str
+    public: bool = True  # the benchmark is one that others know, too
 
 
 def note_recipe(folder: Path, config: RunConfig, scores: dict[str, float]) -> None:
@@ -240,8 +241,8 @@ def _table(values: dict[str, float]) -> list[str]:
 
 
 def _results(scores: Sequence[Score]) -> Iterator[EvalResult]:
-    """The same as the hub's own tables take them."""
-    for score in scores:
+    """The same as the hub's own tables take them, which are about public data sets."""
+    for score in filter(lambda score: score.public, scores):
         for name, value in score.values.items():
             yield EvalResult(
                 task_type="video-text-to-text", dataset_type=score.benchmark, dataset_name=score.benchmark,
