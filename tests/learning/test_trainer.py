@@ -398,7 +398,7 @@ def test_a_run_on_annotations_that_were_corrected_since_is_refused_and_not_done_
     assert train(config, run, lines.append)["checkpoint"] == done["checkpoint"] and "done before" in lines[-1]
 
 
-def test_a_run_of_before_and_one_without_a_checkpoint_go_on_with_other_content(config, tmp_path, place):
+def test_a_run_of_before_and_one_without_a_checkpoint_go_on_with_other_content(config, tmp_path, place, monkeypatch):
     now = contents(config)
     assert list(now) == ["data.world", "parts.start"]
     begun = tmp_path / "checkpoints" / "checkpoint-1"
@@ -407,8 +407,10 @@ def test_a_run_of_before_and_one_without_a_checkpoint_go_on_with_other_content(c
     begun.mkdir(parents=True)
     (begun / "complete").touch()
     same_run(tmp_path, config, now)
-    with pytest.raises(LabError, match=rf"another content of parts.start \({place / 'base'}\)"):
-        same_run(tmp_path, config, now | {"parts.start": "of another one"})
+    for process in "01":  # each of them refuses by itself, so that none waits for another one
+        monkeypatch.setenv("RANK", process)
+        with pytest.raises(LabError, match=rf"another content of parts.start \({place / 'base'}\)"):
+            same_run(tmp_path, config, now | {"parts.start": "of another one"})
     recorded = json.loads((tmp_path / "config.json").read_text())
     del recorded["content"]  # as before it was kept
     (tmp_path / "config.json").write_text(json.dumps(recorded))
