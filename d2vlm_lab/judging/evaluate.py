@@ -273,7 +273,9 @@ def answer_and_score(args, out: Path) -> None:
     unread = sum("error" in record for record in records)
     beside = json.loads((out / "run.json").read_text(encoding="utf-8"))
     similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
-    page = {"card": beside | similar, "protocol": args.protocol, "samples": len(records), "questions": questions,
+    folder = annotations.parent.resolve()
+    own = {"own_questions": folder.name} if args.benchmark == "world" and not (folder / "world.json").exists() else {}
+    page = {"card": beside | similar, **own, "protocol": args.protocol, "samples": len(records), "questions": questions,
             "unreadable_videos": unread, "too_long": sum("too_long" in record for record in records),
             "seconds": round(time.time() - started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
@@ -291,10 +293,15 @@ def signature(page: dict) -> str:
     samples, questions = page.get("samples"), page.get("questions")  # pages of earlier versions do not have both
     part = f", the first {samples} of {questions} questions" if questions and samples < questions else ""
     similar = f", sentence model {card['sentence_model'] or 'none'}" if "sentence_model" in card else ""
-    return (f"{card['benchmark']} {card['annotations']} {card['annotations_sha256']}{part}, "
+    return (f"{data_set(page)} {card['annotations']} {card['annotations_sha256']}{part}, "
             f"protocol {page['protocol']}{similar}, "
             f"prompt {card['prompt_sha256']}, {f'temperature {temperature:g}' if temperature else 'greedy'}, "
             f"checkpoint {card['checkpoint']}, d2vlm_lab {card['library']}, {page['finished']}")
+
+
+def data_set(page: dict) -> str:
+    """What was asked: a benchmark, or own questions that are laid out as those of a world, by their folder."""
+    return f"own questions ({page['own_questions']})" if "own_questions" in page else page["card"]["benchmark"]
 
 
 def _evidence(prediction: Prediction) -> list[dict]:

@@ -25,6 +25,7 @@ from ..errors import LabError
 from ..ideas.evidence import END, Event, Interval, Reference, seconds
 from ..judging.in_blocks import answers_now
 from ..judging.predict import Prediction, predict, too_long
+from ..model.card import SHAPES, knows_annotations
 from ..model.checkpoint import DESCRIPTION, checkpoint_id
 from ..model.checkpoint import load as load_model
 from ..model.d2vlm import D2VLM
@@ -54,11 +55,12 @@ class Lab:
     name: str
     fps: float
     max_frames: int
+    annotated: bool = False  # trained on annotations, and so on other words than those of the synthetic world
 
     @property
     def world_only(self) -> bool:
         """Trained on nothing but the synthetic world."""
-        return isinstance(self.model.frames, TinyFrames)
+        return isinstance(self.model.frames, TinyFrames) and not self.annotated
 
     @property
     def expect(self) -> str:
@@ -68,6 +70,8 @@ class Lab:
         if self.world_only:
             return ("Trained on the synthetic world alone: it knows those few words, in lower case, and those few "
                     "shapes and motions. On any other video it still answers, and the answer means nothing.")
+        if isinstance(self.model.frames, TinyFrames):
+            return f"{SHAPES} Ask in the words of the annotations that it was trained on."
         return "Works on any video, as well as its training data allow; questions in plain words."
 
     def __repr__(self) -> str:
@@ -147,7 +151,8 @@ class Watched:
         text = with_options(text, list(options)) if options else text
         if repeated := [option for option in options if list(options).count(option) > 1]:
             raise LabError(f"options: {shown(repeated[0])} is there twice")
-        end = max(self.length, float(self.timestamps[-1]) + self.step)
+        last = float(self.timestamps[-1])
+        end = max(self.length, last) if self.length else last + self.step
         return validate(Sample("asked", self.path.name or "video", end, "", "lab", text, options=tuple(options),
                                question_intervals=tuple(intervals)))
 
@@ -224,9 +229,9 @@ class Answer:
         first = len(self.prediction.generated.answer.grounded) or None  # later curves are of second mentions
         shown = np.linspace(0, len(watched.frames) - 1, min(FRAMES, len(watched.frames))).round().astype(int)
         answer = Answered(self.text, tuple(self.intervals), curves=tuple(map(tuple, self.similarity[:first])))
+        frames = tuple((float(watched.timestamps[k]), picture(watched.frames[k])) for k in shown)
         return Card(self.question, (answer,), tuple(truth), shown=tuple(watched.timestamps[[0, -1]].tolist()),
-                    step=watched.step, frames=tuple((float(watched.timestamps[k]), picture(watched.frames[k]))
-                                                    for k in shown),
+                    step=watched.step, length=watched.length, frames=frames,
                     video=watched.path.name, player=video_source(watched.path), note=self.note)
 
     def __str__(self) -> str:
@@ -258,7 +263,7 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     model = on_device(load_model(folder), device)
     name = f"{checkpoint} ({checkpoint_id(folder) if (folder / DESCRIPTION).exists() else 'imported'})"
     otherwise = 2.0 if isinstance(model.frames, TinyFrames) else 1.0
-    return Lab(model, name, *frame_rate(folder, fps, max_frames, otherwise))
+    return Lab(model, name, *frame_rate(folder, fps, max_frames, otherwise), knows_annotations(folder))
 
 
 def path_of(path, what: str) -> str:

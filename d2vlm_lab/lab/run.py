@@ -29,7 +29,7 @@ from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_be
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import check_trackers, differing, fit, last_checkpoint
+from ..learning.trainer import check_trackers, contents, differing, fit, last_checkpoint, same_content
 from ..model.adapter import prepare
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
@@ -66,7 +66,9 @@ def only_trainer(folder: Path, config: RunConfig) -> AbstractContextManager[None
 
 
 def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
+    content = contents(config)  # before anything is read: what changes meanwhile counts as changed
     if (folder / "metrics.json").exists() and not differing(recorded_config(folder / "config.json"), config):
+        same_content(folder, config, content)
         log(f"{folder}: done before")
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     started = time.time()
@@ -74,6 +76,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now
     model = prepare(start(config), config)
     train_split, val_split = splits(config)
+    content = contents(config) | content  # with a world that was made just now
     read = reader(config, model.frames, train_split.videos)
     data = preference_data(config, train_split.samples)
     questions = held_out_questions(val_split, config)
@@ -96,7 +99,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         log(f"{len(unusable)} of {len(questions)} validation questions cannot be used; see {skips.path}")
     questions = [sample for sample in questions if sample.id not in unusable]
     score = partial(judge, samples=questions, read=read, config=config)
-    scores = fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips)
+    scores = fit(model, config, as_groups(groups, data.rejects), held_out, folder, score, skips, content)
     if processes.number():
         return {}  # of several processes, the first one writes
     note_recipe(folder / "model", config, scores)

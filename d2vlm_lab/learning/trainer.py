@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from .. import processes
-from ..config import RunConfig, recorded_config
+from ..config import RunConfig, recorded_config, resolve
 from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
@@ -30,7 +31,7 @@ from ..model.card import recorded
 from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
-from ..model.seal import check_seal
+from ..model.seal import base_hash, check_seal, file_hash
 from ..reader import read_json
 from ..settings import flatten
 from .fpo import Preferences
@@ -274,13 +275,14 @@ def trackers(config: RunConfig, folder: Path) -> list[TrainerCallback]:
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
-        judge: Callable[[D2VLM], dict[str, float]] = lambda model: {}, skips: Skips | None = None) -> dict[str, float]:
+        judge: Callable[[D2VLM], dict[str, float]] = lambda model: {}, skips: Skips | None = None,
+        content: dict[str, str] | None = None) -> dict[str, float]:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
     `judge` gives the scores of generated answers, which are logged after each evaluation. Returns those of the trained
-    model; they are not computed again where the last step was evaluated.
+    model; they are not computed again where the last step was evaluated. `content`: see `contents`.
     """
-    same_run(folder, config)
+    same_run(folder, config, content)
     set_seed(config.seed)
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=held_out, config=config,
@@ -314,6 +316,32 @@ def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:
     return [name for name in wanted if recorded[name] != wanted[name] and name not in FREE]
 
 
+def contents(config: RunConfig) -> dict[str, str]:
+    """Setting -> hash of what it names: what a run reads of data, and the checkpoint that it starts from.
+
+    What is not there has no hash: training has an error for it, and a run that is done needs it no longer.
+    """
+    data = config.data
+    named = {"data.train": data.train, "data.val": data.val} if data.train else {
+        "data.world": f"{data.world}/world.json"}  # it has the hashes of the world's files
+    named |= {"preference.file": config.preference.file, "reward.file": config.reward.file}
+    hashes = {name: file_hash(path) for name, value in named.items() if value and (path := resolve(value)).is_file()}
+    with suppress(LabError):  # loading it says what is wrong
+        if start := base_hash(config.parts.start):  # loading and saving need the same hash, so it is computed once
+            hashes["parts.start"] = start
+    return hashes
+
+
+def same_content(folder: Path, config: RunConfig, content: dict[str, str]) -> None:
+    """An error where the run in the folder was trained on other content; runs of before do not say on which."""
+    begun = read_json(folder / "config.json", dict).get("content", {})
+    if changed := [name for name in content if begun.get(name, content[name]) != content[name]]:
+        named = flatten(config)
+        raise LabError(f"{folder} holds a run on another content of "
+                       f"{', '.join(f'{name} ({named[name]})' for name in changed)}, which has changed since; choose "
+                       "another folder, or delete this one")
+
+
 def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | IntervalLoss | None:
     """What is learned after supervised training, or instead of it; the model is kept as it is where it is needed."""
     if config.preference.form != "off":
@@ -329,12 +357,13 @@ def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | Int
     return Rewards(config.reward, model, config.seed)
 
 
-def same_run(folder: Path, config: RunConfig) -> None:
-    """Leave the config in the folder; a folder that holds a run with other settings is an error.
+def same_run(folder: Path, config: RunConfig, content: dict[str, str] | None = None) -> None:
+    """Leave the config in the folder, with the `content` of what it names; a folder of another run is an error.
 
     So is a run that other processes began: each brings its own batch to a step. Runs of before do not say how many.
+    A run that has learned nothing yet begins anew, so that it may read other content.
     """
-    path = folder / "config.json"
+    path, content = folder / "config.json", content or {}
     if path.exists():
         if different := differing(recorded_config(path), config):
             raise LabError(f"{folder} holds a run with other settings ({', '.join(different)}); choose another folder, "
@@ -342,6 +371,8 @@ def same_run(folder: Path, config: RunConfig) -> None:
         if (begun := read_json(path, dict).get("processes", processes.total())) != processes.total():
             raise LabError(f"{folder} holds a run that began with another number of processes ({begun}, and now there "
                            f"are {processes.total()}); start it with as many as before, or choose another folder")
-    elif processes.number() == 0:
+        if last_checkpoint(folder / "checkpoints") is not None:
+            return same_content(folder, config, content)
+    if processes.number() == 0:
         with atomic_path(path) as partial:
-            partial.write_text(json.dumps(recorded(config), indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(recorded(config) | {"content": content}, indent=1) + "\n", encoding="utf-8")

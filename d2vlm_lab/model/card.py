@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -28,6 +29,7 @@ TOLD = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "ada
         "preference.form", "reward.form", "data.fps", "data.max_frames", "seed")
 TINY = ("It was trained on the synthetic world of this project alone: it knows those few words, in lower case, and "
         "those few shapes and motions. On any other video it still answers, and the answer means nothing.")
+SHAPES = "Its frame encoder has only ever seen coloured shapes, and tells little about other videos."
 WHAT = "A D2VLM: a video-language model that first finds *when* something happens, then says *what*."
 
 
@@ -48,6 +50,7 @@ class Score:
     protocol: str
     values: dict[str, float]
     stands_for: str
+    public: bool = True  # the benchmark is one that others know, too
 
 
 def note_recipe(folder: Path, config: RunConfig, scores: dict[str, float]) -> None:
@@ -102,7 +105,8 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
         library_name="peft" if description["adapter"] else "transformers", pipeline_tag="video-text-to-text",
         tags=["d2vlm", "temporal-grounding"], model_name=title, eval_results=list(_results(scores)) or None)
     sections = {"Use": _use(folder, name, description), "Base": _base(bases, license), "Data": _data(config),
-                "Recipe": _recipe(config), "Scores": _scores(recipe, scores), "Limits": _limits(description, config)}
+                "Recipe": _recipe(config), "Scores": _scores(recipe, scores),
+                "Limits": _limits(origin, description, config)}
     return "\n".join(["---", data.to_yaml().strip(), "---", "", f"# {title}", "", WHAT, "",
                       *(line for title, lines in sections.items() for line in (f"## {title}", "", *lines, ""))])
 
@@ -120,6 +124,15 @@ def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
     if (language := config.get("parts.language")) and language not in bases:
         bases.append(str(language))
     return bases
+
+
+def knows_annotations(folder: Path) -> bool:
+    """Whether a checkpoint, or one that it stands on, was trained on an annotation file, as far as recipes tell."""
+    sources = [str(folder), *ancestry(folder, flatten_record(read_recipe(folder).get("config", {})))]
+    with suppress(LabError):
+        return any(flatten_record(read_recipe(find_checkpoint(source)).get("config", {})).get("data.train")
+                   for source in sources)
+    return False
 
 
 def licence(source: str) -> str:
@@ -228,20 +241,20 @@ def _table(values: dict[str, float]) -> list[str]:
 
 
 def _results(scores: Sequence[Score]) -> Iterator[EvalResult]:
-    """The same as the hub's own tables take them."""
-    for score in scores:
+    """The same as the hub's own tables take them, which are about public data sets."""
+    for score in filter(lambda score: score.public, scores):
         for name, value in score.values.items():
             yield EvalResult(
                 task_type="video-text-to-text", dataset_type=score.benchmark, dataset_name=score.benchmark,
                 metric_type=name, metric_name=f"{name} ({score.protocol})", metric_value=round(value, 4))
 
 
-def _limits(description: dict, config: dict) -> list[str]:
+def _limits(origin: Path, description: dict, config: dict) -> list[str]:
     lines = []
     if not description["grounded"]:
         lines.append("- It was never taught to ground: the times in its answers mean nothing.")
     if description["frames"]["kind"] == "tiny":
-        lines.append(f"- {TINY}")
+        lines.append(f"- {SHAPES if knows_annotations(origin) else TINY}")
     if fps := config.get("data.fps"):
         lines.append(f"- It was trained on {fps:g} frames a second, and its intervals begin and end at frames.")
     return [*lines, "- It always answers, also where nothing in the video is meant. Look at its evidence."]

@@ -146,7 +146,10 @@ def test_questions_that_each_task_numbers_anew_keep_their_own_answers(place, tmp
     answered = e.all_answers(tmp_path / "out")
     assert {(r["task"], r["source"], r["idx"], r["q"], r["video"]) for r in answered} == {
         (r["task"], r["source"], r["idx"], r["q"], r["video"]) for r in records}
-    assert json.loads((tmp_path / "out" / "score_clean.json").read_text())["samples"] == len(records)
+    page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
+    assert page["samples"] == len(records)
+    assert page["own_questions"] == "world" and e.signature(page) in capsys.readouterr().out  # it has no world.json
+    assert e.signature(page).startswith("own questions (world) etbench.json ")
     (folder / "etbench.json").write_text(json.dumps([*records, records[3]]))
     for command in (words, ["data", "world", str(folder)]):
         assert main(command) == 2
@@ -247,6 +250,7 @@ def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp
              "--max-new-tokens", "6"]
     assert main(words) == 0
     page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
+    assert "own_questions" not in page
     assert {"checkpoint", "annotations_sha256", "prompt_sha256", "decoding", "library"} <= set(page["card"])
     assert page["protocol"] == "clean" and page["scores"]["collected"]
     out = capsys.readouterr().out

@@ -152,6 +152,15 @@ def test_a_link_among_examples_is_left_out_and_one_put_in_the_place_of_a_video_i
         assert send(app, "GET", f"videos/{video.id}")[0] == 404
 
 
+def test_it_is_told_that_a_folder_has_more_videos_than_are_offered(lab, tmp_path, capsys):
+    for k in range(14):
+        (tmp_path / f"{k:02}.mp4").touch()
+        if k in (11, 13):
+            put_examples(Shelf(lab, tmp_path), tmp_path)
+    assert capsys.readouterr().out == (f"The first 12 of the 14 videos in {tmp_path} are offered; drop others on the "
+                                       "page.\n")
+
+
 @pytest.mark.parametrize("headers", [
     {"Host": "evil.example"}, {"Host": "127.0.0.1.evil.example"}, {"Host": ""}, {"Host": "127.0.0.1:1"},
     {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},

@@ -1,7 +1,9 @@
 """A checkpoint, a video, a question: the answer, its evidence, and what a reader should know of both."""
 
+import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from d2vlm_lab.ideas.evidence import Event, parse
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.lab import ask as lab
 from d2vlm_lab.lab.show.card import card_html, text_pieces
+from d2vlm_lab.model.card import model_card
 from d2vlm_lab.model.decoding import Evidence, Generated, generate
 from d2vlm_lab.settings import override
 
@@ -48,6 +51,11 @@ def grounded_answer(watched, text="<evi><evi></evi> In <evi> it <spins> & in <ev
     answer = parse(text, [e.interval for e in evidence])
     said = Generated(text, answer, evidence, (), confirmed)
     return lab.Answer(watched, Prediction(watched.sample("when?"), said, digits), "")
+
+
+def grounding(model):
+    model.can_ground = True
+    return model
 
 
 def test_an_answer_is_what_the_model_generates_for_the_question(watched):
@@ -154,10 +162,25 @@ def test_a_world_checkpoint_is_asked_in_lower_case_and_says_so(watched):
 def test_a_checkpoint_says_what_to_expect_of_it(watched):
     assert "Never taught to ground" in str(watched.lab)
     assert "mean nothing" in watched.ask("what happens here?").note
-    model = lab.load(BASE).model
-    model.can_ground = True
-    taught = lab.Lab(model, "x", 2.0, 8)
+    taught = lab.Lab(grounding(lab.load(BASE).model), "x", 2.0, 8)
     assert "synthetic world alone" in str(taught) and "interleaved" in str(taught)
+
+
+def test_a_checkpoint_of_own_annotations_is_asked_in_their_words(watched, tmp_path):
+    """Also one that was trained further, in the world."""
+    first, second = (shutil.copytree(BASE, tmp_path / name) for name in ("first", "second"))
+    (first / "recipe.json").write_text('{"config": {"data": {"train": "mine.jsonl", "format": "samples"}}}')
+    (second / "recipe.json").write_text('{"config": {"data": {"train": ""}}}')
+    description = json.loads((second / "d2vlm.json").read_text()) | {"base": str(first), "base_hash": ""}
+    (second / "d2vlm.json").write_text(json.dumps(description))
+    for checkpoint in (first, second):
+        asked = lab.load(checkpoint)
+        assert asked.wording("When does This happen?") == "When does This happen?" and not asked.world_only
+        assert asked.unknown_words("a box") == [] != watched.lab.unknown_words("a box")
+        taught = str(replace(asked, model=grounding(asked.model)))
+        assert "has only ever seen coloured shapes" in taught and "world alone" not in taught
+        card = model_card(checkpoint, checkpoint)
+        assert "has only ever seen coloured shapes" in card and "world of this project alone" not in card
 
 
 def test_an_imported_checkpoint_watches_and_answers(video):
@@ -217,6 +240,14 @@ def test_a_video_is_as_long_as_its_file_however_few_frames_are_read(video, rate)
     assert one.ask("what happens in <evi>?", intervals=[(3.0, 5.0)]).question
     with pytest.raises(SampleError, match="after the video's end at 16.0 s"):
         one.sample("what happens in <evi>?", intervals=[(3.0, 99.0)])
+
+
+def test_a_time_line_ends_with_the_video_also_where_frames_are_far_apart(watched):
+    still = replace(watched, frames=watched.frames[:2], clip=Clip(watched.clip.features[:2], np.array([0.0, 10.0])),
+                    length=10.03)
+    assert still.sample("when?").duration == 10.03
+    card = replace(grounded_answer(still).card(), truth=(Event(0.0, 10.0),))
+    assert card.end == 10.03 and "left:0.00%;width:100.00%" in card_html(card)
 
 
 @pytest.mark.parametrize("call, problem", [

@@ -60,11 +60,11 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def score_file(path, checkpoint):
-    page = {"card": {"benchmark": "etbench", "checkpoint": checkpoint, "annotations": "a.json", "library": "0.2.0",
+def score_file(path, checkpoint, benchmark="etbench", **more):
+    page = {"card": {"benchmark": benchmark, "checkpoint": checkpoint, "annotations": "a.json", "library": "0.2.0",
                      "annotations_sha256": "12", "prompt_sha256": "34", "decoding": {"temperature": 0}},
             "protocol": "clean", "finished": "2026-01-01T00:00:00Z",
-            "scores": {"collected": {"tvg": {"F1": 0.5}}, "merged": {"tvg F1": 0.5}}}
+            "scores": {"collected": {"tvg": {"F1": 0.5}}, "merged": {"tvg F1": 0.5}}, **more}
     path.write_text(json.dumps(page))
     return str(path)
 
@@ -95,6 +95,16 @@ def test_the_card_says_base_data_recipe_scores_limits_and_licence(trained, tmp_p
                   "| f1@0.5 | 0.75 |", "etbench, protocol `clean`", "greedy, checkpoint", "4 frames a second",
                   'folder = "shared"\nbase = AutoModelForCausalLM.from_pretrained(f"{folder}/language")'):
         assert words in card.text, words
+
+
+@pytest.mark.parametrize("more, name", [({"own_questions": "et"}, "own questions (et)"), ({}, "world")])
+def test_scores_on_own_questions_are_named_by_their_folder_and_are_no_result_on_a_public_data_set(trained, tmp_path,
+                                                                                                  more, name):
+    scores = score_file(tmp_path / "score.json", checkpoint_id(trained), "world", **more)
+    assert main(["export", str(trained), str(tmp_path / "shared"), "--scores", scores]) == 0
+    card = ModelCard.load(tmp_path / "shared" / "README.md")
+    assert f"{name}, protocol `clean`:" in card.text and f"{name} a.json 12" in card.text and "tvg F1" in card.text
+    assert not card.data.eval_results
 
 
 def test_the_card_in_the_folder_of_a_run_names_no_folder_of_this_machine(trained, tmp_path):

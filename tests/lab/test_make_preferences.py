@@ -299,10 +299,13 @@ def answers_of_a_model(monkeypatch):
     return seeds
 
 
-def test_two_samples_with_the_same_id_do_not_share_their_sampled_answers(monkeypatch):
+def test_two_samples_with_the_same_id_share_no_sampled_answers_and_one_without_any_is_reported(monkeypatch):
     answers_of_a_model(monkeypatch)
     right = replace(SAMPLE, events=(Event(0, 1),), answer=(0, "."), video="b.mp4")
-    pair, = sampled_preferences(None, [SAMPLE, right], None, Recipe(), Decoding())
+    bad = []
+    pair, = sampled_preferences(None, [SAMPLE, right], None, Recipe(), Decoding(), 3, lambda *what: bad.append(what))
+    (named, why), = bad
+    assert named == right.id and "none of its 3 sampled answers is finished and wrong in when or" in why
     assert pair.chosen is SAMPLE and len(pair.rejected) == 1  # that of the other video is right there, and wrong here
 
 

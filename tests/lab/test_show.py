@@ -88,6 +88,16 @@ def test_frames_come_from_the_moment_and_a_path_out_of_the_folder_is_not_followe
     assert "no such video" in show.with_frames(cards["2"], tmp_path / "videos").note
 
 
+@pytest.mark.parametrize("events", [[(3600, 3630)], [(3600, 3600.5)], [(10, 20), (3600, 3630)]])
+def test_each_event_of_a_long_video_has_a_frame(events):
+    card = Card("when?", (Answered(""),), tuple(Event(*event) for event in events), shown=(0.0, 7200.0))
+    seconds = show.seconds_shown(card)
+    assert all(any(start <= at <= end for at in seconds) for start, end in events)
+    assert len(seconds) <= show.FRAMES + len(events) and sorted(seconds) == list(seconds)
+    if len(events) == 1:
+        assert 3530 < seconds[0] < seconds[-1] < 3700
+
+
 def test_curves_have_the_threshold_that_read_the_interval_off_them(folder):
     card = {card.id: card for card in show.read_cards(folder)[0]}["0"]
     answer, = card.answers

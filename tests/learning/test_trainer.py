@@ -23,7 +23,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
-from d2vlm_lab.learning.trainer import NotFinite, last_checkpoint, same_run
+from d2vlm_lab.learning.trainer import NotFinite, contents, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.processes import refuse_split_weights
@@ -377,6 +377,44 @@ def test_a_run_that_begins_anew_with_a_larger_bad_share_forgets_what_was_missing
     (tmp_path / "videos" / "train_00003.mp4").write_bytes((tmp_path / "videos" / "train_00001.mp4").read_bytes())
     assert train(config, tmp_path / "run", str)["skipped"] == {}
     assert not (tmp_path / "run" / "skipped.jsonl").exists()
+
+
+def test_a_run_on_annotations_that_were_corrected_since_is_refused_and_not_done_before(annotated, tmp_path):
+    config, _ = annotated
+    config = override(config, {"training.steps": 1, "training.eval_every": 1, "training.save_every": 1,
+                               "training.texts": 2})
+    file, run, lines = tmp_path / "train.json", tmp_path / "run", []
+    before = file.read_bytes()
+    done = train(config, run, str)
+    file.write_bytes(before + b"\n")
+    for interrupted in (False, True):
+        if interrupted:
+            (run / "metrics.json").unlink()
+        with pytest.raises(LabError, match=rf"{run} holds a run on another content of data.train \({file}\)"):
+            train(config, run, str)
+    file.write_bytes(before)  # written anew, but equal
+    assert train(config, run, str)["checkpoint"] == done["checkpoint"]
+    file.unlink()  # what is done needs it no longer
+    assert train(config, run, lines.append)["checkpoint"] == done["checkpoint"] and "done before" in lines[-1]
+
+
+def test_a_run_of_before_and_one_without_a_checkpoint_go_on_with_other_content(config, tmp_path, place, monkeypatch):
+    now = contents(config)
+    assert list(now) == ["data.world", "parts.start"]
+    begun = tmp_path / "checkpoints" / "checkpoint-1"
+    same_run(tmp_path, config, now | {"parts.start": "of another one"})
+    same_run(tmp_path, config, now)  # nothing was learned yet
+    begun.mkdir(parents=True)
+    (begun / "complete").touch()
+    same_run(tmp_path, config, now)
+    for process in "01":  # each of them refuses by itself, so that none waits for another one
+        monkeypatch.setenv("RANK", process)
+        with pytest.raises(LabError, match=rf"another content of parts.start \({place / 'base'}\)"):
+            same_run(tmp_path, config, now | {"parts.start": "of another one"})
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    del recorded["content"]  # as before it was kept
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    same_run(tmp_path, config, now)
 
 
 def test_what_takes_the_place_of_an_unreadable_video_is_the_same_after_an_interruption(annotated, tmp_path):

@@ -27,8 +27,8 @@ WORLD = 40  # videos of the small world that are made, of which a tenth is for t
 def configure(parser) -> None:
     parser.add_argument("checkpoint", help="folder of a checkpoint")
     parser.add_argument("--port", type=int, default=8765, help=f"port on {ADDRESS}; 0 takes a free one")
-    parser.add_argument("--examples", type=Path, metavar="DIR", help="videos to choose from (default, for a checkpoint "
-                                                                     "of the synthetic world: a few of that world)")
+    parser.add_argument("--examples", type=Path, metavar="DIR", help=f"folder of videos to choose from, the first "
+                        f"{EXAMPLES} by name (default, for a checkpoint of the synthetic world: a few of that world)")
     parser.add_argument("--megabytes", type=int, default=200, metavar="N", help="largest video that may be dropped")
     parser.add_argument("--keep", type=int, default=8, metavar="N", help="how many dropped videos are kept")
     parser.add_argument("--fps", type=float, help="frames a second (default: as in training)")
@@ -76,6 +76,9 @@ def put_examples(shelf: Shelf, folder: Path | None) -> None:
     if not videos:
         links = "; links are not followed" if any(entry.is_symlink() for entry in entries) else ""
         raise LabError(f"--examples is {brief(str(folder))}; no video lies in it ({', '.join(SUFFIXES)}){links}")
+    if len(videos) > EXAMPLES:
+        print(f"The first {EXAMPLES} of the {len(videos)} videos in {brief(str(folder))} are offered; drop others on "
+              "the page.")
     for path in videos[:EXAMPLES]:
         shelf.add_example(path)
 

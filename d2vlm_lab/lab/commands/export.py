@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from ...errors import LabError
-from ...judging.evaluate import signature
+from ...judging.evaluate import data_set, signature
 from ...model.card import CARD, Score
 from ...model.checkpoint import DESCRIPTION, checkpoint_id, load, merge
 from ...model.seal import find_checkpoint
@@ -23,6 +23,7 @@ class Page(TypedDict):
     protocol: str
     scores: dict
     finished: str
+    own_questions: NotRequired[str]  # their folder
 
 
 def read_score(path: Path, checkpoint: str) -> Score:
@@ -32,7 +33,7 @@ def read_score(path: Path, checkpoint: str) -> Score:
         raise LabError(f"{path}: the scores of the checkpoint {scored}, but this one is {checkpoint}")
     summaries = [page["scores"][name] for name in SUMMARIES if name in page["scores"]]
     values = dict(number for part in summaries or [page["scores"]] for number in numbers(part))
-    return Score(page["card"]["benchmark"], page["protocol"], values, signature(page))
+    return Score(data_set(page), page["protocol"], values, signature(page), page["card"]["benchmark"] != "world")
 
 
 def numbers(scores: dict, above: str = "") -> Iterator[tuple[str, float]]:

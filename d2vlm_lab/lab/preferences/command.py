@@ -161,7 +161,7 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     read = reader(RunConfig(data=Data(fps=fps, max_frames=max_frames)), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
-    return sampled_preferences(model, readable(grounded, read, on_bad), read, recipe, decoding, args.tries)
+    return sampled_preferences(model, readable(grounded, read, on_bad), read, recipe, decoding, args.tries, on_bad)
 
 
 def video_folder(args) -> Path | None:

@@ -28,8 +28,9 @@ def readable(samples: Iterable[Sample], read: Callable[[Sample], Clip], on_bad: 
 
 
 def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[[Sample], Clip], recipe: Recipe,
-                        decoding: Decoding, tries: int = 4) -> Iterator[PreferencePair]:
-    """Each sample with up to `recipe.per_sample` different wrong answers; one without any is left out."""
+                        decoding: Decoding, tries: int = 4,
+                        on_bad: OnBad = lambda *_: None) -> Iterator[PreferencePair]:
+    """Each sample with up to `recipe.per_sample` different wrong answers; one without any is reported to `on_bad`."""
     samples = iter(samples)
     while chunk := list(islice(samples, CHUNK)):
         # By object: two samples of a file may have the same id.
@@ -42,4 +43,9 @@ def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[
                         and len(known) < recipe.per_sample
                         and all((wrong.events, wrong.answer) != (old.events, old.answer) for old in known)):
                     known.append(wrong)
-        yield from (PreferencePair(sample, tuple(wrong)) for sample in chunk if (wrong := rejected[id(sample)]))
+        for sample in chunk:
+            if wrong := rejected[id(sample)]:
+                yield PreferencePair(sample, tuple(wrong))
+            else:
+                on_bad(sample.id, f"sample {sample.id}: none of its {tries} sampled answers is finished and wrong in "
+                                  f"{' or '.join(recipe.factors)}")

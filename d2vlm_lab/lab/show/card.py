@@ -82,6 +82,7 @@ class Card:
     asked: tuple[Interval, ...] = ()  # what the question points at
     shown: Interval = (0.0, 1.0)  # first and last frame that the model saw
     step: float = 0.0  # seconds for which a frame stays, where intervals end with a frame
+    length: float = 0.0  # seconds of the video, where they are known
     frames: tuple[tuple[float, str], ...] = ()  # second, picture as base64
     id: str = ""
     task: str = ""
@@ -98,7 +99,8 @@ class Card:
     @property
     def end(self) -> float:
         """Where the time line ends."""
-        return max(self.shown[1], *(end for _, end in self.intervals), 0.1) + self.step
+        last = max(self.shown[1], *(end for _, end in self.intervals), 0.1)
+        return max(self.length, last) if self.length else last + self.step
 
 
 def cards_html(cards: Sequence[Card]) -> str:
@@ -273,4 +275,5 @@ def _truth(card: Card) -> str:
 
 
 def _place(span: Interval, card: Card) -> str:
-    return f"left:{100 * span[0] / card.end:.2f}%;width:{100 * (span[1] + card.step - span[0]) / card.end:.2f}%"
+    end = min(span[1] + card.step, card.end)
+    return f"left:{100 * span[0] / card.end:.2f}%;width:{100 * (end - span[0]) / card.end:.2f}%"

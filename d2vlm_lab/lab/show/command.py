@@ -220,14 +220,25 @@ def true_events(record: dict) -> tuple[Event, ...]:
 
 
 def moment(card: Card) -> Interval:
-    """The part of the video that frames are taken from: all intervals with a margin, at least a fifth of the video."""
+    """The part of the video that frames are taken from: all intervals with a margin.
+
+    It is at least a fifth of the video, unless the margins were then far longer than what lies between them.
+    """
     first, last = card.shown
     if not card.intervals:
         return card.shown
     starts, ends = zip(*card.intervals)
     low, high = (min(max(t, first), last) for t in (min(starts), max(ends)))
-    margin = max(0.25 * (high - low), (0.2 * (last - first) - (high - low)) / 2)
+    length = high - low
+    margin = max(0.25 * length, min((0.2 * (last - first) - length) / 2, 2 * length + 2))
     return max(first, low - margin), min(last, high + margin)
+
+
+def seconds_shown(card: Card) -> np.ndarray:
+    """When the frames are: evenly spaced, and in the middle of intervals that would have none."""
+    even = np.linspace(*moment(card), FRAMES)
+    missed = [(start + end) / 2 for start, end in card.intervals if not ((start <= even) & (even <= end)).any()]
+    return np.sort(np.concatenate([even, missed[:FRAMES]]))
 
 
 def small(frames: np.ndarray) -> np.ndarray:
@@ -243,7 +254,7 @@ def with_frames(card: Card, videos: Path | None) -> Card:
     if videos is None or not card.video or unsafe_path(card.video):
         return card
     try:
-        clip = read_frames_at(video_path(videos, card.video), np.linspace(*moment(card), FRAMES), small)
+        clip = read_frames_at(video_path(videos, card.video), seconds_shown(card), small)
     except VideoError as error:
         return replace(card, note=card.note or str(error))
     return replace(card, frames=tuple(zip(clip.timestamps.tolist(), map(picture, clip.frames))))
