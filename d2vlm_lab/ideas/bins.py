@@ -34,12 +34,18 @@ def distribution_focal_loss(logits: Tensor, times: Tensor) -> Tensor:
     return ((left + 1 - times) * low + (times - left) * high).sum(-1) / last
 
 
-def diou_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """(E, 2), (E, 2) -> (E,) `1 - IoU + (difference of the centres / length of the enclosing interval)^2`."""
+def diou_loss(predicted: Tensor, true: Tensor, published: bool = True) -> Tensor:
+    """(E, 2), (E, 2) -> (E,) `1 - IoU + (difference of the centres / length of the enclosing interval)^2`.
+
+    As published, the enclosing interval goes from the smaller start to the larger end. Where the predicted ends are the
+    wrong way round, it may then have no length, and the loss for an event of one frame reaches 1e13. Else it goes from
+    the smallest to the largest of the four ends.
+    """
     (a, b), (c, d) = predicted.unbind(-1), true.unbind(-1)
     overlap = (torch.minimum(b, d) - torch.maximum(a, c)).clamp_min(0)
     union = b - a + d - c - overlap
-    hull = torch.maximum(b, d) - torch.minimum(a, c)
+    first, last = (a, b) if published else predicted.sort(-1).values.unbind(-1)
+    hull = torch.maximum(last, d) - torch.minimum(first, c)
     return 1 - overlap / union.clamp_min(1e-6) + ((a + b - c - d) / 2 / hull.clamp_min(1e-6)) ** 2
 
 
@@ -58,8 +64,7 @@ def to_anchors(positions: Tensor, n_frames: Tensor, bins: int) -> Tensor:
 def bins_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | None) -> Tensor:
     """(E,) the sum of both losses; `base` is not used."""
     times = to_anchors(intervals.sort(-1).values, mask.sum(-1, keepdim=True), logits.shape[-1] - 1)
-    ends = expected_anchors(logits).sort(-1).values  # as they are read; the wrong way round, they may enclose nothing
-    return distribution_focal_loss(logits, times) + diou_loss(ends, times)
+    return distribution_focal_loss(logits, times) + diou_loss(expected_anchors(logits), times, published=False)
 
 
 def bins_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:

@@ -53,9 +53,12 @@ def test_the_loss_is_the_sum_of_both_at_times_between_the_anchors():
     torch.manual_seed(0)
     logits, mask = torch.randn(3, 2, 9), torch.ones(3, 6, dtype=torch.bool)
     times = torch.tensor([[0.8, 3.2], [1.6, 5.6], [4.0, 8.0]])  # 8 bins for the 5 steps between frames
-    ends = bins.expected_anchors(logits).sort(-1).values
+    distance = bins.diou_loss(bins.expected_anchors(logits), times, published=False)
     assert torch.allclose(bins.bins_loss(logits, times * 5 / 8, mask, None),
-                          bins.distribution_focal_loss(logits, times) + bins.diou_loss(ends, times), atol=1e-6)
+                          bins.distribution_focal_loss(logits, times) + distance, atol=1e-6)
+    right, swapped = torch.tensor([[2.0, 5.0]]), torch.tensor([[5.0, 2.0]])
+    assert bins.diou_loss(right, times[1:2], published=False) == bins.diou_loss(right, times[1:2])
+    assert bins.diou_loss(swapped, torch.tensor([[3.0, 3.0]]), published=False) == 1 + (0.5 / 3) ** 2
 
 
 def test_an_event_of_one_frame_has_a_loss_of_ordinary_size_whatever_is_predicted():
