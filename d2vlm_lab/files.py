@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import resource
@@ -138,6 +139,11 @@ def json_lines(path: str | os.PathLike) -> list[dict]:
     """The objects of a JSON Lines file; none if it is missing. Lines that were cut off, by a kill or a full disk, are
     left out. Nothing is changed, so that another process may be writing."""
     return [value for _, value in read_lines(path, dict, lambda *_: None)] if Path(path).exists() else []
+
+
+def as_json_lines(records: Iterable[dict]) -> Iterator[str]:
+    """The lines of a JSON Lines file."""
+    return (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def packaged(package: str, suffix: str, known: str = "") -> Path:

@@ -21,7 +21,7 @@ from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines, locked, naming_full_disk, sweep_below
+from ..files import as_json_lines, atomic_path, claimed, json_lines, locked, naming_full_disk, sweep_below
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
@@ -83,7 +83,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
             n = len(done)
             for portion in portions(by_video(todo, videos), read, once):
                 records = answer(model, portion, read, decoding, penalized, layout.answer, memory)
-                stream.write(json_text(records))
+                stream.writelines(as_json_lines(records))
                 stream.flush()
                 n += len(portion)
                 report("; ".join([f"{n} of {len(questions)}", *about_long(records)]))
@@ -145,11 +145,7 @@ def drop_unread(file: Path) -> None:
     answered = [record for record in records if "error" not in record]
     if len(answered) < len(records):
         with atomic_path(file) as partial:
-            partial.write_text(json_text(answered), encoding="utf-8")
-
-
-def json_text(records: Sequence[dict]) -> str:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            partial.write_text("".join(as_json_lines(answered)), encoding="utf-8")
 
 
 def read_answers(file: Path) -> dict[AnswerKey, dict]:

@@ -24,7 +24,7 @@ from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
-from ..files import atomic_path, peak_megabytes
+from ..files import as_json_lines, atomic_path, peak_megabytes
 from ..ideas.consistency import spread
 from ..ideas.grounding import frame_overlap
 from ..learning.fpo import less_likely, log_probabilities
@@ -125,7 +125,7 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
                 values["proposed_at_0.5"] += [(x, 1) for x in (out.cited.overlap(truth) >= 0.5).float().tolist()]
             values["read_at_0.5"] += [(x, 1) for x in (frame_overlap(spans, truth) >= 0.5).float().tolist()]
         if mechanisms and model.method.style != "digits":
-            for name, value in needs_of_words(model, batch).items():
+            for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
                 values[name].append((value, words))
     scores = {name: sum(x * n for x, n in each) / max(1, sum(n for _, n in each)) for name, each in values.items()}
     if any(map(len, states)):
@@ -151,7 +151,7 @@ def prefers(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Reje
 def write_exam(exam: Exam, out: Path, more: dict[str, float]) -> None:
     """`predictions.jsonl`, one line for each question, then `metrics.json`: the scores, and `more` beside them."""
     with atomic_path(out / "predictions.jsonl") as partial, open(partial, "w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(line(p), ensure_ascii=False) + "\n" for p in exam.predictions)
+        lines.writelines(as_json_lines(map(line, exam.predictions)))
     with atomic_path(out / "metrics.json") as partial:
         partial.write_text(json.dumps(exam.scores | more, indent=1) + "\n", encoding="utf-8")
 

@@ -20,25 +20,26 @@ from .scores import captions, rounded_mean, true_captions
 
 
 @contextmanager
-def with_method(model: D2VLM, **changes) -> Iterator[None]:
-    """A model that is read in another way than it was trained in."""
+def with_method(model: D2VLM, **changes) -> Iterator[bool]:
+    """A model that is read in another way than it was trained in; True where that is the same way."""
     method = model.method
     model.method = replace(method, **changes)
     try:
-        yield
+        yield model.method == method
     finally:
         model.method = method
 
 
 @torch.no_grad()
-def needs_of_words(model: D2VLM, batch: Batch) -> dict[str, float]:
+def needs_of_words(model: D2VLM, batch: Batch, as_trained: float) -> dict[str, float]:
     """How much the loss of the answers' words grows if they see no frame, and if `<evi>` is where the model points.
 
     Both are compared with words that follow true evidence, also in a model that was trained on what it points at.
+    `as_trained` is this loss of the model as it is.
     """
     def loss(**changes) -> float:
-        with with_method(model, **changes):
-            return float(model(batch).parts["answer"])
+        with with_method(model, **changes) as same:
+            return as_trained if same else float(model(batch).parts["answer"])
 
     true = loss(evidence_from="true")
     needs = {"exposure_gap": loss(evidence_from="predicted") - true}

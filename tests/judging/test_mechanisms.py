@@ -88,7 +88,7 @@ def test_what_words_need_is_compared_with_true_evidence_and_changes_no_model(cha
     _, _, batch = small.mixed(net)
     with torch.no_grad():
         loss, method = float(net(batch).parts["answer"]), net.method
-        needs = needs_of_words(net, batch)
+        needs = needs_of_words(net, batch, loss)
         assert net.method is method and float(net(batch).parts["answer"]) == loss
         with with_method(net, evidence_from="true"):
             true = float(net(batch).parts["answer"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from functools import partial
 
-from ...files import atomic_path
+from ...files import as_json_lines, atomic_path
 from ..sample import Sample, SampleError, from_record, to_record
 from .records import OnBad, collect, read_records
 
@@ -25,4 +24,4 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
     """JSON Lines; the file takes its name only when it is complete."""
     with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(to_record(sample), ensure_ascii=False) + "\n" for sample in samples)
+        lines.writelines(as_json_lines(map(to_record, samples)))

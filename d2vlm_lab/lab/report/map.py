@@ -113,7 +113,10 @@ def clear(cell: dict) -> bool:
 
 def map_summary(tables: Tables, metric: str) -> str:
     """How many cells are clear, how many would be by chance alone, and which idea has most of them."""
-    table = worth(tables, metric)
+    return _summary(worth(tables, metric), metric)
+
+
+def _summary(table: pd.DataFrame, metric: str) -> str:
     name = label(metric)[:1].upper() + label(metric)[1:]
     if table.empty:
         return f"{name}: no condition has runs with and without an idea yet."
@@ -129,7 +132,8 @@ def map_summary(tables: Tables, metric: str) -> str:
 
 def map_conclusion(tables: Tables, metric: str) -> str:
     """The summary, and for each idea the conditions in which it makes a clear difference."""
-    table, lines = worth(tables, metric), [f"{map_summary(tables, metric)}\n"]
+    table = worth(tables, metric)
+    lines = [f"{_summary(table, metric)}\n"]
     if table.n.max() > 1:
         for idea, rows in table.groupby("idea", sort=False):
             found = [f"{cell['condition']} ({signed(cell['mean'])})" for cell in rows.to_dict("records") if clear(cell)]

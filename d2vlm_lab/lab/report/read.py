@@ -173,11 +173,12 @@ def read_results(folder: Path) -> Results:
     runs, shared = (tuple(_run(folder, entry, kept) for entry in study[kind]) for kind in ("runs", "shared_runs"))
     if kept is None and shared:
         shared = tuple(map(_with_training, shared))
-        used = set().union(*(_started_from(run) or () for run in runs if run.done))
+        starts = {run.id: _started_from(run) for run in runs if run.done}
+        used = set().union(*(ids or () for ids in starts.values()))
         shared = tuple(replace(work, state={"status": "gone"}) if work.id in used and not work.state else work
                        for work in shared)
         works = {work.id: work for work in shared}
-        runs = tuple(_with_training_before(run, works) for run in runs)
+        runs = tuple(_with_training_before(run, starts[run.id], works) if run.id in starts else run for run in runs)
     return Results(folder, study, runs, shared)
 
 
@@ -229,13 +230,13 @@ def _started_from(run: Run) -> set[str] | None:
     return None
 
 
-def _with_training_before(run: Run, works: Mapping[str, Run]) -> Run:
-    """A run whose training time has in it that of the shared work that it starts from.
+def _with_training_before(run: Run, ids: set[str] | None, works: Mapping[str, Run]) -> Run:
+    """A run whose training time has in it that of the shared work that it starts from; `ids` as `_started_from` says.
 
     So a run that only scores shared work, one that trains it further and one that trains alone can be compared. Where
     a part of the time is not known, there is none.
     """
-    if not run.done or (ids := _started_from(run)) == set():
+    if ids == set():
         return run
     before, metrics = [works[id].metrics if id in works else {} for id in ids or ()], dict(run.metrics)
     for name in ("training_seconds", "training_cpu_seconds"):

@@ -187,8 +187,10 @@ def seeds_left_out(part: Chosen, out: Path) -> list[int]:
     mine = {job.point.seed for job in part.plan if not job.shared}
     seen = {record["seed"] for record in records(out)
             if (record["kind"], record["study"], record["profile"]) == ("point", part.study.name, part.profile)}
-    return [seed for seed in sorted(seen - mine)
-            if any(job.done for job in make_plan(part.study, part.profile, out, [seed]) if not job.shared)]
+    if not (others := sorted(seen - mine)):
+        return []
+    plan = make_plan(part.study, part.profile, out, others)
+    return sorted({job.point.seed for job in plan if job.done and not job.shared})
 
 
 def counted(seeds: Sequence[int]) -> str:

@@ -65,8 +65,6 @@ def check(study: Study) -> None:
     for name, profile in study.profiles.items():
         for variant in profile.variants:
             known(variant, f"profiles.{name}.variants", study.variants)
-        for work in profile.shared:
-            known(work, f"profiles.{name}.shared", study.shared)
     check_metrics(study.metrics, code_of(study), study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
