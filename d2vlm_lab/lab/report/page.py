@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import mistune
@@ -15,6 +16,7 @@ from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
 from .figures import draw_comparison, draw_training, svg
+from .join import read_joined
 from .map import draw_map, has_map, maps, write_map
 from .notebook import NOTHING_RUNS, notebook_html
 from .read import KEPT, Results, Run, read_results
@@ -45,16 +47,16 @@ def render(text: str, folder: Path) -> str:
     return mistune.create_markdown(renderer=Renderer(folder), plugins=["table"])(text)
 
 
-def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT) -> Path:
+def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT, more: Sequence[Path] = ()) -> Path:
     """Tables, figures and the page of the study in `folder`, under `out` (default: beside it); the page's path.
 
-    `folder` holds runs, or a report that is kept. `kept` is where kept reports are: a demonstration is shown beside
-    the one there.
+    `folder` holds runs, or a report that is kept, and so do `more`, which have further runs of the same study. `kept`
+    is where kept reports are: a demonstration is shown beside the one there.
     """
-    results = read_results(Path(folder))
+    results = read_joined([folder, *more])
     name, tables = results.study["name"], make_tables(results)
     out = (Path(out) if out else results.folder.parent / "report") / name
-    if out.resolve() == results.folder.resolve():
+    if out.resolve() in {Path(source).resolve() for source in (folder, *more)}:
         raise LabError(f"{out}: the report would replace the files that it is made from; choose another --out")
     write_tables(tables, out)
     write_map(tables, out)

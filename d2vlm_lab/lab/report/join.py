@@ -1,0 +1,64 @@
+"""One study from several folders: some of its seeds or variants were run on another machine, or at another time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import LabError
+from ...shapes import shown
+from .read import STUDY, Entry, Results, Run, read_results
+
+
+def read_joined(folders: Sequence[Path]) -> Results:
+    """The runs of all folders as one study, described as in the first; each holds runs or kept results of it."""
+    joined, *others = [read_results(Path(folder)) for folder in folders]
+    for other in others:
+        _check(joined, other)
+        study = {**joined.study, "variants": {**other.study["variants"], **joined.study["variants"]}}
+        study["runs"], runs = _once([*_pairs(joined, "runs"), *_pairs(other, "runs")])
+        study["shared_runs"], shared = _once([*_pairs(joined, "shared_runs"), *_pairs(other, "shared_runs")])
+        joined = replace(joined, study=study, runs=runs, shared=shared)
+    return joined
+
+
+def _check(first: Results, other: Results) -> None:
+    """Numbers stand beside each other only if what they depend on is the same, and each point has one run."""
+    settings, others = _settings(first.study), _settings(other.study)
+    for name in settings.keys() & others.keys() | {"name", "profile"}:
+        if settings.get(name) != others.get(name):
+            raise LabError(f"{other.folder / STUDY}: {name} is {shown(others.get(name))}, and in "
+                           f"{first.folder / STUDY} {shown(settings.get(name))}; only runs of one study in one profile "
+                           "can be joined")
+    points = {(run.variant, run.seed): run for run in first.done}
+    for run in other.done:
+        twin = points.get((run.variant, run.seed), run)
+        if twin.id != run.id:
+            raise LabError(f"{other.folder / STUDY}: {run.variant} with seed {run.seed} is the run {run.id}, and in "
+                           f"{first.folder / STUDY} {twin.id}: the library, the notebook, a setting or the data was "
+                           "another one; name only one of the two folders, or make a report of other seeds")
+
+
+def _settings(study: dict) -> dict:
+    """What the numbers depend on. A variant is compared where both have it, since a folder may hold a part of them."""
+    profile = study["profiles"].get(study.get("profile", ""), {})
+    return ({name: study.get(name) for name in ("name", "profile", "preset", "base", "shared", "reference", "against",
+                                                "conditions")}
+            | {f"profile.{name}": profile.get(name) for name in ("base", "shared")}
+            | {f"variants.{name}": overrides for name, overrides in study["variants"].items()})
+
+
+def _pairs(results: Results, kind: str) -> Iterable[tuple[Entry, Run]]:
+    return zip(results.study[kind], results.runs if kind == "runs" else results.shared)
+
+
+def _once(pairs: Iterable[tuple[Entry, Run]]) -> tuple[list[Entry], tuple[Run, ...]]:
+    """Each variant with each seed once, in the order of the seeds; of two runs for one, that which is done."""
+    found: dict[tuple[str, int], tuple[Entry, Run]] = {}
+    for entry, run in pairs:
+        point = run.variant, run.seed
+        if point not in found or (run.done and not found[point][1].done):
+            found[point] = entry, run
+    ordered = sorted(found.values(), key=lambda pair: pair[1].seed)
+    return [entry for entry, _ in ordered], tuple(run for _, run in ordered)
