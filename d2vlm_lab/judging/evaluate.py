@@ -270,10 +270,10 @@ def answer_and_score(args, out: Path) -> None:
     beside = json.loads((out / "run.json").read_text(encoding="utf-8"))
     similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
     folder = annotations.parent.resolve()
-    own = {"own_questions": folder.name} if args.benchmark == "world" and not (folder / "world.json").exists() else {}
-    page = {"card": beside | similar, **own, "protocol": args.protocol, "samples": len(records), "questions": questions,
-            "unreadable_videos": unread, "too_long": sum("too_long" in record for record in records),
-            "seconds": round(time.time() - started, 1),
+    named = {"own_questions": folder.name} if args.benchmark == "world" and not (folder / "world.json").exists() else {}
+    page = {"card": beside | similar, **named, "protocol": args.protocol, "samples": len(records),
+            "questions": questions, "unreadable_videos": unread,
+            "too_long": sum("too_long" in record for record in records), "seconds": round(time.time() - started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
     file = out / f"score_{args.protocol}.json"
     with alone_in(out), atomic_path(file) as partial:

@@ -64,14 +64,14 @@ def mistakes(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def _wrong(prediction: Prediction) -> set[str]:
     """The same in all styles of answer: `how` if it repeats itself, else `which` if it tells more events or fewer."""
-    told, true = captions(prediction), true_captions(prediction.sample)
-    repeats = len(told) > len(true) and max(Counter(told).values()) > max(Counter(true).values(), default=1)
-    if repeats or any(text not in true and stutters(text) for text in told):
+    written, true = captions(prediction), true_captions(prediction.sample)
+    repeats = len(written) > len(true) and max(Counter(written).values()) > max(Counter(true).values(), default=1)
+    if repeats or any(text not in true and stutters(text) for text in written):
         return {"how"}
-    if len(told) != len(true) or len(prediction.intervals) != len(prediction.truth):
+    if len(written) != len(true) or len(prediction.intervals) != len(prediction.truth):
         return {"which"}
     late = any(overlap(a, b) < 0.5 for a, b in zip(prediction.intervals, prediction.truth))
-    return {factor for factor, found in (("when", late), ("what", told != true)) if found}
+    return {factor for factor, found in (("when", late), ("what", written != true)) if found}
 
 
 def _intervals(answer: GroundedAnswer) -> tuple | None:

@@ -74,7 +74,7 @@ def boundary_errors(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Dense captions by their words alone, and by words and interval together, matched one to one."""
-    words, joint, told = [], [], []  # F1 of each answer
+    words, joint, alike_words = [], [], []  # F1 of each answer
     for p in predictions:
         if p.sample.task != "dvc":
             continue
@@ -86,16 +86,16 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
         joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
         alike = np.array([[_word_f1(a, b) for b in true] for a in described]).reshape(overlap.shape)
         alike = np.where(overlap >= 0.5, alike, 0)
-        told.append(2 * alike[best_pairs(alike)].sum() / max(1, max(len(predicted), len(overlap)) + len(true)))
+        alike_words.append(2 * alike[best_pairs(alike)].sum() / max(1, max(len(predicted), len(overlap)) + len(true)))
     if not words:
         return {}
     return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint),
-            "dvc_words_F1@0.5": rounded_mean(told)}
+            "dvc_words_F1@0.5": rounded_mean(alike_words)}
 
 
-def _word_f1(true: str, told: str) -> float:
+def _word_f1(true: str, predicted: str) -> float:
     """Of two captions as bags of words."""
-    a, b = Counter(true.split()), Counter(told.split())
+    a, b = Counter(true.split()), Counter(predicted.split())
     return 2 * sum((a & b).values()) / max(1, sum(a.values()) + sum(b.values()))
 
 

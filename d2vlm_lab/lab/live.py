@@ -104,23 +104,23 @@ class Live:
         try:
             for item in self.items:
                 with self.turn():
-                    moment = [*self.told_late(), *self.take(item)]
+                    moment = [*self.said_late(), *self.take(item)]
                 yield moment
         except LabError as error:  # what came before it is still read and told
             failed = error
         self.running = False
         with self.turn():
-            last = [*self.told_late(), *(update for block in self.stream.end() for update in self.look(block)),
-                    *(update for standing in self.questions for update in self.told(standing, standing.end(self.now)))]
+            last = [*self.said_late(), *(update for block in self.stream.end() for update in self.look(block)),
+                    *(update for standing in self.questions for update in self.said(standing, standing.end(self.now)))]
         yield last
         if failed is not None:
             raise failed
 
-    def told_late(self) -> Iterator[Update]:
+    def said_late(self) -> Iterator[Update]:
         """What was known already when a question was asked."""
         overdue, self.overdue = self.overdue, []
         for standing, update in overdue:
-            yield from self.told(standing, [update])
+            yield from self.said(standing, [update])
 
     def take(self, item: TimedFrame | SourceNote) -> Iterator[Update | SourceNote]:
         """A frame, or a note about the source, which is handed on."""
@@ -137,9 +137,9 @@ class Live:
         kept = set(self.stream.kept.index.tolist()) | {frame.index for frame in self.stream.waiting}
         self.pixels = {index: pixels for index, pixels in self.pixels.items() if index in kept}
         for standing in self.questions:
-            yield from self.told(standing, standing.extend(block, self.now))
+            yield from self.said(standing, standing.extend(block, self.now))
 
-    def told(self, standing: StandingQuestion, updates: list[Update]) -> Iterator[Update]:
+    def said(self, standing: StandingQuestion, updates: list[Update]) -> Iterator[Update]:
         """The updates of a question; those that close an event say in words what it was, and are remembered."""
         for update in updates:
             if isinstance(update, Closed):

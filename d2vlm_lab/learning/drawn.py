@@ -116,9 +116,9 @@ def prompt_texts(batch: Batch) -> list[Text]:
              if role == QUESTION]
     texts = []
     for n, (ids, kept) in enumerate(zip(batch.ids, asked)):
-        ids, mine = ids[kept].tolist(), [(column, tuple(span)) for row, column, span in given if row == n]
-        texts.append(Text(ids, [IGNORE] * len(ids), [column for column, _ in mine], [span for _, span in mine],
-                          [QUESTION] * len(mine), [-1] * len(mine)))
+        ids, points = ids[kept].tolist(), [(column, tuple(span)) for row, column, span in given if row == n]
+        texts.append(Text(ids, [IGNORE] * len(ids), [column for column, _ in points], [span for _, span in points],
+                          [QUESTION] * len(points), [-1] * len(points)))
     return texts
 
 
@@ -194,12 +194,12 @@ def drawn_batch(model: D2VLM, batch: Batch, answers: Sequence[Answer], groups: S
 
 def true_text(batch: Batch, n: int) -> Text:
     """A text of a batch as it was before it was collated."""
-    kept, mine = batch.mask[n], (batch.row == n).nonzero().squeeze(1).tolist()
+    kept, points = batch.mask[n], (batch.row == n).nonzero().squeeze(1).tolist()
     grounded = {first: k for k, (first, _) in enumerate(batch.pairs.tolist())}
     referenced = {second: k for k, (_, second) in enumerate(batch.pairs.tolist())}
-    return Text(batch.ids[n][kept].tolist(), batch.labels[n][kept].tolist(), batch.column[mine].tolist(),
-                [tuple(span) for span in batch.interval[mine].tolist()], batch.role[mine].tolist(),
-                [grounded.get(k, referenced.get(k, -2 - k)) for k in mine])  # without a partner: a number of its own
+    return Text(batch.ids[n][kept].tolist(), batch.labels[n][kept].tolist(), batch.column[points].tolist(),
+                [tuple(span) for span in batch.interval[points].tolist()], batch.role[points].tolist(),
+                [grounded.get(k, referenced.get(k, -2 - k)) for k in points])  # without a partner: a number of its own
 
 
 def drawn_text(model: D2VLM, prompt: Text, answer: Answer) -> Text:

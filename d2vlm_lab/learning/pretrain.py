@@ -149,12 +149,12 @@ def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
         start = int(rng.integers(videos.shape[1] - WINDOW + 1))
         window = slice(start, start + WINDOW)
         pictures = videos[drawn, window]
-        told = None if clocks is None else clocks.draw(pictures, times[window], rng)
+        drawn_times = None if clocks is None else clocks.draw(pictures, times[window], rng)
         summary, maps = net.summarize(torch.from_numpy(pictures))
         loss = word_loss(net.probe(summary), torch.from_numpy(labels[drawn, window]))
         shown = torch.from_numpy(present[drawn]).repeat_interleave(WINDOW, 0)
         loss = loss + word_loss(things(maps).amax((-1, -2)), shown)
-        return loss if told is None else loss + clocks.loss(summary, times[window], told)
+        return loss if drawn_times is None else loss + clocks.loss(summary, times[window], drawn_times)
 
     trained = [*net.parameters(), *things.parameters(), *(clocks.parameters() if clocks else ())]
     optimize("frames", trained, recipe.frame_rate, recipe.frame_steps, next_loss, log)

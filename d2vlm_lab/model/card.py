@@ -24,7 +24,7 @@ from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, checkpoint_id, find_c
 RECIPE, CARD = "recipe.json", "README.md"
 OURS = "mit"  # the licence of bases that this project makes from nothing
 # Of a recipe, what a reader wants to see at once; all of it is in recipe.json.
-TOLD = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "adapter.variant", "adapter.embeddings",
+SHOWN = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "adapter.variant", "adapter.embeddings",
         "training.steps", "training.videos", "processes", "training.texts", "training.learning_rate",
         "preference.form", "reward.form", "data.fps", "data.max_frames", "seed")
 TINY = ("It was trained on the synthetic world of this project alone: it knows those few words, in lower case, and "
@@ -220,9 +220,9 @@ def _data(config: dict) -> list[str]:
 
 
 def _recipe(config: dict) -> list[str]:
-    names = TOLD if "training.steps" in config else list(config)
-    told = [f"| `{name}` | `{config[name]}` |" for name in names if config.get(name) not in (None, "off")]
-    return ["| setting | value |", "|---|---|", *told, "", "All settings are in `recipe.json`."] if told else [
+    names = SHOWN if "training.steps" in config else list(config)
+    rows = [f"| `{name}` | `{config[name]}` |" for name in names if config.get(name) not in (None, "off")]
+    return ["| setting | value |", "|---|---|", *rows, "", "All settings are in `recipe.json`."] if rows else [
         "Not recorded."]
 
 
@@ -231,8 +231,8 @@ def _scores(recipe: dict, scores: Sequence[Score]) -> list[str]:
     for score in scores:
         lines += [f"{score.benchmark}, protocol `{score.protocol}`:", "", *_table(score.values), "",
                   f"{score.stands_for}.", ""]
-    if own := {name: value for name, value in recipe.get("scores", {}).items() if isinstance(value, (int, float))}:
-        lines += ["On validation questions of its own run, decoded greedily (no benchmark):", "", *_table(own)]
+    if measured := {name: value for name, value in recipe.get("scores", {}).items() if isinstance(value, (int, float))}:
+        lines += ["On validation questions of its own run, decoded greedily (no benchmark):", "", *_table(measured)]
     return lines or ["None are recorded."]
 
 

@@ -110,9 +110,9 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
         trained = {name for name, value in model.named_parameters() if value.requires_grad}
         tensors = {name: value for name, value in tensors.items() if name in trained}
         if isinstance(model.language, PeftModel):
-            own = embeddings(model)
-            beneath, changed = language_of(base, own)
-            tables = changed or any(plain_name(name) in own for name in trained)
+            tables_of_model = embeddings(model)
+            beneath, changed = language_of(base, tables_of_model)
+            tables = changed or any(plain_name(name) in tables_of_model for name in trained)
     language = model.language.config.to_dict()
     description = {
         "base": base, "dtype": dtype_name(model.dtype), "method": asdict(model.method), "prompt": asdict(model.prompt),

@@ -78,7 +78,7 @@ class Together:
         read: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer
         head, last = read_row(model.language, batch, prefix, model.embed(batch, prefix), end, read)
         self.head, self.last = head[end], last[end]
-        self.own = [[self.set_aside(states, batch) for states in layer] for layer in read]
+        self.states = [[self.set_aside(states, batch) for states in layer] for layer in read]
         self.size = batch.ids.shape[1]  # how many columns of a text are filled
 
         seen, ids = seen_by_answers(batch, prefix), text_positions(batch, prefix)
@@ -113,7 +113,7 @@ class Together:
         kept = torch.tensor(going_on, device=self.position.device)
         self.position, self.exists, self.key_ids = (
             each.index_select(0, kept) for each in (self.position, self.exists, self.key_ids))
-        self.own = [[states.index_select(0, kept) for states in layer] for layer in self.own]
+        self.states = [[states.index_select(0, kept) for states in layer] for layer in self.states]
         self.video = [self.video[i] for i in going_on]
         live = sorted(set(self.video))
         if len(live) < LIVE * len(self.cache.layers[0].keys):
@@ -123,8 +123,8 @@ class Together:
 
     def grow(self, embeddings: Tensor) -> None:
         self.position, size = self.position + 1, self.size + 1
-        if size > self.own[0][0].shape[2]:
-            self.own = [[F.pad(states, (0, 0, 0, ROOM)) for states in layer] for layer in self.own]
+        if size > self.states[0][0].shape[2]:
+            self.states = [[F.pad(states, (0, 0, 0, ROOM)) for states in layer] for layer in self.states]
         seen = self.cache.layers[0].keys.shape[2] + size
         masks = attention_masks(self.language, self.exists[:, None, :seen], self.position[:, None],
                                 self.key_ids[:, :seen], self.dtype)
@@ -136,9 +136,9 @@ class Together:
 
     def written(self, layer: int, key: Tensor, value: Tensor) -> list[Tensor]:
         """(1, H, R, d) keys and values of the new tokens -> two of (R, H, K, d): those of all tokens of each text."""
-        for states, new in zip(self.own[layer], (key, value)):
+        for states, new in zip(self.states[layer], (key, value)):
             states[:, :, self.size] = new[0].transpose(0, 1)
-        return [states[:, :, :self.size + 1] for states in self.own[layer]]
+        return [states[:, :, :self.size + 1] for states in self.states[layer]]
 
     def by_video(self, states: Tensor) -> Tensor:
         """(R, H, G, X) -> (V, H, M * G, X): the texts of each video side by side."""

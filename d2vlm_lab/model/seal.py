@@ -102,9 +102,9 @@ def check_seal(folder: Path, description: dict) -> None:
 def checkpoint_id(folder: str | os.PathLike) -> str:
     """A short hash of the weights, and of the base that they stand on, for the protocol beside a score."""
     folder = find_checkpoint(folder)
-    own = "".join(_plain_hash(file) for file in weight_files(folder) or [folder / WEIGHTS])
+    weights = "".join(_plain_hash(file) for file in weight_files(folder) or [folder / WEIGHTS])
     below = base_hash(str(read_json(folder / DESCRIPTION, dict).get("base") or ""), (folder,))
-    return (hashlib.sha256((own + below).encode()).hexdigest() if len(own + below) > HEX else own)[:12]
+    return (hashlib.sha256((weights + below).encode()).hexdigest() if len(weights + below) > HEX else weights)[:12]
 
 
 def _plain_hash(path: Path) -> str:

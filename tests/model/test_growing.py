@@ -89,8 +89,8 @@ def test_the_frames_are_kept_once_for_all_texts_about_them():
         for _ in range(3):
             texts.grow(net.embed_words(torch.arange(n)))
         assert all(len(layer.keys) == len(layer.values) == 1 for layer in texts.cache.layers)
-        sizes[n] = sum(states.numel() for layer in texts.own for states in layer)
-        for layer in texts.own:
+        sizes[n] = sum(states.numel() for layer in texts.states for states in layer)
+        for layer in texts.states:
             assert layer[0].shape[2] == batch.ids.shape[1] + growing.ROOM, "only the text's own tokens"
     assert sizes[8] == 8 * sizes[1]
 
@@ -100,10 +100,10 @@ def test_a_new_token_moves_no_keys_that_are_kept():
     net = model().eval()
     batch = questions(net)
     texts = start_texts(net, batch, net.read(batch), 5)
-    before = [states.data_ptr() for layer in texts.own for states in layer]
+    before = [states.data_ptr() for layer in texts.states for states in layer]
     frames = [states.data_ptr() for layer in texts.cache.layers for states in (layer.keys, layer.values)]
     texts.grow(net.embed_words(torch.arange(6)))
-    assert before == [states.data_ptr() for layer in texts.own for states in layer]
+    assert before == [states.data_ptr() for layer in texts.states for states in layer]
     assert frames == [states.data_ptr() for layer in texts.cache.layers for states in (layer.keys, layer.values)]
 
 

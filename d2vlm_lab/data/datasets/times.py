@@ -65,8 +65,8 @@ def _told(text: str, times: Sequence[float]) -> Sequence[re.Match]:
         lows, highs = zip(*map(_range, words))
         decimals = sum(map(_decimals, words))
         for first in sorted(best, reverse=True):
-            told = times[first:first + len(words)]
-            if len(told) == len(words) and all(map(le, lows, told)) and all(map(le, told, highs)):
+            covered = times[first:first + len(words)]
+            if len(covered) == len(words) and all(map(le, lows, covered)) and all(map(le, covered, highs)):
                 after, (earlier, length, chosen) = first + len(words), best[first]
                 value = earlier + decimals, length + len(match[0])
                 if after not in best or value > best[after][:2]:

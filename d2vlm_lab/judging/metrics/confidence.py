@@ -152,8 +152,7 @@ def compared(answered: Answered, other: Answered, args: Namespace, draws: int) -
     first, second, notes = paired(answered.records, other.records, answered.identity,
                                   (str(args.predictions), str(args.against)), args.lenient)
     if answered.video is _video:  # one of the two may name the videos
-        first = [{"video": theirs["video"], **ours} if "video" in theirs else ours
-                 for ours, theirs in zip(first, second)]
+        first = [{"video": b["video"], **a} if "video" in b else a for a, b in zip(first, second)]
     number, units = answered.units(first)
     how = f", with 95 % intervals ({draws} draws of {units})"
     if number < FEWEST:

@@ -68,14 +68,14 @@ def judge(said: Sequence[Utterance], due: Sequence[Utterance], similarity: Array
     """One video; `similarity` has the cosine of the meaning of each (said, due)."""
     similarity = np.asarray(similarity, float).reshape(len(said), len(due))
     pairs = align(said, due, similarity)
-    ours, theirs = [said[i] for i, _ in pairs], [due[j] for _, j in pairs]
-    starts, stops = _starts(ours), np.array([each.stop for each in ours])
-    true_stops = np.array([each.stop for each in theirs])
+    spoken, wanted = [said[i] for i, _ in pairs], [due[j] for _, j in pairs]
+    starts, stops = _starts(spoken), np.array([each.stop for each in spoken])
+    true_stops = np.array([each.stop for each in wanted])
     both = (np.minimum(stops[:, None], stops) - np.maximum(starts[:, None], starts)).clip(0)
     np.fill_diagonal(both, 0)
     scores = np.stack([
         np.array([(similarity[pair] + 1) / 2 for pair in pairs]),
-        np.exp(-np.abs(starts - _starts(theirs)) / EXACT),
+        np.exp(-np.abs(starts - _starts(wanted)) / EXACT),
         np.exp(-np.abs(stops - true_stops) / EXACT),
         np.exp(-both.sum(1) / EXACT)]).reshape(4, len(pairs))
     return Aligned(len(said), len(due), tuple(pairs), scores)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...data.datasets import et_bench
-from ...data.datasets import samples as own
+from ...data.datasets import samples as sample_files
 from ...data.sample import Sample, SampleError, brief
 from ...errors import LabError
 from ...files import atomic_path, check_outputs
@@ -124,7 +124,7 @@ def convert(out: Path, samples: Sequence[Sample]) -> int:
     if out.suffix == ".json":
         et_bench.write_file(out, samples)
     else:
-        own.write_file(out, samples)
+        sample_files.write_file(out, samples)
     print(f"{out}: {counted(len(samples), 'question')}")
     return 0
 

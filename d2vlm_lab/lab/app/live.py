@@ -106,15 +106,15 @@ class Sessions:
 
     def lines(self, live: Live, video: Kept, seconds: float) -> Iterator[dict]:
         """What the page is told: first about the session, then after every frame, and at last why it is over."""
-        lab, told = self.shelf.lab, [0] * len(live.questions)
+        lab, shown = self.shelf.lab, [0] * len(live.questions)
         names = [standing.question for standing in live.questions]
         yield {"name": video.name, "end": seconds, "step": 1 / lab.fps, "questions": [
             {"text": name, "unknown": lab.unknown_words(name)} for name in names]}
         try:
             with video.named():
                 for moment in live.moments():
-                    curves = [newest(standing, before) for standing, before in zip(live.questions, told)]
-                    told = [standing.speaker.frame for standing in live.questions]
+                    curves = [newest(standing, before) for standing, before in zip(live.questions, shown)]
+                    shown = [standing.speaker.frame for standing in live.questions]
                     yield {"now": live.now, "curves": curves,
                            "updates": [about(item, names) for item in moment if isinstance(item, Update)],
                            "notes": [item.message for item in moment if isinstance(item, SourceNote)]}

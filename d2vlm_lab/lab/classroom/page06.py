@@ -133,11 +133,11 @@ def _step(meaning_of=None, always=False, replaces=False, curve_of=lambda dots, w
 
 def _situation(token: int, seed: int) -> tuple:
     """A state that predicts a given token of a small vocabulary and looks at some of six frames; `<evi>` is 2."""
-    own = torch.Generator().manual_seed(seed)
-    table = torch.eye(4) * 2 + torch.rand(4, 4, generator=own) / 10
-    state = torch.eye(4)[token] * 3 + torch.randn(4, generator=own) / 4
-    keys = torch.randn(6, 4, generator=own) / 4 + torch.tensor([-3.0, -3, 3, 3, -3, -3])[:, None] * torch.eye(4)[token]
-    return state, keys, torch.randn(6, 4, generator=own).round(decimals=1), table, 2
+    rng = torch.Generator().manual_seed(seed)
+    table = torch.eye(4) * 2 + torch.rand(4, 4, generator=rng) / 10
+    state = torch.eye(4)[token] * 3 + torch.randn(4, generator=rng) / 4
+    keys = torch.randn(6, 4, generator=rng) / 4 + torch.tensor([-3.0, -3, 3, 3, -3, -3])[:, None] * torch.eye(4)[token]
+    return state, keys, torch.randn(6, 4, generator=rng).round(decimals=1), table, 2
 
 
 def _faint() -> tuple:

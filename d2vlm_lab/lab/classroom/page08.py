@@ -82,8 +82,8 @@ relative_change = Comparison(
 
 def gradients(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of A, B and the output for a fixed W, input and goal."""
-    own = torch.Generator().manual_seed(0)
-    W, x, goal = (torch.randn(*shape, generator=own) for shape in ((len(B), A.shape[1]), (A.shape[1],), (len(B),)))
+    rng = torch.Generator().manual_seed(0)
+    W, x, goal = (torch.randn(*shape, generator=rng) for shape in ((len(B), A.shape[1]), (A.shape[1],), (len(B),)))
     A, B = (each.detach().clone().float().requires_grad_() for each in (A, B))
     output = (W + B @ A) @ x
     (output - goal).square().sum().backward()

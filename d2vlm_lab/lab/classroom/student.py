@@ -82,8 +82,8 @@ def _check_signature(function: Callable, args: Sequence, names: Sequence[str]) -
 def _failure(function: Callable, error: Exception) -> str:
     """The error, and the line of the student's own code at which it happened."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = getattr(getattr(function, "__code__", None), "co_filename", None)
-    line = next((frame for frame in reversed(frames) if frame.filename == own), None)
+    source = getattr(getattr(function, "__code__", None), "co_filename", None)
+    line = next((frame for frame in reversed(frames) if frame.filename == source), None)
     where = ""
     if line is not None and (text := linecache.getline(line.filename, line.lineno).strip()):
         where = f" at the line `{text}`"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...config import Data
 from ...data.datasets import et_instruct
-from ...data.datasets import samples as own
+from ...data.datasets import samples as sample_files
 from ...data.sample import Sample
 from ...data.world import load as load_world
 from ...data.world.config import from_preset
@@ -39,7 +39,7 @@ def write_annotations(path: Path, samples: list[Sample], form: str) -> None:
     if form == "et_instruct":
         et_instruct.write_file(path, samples)
     elif form == "samples":
-        own.write_file(path, samples)
+        sample_files.write_file(path, samples)
     elif form == "charades_sta":
         moments = [sample for sample in samples if sample.task == "tvg" and len(sample.events) == 1]
         records = [{"id": k, "image_id": sample.video, "caption": sample.question, "duration": sample.duration,

@@ -26,11 +26,10 @@ def read_joined(folders: Sequence[Path]) -> Results:
 def _check(first: Results, other: Results) -> None:
     """Numbers stand beside each other only if what they depend on is the same, and each point has one run."""
     settings, others = _settings(first.study), _settings(other.study)
-    for name in settings.keys() & others.keys() | {"name", "profile"}:
-        if settings.get(name) != others.get(name):
-            raise LabError(f"{other.folder / STUDY}: {name} is {shown(others.get(name))}, and in "
-                           f"{first.folder / STUDY} {shown(settings.get(name))}; only runs of one study in one profile "
-                           "can be joined")
+    for name, value in settings.items():
+        if value != others.get(name, value):
+            raise LabError(f"{other.folder / STUDY}: {name} is {shown(others[name])}, and in {first.folder / STUDY} "
+                           f"{shown(value)}; only runs of one study in one profile can be joined")
     points = {(run.variant, run.seed): run for run in first.done}
     for run in other.done:
         twin = points.get((run.variant, run.seed), run)

@@ -88,8 +88,8 @@ def _panel(ax: Axes, table: pd.DataFrame, ideas: Sequence[str], conditions: Sequ
     for cell in table.to_dict("records"):
         y, x = ideas.index(cell["idea"]), conditions.index(cell["condition"])
         image[y, x] = cell["mean"]
-        told = re.sub(r"^([+-])0\.", r"\1.", f"{cell['mean']:+.2f}") if abs(cell["mean"]) >= 0.005 else "0"
-        ax.text(x, y, told, ha="center", va="center", fontsize=7.5,
+        number = re.sub(r"^([+-])0\.", r"\1.", f"{cell['mean']:+.2f}") if abs(cell["mean"]) >= 0.005 else "0"
+        ax.text(x, y, number, ha="center", va="center", fontsize=7.5,
                 color="white" if abs(cell["mean"]) > 0.65 * limit else "#222222", zorder=3)
         if not clear(cell):
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", lw=0, ec="#b5b5b5"))

@@ -184,10 +184,10 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
 
 def seeds_left_out(part: Chosen, out: Path) -> list[int]:
     """Other seeds with runs that are done and would count."""
-    mine = {job.point.seed for job in part.plan if not job.shared}
+    planned = {job.point.seed for job in part.plan if not job.shared}
     seen = {record["seed"] for record in records(out)
             if (record["kind"], record["study"], record["profile"]) == ("point", part.study.name, part.profile)}
-    if not (others := sorted(seen - mine)):
+    if not (others := sorted(seen - planned)):
         return []
     plan = make_plan(part.study, part.profile, out, others)
     return sorted({job.point.seed for job in plan if job.done and not job.shared})

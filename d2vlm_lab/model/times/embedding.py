@@ -40,7 +40,7 @@ class TimeEmbedding(nn.Module):
     def add(self, tokens: Tensor, seconds: Tensor) -> Tensor:
         """(F * N, L * D) tokens of frames, to all N of which their frame's embedding is added. Only the first D of the
         numbers of a token enter the language model at its first layer."""
-        told = self(seconds)
-        told = told.repeat_interleave(len(tokens) // len(seconds), 0)
-        added = torch.nn.functional.pad(told, (0, tokens.shape[-1] - told.shape[-1]))
+        vectors = self(seconds)
+        vectors = vectors.repeat_interleave(len(tokens) // len(seconds), 0)
+        added = torch.nn.functional.pad(vectors, (0, tokens.shape[-1] - vectors.shape[-1]))
         return tokens + added.to(tokens.dtype)
