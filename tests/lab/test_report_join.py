@@ -41,6 +41,7 @@ def test_seeds_from_two_places_make_the_report_of_the_whole_study(tmp_path, kept
     assert "Mean over the seeds 0, 1, 2" in page.read_text()
     again = write_report(page.parent, tmp_path / "again", none)  # what was joined can be kept like any other
     assert tables(again) == whole
+    assert "Made with python 3.11, commit abc." in (again.parent / "README.md").read_text()
 
 
 def test_variants_from_two_places_are_one_study_in_the_order_of_its_file(tmp_path):
@@ -52,6 +53,16 @@ def test_variants_from_two_places_are_one_study_in_the_order_of_its_file(tmp_pat
     assert [(run.seed, run.variant) for run in joined.runs] == [
         (seed, variant) for seed in range(3) for variant in ("without", "full")]
     assert [entry["id"] for entry in joined.study["runs"]] == [run.id for run in joined.runs]
+
+
+def test_a_joined_report_names_all_commits_that_its_runs_were_made_with(tmp_path):
+    parts = [part(tmp_path / name / "s", lambda run, seed=seed: run["seed"] == seed) for seed, name in enumerate("ab")]
+    for path in parts[1].glob("*/environment.json"):
+        path.write_text(json.dumps({"python": "3.12", "commit": "def"}))
+    page = write_report(parts[0], tmp_path / "out", tmp_path / "none", parts[1:])
+    for folder in (page.parent, write_report(page.parent, tmp_path / "again", tmp_path / "none").parent):
+        text = (folder / "README.md").read_text()
+        assert "Made with python 3.11, commit abc." in text and "Made with python 3.12, commit def." in text
 
 
 def test_of_two_runs_for_one_point_the_one_that_is_done_counts(tmp_path):

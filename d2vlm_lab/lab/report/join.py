@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import LabError
 from ...shapes import shown
 from .read import STUDY, Entry, Results, Run, read_results
+from .tables import made_with
 
 
 def read_joined(folders: Sequence[Path]) -> Results:
@@ -17,6 +18,8 @@ def read_joined(folders: Sequence[Path]) -> Results:
     for other in others:
         _check(joined, other)
         study = {**joined.study, "variants": {**other.study["variants"], **joined.study["variants"]}}
+        if noted := made_with(joined) + made_with(other):
+            study["made_with"] = noted
         study["runs"], runs = _once([*_pairs(joined, "runs"), *_pairs(other, "runs")])
         study["shared_runs"], shared = _once([*_pairs(joined, "shared_runs"), *_pairs(other, "shared_runs")])
         joined = replace(joined, study=study, runs=runs, shared=shared)

@@ -67,6 +67,7 @@ class Index(TypedDict):
     conditions: NotRequired[dict[str, dict[str, object]]]
     ideas: NotRequired[dict[str, tuple[str, str]]]
     profile: NotRequired[str]
+    made_with: NotRequired[list[str]]  # in kept results: versions and commits, one text for each that differs
 
 
 class Environment(TypedDict, total=False):

@@ -117,11 +117,21 @@ def make_tables(results: Results) -> Tables:
     named = results.study["metrics"]
     more = [metric for metric in REFUSALS if metric not in named and any(metric in run.metrics for run in results.done)]
     study = results.study | {"metrics": [*named, *more]}
+    if versions := made_with(results):
+        study["made_with"] = versions
     rows = [{"study": results.study["name"], "profile": results.study.get("profile", ""), "variant": run.variant,
              "seed": run.seed, "run": run.id, "metric": metric, "value": value}
             for run in results.done for metric, value in run.metrics.items()]
     table = pd.DataFrame(rows, columns=["study", "profile", "variant", "seed", "run", "metric", "value"])
     return Tables(study, table.astype({"seed": int, "value": float}))
+
+
+def made_with(results: Results) -> list[str]:
+    """What the runs were made with, of kept results as their report noted it: their run folders are gone."""
+    names = ("python", "torch", "transformers", "commit")
+    versions = {", ".join(f"{name} {run.environment[name]}" for name in names if run.environment.get(name))
+                for run in results.done}
+    return sorted({*versions, *results.study.get("made_with", [])} - {""})
 
 
 def write_tables(tables: Tables, out: Path) -> None:

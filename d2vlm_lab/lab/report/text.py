@@ -18,6 +18,7 @@ from .tables import (
     costs,
     held_fixed,
     label,
+    made_with,
     plain,
     shared_work,
     signed,
@@ -76,7 +77,7 @@ def background(results: Results, tables: Tables, pages: Pages | None = None) -> 
     if ids:
         rows, seeds = list(dict.fromkeys(variant for variant, _ in ids)), sorted({seed for _, seed in ids})
         parts += ["## Runs", table(rows, seeds, lambda seed, variant: ids.get((variant, seed), ""), "seed {}".format)]
-    return _join(parts + made_with(results) + papers(study))
+    return _join(parts + [f"Made with {text}." for text in made_with(results)] + papers(study))
 
 
 def in_short(tables: Tables, metric: str) -> str:
@@ -153,12 +154,6 @@ def spent(results: Results) -> list[str]:
             + "Times on the clock depend on what else a machine was doing."
             + (" The training time of a variant includes that of the shared work that it starts from."
                if any(work.metrics for work in results.shared) else "")]
-
-
-def made_with(results: Results) -> list[str]:
-    versions = {", ".join(f"{key} {run.environment[key]}" for key in ("python", "torch", "transformers", "commit")
-                          if run.environment.get(key)) for run in results.done}
-    return [f"Made with {text}." for text in sorted(versions) if text]
 
 
 def papers(study: Mapping) -> list[str]:
