@@ -16,11 +16,11 @@ from . import __version__
 from .errors import LabError
 from .lazy import quick_import
 
-# What is wrong with a disk, a path or its permissions, and not with this code.
+# Errors of a disk, a path or its permissions, which are no bugs of this code.
 OF_THE_MACHINE = {errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES,
                   errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.EEXIST,
                   errno.ENXIO}
-# Packages that come with an extra, as they are imported: what notebooks, grids and reports need, and no model.
+# Packages that come with an extra, by the name of their import: needed by notebooks, grids and reports, by no model.
 EXTRA = dict.fromkeys(("IPython", "bleach", "dask", "distributed", "ipywidgets", "jupyter_client", "mistune",
                        "nbconvert", "nbformat", "papermill", "seaborn"), "lab") | {"dask_jobqueue": "slurm"}
 NEED_A_CHECKOUT = ("bench", "classroom", "handouts")  # they work with files that a wheel does not bring along
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(name: str, words: list[str]) -> int:
-    """The command `name` with the words behind it."""
+    """The command `name` with the words that follow it."""
     module, purpose = COMMANDS[name]
     implementation = quick_import(module)
     command = argparse.ArgumentParser(f"d2vlm-lab {name}", description=purpose[0].upper() + purpose[1:] + ".",
@@ -99,7 +99,7 @@ def run(name: str, words: list[str]) -> int:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """A default is printed where there is one, and where the help of an option does not tell it itself."""
+    """Prints the default of an option if it has one, unless the help of the option already says it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         tells_nothing = action.default is None or action.default is False or action.default == []

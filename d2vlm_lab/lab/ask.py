@@ -66,13 +66,13 @@ class Lab:
     def expect(self) -> str:
         """What answers of this checkpoint are worth."""
         if not self.model.can_ground:
-            return "Never taught to ground: the times in its answers mean nothing."
+            return "Never taught to ground, so the times in its answers mean nothing."
         if self.world_only:
-            return ("Trained on the synthetic world alone: it knows those few words, in lower case, and those few "
-                    "shapes and motions. On any other video it still answers, and the answer means nothing.")
+            return ("Trained on the synthetic world alone: it knows the few words of that world, in lower case, and "
+                    "its few shapes and motions. On any other video it also answers, but the answer means nothing.")
         if isinstance(self.model.frames, TinyFrames):
             return f"{SHAPES} Ask in the words of the annotations that it was trained on."
-        return "Works on any video, as well as its training data allow; questions in plain words."
+        return "Works on any video, as well as its training data allow. Ask in plain words."
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
@@ -114,7 +114,7 @@ class Lab:
         return re.sub(r"\([a-e]\)", lambda letter: letter[0].upper(), text.lower()) if self.world_only else text
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of a question that a checkpoint of the world has never seen; of other checkpoints none are unknown."""
+        """Words of a question that a checkpoint of the world has never seen; empty for all other checkpoints."""
         if not self.world_only:
             return []
         encode = self.model.tokenizer.encode
@@ -159,7 +159,7 @@ class Watched:
     def check_length(self, text: str) -> None:
         """An error for a question that the language model has no room for beside the frames."""
         if problem := too_long(self.lab.model, self.clip, text):
-            raise LabError(f"{problem}; ask something shorter, or load it with fewer max_frames")
+            raise LabError(f"{problem}; ask something shorter, or load the checkpoint with fewer max_frames")
 
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
@@ -181,7 +181,7 @@ class Watched:
         notes = ["Asked in lower case, like all questions of the synthetic world."] if known != text else []
         notes += [f"This checkpoint has never seen the words: {', '.join(unknown)}."] if unknown else []
         notes += ["Cut off at the limit of new tokens."] if not prediction.generated.finished else []
-        notes += ["Its times mean nothing: it was never taught to ground."] if not self.lab.model.can_ground else []
+        notes += ["The times mean nothing: it was never taught to ground."] if not self.lab.model.can_ground else []
         return Answer(self, prediction, " ".join(notes))
 
 
@@ -249,9 +249,9 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
          device: str | None = None, revision: str | None = None) -> Lab:
     """A checkpoint of this project, or one laid out as the authors'; it sees as many frames as it was trained with.
 
-    It is a folder, or a hub id with the `revision` behind an `@` or by itself.
+    It is a folder or a hub id, whose `revision` may also follow it after an `@`.
 
-    On a GPU if there is one, unless `device` says otherwise.
+    It is put on a GPU if there is one, unless `device` says otherwise.
     """
     if not (fps is None or (type(fps) in (int, float) and 0 < fps < np.inf)):
         raise LabError(f"fps is {shown(fps)}; it must be a positive number of frames a second")
@@ -274,12 +274,12 @@ def path_of(path, what: str) -> str:
 
 
 def list_of(values) -> list:
-    """A list of what was given; a text by itself is left as it is, which is then an error, and not taken apart."""
+    """A list of what was given; a text by itself is not taken apart into letters, so that it becomes an error."""
     return values.tolist() if isinstance(values, np.ndarray) else list(values) if isinstance(values, tuple) else values
 
 
 def video_source(path: Path) -> str:
-    """Where a page finds the video: inside itself when small, else at its path from the working folder."""
+    """Where a page finds the video: inside the page if it is small, else at its path from the working folder."""
     if not path.is_file():
         return ""  # a folder of pictures, which no page can play, or gone since it was read
     if path.stat().st_size > INSIDE:

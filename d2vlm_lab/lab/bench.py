@@ -35,7 +35,7 @@ def run(args) -> None:
     sys.path.insert(0, str(ROOT))
     benchmark = importlib.import_module(f"experiments.benchmarks.{args.name.replace('-', '_')}")
     if args.out and not inspect.signature(benchmark.run).parameters:
-        raise ConfigError(f"bench {args.name} writes no results: leave --out out")
+        raise ConfigError(f"bench {args.name} writes no results: leave out --out")
     result = benchmark.run(args.out) if args.out else benchmark.run()
     if args.json:
         print(json.dumps(result))

@@ -52,7 +52,7 @@ def recipe(world: World, preset: str = "tiny", **sections: dict) -> RunConfig:
 
 
 def train_once(name: str, world: World, runs: str | os.PathLike = RUNS, preset: str = "tiny", **sections: dict) -> Path:
-    """Train, save and score; the folder of the run. What was trained before with the same settings is only found."""
+    """Train, save and score; the folder of the run. A training with the same settings is not repeated."""
     config = recipe(world, preset, **sections)
     start = checkpoint_id(config.parts.start) if config.parts.start else ""
     folder = Path(runs) / f"{name}-{digest([to_dict(config), world.fingerprint, start])}"

@@ -1,4 +1,4 @@
-"""A video that is still running: questions stand while it runs, and anything can be asked in between.
+"""A video that is still running: standing questions wait for events, and anything can be asked in between.
 
     with load(checkpoint).listen("door.mp4") as live:
         live.wait_for("when does the red disc spin?")
@@ -30,7 +30,7 @@ from ..model.streaming.stream import Block, Stream, start
 class Live:
     """A stream that a checkpoint listens to; to be used in a `with`, which closes its source.
 
-    `view` makes of frames, and of what is kept of them, something that can be asked; `wording` puts a question into the
+    `view` turns frames, and what is kept of them, into something that can be asked; `wording` puts a question into the
     words that the checkpoint knows.
     """
 
@@ -38,10 +38,10 @@ class Live:
         self.stream, self.source, self.view, self.wording = stream, source, view, wording
         self.turn: Callable[[], AbstractContextManager] = nullcontext  # entered whenever the model is at work
         self.questions: list[StandingQuestion] = []
-        self.silent: set[StandingQuestion] = set()  # those of which nobody wants the words
+        self.silent: set[StandingQuestion] = set()  # those whose words nobody wants
         self.overdue: list[tuple[StandingQuestion, Update]] = []  # what is told with the next frame
         self.ended: dict[tuple[StandingQuestion, int], Closed] = {}  # the last closing of each event
-        self.pending: list[Update | SourceNote] = []  # of the newest moment: what nobody has taken yet
+        self.pending: list[Update | SourceNote] = []  # what nobody has taken yet of the newest moment
         self.pixels: dict[int, np.ndarray] = {}  # the kept frames, as the tower saw them
         self.open, self.items, self.running = ExitStack(), None, True
 
@@ -153,7 +153,7 @@ class Live:
         """The model's answer about the video so far, as an `Answer` about a video that ends here."""
         kept = self.stream.so_far()
         if not len(kept.index):
-            raise LabError("no frame has come yet, so that there is nothing to ask about")
+            raise LabError("no frame has come yet, so there is nothing to ask about")
         frames = np.stack([self.pixels[index] for index in kept.index.tolist()])
         return self.view(frames, kept).ask(question, options, intervals, decoding)
 

@@ -29,8 +29,8 @@ def configure(parser) -> None:
                         "wrongly")
     parser.add_argument("--video", metavar="NAME", help="the video of a file that names none (default for subtitles: "
                                                         "the video that has the file's name)")
-    parser.add_argument("--task", choices=TASKS, default="tvg", help="of captions make questions about when each "
-                        "happens (tvg), one that asks for all events of a video (dvc), or both")
+    parser.add_argument("--task", choices=TASKS, default="tvg", help="make of captions questions about when "
+                        "each event happens (tvg), one question about all events of a video (dvc), or both")
     parser.add_argument("--page", type=Path, metavar="OUT.html",
                         help="write a page that shows each video with its events")
     parser.add_argument("--limit", type=int, default=60, metavar="N", help="at most this many questions on the page")
@@ -59,7 +59,7 @@ def run(args) -> int:
 
 
 def check_options(args) -> None:
-    """An error for options that cannot be, before anything is read."""
+    """An error for wrong options, before anything is read."""
     if (args.action == "convert") != (args.out is not None):
         raise LabError("convert needs --out, the file to write" if args.action == "convert" else
                        "--out belongs to convert; check writes nothing, apart from --page")

@@ -181,7 +181,7 @@ def _misfits(value: object, shape, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _wrong(draft: Draft, sample: Sample) -> list[Found]:
-    """What training would refuse, and what it would not learn from as it was meant."""
+    """What training would refuse, and what it would not learn in the way that was meant."""
     found = [(name, _problem(draft, name, message, _remedy(name, sample)))
              for name, message in problems(sample, OVERLAP)]
     if not sample.answer:

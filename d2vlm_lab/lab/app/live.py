@@ -1,6 +1,6 @@
 """Videos of the shelf that are watched live. One request is one session: its answer goes on while the video runs.
 
-The connection is all that a session hangs on. Once it is gone, because somebody has stopped the video, left the page or
+A session lives as long as its connection. Once that is gone, because somebody has stopped the video, left the page or
 ended the app, the source is closed, and the thread that answers the request ends with everything that it holds.
 """
 
@@ -24,7 +24,7 @@ from .shelf import Kept, Shelf
 
 DESCRIBE = "describe every event and when it happens."
 AT_ONCE = 3  # videos that may be watched live at the same time
-QUESTIONS, CHARACTERS = 3, 2000  # that may stand in one session, and that each may have
+QUESTIONS, CHARACTERS = 3, 2000  # most questions in one session; most characters of each
 LOOK = 0.25  # seconds between two looks at whether the page is still there
 
 
@@ -40,7 +40,7 @@ def why_not(model: D2VLM) -> str:
     """Why a checkpoint cannot watch a video live; empty where it can."""
     if model.method.block is None:
         return ("its frames look at all later frames, which are not there yet while a video runs. A checkpoint that "
-                "was trained with method.frame_block can, such as data/tiny-live")
+                "was trained with method.frame_block can be used live, such as data/tiny-live")
     try:
         check_streams(model)
         check_stands(model)
@@ -64,7 +64,7 @@ class Sessions:
             raise LabError(f"this checkpoint cannot watch a video live: {reason}")
         asked = tuple(dict.fromkeys(lab.wording(question) for question in questions))
         if not 1 <= len(asked) <= QUESTIONS or any(len(question) > CHARACTERS for question in asked):
-            raise LabError(f"questions: there are {len(asked)}; one to {QUESTIONS} may stand, and each may have up to "
+            raise LabError(f"questions: there are {len(asked)}; ask one to {QUESTIONS} at a time, each with up to "
                            f"{CHARACTERS:,} characters")
         with video.open():  # nobody has put anything else in its place
             with video.named():
@@ -84,10 +84,10 @@ class Sessions:
 
     @contextmanager
     def listed(self, source: Source) -> Iterator[None]:
-        """One of the few sessions that there may be at once."""
+        """Count a source among the sessions that run, of which only a few may run at once."""
         with self.changed:
             if self.ended or len(self.running) >= AT_ONCE:
-                raise TooMany(f"{AT_ONCE} videos are watched live already; stop one of them first")
+                raise TooMany(f"{AT_ONCE} videos are already being watched live; stop one of them first")
             self.running.add(source)
         try:
             yield
@@ -132,7 +132,7 @@ class Sessions:
 
 
 def newest(standing: StandingQuestion, before: int) -> list[tuple[float, float]]:
-    """Second and value of the frames that a curve has beyond the first so many."""
+    """Second and value of each frame of a curve after the first `before` frames."""
     skipped = len(standing.curve) - (standing.speaker.frame - before)
     return [(seconds, round(value, 4)) for seconds, value in islice(zip(standing.seconds, standing.curve),
                                                                   max(0, skipped), None)]

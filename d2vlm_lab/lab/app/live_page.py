@@ -30,7 +30,7 @@ class Live {  // one video while it runs, with its standing questions
     at('answers').prepend(this.card);
     const header = make('header', this.card);
     this.clock = make('b', header, '', '0.0 s'); make('span', header, '', one.name);
-    this.state = make('span', header, '', 'The video is opened…'); this.state.setAttribute('role', 'status');
+    this.state = make('span', header, '', 'The video is being opened…'); this.state.setAttribute('role', 'status');
     this.stop = make('button', header, '', 'Stop'); this.stop.type = 'button';
     this.stop.onclick = () => this.leaving.abort();
     this.video = make('video', this.card);

@@ -43,7 +43,7 @@ const at = id => document.getElementById(id), facts = JSON.parse(at('facts').tex
 let video = null, busy = 0;
 function say(text, failed = false) { at('state').textContent = text; at('state').classList.toggle('failed', failed); }
 async function post(where, body, headers) {
-  say(where == 'ask' ? 'The model looks for the evidence…' : 'The video is read…');
+  say(where == 'ask' ? 'The model is looking for the evidence…' : 'The video is being read…');
   busy += 1; at('send').disabled = true;
   try {
     const reply = await fetch(where, {method: 'POST', body, headers});
@@ -142,7 +142,7 @@ placeholder="when does the red disc spin?">
 <p id="state" role="status" aria-live="polite"></p>
 <div id="answers" aria-label="answers"></div>
 </main>
-<p class="note">Every time in an answer, and every bar under it, plays its part of the video. A click on the curve goes
-to that moment. The curve shows how similar each frame is to the evidence.</p>
+<p class="note">Click on a time in an answer, or on a bar under it, to play this part of the video. Click on the curve
+to go to that moment. The curve shows how similar each frame is to the evidence.</p>
 <script id="facts" type="application/json">{facts}</script>
 <script>{SCRIPT}</script>""")

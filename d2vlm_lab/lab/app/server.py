@@ -1,4 +1,4 @@
-"""The app as a server for this machine alone. Its addresses begin with a secret; who does not have it gets no answer.
+"""The app as a server for this machine alone. Its addresses begin with a secret; without it there is no answer.
 
 A request never names a file. It names a video by its number on the shelf, which is looked up and never made into a
 path.
@@ -34,7 +34,7 @@ from .shelf import CHUNK, NotThere, Shelf
 ADDRESS = "127.0.0.1"
 WORDS = 2**16  # most bytes of a question with all that is around it
 LINGERING = 2  # seconds at most
-AT_ONCE = 4  # videos that may be on their way at the same time
+AT_ONCE = 4  # videos that may be sent at the same time
 PATIENCE = 10  # seconds that an answer on its way may still take when the app is ended
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
            "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
@@ -166,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         name = unquote(self.headers.get("X-Name", ""))
         length = self.length()
         if not self.server.arriving.acquire(blocking=False):
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "several videos are on their way; try again in a moment")
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "several videos are being sent; try again in a moment")
         try:
             self.send_json(self.server.shelf.drop(name, length, self.rfile.read1).about)
         finally:
@@ -207,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
             self.linger()
 
     def linger(self) -> None:
-        """Let a little more arrive: cut at once, the connection would take the answer with it."""
+        """Let a little more arrive: if the connection were cut at once, the answer would be lost."""
         end, left = time.monotonic() + LINGERING, 4 * CHUNK
         self.connection.settimeout(LINGERING)
         with suppress(OSError):
@@ -220,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def begin(self, status: HTTPStatus, length: int | None, kind: str, more: dict[str, str]) -> None:
-        """The headers. What has no length goes on until the connection ends."""
+        """The headers. A body without a length goes on until the connection ends."""
         self.send_response(status)
         closing = {"Connection": "close"} if self.close_connection else {}
         size = {} if length is None else {"Content-Length": str(length)}

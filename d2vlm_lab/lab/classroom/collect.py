@@ -25,7 +25,7 @@ CELL_SECONDS, NOTEBOOK_SECONDS = 20, 180  # of computing for a cell; for a noteb
 
 @dataclass
 class HandedIn:
-    """What came of one notebook."""
+    """The result of one notebook."""
 
     student: str
     path: Path
@@ -60,7 +60,8 @@ def collect(folder: Path, limit: int = NOTEBOOK_SECONDS, report: Callable[[str],
     """All notebooks beneath a folder. The first folder on the way to a notebook, or else its name, is the student."""
     paths = sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
     if not paths:
-        raise LabError(f"{folder} contains no notebooks; put each student's into a folder with the student's name")
+        raise LabError(f"{folder} contains no notebooks; put each student's notebooks into a folder with the student's "
+                       "name")
     handed_in = []
     for path in paths:
         first, *rest = path.relative_to(folder).parts
@@ -72,7 +73,7 @@ def collect(folder: Path, limit: int = NOTEBOOK_SECONDS, report: Callable[[str],
 
 
 def examine(each: HandedIn, limit: int) -> HandedIn:
-    """Run a notebook again and fill in what its checks find; what goes wrong is noted and stops nobody else."""
+    """Run a notebook again and fill in what its checks find; an error is noted and does not stop the others."""
     try:
         read = cells(each.path)
     except LabError as error:

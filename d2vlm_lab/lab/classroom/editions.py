@@ -57,7 +57,7 @@ def _cleared(source: str, stub: str) -> str:
 
 
 def _checksum(cell: NotebookNode) -> str:
-    """By which nbgrader sees whether a cell was changed."""
+    """What nbgrader compares to see whether a cell was changed."""
     grade, solution = role(cell)
     parts = [cell.source, cell.cell_type, str(grade), str(solution), str(grade and not solution),
              cell.metadata.nbgrader["grade_id"]]
@@ -93,7 +93,7 @@ def _write(edition: Callable, master: Path, path: Path) -> str:
 
 
 def _point_to_pages(notebook: NotebookNode, path: Path) -> None:
-    """Links to the pages lead there from the new place too; outside the project they become plain names."""
+    """Make links to the pages work from the new place; outside the project they become plain names."""
     place = Path(os.path.realpath(path))  # unlike Path.resolve, it takes links that lead to themselves
     inside = place.is_relative_to(ROOT)
     pages = Path(os.path.relpath(PAGES, place.parent)).as_posix()

@@ -1,7 +1,8 @@
 """What an exercise is: the cases that an answer is tried on, and what to say about a wrong one.
 
-A `Comparison` knows the right function and typical wrong ones; the wrong function that gives what the student's gives
-tells which thought went wrong. A `Judgement` looks at the answer itself: something that the student was asked to build.
+A `Comparison` knows the right function and typical wrong ones. If a wrong one gives the same results as the student's
+function, its message says which thought went wrong. A `Judgement` looks at the answer itself: something that the
+student was asked to build.
 Cases go from small to large, so that the first one that fails is the smallest input that shows the mistake.
 """
 
@@ -69,7 +70,7 @@ class Comparison(Exercise):
             self.check_gradient(answer, place)
 
     def explain(self, answer, args: tuple, result, wanted) -> str:
-        """The message of the mistake that gives the same results; else what can be seen from the result itself."""
+        """The message of the mistake that gives the same results, or else what the result itself shows."""
         if result is None:
             return NONE
         fitting = [mistake for mistake in self.mistakes if same(result, _result(mistake.wrong, args))]
@@ -158,7 +159,7 @@ def prediction(name: str, page: str, hints: tuple[str, ...], truth: Callable[[],
 
 
 def plain(guess, right):
-    """A guess without its tensor or array; 0 and 1 are False and True where these are asked for."""
+    """A guess taken out of its tensor or array; 0 and 1 become False and True where these are expected."""
     guess = guess.tolist() if isinstance(guess, (Tensor, np.ndarray, np.generic)) else guess
     return bool(guess) if isinstance(right, bool) and isinstance(guess, Real) and guess in (0, 1) else guess
 

@@ -60,14 +60,15 @@ iou = Comparison(
                 "perfect.", lambda a, b: _shared(a, b) / _length(b)),
         Mistake("You divide by the length of one interval only. An answer of one instant inside the event would then "
                 "be perfect.", lambda a, b: _shared(a, b) / _length(a)),
-        Mistake("You return the shared time in seconds. Divided by the time that both cover together, it becomes a "
-                "share.", _shared),
-        Mistake("Two equal instants, such as (3, 3) and (3, 3), cover no time, but they agree completely: 1.",
+        Mistake("You return the shared time in seconds. To get a number between 0 and 1, divide it by the time that "
+                "both cover together.", _shared),
+        Mistake("Two equal instants, such as (3, 3) and (3, 3), cover no time, but agree completely: return 1.",
                 lambda a, b: _shared(a, b) / union if (union := _length(a) + _length(b) - _shared(a, b)) else 0.0)))
 
 blind_score = Comparison(
     "blind_score", "01", "events duration",
-    hints=("The answer is always (0, duration). What does it share with an event, and what do both cover together?",
+    hints=("The answer is always (0, duration). How much time does it share with an event, and how much time do both "
+           "cover together?",
            "The overlap with one event is its length divided by the length of the video.",
            "Take the mean over the events."),
     returns="one number between 0 and 1",
@@ -77,12 +78,13 @@ blind_score = Comparison(
     mistakes=(
         Mistake("You add up the overlaps of all events. The score of a strategy is the mean over questions; a sum "
                 "grows with their number.", lambda events, duration: sum(map(_length, events)) / duration),
-        Mistake("You keep the best event only. Every question counts, also those in which the strategy fails.",
+        Mistake("You keep the best event only. Every question counts, even where the strategy fails.",
                 lambda events, duration: max(map(_length, events)) / duration),
         Mistake("Your fraction is upside down: it is larger than 1 for short events. The shared time is the length of "
                 "the event.", lambda events, duration: sum(duration / _length(e) for e in events) / len(events)),
-        Mistake("You score 1 for every event, because the answer contains it. The overlap is also divided by the time "
-                "that is too much.", lambda events, duration: 1.0)))
+        Mistake("You score 1 for every event, because the answer contains it. But it also contains time "
+                "outside the event, so divide by the time that both cover together.",
+                lambda events, duration: 1.0)))
 
 
 def _without_looking() -> dict:
@@ -100,8 +102,8 @@ without_looking = prediction(
            "What is it in all other cases?"),
     explains={"whole video, event of 4 s": "the answer and the event share 4 s, and together they cover 16 s.",
               "whole video, event of 8 s": "the answer and the event share 8 s, and together they cover 16 s.",
-              "oracle, 2 events": "one time in two, the oracle names the event that was asked for; else it shares "
-                                  "nothing with it.",
+              "oracle, 2 events": "one time in two, the oracle names the event that was asked for; otherwise its "
+                                  "answer shares nothing with that event.",
               "oracle, 4 events": "with more events to choose from, the oracle is right less often."})
 
 
@@ -114,7 +116,7 @@ def _same_score(pair) -> str | None:
         if each[0] > each[1]:
             return f"Your {name} interval ends before it starts."
     if abs(_length(late) - 4.0) > 0.01:
-        return "Your first interval should be as long as the true one, 4 s, and only stand in the wrong place."
+        return "Your first interval should be as long as the true one, 4 s. Only its place should be wrong."
     if not (wide[0] <= truth[0] and wide[1] >= truth[1]):
         return "Your second interval should contain the whole event, and be too long."
     for name, each in (("first", late), ("second", wide)):
@@ -125,9 +127,9 @@ def _same_score(pair) -> str | None:
 
 same_score = Judgement(
     "same_score", "01", "", look=_same_score,
-    hints=("For the second interval: both cover exactly the long interval, and they share the event, 4 s. How long "
-           "must the long interval be?",
-           "For the first one: if it is moved by x seconds, both share 4 - x, and together they cover 4 + x. When is "
-           "this one half?"))
+    hints=("The second interval contains the event. So the two share the whole event, 4 s, and together they cover "
+           "exactly the second interval. How long must it be?",
+           "The first interval is the true one, moved by x seconds. The two share 4 - x seconds, and together they "
+           "cover 4 + x. For which x is (4 - x) / (4 + x) one half?"))
 
 EXERCISES = (event_seconds, iou, blind_score, without_looking, same_score)

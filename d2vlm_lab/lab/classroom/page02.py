@@ -68,17 +68,17 @@ frame_positions = Comparison(
     cases=[((0.4, 1.0), UNEVEN.tolist()), ((2.0, 3.25), UNEVEN.tolist()), ((0.0, 9.0), UNEVEN.tolist()),
            ((1.0, 2.0), [1.0, 1.5, 4.0]), ((0.2, 2.0), [1.0, 1.5, 4.0])],
     mistakes=(
-        Mistake("You divide by the time between the first two frames. Later frames may be further apart: look at the "
-                "times between which the second lies.",
+        Mistake("You divide by the time between the first two frames. Later frames may be further apart: look for the "
+                "two frames between which the given time lies.",
                 lambda interval, times: tuple((s - times[0]) / (times[1] - times[0]) for s in interval)),
         Mistake("You round to whole frames. The exact position is still needed: the soft targets of page 04 are "
                 "computed from it, and rounding comes later.",
                 lambda interval, times: tuple(float(np.abs(np.asarray(times) - s).argmin()) for s in interval)),
-        Mistake("You take the frame that is on screen. What is asked for is the position between two frames, which "
-                "need not be a whole number.",
+        Mistake("You take the frame that is on screen. Return the position between two frames, which need not be a "
+                "whole number.",
                 lambda interval, times: tuple(float(max(0, np.searchsorted(times, s, "right") - 1)) for s in interval)),
-        Mistake("Before the first frame, the position is 0. There, your function looks for a frame still earlier than "
-                "the first one: in Python, `times[-1]` is the last time.", _from_the_last),
+        Mistake("Before the first frame, the position is 0. Your function looks for a frame before the first one "
+                "there, and in Python `times[-1]` is the last time.", _from_the_last),
         Mistake("You return seconds. The model knows nothing about seconds, only about positions among its frames.",
                 lambda interval, times: tuple(interval))))
 
@@ -104,11 +104,13 @@ explained = Comparison(
         Mistake("You compare with somebody who always guesses 0. The comparison is with somebody who knows the mean, "
                 "so subtract the mean first.",
                 lambda truth, predicted: 1 - (truth - predicted).square().mean(0) / truth.square().mean(0)),
-        Mistake("You mix the questions: each column needs a share of its own, because their units differ.",
+        Mistake("You mix the questions: each column needs a share of its own, because the columns have different "
+                "units.",
                 lambda truth, predicted: (1 - (truth - predicted).square().mean() / truth.var(correction=0))),
-        Mistake("You compare without squares. The share is defined by squared errors, so that it fits the variance.",
+        Mistake("You use absolute errors. The share is defined by squared errors, so that it fits the variance.",
                 lambda truth, predicted: 1 - (truth - predicted).abs().mean(0) / (truth - truth.mean(0)).abs().mean(0)),
-        Mistake("You divide by the number of rows minus one in one place only. Use the same mean above and below.",
+        Mistake("You divide by the number of rows minus one in one place only. Compute the mean squared error and the "
+                "variance with the same divisor.",
                 lambda truth, predicted: 1 - (truth - predicted).square().mean(0) / truth.var(0))))
 
 
@@ -121,8 +123,8 @@ how_fine = prediction(
     "how_fine", "02", truth=lambda: {f"{fps:g} fps": _best_overlap(fps) for fps in (2, 1, 0.5, 0.25)}, tolerance=0.011,
     hints=("At 1 frame per second, frames are shown at 0, 1, 2, ... seconds. Which of them is nearest to 6.4 s, and "
            "which to 8.4 s?",
-           "The best answer goes from the one to the other. What do this answer and (6.4, 8.4) share, and what do they "
-           "cover together?",
+           "The best answer goes from the one to the other. How much time do this answer and (6.4, 8.4) share, and how "
+           "much do they cover together?",
            "At 0.25 frames per second, frames are shown at 0, 4, 8, ... seconds. Both ends are nearest to the same "
            "one."),
     explains={"2 fps": "frames are shown every half second, so the best answer is (6.5, 8.5).",

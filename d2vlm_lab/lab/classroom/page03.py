@@ -31,15 +31,14 @@ similarity = Comparison(
            (_states(2, 4), _states(3, 4)), (_states(3, 9), _states(3, 9)), (_states(1, 2), _states(1, 2))],
     mistakes=(
         Mistake("You leave the dot products as they are. In wide states they become large, and the sigmoid is then 0 "
-                "or 1 "
-                "everywhere; divide by the square root of the width.", lambda g, f: g @ f.T),
+                "or 1 everywhere; divide by the square root of the width.", lambda g, f: g @ f.T),
         Mistake("You divide by the width D itself. The dot product of random states grows with the square root of D.",
                 lambda g, f: g @ f.T / f.shape[-1]),
         Mistake("You apply the sigmoid already. The function returns logits; the loss and the rules need them too.",
                 lambda g, f: torch.sigmoid(g @ f.T / math.sqrt(f.shape[-1]))),
         Mistake("You apply a softmax, so that the frames compete with each other. An event may span many frames, and "
-                "each frame is a question of its "
-                "own.", lambda g, f: torch.softmax(g @ f.T / math.sqrt(f.shape[-1]), -1)),
+                "each frame is a yes-or-no question of its own.",
+                lambda g, f: torch.softmax(g @ f.T / math.sqrt(f.shape[-1]), -1)),
         Mistake("You scale the states to length 1. Then a state can no longer say how certain it is.",
                 lambda g, f: torch.nn.functional.normalize(g, dim=-1) @ torch.nn.functional.normalize(f, dim=-1).T),
         Mistake("Your result is transposed: evidence tokens are the rows, frames are the columns.",
@@ -93,9 +92,10 @@ salient_interval = Comparison(
                 "peak between low neighbours can lose.", _by(torch.max)),
         Mistake("You take the longest run. The rule takes the run with the best mean, so that a spike of one frame can "
                 "win.", _by(len)),
-        Mistake("You compare the sums of the runs, so that a long run of middling frames wins. Compare their means.",
+        Mistake("You compare the sums of the runs, so that a long run of frames with medium values wins. Compare "
+                "their means.",
                 _by(torch.sum)),
-        Mistake("You keep frames above 0.6 itself. The threshold is 60 % of the highest value of this curve: only the "
+        Mistake("Your threshold is always 0.6. It should be 60 % of the highest value of this curve, so that only the "
                 "shape of the curve counts, not its height.",
                 _by(torch.mean, lambda curve: curve >= 0.6 if (curve >= 0.6).any() else curve >= -1)),
         Mistake("A frame that reaches exactly 60 % of the maximum is kept: at least 60 %, not more than 60 %.",
@@ -126,7 +126,7 @@ def _curve_of(values) -> Tensor | str:
     if curve.dim() != 1 or len(curve) < 3:
         return "Please return one curve: a list of at least three numbers."
     if curve.min() < 0 or curve.max() > 1:
-        return "Similarities lie between 0 and 1, so every number of the curve must, too."
+        return "Similarities lie between 0 and 1, so every number of the curve must lie there, too."
     return curve
 
 
@@ -135,13 +135,12 @@ def _peak_loses(values) -> str | None:
         return curve
     peak, (first, last) = int(curve.argmax()), rule_of_the_page(curve)
     if len(_runs(curve >= 0.6 * curve.max())) < 2:
-        return "Your curve has one run only. The peak can only lose to another run, apart from its own."
+        return "Your curve has one run only. The peak can only lose to a second run, separate from its own."
     if (curve == curve.max()).sum() > 1:
         return "Your curve has its maximum at more than one frame; make one of them the clear peak."
     if first <= peak <= last:
-        return (f"The peak is frame {peak}, and the rule takes frames {first} to {last}: the peak wins. What lowers "
-                f"the "
-                "mean of its run?")
+        return (f"The peak is frame {peak}, and the rule takes frames {first} to {last}: the peak wins. What would "
+                "lower the mean of its run?")
     return None
 
 
@@ -166,8 +165,8 @@ def _rules_disagree(values) -> str | None:
 
 rules_disagree = Judgement(
     "rules_disagree", "03", "", look=_rules_disagree,
-    hints=("The 60 % rule compares means, so that the number of frames does not count. The other rule adds up what "
-           "each frame has above 0.72 of the maximum, so that every good frame counts.",
+    hints=("The 60 % rule compares means, so that the number of frames does not count. The other rule adds up how "
+           "far each frame lies above 0.72 of the maximum, so that every good frame counts.",
            "So make one run short and as high as possible, and the other one long and nearly as high, with a low frame "
            "between them."))
 
@@ -184,8 +183,8 @@ def _my_rule(interval, curve: Tensor, mask: Tensor, logits: Tensor) -> str | Non
         return "One of your intervals contains frames that do not exist: `mask` is False on them."
     best = frame_overlap(interval.float(), peak_share(curve, mask).float())
     if len(curve) == 1 and float(best) < 0.3:
-        return ("This curve is high on one event and low everywhere else, and your rule still points at another place. "
-                "Please begin with clear cases.")
+        return ("This curve is high on one event and low everywhere else, but your rule points at another place. "
+                "Please make your rule work on such clear cases first.")
     return None
 
 

@@ -30,10 +30,11 @@ def _targets(form):
 
 frame_targets = Comparison(
     "frame_targets", "04", "intervals n_frames base",
-    hints=("`frame = torch.arange(n_frames)` and `intervals[:, :1]` of shape (E, 1) compare to (E, n_frames) at once.",
+    hints=("Compare `frame = torch.arange(n_frames)` with the starts, `intervals[:, :1]` of shape (E, 1): the result "
+           "has the shape (E, n_frames).",
            "A frame is inside if it is not before the start and not after the end. Both ends are inside.",
-           "Outside, d is the smaller one of the distances to the start and to the end. "
-           "`torch.where(inside, 1.0, base ** -d)` puts both together."),
+           "Outside, d is the smaller of the two distances, to the start and to the end. "
+           "`torch.where(inside, 1.0, base ** -d)` combines both cases."),
     returns="(E, n_frames) targets between 0 and 1",
     right=lambda intervals, n_frames, base: grounding.frame_targets(intervals, n_frames, base),
     cases=[(torch.tensor([[1.0, 1.0]]), 3, 2.0), (torch.tensor([[1.0, 3.0]]), 7, 2.0),
@@ -43,14 +44,16 @@ frame_targets = Comparison(
         Mistake("Your targets are hard: 0 on every frame outside. Soft targets fall step by step with the distance, "
                 "because nobody can say to the exact frame when an event begins.",
                 _targets(lambda inside, start, end, base: inside.float())),
-        Mistake("Your targets fall inside the event too. All of its frames belong to it equally: 1.",
+        Mistake("Your targets fall inside the event too. All of its frames belong to it equally, so each of "
+                "these targets is 1.",
                 _targets(lambda inside, start, end, base: base ** -torch.minimum(start, end))),
         Mistake("You measure the distance from the middle of the event. The distance is taken from the nearer end, and "
                 "inside it is 0.",
                 lambda intervals, n, base: base ** -(torch.arange(n) - intervals.mean(-1, keepdim=True)).abs()),
-        Mistake("You measure the distance from the start only. Behind the event, the end is nearer.",
+        Mistake("You measure the distance from the start only. After the event, the end is nearer.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0, base ** -start))),
-        Mistake("You take the distance to the further end, so that long events have lower slopes. Take the nearer one.",
+        Mistake("You take the distance to the further end, so that the targets around a long event are too low. Take "
+                "the nearer end.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0,
                                                                       base ** -torch.maximum(start, end)))),
         Mistake("Your slope is 1 / (1 + d). The formula is the base to the power of -d.",
@@ -64,7 +67,7 @@ frame_targets = Comparison(
         Mistake("Your event ends one frame too early. Both ends belong to it, so the target of frame `e` is 1.",
                 lambda intervals, n, base: base ** -((intervals[:, :1] - torch.arange(n)).clamp_min(0)
                                                      + (torch.arange(n) - intervals[:, 1:] + 1).clamp_min(0))),
-        Mistake("You use the base 2 always. The function is given its base.",
+        Mistake("You always use the base 2. Use the argument `base`.",
                 _targets(lambda inside, start, end, base: torch.where(inside, 1.0,
                                                                       2.0 ** -torch.minimum(start, end))))))
 
@@ -88,7 +91,7 @@ def _cut_off(z: Tensor, y: Tensor, mask: Tensor, lowest: float) -> Tensor:
 
 
 CUT_OFF = ("With a logit of 200, the sigmoid is exactly 1, and your logarithm is cut off: the loss stays at the same "
-           "value, so nothing would be learned there. Compute both steps together, from the logits.")
+           "value, so nothing would be learned there. Compute the sigmoid and the logarithm together, from the logits.")
 ALL = torch.ones(1, 2, dtype=torch.bool)
 grounding_loss = Comparison(
     "grounding_loss", "04", "logits targets mask",
@@ -116,13 +119,13 @@ grounding_loss = Comparison(
                 lambda z, y, m: (-y * F.logsigmoid(z)).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
         Mistake("Your loss is negative. The loss is minus the logarithm of a probability.",
                 lambda z, y, m: -_bce(z, y).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
-        Mistake("The sigmoid is applied twice: the loss takes logits and applies it itself.",
+        Mistake("You apply the sigmoid twice: the loss takes logits and applies the sigmoid itself.",
                 lambda z, y, m: _bce(z.sigmoid(), y).masked_fill(~m, 0).sum(-1) / m.sum(-1)),
         Mistake(CUT_OFF, lambda z, y, m: F.binary_cross_entropy(z.sigmoid(), y, reduction="none").masked_fill(~m, 0)
                 .sum(-1) / m.sum(-1)),
         *(Mistake(CUT_OFF, partial(_cut_off, lowest=10.0 ** -k)) for k in range(6, 13)),
-        Mistake("With a logit of 200 your loss is not a number, or is infinite: the sigmoid is exactly 1 there, and "
-                "the logarithm of 0 follows. Compute both together, from the logits.",
+        Mistake("With a logit of 200 your loss is not a number, or is infinite: the sigmoid is exactly 1 there, so "
+                "that you take the logarithm of 0. Compute the sigmoid and the logarithm together, from the logits.",
                 lambda z, y, m: -(y * z.sigmoid().log() + (1 - y) * (1 - z.sigmoid()).log())
                 .masked_fill(~m, 0).sum(-1) / m.sum(-1))))
 
@@ -138,15 +141,14 @@ push = Comparison(
     mistakes=(
         Mistake("Your push has the wrong sign: it makes the loss grow. A frame below its target must be pushed up.",
                 lambda z, y: (z.sigmoid() - y) / len(z)),
-        Mistake("You forget that the loss is a mean over T frames: each frame has only 1/T of the push.",
+        Mistake("You forget that the loss is a mean over T frames: each frame gets only 1/T of the push.",
                 lambda z, y: y - z.sigmoid()),
-        Mistake("You use a softmax, in which the frames compete with each other. Here every frame is a question of "
-                "its own: take the sigmoid.", lambda z, y: (y - z.softmax(-1)) / len(z)),
+        Mistake("You use a softmax, in which the frames compete with each other. Here every frame is a yes-or-no "
+                "question of its own: take the sigmoid.", lambda z, y: (y - z.softmax(-1)) / len(z)),
         Mistake("You compare logits with targets. Targets are probabilities, so take the sigmoid of the logits first.",
                 lambda z, y: (y - z) / len(z)),
         Mistake("You multiply by p (1 - p), as for a squared error. For the cross-entropy this factor cancels, so "
-                "that a "
-                "frame that is completely wrong still gets the full push.",
+                "that a frame that is completely wrong still gets the full push.",
                 lambda z, y: (y - z.sigmoid()) * z.sigmoid() * (1 - z.sigmoid()) / len(z))))
 
 
@@ -157,8 +159,8 @@ def _floor(targets: Tensor) -> Tensor:
 lowest_loss = Comparison(
     "lowest_loss", "04", "targets",
     hints=("If a model meets its targets exactly, then p = y. Put this into the formula of the loss.",
-           "What remains is -[y log y + (1 - y) log(1 - y)] for each frame, and then the mean over frames.",
-           "0 times log 0 counts as 0. `torch.special.entr(y)` is -y log y, and it knows this."),
+           "What remains for each frame is -[y log y + (1 - y) log(1 - y)]. Then take the mean over frames.",
+           "0 times log 0 counts as 0. `torch.special.entr(y)` is -y log y, and gives 0 for y = 0."),
     returns="(E,) the lowest possible loss for each row of targets",
     right=_floor,
     cases=[(torch.tensor([[0.5]]),), (torch.tensor([[0.0, 1.0]]),), (torch.tensor([[1.0, 0.5, 0.25]]),),

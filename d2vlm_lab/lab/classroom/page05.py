@@ -25,7 +25,7 @@ def _each(function):
 
 event_mean = Comparison(
     "event_mean", "05", "intervals states",
-    hints=("For one event with the interval (a, b), its frames are `states[a:b + 1]`. The end belongs to it.",
+    hints=("For one event with the interval (a, b), its frames are `states[a:b + 1]`: frame b belongs to the event.",
            "The mean over the frames is `.mean(0)`: the width D stays.",
            "`torch.stack` makes one tensor of a list of means. The entries of `intervals` are tensors; `.tolist()` "
            "turns them into whole numbers."),
@@ -34,11 +34,11 @@ event_mean = Comparison(
     cases=[(torch.tensor([[0, 1]]), STEPS), (torch.tensor([[2, 2]]), STEPS), (torch.tensor([[0, 3], [1, 2]]), STEPS),
            (torch.randint(0, 9, (5, 2), generator=generator).sort(-1).values, torch.randn(9, 6, generator=generator))],
     mistakes=(
-        Mistake("The last frame of the interval is missing: in Python, `states[a:b]` ends before b. An event of one "
-                "frame has no frames at all this way.", _each(lambda states, a, b: states[a:b].mean(0))),
-        Mistake("You add the states up. A long event would then carry a longer vector than a short one, although the "
-                "same was seen; take the mean.", _each(lambda states, a, b: states[a:b + 1].sum(0))),
-        Mistake("You average over the whole video, so that every event carries the same.",
+        Mistake("The last frame of the interval is missing: in Python, `states[a:b]` ends before b. With it, an event "
+                "of one frame has no frames at all.", _each(lambda states, a, b: states[a:b].mean(0))),
+        Mistake("You add the states up. A long event would then carry a longer vector than a short one, although both "
+                "show the same; take the mean.", _each(lambda states, a, b: states[a:b + 1].sum(0))),
+        Mistake("You average over the whole video, so that every event carries the same mean.",
                 _each(lambda states, a, b: states.mean(0))),
         Mistake("You average over the width of the states, so that one number is left for each event. The mean is "
                 "taken over frames.", _each(lambda states, a, b: states[a:b + 1].mean())),
@@ -73,9 +73,9 @@ carry = Comparison(
     mistakes=(
         Mistake("You replace the embedding of `<evi>`. It stays, because it says *here is evidence*; the meaning is "
                 "added to it.", _put(added=False)),
-        Mistake("You add to the token before `<evi>`. That place decides where the evidence lies; what was seen there "
-                "is known only afterwards, and enters with `<evi>` itself.", _put(place=-1)),
-        Mistake("You add the meaning to every token. Ordinary words carry nothing but themselves.",
+        Mistake("You add to the token before `<evi>`. The state at that place decides which frames are the evidence. "
+                "What they show is known only afterwards, so it enters with `<evi>` itself.", _put(place=-1)),
+        Mistake("You add the meaning to every token. Add it to the evidence tokens only; words carry nothing.",
                 lambda e, c, m: e + m.sum(0)),
         Mistake("You average the embedding and the meaning. They are added; the model learns how to weigh them.",
                 lambda e, c, m: _put(added=False)(e, c, (e[c] + m) / 2)),
@@ -112,7 +112,8 @@ def _blind_spot(pair, states: Tensor) -> str | None:
     if intervals.shape != (2, 2):
         return "Please return two intervals, each with a first and a last frame: [[a, b], [c, d]]."
     if (intervals < 0).any() or (intervals >= len(states)).any() or (intervals[:, 0] > intervals[:, 1]).any():
-        return f"Both intervals must lie inside the video, frames 0 to {len(states) - 1}, and begin before they end."
+        return (f"Both intervals must lie inside the video, frames 0 to {len(states) - 1}, and must not end before "
+                "they begin.")
     if intervals[0].tolist() == intervals[1].tolist():
         return "Your two intervals are the same one."
     first, second = event_means(intervals, states)
@@ -127,7 +128,7 @@ def _blind_spot(pair, states: Tensor) -> str | None:
 blind_spot = Judgement(
     "blind_spot", "05", "states", look=_blind_spot,
     cases=((torch.tensor([RED, RED, BLUE, RED, RED, BLUE, BLUE, BLUE]),),),
-    hints=("A mean keeps the shares of red and blue frames, and neither their order nor their number.",
+    hints=("A mean depends on the shares of red and blue frames, but neither on their order nor on their number.",
            "Look for two intervals with the same share of red frames, for example one half."))
 
 EXERCISES = (event_mean, carry, mean_forgets, blind_spot)

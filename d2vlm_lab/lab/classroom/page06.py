@@ -27,8 +27,8 @@ mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "
            "If there is no marker, the second part is empty.",
-           "Before the marker, every `<evi>` is grounded. Without a marker, only those count that stand at the very "
-           "beginning of the text.",
+           "Before the marker, every `<evi>` is grounded. Without a marker, count only those at the very beginning "
+           "of the text.",
            "The k-th `<evi>` of the rest refers to event k, counted from 0; if there are fewer events, to None."),
     returns="a pair: a number, and a list with a number or None for each reference",
     right=_mentions,
@@ -38,11 +38,11 @@ mentions = Comparison(
     mistakes=(
         Mistake("You count the events from 1. The first event has the number 0, as in every list.",
                 lambda text: (_mentions(text)[0], [None if k is None else k + 1 for k in _mentions(text)[1]])),
-        Mistake("A reference beyond the last grounded event points at nothing: None. You give it a number, and whoever "
-                "looks it up in the list of events will fail.",
+        Mistake("A reference beyond the last grounded event points at nothing: None. You give it a number that is "
+                "not in the list of events.",
                 lambda text: (_mentions(text)[0], list(range(len(_mentions(text)[1]))))),
-        Mistake("You count all `<evi>` as grounded, also those of the text. What follows `</evi>` refers to events "
-                "that are known already.", lambda text: (text.count(EVI), _mentions(text)[1])),
+        Mistake("You count all `<evi>` as grounded, including those after `</evi>`. These refer to events that are "
+                "known already.", lambda text: (text.count(EVI), _mentions(text)[1])),
         Mistake("Without `</evi>`, you take the whole text for the grounding stage. Only the `<evi>` at its very "
                 "beginning are grounded.", lambda text: (_halves(text)[0], [k if k < _halves(text)[0] else None
                                                                   for k in range(_halves(text)[1])])),
@@ -83,15 +83,14 @@ one_pass_mask = Comparison(
     returns="(n, n) True and False, for n tokens in all",
     right=_mask, cases=[(0, 2, 1), (1, 2, 1), (2, 3, 2), (0, 1, 0), (3, 4, 5)],
     mistakes=(
-        Mistake("Your frames only look backwards. A frame may also look at later frames: whether something begins here "
-                "can only be told from what follows.", _causal),
+        Mistake("Your frames only look backwards. A frame may also look at later frames: only they show whether "
+                "something begins here.", _causal),
         Mistake("Your frames see the text after them. Their states would then depend on the question, and they could "
                 "not be read once for all texts.", _rows_full),
         Mistake("The text before the frames may look ahead at the frames. Only the frames look at each other; text is "
                 "always read from left to right.", _all_before),
         Mistake("Every token sees every other one, so that the model could copy the next word instead of predicting "
-                "it.",
-                lambda a, b, c: torch.ones(a + b + c, a + b + c, dtype=torch.bool)),
+                "it.", lambda a, b, c: torch.ones(a + b + c, a + b + c, dtype=torch.bool)),
         Mistake("Your mask is transposed: the row is the token that looks, the column the token that it looks at.",
                 lambda a, b, c: _mask(a, b, c).T),
         Mistake("A token may also look at itself; the diagonal is True.",
@@ -114,7 +113,7 @@ pointing_states = Comparison(
                 lambda ids, evidence_id: (ids == evidence_id).nonzero().flatten() + 1),
         Mistake("You return one column for each dimension: `.flatten()` makes a simple list of places.",
                 lambda ids, evidence_id: (ids == evidence_id).nonzero() - 1),
-        Mistake("You return the tokens that stand before `<evi>`. What is asked for is their places.",
+        Mistake("You return the tokens that stand before `<evi>`. Return their places.",
                 lambda ids, evidence_id: ids[(ids == evidence_id).nonzero().flatten() - 1])))
 
 
@@ -160,21 +159,22 @@ decoding_step = Comparison(
     mistakes=(
         Mistake("You add what was seen to every token. Ordinary words carry nothing; only `<evi>` does.",
                 _step(always=True)),
-        Mistake("Your `<evi>` carries the mean of the whole video, so that every event carries the same. Take the "
-                "frames of the interval that was just found.", _step(lambda values, first, last: values)),
+        Mistake("Your `<evi>` carries the mean of the whole video, so that every event carries the same mean. Take "
+                "the frames of the interval that was just found.", _step(lambda values, first, last: values)),
         Mistake("Your `<evi>` carries nothing. The text that follows has to know what was seen there.",
                 _step(lambda values, first, last: values * 0)),
         Mistake("What was seen replaces the embedding of `<evi>`. It is added to it.", _step(replaces=True)),
         Mistake("The last frame of the interval is missing from the mean. Both ends belong to the event.",
                 _step(lambda values, first, last: values[first:max(last, first + 1)])),
-        Mistake("You add the sum of the states of the event's frames; it is their mean.",
+        Mistake("You add the sum of the states of the event's frames. Add their mean.",
                 _step(lambda values, first, last: values[first:last + 1] * (last + 1 - first))),
         Mistake("Your curve is too steep: divide the dot products by the square root of the width D, as on page 03.",
                 _step(curve_of=lambda dots, width: dots.sigmoid())),
         Mistake("You read the interval off the logits. The rule compares similarities between 0 and 1, so apply the "
                 "sigmoid first.", _step(curve_of=lambda dots, width: dots / width ** 0.5)),
-        Mistake("You use a softmax, in which the frames compete with each other. Each frame is a question of its own: "
-                "take the sigmoid.", _step(curve_of=lambda dots, width: (dots / width ** 0.5).softmax(-1)))))
+        Mistake("You use a softmax, in which the frames compete with each other. Each frame is a yes-or-no question "
+                "of its own: take the sigmoid.",
+                _step(curve_of=lambda dots, width: (dots / width ** 0.5).softmax(-1)))))
 
 
 def frame_states(mask: Tensor, n_start: int, n_frames: int, seed: int) -> Tensor:
@@ -198,8 +198,7 @@ def _leak(changed, mask: Tensor, n_start: int, n_frames: int) -> str | None:
     if torch.allclose(*(frame_states(changed, n_start, n_frames, seed) for seed in (1, 2))):
         parts = ["start"] * n_start + ["frame"] * n_frames + ["text"] * len(mask)
         return (f"You changed whether token {row} ({parts[row]}) may look at token {column} ({parts[column]}). We ran "
-                f"two "
-                "different texts after the same frames, and the states of the frames are still equal.")
+                "two different texts after the same frames, and the states of the frames are still equal.")
     return None
 
 

@@ -30,8 +30,8 @@ consistency = Comparison(
                 "values before the mean.", lambda g, r: (g - r).mean(-1)),
         Mistake("You square the differences. The formula takes absolute values, so that a large difference in one "
                 "dimension does not outweigh all others.", lambda g, r: (g - r).square().mean(-1)),
-        Mistake("You take the Euclidean length of the difference. The formula has the norm with a small 1: the sum of "
-                "the absolute values, here divided by the width D.", lambda g, r: (g - r).norm(dim=-1)),
+        Mistake("You take the Euclidean length of the difference. The formula has the norm with the index 1: the sum "
+                "of the absolute values, here divided by the width D.", lambda g, r: (g - r).norm(dim=-1)),
         Mistake("You sum over the width. A model with wider states would have a larger loss for the same agreement; "
                 "take the mean.", lambda g, r: (g - r).abs().sum(-1)),
         Mistake("You average over the events too. The function returns one number for each event.",
@@ -47,7 +47,7 @@ consistency_sum = Comparison(
     mistakes=(
         Mistake("Your differences cancel each other: one positive and one negative difference make 0. Take absolute "
                 "values before you add up.", lambda g, r: (g - r).sum().abs()),
-        Mistake("You still average over everything. This time, add up.", lambda g, r: (g - r).abs().mean()),
+        Mistake("You still average over everything. This time, take the sum.", lambda g, r: (g - r).abs().mean()),
         Mistake("You sum over the width only. This form also adds up the events of the answer.",
                 lambda g, r: (g - r).abs().sum(-1)),
         Mistake("You sum over the width and average over the events. This form adds up both.",
@@ -122,10 +122,10 @@ spread = Comparison(
         Mistake("You take the mean absolute deviation. The spread is a variance: squares, not absolute values.",
                 lambda states: (states - states.mean(0)).abs().mean()),
         Mistake("You return the standard deviation. The spread is a variance.", lambda states: states.std(0).mean()),
-        Mistake("A single state has no spread: the answer is `nan`, which says that nothing is known, not 0.",
+        Mistake("A single state has no spread. Return `nan`, which says that nothing is known, and not 0.",
                 lambda states: states.var(0).mean() if len(states) > 1 else torch.tensor(0.0)),
-        Mistake("You divide by the number of states. Seen from the states of one batch, the variance is estimated with "
-                "one less, as `.var(0)` does.", lambda states: states.var(0, correction=0).mean())))
+        Mistake("You divide by the number of states. The variance is estimated from the states of one batch, so divide "
+                "by one less, as `.var(0)` does.", lambda states: states.var(0, correction=0).mean())))
 
 
 def _cheap_way(pairs) -> str | None:

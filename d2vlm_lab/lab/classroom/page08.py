@@ -41,7 +41,7 @@ lora_weight = Comparison(
         Mistake(WRONG_SIDE, lambda W, A, B, alpha: W + alpha / B.shape[0] * B @ A),
         Mistake("You divide with `//`, which drops everything after the decimal point. alpha / r need not be a whole "
                 "number.", lambda W, A, B, alpha: W + alpha // len(A) * B @ A),
-        Mistake("You multiply A by B. The product B A has the shape of W, and A B in general has not.",
+        Mistake("You multiply A by B. The product B A has the shape of W, but A B usually has another.",
                 lambda W, A, B, alpha: W + alpha / len(A) * A @ B),
         Mistake("Your scale is upside down: it is alpha / r.", lambda W, A, B, alpha: W + len(A) / alpha * B @ A),
         Mistake("You scale the whole weight. Only the change is scaled.",
@@ -56,7 +56,7 @@ lora_size = Comparison(
         Mistake("You count all numbers of the full matrix. LoRA trains two thin ones instead.", lambda m, n, r: m * n),
         Mistake("You count B only; A is trained as well.", lambda m, n, r: r * m),
         Mistake("You count A only; B is trained as well.", lambda m, n, r: r * n),
-        Mistake("You multiply all three. The two matrices stand side by side, so their sizes are added.",
+        Mistake("You multiply all three. A and B are two separate matrices, so add their sizes.",
                 lambda m, n, r: m * n * r),
         Mistake("You count W too, but it is frozen: nothing in it is trained.", lambda m, n, r: m * n + r * (m + n))))
 
@@ -71,8 +71,9 @@ relative_change = Comparison(
                 "the norm of W.", lambda W, A, B, alpha: _change(W, A, B, alpha).norm()),
         Mistake("You compare the changed weight with W. That is close to 1 even if nothing was learned.",
                 lambda W, A, B, alpha: (W + _change(W, A, B, alpha)).norm() / W.norm()),
-        Mistake("You multiply the norms of A and B. The norm of a product is smaller: what one matrix stretches, the "
-                "other may ignore.", lambda W, A, B, alpha: alpha / len(A) * A.norm() * B.norm() / W.norm()),
+        Mistake("You multiply the norms of A and B. The norm of the product B A is smaller: one matrix may shrink the "
+                "directions that the other one stretches.",
+                lambda W, A, B, alpha: alpha / len(A) * A.norm() * B.norm() / W.norm()),
         Mistake("You forget the scale alpha / r, which belongs to the change.",
                 lambda W, A, B, alpha: (B @ A).norm() / W.norm()),
         Mistake(WRONG_SIDE, lambda W, A, B, alpha: (alpha / A.shape[1] * B @ A).norm() / W.norm()),
@@ -101,7 +102,7 @@ first_step = prediction(
     hints=("At the start, B is zero. What is B A then?",
            "The gradient of a factor of a product contains the other factor. Which of the two factors is zero?"),
     explains={"the output has changed": "B is zero, so the product B A is zero, too.",
-              "A has a gradient": "whatever A is, B = 0 wipes it out, so a small change of A changes nothing.",
+              "A has a gradient": "B = 0 wipes it out in the product B A, so a small change of A changes nothing.",
               "B has a gradient": "if B were not zero, the output would change, because A is not zero."})
 
 
@@ -112,7 +113,7 @@ def _never_learns(pair, m: int, n: int, r: int) -> str | None:
     if A.shape != (r, n) or B.shape != (m, r):
         return f"A should have the shape ({r}, {n}) and B the shape ({m}, {r})."
     if not (A.isfinite().all() and B.isfinite().all()):
-        return "There is `nan` or infinity in your matrices. Choose numbers with which a layer can compute."
+        return "There is `nan` or infinity in your matrices. Choose finite numbers, so that a layer can compute."
     a, b, _ = gradients(A, B)
     if a.abs().max() > 0 or b.abs().max() > 0:
         moving = "A" if a.abs().max() > 0 else "B"
@@ -123,6 +124,6 @@ def _never_learns(pair, m: int, n: int, r: int) -> str | None:
 never_learns = Judgement(
     "never_learns", "08", "m n r", look=_never_learns, cases=((3, 4, 2), (2, 2, 1)),
     hints=("A receives no gradient if B is zero. When does B receive none?",
-           "If both are zero, each of them waits for the other one."))
+           "The gradient of A contains B, and the gradient of B contains A. What follows if both are zero?"))
 
 EXERCISES = (lora_weight, lora_size, relative_change, first_step, never_learns)

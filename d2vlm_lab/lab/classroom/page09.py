@@ -1,4 +1,4 @@
-"""Exercises of page 09: the probability of an interval, and two losses; `wrong_answers` has those of each factor."""
+"""Exercises of page 09: the probability of an interval, and two losses; `wrong_answers` has those about the factors."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ interval_log_probability = Comparison(
     cases=[(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]])), (torch.tensor([[1.0, 1.0]]), torch.ones(1, 2)),
            (torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5, 1.0]])), _curves(3, 7), _curves(2, 400)],
     mistakes=(
-        Mistake("Only the frames inside count in your probability. An interval that covers the whole video could then "
-                "not be told from the right one: the frames outside must count as not picked.",
+        Mistake("Only the frames inside count in your probability. An interval that covers the whole video would then "
+                "look as good as the right one: the frames outside must count as not picked.",
                 lambda z, t: (t * z.sigmoid().log()).sum(-1)),
         Mistake("You take the mean over frames. A probability is a product over all frames, so its logarithm is a sum.",
                 lambda z, t: _mixed(z, t).log().mean(-1)),
         Mistake("You compute minus the cross-entropy, t log p + (1 - t) log(1 - p). With soft targets, this differs: "
                 "the paper mixes the probabilities, t p + (1 - t)(1 - p), and then takes the logarithm.",
                 lambda z, t: -F.binary_cross_entropy_with_logits(z, t, reduction="none").sum(-1)),
-        Mistake("You return the probability itself. Its logarithm is asked for.", lambda z, t: _mixed(z, t).prod(-1)),
+        Mistake("You return the probability itself. Return its logarithm.", lambda z, t: _mixed(z, t).prod(-1)),
         Mistake("You multiply first and take the logarithm afterwards. With 400 frames the product is smaller than any "
                 "number that the computer can hold, and its logarithm is minus infinity.",
                 lambda z, t: _mixed(z, t).prod(-1).log()),
         Mistake("You round the targets, so a frame with the target 0.5 counts as outside or as inside. It counts as "
-                "both, each in part.", lambda z, t: _mixed(z, (t > 0.5).float()).log().sum(-1)),
+                "half of each.", lambda z, t: _mixed(z, (t > 0.5).float()).log().sum(-1)),
         Mistake("You use a softmax, in which the frames compete with each other. Here each frame is picked or left out "
                 "by itself: take the sigmoid.", lambda z, t: (t * z.softmax(-1) + (1 - t) * (1 - z.softmax(-1))).log()
                 .sum(-1)),
@@ -75,19 +75,20 @@ fpo_loss = Comparison(
                 lambda c, r, beta: F.logsigmoid(beta * (c - r))),
         Mistake("You multiply by beta after the logarithm. Beta scales the margin: it says how large a margin has to "
                 "be before the pair counts as learned.", lambda c, r, beta: -beta * F.logsigmoid(c - r)),
-        Mistake("You return minus the sigmoid, without a logarithm. A pair that is completely wrong then hardly moves "
-                "the model.", lambda c, r, beta: -torch.sigmoid(beta * (c - r))),
+        Mistake("You return minus the sigmoid, without a logarithm. A pair that is completely wrong then hardly "
+                "changes the model.", lambda c, r, beta: -torch.sigmoid(beta * (c - r))),
         Mistake("The small number in your logarithm keeps the loss finite, but also flat: where the chosen answer is "
-                "far less probable, nothing would be learned. Compute both steps together.",
+                "far less probable, nothing would be learned. Compute the sigmoid and the logarithm together.",
                 lambda c, r, beta: -(torch.sigmoid(beta * (c - r)) + 1e-8).log()),
         Mistake("You divide the log-probabilities. The logarithm of a ratio is a difference.",
                 lambda c, r, beta: -F.logsigmoid(beta * (c / r))),
         Mistake("If the chosen answer is far less probable, the sigmoid becomes exactly 0 and your loss infinite. "
-                "Compute both steps together.", lambda c, r, beta: -torch.sigmoid(beta * (c - r)).log())))
+                "Compute the sigmoid and the logarithm together.",
+                lambda c, r, beta: -torch.sigmoid(beta * (c - r)).log())))
 
 dpo_loss = Comparison(
     "dpo_loss", "09", "chosen rejected reference_chosen reference_rejected beta",
-    hints=("The reference model has a margin of its own. What counts is how far the margin has moved from it.",
+    hints=("The reference model has a margin of its own. What counts is how far your model's margin has moved from it.",
            "Subtract the reference's log-probability from each answer's, then do the same as in `fpo_loss`."),
     returns="(M,) one loss for each pair",
     right=preference.dpo_loss, learns=(0, 1),

@@ -43,10 +43,10 @@ def _pairs(overlaps: Tensor, threshold: float) -> int:
 matched_f1 = Comparison(
     "matched_f1", "10", "overlaps threshold",
     hints=("Find the largest number of pairs (prediction, truth) with an overlap of at least the threshold, in which "
-           "nothing is used twice.",
+           "no prediction and no truth is used twice.",
            "`scipy.optimize.linear_sum_assignment(good, maximize=True)` finds the best pairs; "
-           "`good = (overlaps >= threshold).numpy()` is True where a pair is allowed. Count the allowed ones that it "
-           "chose.",
+           "`good = (overlaps >= threshold).numpy()` is True where a pair is allowed. Count the allowed pairs among "
+           "those that it chose.",
            "F1 is twice the number of pairs, divided by the number of predictions plus the number of truths. If there "
            "is nothing on either side, nothing is wrong: 1."),
     returns="one number between 0 and 1",
@@ -56,15 +56,15 @@ matched_f1 = Comparison(
            (torch.tensor([[0.6, 0.7], [0.8, 0.0]]), 0.5), (torch.zeros(0, 2), 0.5), (torch.zeros(0, 0), 0.5),
            *((torch.rand(3, 4, generator=generator), 0.5) for _ in range(4))],
     mistakes=(
-        Mistake("Several predictions may hit the same event in your score, or one prediction several events. One to "
-                "one, each of them counts once, and the others are false alarms.", _free),
-        Mistake("Each prediction takes the first event that it reaches, and so takes it away from another one that "
-                "reaches nothing else. Look for the pairing with the most pairs.", _greedy),
+        Mistake("Several predictions may hit the same event in your score, or one prediction several events. Pair "
+                "them one to one, so that each counts once. Predictions without an event are false alarms.", _free),
+        Mistake("Each prediction takes the first event that it reaches, and so takes it away from another prediction "
+                "that reaches no other event. Look for the pairing with the most pairs.", _greedy),
         Mistake("An overlap of exactly the threshold counts as found.",
                 lambda o, t: temporal.matched_f1(o.numpy(), t + 1e-6)),
         Mistake("You return the precision: events that were missed do not lower it.",
                 lambda o, t: _pairs(o, t) / len(o) if len(o) else float(not o.shape[1])),
-        Mistake("You return the recall: predictions that are too many do not lower it.",
+        Mistake("You return the recall: surplus predictions do not lower it.",
                 lambda o, t: _pairs(o, t) / o.shape[1] if o.shape[1] else float(not len(o))),
         Mistake("If nothing is true and nothing was predicted, the answer is right, and the score is 1, not 0.",
                 lambda o, t: temporal.matched_f1(o.numpy(), t) if sum(o.shape) else 0.0)))
@@ -94,10 +94,10 @@ paired_difference = Comparison(
     right=_interval, cases=SEEDS,
     mistakes=(
         Mistake("You compare the two variants as if their seeds had nothing to do with each other. Subtract seed by "
-                "seed first: what two runs of a seed share then cancels, and the interval becomes "
-                "narrower.", _unpaired),
+                "seed first: what two runs of a seed share then cancels, and the interval becomes narrower.",
+                _unpaired),
         Mistake("You use 1.96, as if the standard deviation were known. From a few seeds it is only estimated, so "
-                "Student's t is needed, which is far larger.",
+                "use the factor of Student's t distribution, which is far larger.",
                 lambda s, r: (_interval(s, r)[0], 1.96 * float(np.std(np.subtract(s, r), ddof=1)) / math.sqrt(len(s))
                               if len(s) > 1 else math.nan)),
         Mistake("You divide by n in the standard deviation. The mean was estimated from the same numbers, so n - 1 is "
@@ -108,7 +108,7 @@ paired_difference = Comparison(
                 lambda s, r: (-_interval(s, r)[0], _interval(s, r)[1])),
         Mistake("With one seed, you claim to know the difference exactly. One seed says nothing about others: `nan`.",
                 lambda s, r: _interval(s, r) if len(s) > 1 else (s[0] - r[0], 0.0)),
-        Mistake("You return the whole width of the interval. What is asked for is half of it.",
+        Mistake("You return the whole width of the interval. Return half of it.",
                 lambda s, r: _interval(s, r, 2.0))))
 
 standard_error = Comparison(
@@ -119,7 +119,7 @@ standard_error = Comparison(
     right=lambda share, n: math.sqrt(share * (1 - share) / n),
     cases=[(0.5, 100), (0.9, 40), (1.0, 7), (0.2, 500)],
     mistakes=(
-        Mistake("You return the variance. Its square root has the same unit as the share.",
+        Mistake("You return the variance. The standard error is its square root, which has the same unit as the share.",
                 lambda share, n: share * (1 - share) / n),
         Mistake("You return the standard deviation of a single question. The mean of n questions is known better.",
                 lambda share, n: math.sqrt(share * (1 - share))),
@@ -176,7 +176,7 @@ def _clear(low: float, high: float) -> str:
 
 clear_difference = prediction(
     "clear_difference", "10", truth=lambda: {name: _clear(low, high) for name, (_, low, high) in measured().items()},
-    hints=("Look at the whole interval, not at the diamond. Where is zero?",),
+    hints=("Look at the whole interval, not only at the diamond in its middle. Where is zero?",),
     explains=dict.fromkeys(MEASURED, "if the interval contains zero, then a difference of zero fits the runs as well. "
                                      "If it does not, on which side of zero does it lie?"))
 
@@ -206,8 +206,7 @@ def _my_study(tree) -> str | None:
     crowded = [name for name, changes in study.variants.items() if len(changes) > 2]
     if crowded:
         return (f"The variant {crowded[0]!r} changes {len(study.variants[crowded[0]])} settings at once. If it wins, "
-                f"nobody "
-                "knows why; change one thing (two where they belong together).")
+                "nobody knows why; change one thing (two where they belong together).")
     if not study.hypothesis.strip() or not study.question.strip().endswith("?"):
         return "Write down a question, with a question mark, and what you expect, before anything runs."
     return None

@@ -46,7 +46,7 @@ def read(path: Path) -> list[Question]:
     for n, entry in enumerate(yaml.safe_load(path.read_text(encoding="utf-8")), 1):
         where = f"{path}, question {n}"
         if set(entry) != {"question", "choices"}:
-            raise LabError(f"{where}: needs the keys question and choices, and has {', '.join(entry)}")
+            raise LabError(f"{where}: needs the keys question and choices, but has {', '.join(entry)}")
         choices = [_choice(choice, where) for choice in entry["choices"]]
         Random(entry["question"]).shuffle(choices)  # the right one may stand first in the file
         if sum(choice.right for choice in choices) != 1 or len(choices) < 2:

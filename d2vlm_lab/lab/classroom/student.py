@@ -1,4 +1,4 @@
-"""How a student's function is called: on copies, and whatever goes wrong in it is answered with a sentence."""
+"""How a student's function is called: on copies, with a plain sentence about whatever goes wrong in it."""
 
 from __future__ import annotations
 

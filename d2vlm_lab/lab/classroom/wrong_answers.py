@@ -40,8 +40,7 @@ def _wrong_when(wrong, events: Events, duration: float) -> str | None:
         return "The moved event has another length. A shift keeps the length, so that only the moment is wrong."
     if overlap(new, old) >= 0.5:
         return (f"The moved event still overlaps the true one by {overlap(new, old):.2f}. A scorer would call it "
-                f"found; "
-                "move it until the overlap is below 0.5.")
+                "found; move it until the overlap is below 0.5.")
     if any(overlap(new, other) >= 0.5 for other in events):
         return "The moved event now lies on another true event, so that the answer may be right after all."
     return None
@@ -66,10 +65,10 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
     if any(not 0 <= k < len(new_events) for k in pointing):
         left = "only event 0 is left" if len(new_events) == 1 else f"only events 0 to {len(new_events) - 1} are left"
         return (f"One of your clauses refers to event {max(pointing)}, but {left}, because events are counted from 0. "
-                "Remove the clause of the event that you removed, and give new numbers to the clauses of those "
-                "after it.")
+                "Remove the clause of the event that you removed, and give new numbers to the clauses of the "
+                "events after it.")
     if set(pointing) != set(range(len(new_events))):
-        return "One of your events is not mentioned in any clause. Its words have to come and go together with it."
+        return "One of your events is not mentioned in any clause. If you remove the words, remove the event, too."
     if len(new_events) == len(events):
         return "There are as many events as before. Remove one."
     if len(new_events) > len(events):
@@ -101,7 +100,7 @@ def _wrong_what(wrong, clauses: Clauses, colors: list[str]) -> str | None:
     changed = [(new, old) for (_, new), (_, old) in zip(wrong, clauses) if new != old]
     if len(changed) != 1:
         return (f"{len(changed)} clauses have changed. A rejected answer is wrong in exactly one thing: change one "
-                f"clause.")
+                "clause.")
     new, old = (text.split() for text in changed[0])
     places = [place for place, (a, b) in enumerate(zip(new, old)) if a != b]
     if len(new) != len(old) or len(places) != 1:
@@ -127,7 +126,7 @@ def _wrong_how(wrong, clauses: Clauses) -> str | None:
         return ("Your answer says something that the right one does not say. *How* is about wording alone: every "
                 "clause should be one of the old ones, with the same event.")
     if set(wrong) != set(clauses):
-        return "One of the clauses is missing. That changes what is said; here the same is only said too often."
+        return "One of the clauses is missing. Here, repeat something without leaving anything out."
     if len(wrong) == len(clauses):
         return "The clauses are only in another order, which is not clearly wrong. Say one of them twice."
     if len(wrong) > len(clauses) + 2 or sum(wrong.count(each) > 1 for each in clauses) > 1:
@@ -162,16 +161,16 @@ def _my_mistake(wrong, events: Events, clauses: Clauses, duration: float) -> str
         return ("You call this a mistake of *what*, but clauses were added, removed or moved. Change words only, and "
                 "keep as many clauses, about the same events, in the same order.")
     if factor == "how" and not _only_worded_badly(new_clauses, clauses):
-        return ("You call this a mistake of *how*, but it says something else than the right answer. *How* is about "
-                "wording alone: mention every event, and only with words that the right answer has for it.")
+        return ("You call this a mistake of *how*, but it says something different from the right answer. *How* is "
+                "about wording alone: mention every event, and only with words that the right answer has for it.")
     if factor == "which" and len(new_events) == len(events):
         return "You call this a mistake of *which*, but there are as many events as before."
     if not new_events:
         return "No event is left. Some videos have only one event: your mistake has to leave an answer there, too."
     if factor == "which" and any(_words(event, new_events, new_clauses) != _words(event, events, clauses)
                                  for event in new_events if event in events):
-        return ("An event that you have kept has other words than before. If you add or remove events, the ones after "
-                "have new numbers, and their clauses need these numbers.")
+        return ("An event that you have kept has other words than before. If you add or remove an event, those after "
+                "it get new numbers, and their clauses must use these numbers.")
     return None
 
 
@@ -190,6 +189,6 @@ def _words(event, events: Events, clauses: Clauses) -> list[str]:
 my_mistake = Judgement(
     "my_mistake", "09", "events clauses duration", look=_my_mistake,
     cases=((ONE, WORDS[:1], 10.0), (TWO, WORDS, 16.0), (THREE, SAID, 16.0)),
-    hints=("Which mistakes have you seen models make? All intervals a little too late? One event that is told as two? "
-           "A shape that is confused with another?",
+    hints=("Which mistakes have you seen models make? All intervals a little too late? One event that is described as "
+           "two? A shape that is confused with another?",
            "Begin with copies: `list(events)`, `list(clauses)`."))

@@ -1,1 +1,1 @@
-"""Commands that are too small for a room of their own."""
+"""Commands that are too small for a folder of their own."""

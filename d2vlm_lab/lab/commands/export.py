@@ -37,7 +37,7 @@ def read_score(path: Path, checkpoint: str) -> Score:
 
 
 def numbers(scores: dict, above: str = "") -> Iterator[tuple[str, float]]:
-    """Each with its name, which tells what it lies in."""
+    """Each number with its name, which begins with the names of the parts that it lies in."""
     for name, value in scores.items():
         if isinstance(value, dict):
             yield from numbers(value, f"{above}{name}: ")
@@ -47,10 +47,10 @@ def numbers(scores: dict, above: str = "") -> Iterator[tuple[str, float]]:
 
 def configure(parser) -> None:
     parser.add_argument("checkpoint", help="folder or hub id of a checkpoint")
-    parser.add_argument("folder", nargs="?", help="where to write it; there must be nothing yet")
+    parser.add_argument("folder", nargs="?", help="where to write it; nothing may be there yet")
     parser.add_argument("--merge", action="store_true",
                         help="make what LoRA has learned part of the weights: a plain model that transformers loads. "
-                        "Weights of 16 bits stay so, and the sum is rounded")
+                        "Weights of 16 bits keep their 16 bits, so the sum is rounded")
     parser.add_argument("--scores", nargs="+", default=[], metavar="FILE",
                         help="score_PROTOCOL.json files of `evaluate`, for the card")
     parser.add_argument("--push", metavar="OWNER/NAME", help="also make a repository of it on the hub")
@@ -62,7 +62,7 @@ def run(args) -> None:
     if not args.folder and not args.push:
         raise LabError("name a folder, or a repository with --push OWNER/NAME, or both")
     if args.folder and Path(args.folder).exists():
-        raise LabError(f"{args.folder}: there is something already; choose another folder")
+        raise LabError(f"{args.folder}: something is there already; choose another folder")
     source = find_checkpoint(args.checkpoint)
     model = load(source)
     if not (source / DESCRIPTION).is_file():
@@ -74,6 +74,6 @@ def run(args) -> None:
         folder = model.save_pretrained(args.folder, scores)
         print(*(f"{path.relative_to(folder)}  {path.stat().st_size / 2**20:,.1f} MB"
                 for path in sorted(folder.rglob("*")) if path.is_file()), sep="\n")
-        print(f"Read {folder / CARD} before you share it: only what the files tell is in it.")
+        print(f"Read {folder / CARD} before you share it: it contains only what the files say.")
     if args.push:
         print(model.push_to_hub(args.push, private=args.private or None, revision=args.revision, scores=scores))

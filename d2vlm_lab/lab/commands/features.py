@@ -56,7 +56,7 @@ def videos_of(config: RunConfig) -> list[Path]:
 
 
 def disk_space(config: RunConfig, encoder: FrameEncoder, samples: Iterable[Sample], clip: Clip) -> str:
-    """What the features of the training videos take on disk. `clip` is one of them, as it was read."""
+    """How much disk space the features of the training videos take. `clip` is one of the videos, as it was read."""
     features, = encoded(encoder, [clip.features[:2]])
     data, size = config.data, features[0].numel()
     seconds = {sample.video: sample.duration for sample in samples}

@@ -39,14 +39,15 @@ def configure(parser) -> None:
     parser.add_argument("source", type=Path, help="a world, samples or annotations (JSON list or lines), a "
                                                   "preference file, or the authors' preference annotations")
     parser.add_argument("settings", nargs="*", metavar="key=value",
-                        help="of the recipe: per_sample=4 factors=[when,what] shift=[1.0] tolerance=0.5 seed=0 ...")
+                        help="settings of the recipe: per_sample=4 factors=[when,what] shift=[1.0] tolerance=0.5 "
+                             "seed=0 ...")
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines to write; the report is written beside it")
     parser.add_argument("--source-format", choices=TRAINING, help="the format of SOURCE, as data.format of a run "
-                        "(default: each record shows by its fields which of those above it is)")
+                        "(default: recognized by the fields of each record)")
     parser.add_argument("--format", choices=("lab", "trl"), default="lab", help="trl: prompt, chosen and rejected as "
                         "TRL reads them, and the video's path; the times are numbers in the text")
     parser.add_argument("--words", type=Path, help="JSON with the facts to distort (a world brings its own)")
-    parser.add_argument("--limit", type=int, help="use only the first so many samples")
+    parser.add_argument("--limit", type=int, help="use only this many samples, the first ones")
     parser.add_argument("--multiple-choice", action="store_true", help="add a question that offers all answers")
     parser.add_argument("--figure", type=Path, help="draw the report into this file")
     policy = parser.add_argument_group("rejected answers sampled from a model")
@@ -54,7 +55,7 @@ def configure(parser) -> None:
     policy.add_argument("--videos", type=Path, help="folder of the videos (a world brings its own); also part of the "
                         "paths that --format trl writes")
     policy.add_argument("--fps", type=float, help="frames a second that the model sees (default: as in training)")
-    policy.add_argument("--max-frames", type=int, help="at most so many frames of a video (default: as in training)")
+    policy.add_argument("--max-frames", type=int, help="at most this many frames of a video (default: as in training)")
     policy.add_argument("--temperature", type=float, default=1.0, help="above 1, answers vary more; below 1, less")
     policy.add_argument("--tries", type=int, default=4, help="answers sampled for each question")
 

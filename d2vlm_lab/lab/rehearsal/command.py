@@ -30,7 +30,7 @@ LONG = 700  # frames of the videos for a rehearsal at full size on a GPU, of whi
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a stage."""
+    """The result of a stage."""
 
     stage: str
     ok: bool

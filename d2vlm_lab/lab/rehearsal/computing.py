@@ -19,7 +19,7 @@ from ...model.d2vlm import D2VLM
 from ...model.device import on_device
 
 SAME_LOSS = 0.05  # largest difference of a loss in bfloat16, as a share of that in float32
-STEPS = 3  # that are timed
+STEPS = 3  # how many are timed
 
 
 def true_answers(model: D2VLM, config: RunConfig, n: int = 2) -> Batch:
@@ -30,7 +30,7 @@ def true_answers(model: D2VLM, config: RunConfig, n: int = 2) -> Batch:
 
 @torch.no_grad()
 def logits(model: D2VLM, config: RunConfig) -> Tensor:
-    """Of the tokens of the answers; where two heads give them, the log-probabilities of these tokens."""
+    """The logits of the answers' tokens; where two heads give them, the log-probabilities of these tokens."""
     on_device(model)
     out = model.eval()(true_answers(model, config))
     return (out.log_p if out.logits is None else out.logits).float().cpu()
@@ -54,7 +54,7 @@ def compare_precisions(trained: Path, config: RunConfig) -> str:
 
 
 def tokens_per_second(model: D2VLM, batch: Batch) -> float:
-    """Of forward and backward, frame tokens included."""
+    """How many a forward and backward pass reads in a second, frame tokens included."""
     model.train()
     for step in range(STEPS + 1):
         if step == 1:  # the first one warms up

@@ -13,7 +13,7 @@ from .read import Results, Run
 
 
 def examples(results: Results, pages: Mapping[str, str], most: int = 6, of_a_task: int = 2) -> list[Card]:
-    """Of the first seed that most variants have: the largest spread of overlap with the truth, a few of each task."""
+    """From the first seed that most variants have: the largest spread of overlap with the truth, a few of each task."""
     runs = _one_seed(results)
     asked: dict[tuple, dict[str, dict]] = defaultdict(dict)  # the same name can mean a sample of another world
     for variant, run in runs.items():

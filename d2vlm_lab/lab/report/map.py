@@ -23,7 +23,7 @@ from .tables import Tables, interval, label, signed
 HELPS = LinearSegmentedColormap.from_list("helps", [COLORS[5], "#ffffff", COLORS[0]])
 MORE = LinearSegmentedColormap.from_list("more", [COLORS[3], "#ffffff", COLORS[2]])
 COLORS_OF = {True: HELPS, False: HELPS.reversed(), None: MORE}  # by whether a higher value is better
-LEAST = 0.05  # a map whose largest difference is smaller than this is drawn as pale as it is
+LEAST = 0.05  # a map whose largest difference is smaller than this stays pale
 BY_CHANCE = 0.05  # the share of the cells without an effect whose 95 % interval does not contain zero
 
 

@@ -14,7 +14,7 @@ from ...config import ROOT
 from ...errors import LabError
 from ...reader import read_json
 
-# What a browser does in such a page: it shows pictures that are part of it, and that is all.
+# All that a browser may do in such a page is to show pictures that are part of it.
 NOTHING_RUNS = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 TAGS = {"a", "b", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i",
         "img", "li", "ol", "p", "pre", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"}

@@ -232,7 +232,7 @@ def _started_from(run: Run) -> set[str] | None:
 
 
 def _with_training_before(run: Run, ids: set[str] | None, works: Mapping[str, Run]) -> Run:
-    """A run whose training time has in it that of the shared work that it starts from; `ids` as `_started_from` says.
+    """A run whose training time includes that of the shared work that it starts from; `ids` as `_started_from` says.
 
     So a run that only scores shared work, one that trains it further and one that trains alone can be compared. Where
     a part of the time is not known, there is none.

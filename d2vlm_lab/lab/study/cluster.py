@@ -78,17 +78,17 @@ def _local(jobs: int | None, per_gpu: int) -> Iterator[Place]:
     """Worker processes with one run at a time each; nothing listens beyond this machine."""
     from distributed import LocalCluster
 
-    # What silence_logs does ends before the last connections are closed, which would be reported with a traceback.
+    # silence_logs ends before the last connections are closed, and these would be reported with a traceback.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     shares = slots(jobs, per_gpu=per_gpu)
-    # A worker that dies fails the run it had: whether it is run again is decided here, by --retries.
+    # The run of a worker that dies has failed: whether it is run again is decided here, by --retries.
     cluster = LocalCluster(n_workers=len(shares), threads_per_worker=1, host="127.0.0.1",
                            dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=logging.CRITICAL,
                            scheduler_kwargs={"allowed_failures": 0, "dashboard": False})
     try:
         yield from _connected(cluster, partial(run_on_worker, shares=shares), len(shares))
     finally:
-        for nanny in cluster.workers.values():  # closing in the gentle way would first wait for interrupted runs
+        for nanny in cluster.workers.values():  # closing gently would first wait for interrupted runs
             nanny.auto_restart = False
             with suppress(ProcessLookupError, TypeError):
                 os.kill(nanny.pid, signal.SIGKILL)
@@ -113,7 +113,7 @@ def _connected(scheduler, work: Callable[[dict], dict], n: int | None = None) ->
 
 
 def _threads(client) -> int:
-    """Of all workers; none where the scheduler is gone."""
+    """The threads of all workers; none where the scheduler is gone."""
     try:
         return sum(client.nthreads().values())
     except Exception:  # of several kinds, as the client tries to reconnect and then gives up

@@ -26,11 +26,11 @@ from .timing import timing
 HELP = """
 Every point of a study (a variant with a seed) is one run of the study's notebook, in a separate process and a
 separate folder: OUT/STUDY/RUN. The name of a run is a hash of the notebook, the settings, the library's source and the
-data. A run that is done is therefore never made again, and one whose parts have changed is. When a run fails or is
-killed, the others still finish, and the same command completes the rest. The exit code is 0 when every point that was
+data. So a run that is done is never made again unless one of these has changed. When a run fails or is killed, the
+others still finish, and the same command completes the rest. The exit code is 0 when every point that was
 asked for is done, 1 when one failed, and 2 when a study or an option is wrong.
 
-Several studies are run as one grid: what they share is made once, and no core is idle while there is a run to begin.
+Several studies are run as one grid: what they share is made once, and no core is idle while a run is waiting.
 
 where runs are made:
   (nothing)             On this machine: one run at a time for each GPU (or --per-gpu N), or for each core that has
@@ -213,7 +213,7 @@ def describe(part: Chosen, plan: list[Job], todo: list[Job]) -> str:
 
 
 def report(folder: Path) -> None:
-    """From the files of the runs; a report that cannot be made takes nothing from runs that were."""
+    """Report from the files of the runs; if that fails, the runs still count."""
     try:
         from ..report import write_report
 

@@ -1,7 +1,8 @@
 """A study under several conditions: every variant is made under each of them, and compared within it.
 
 In the file, `conditions` names settings, as `variants` does. Everything that speaks of variants or of shared work then
-counts for each condition. From here on, variants have names such as `crowded-1: fpo`, and no one else need know.
+counts for each condition. From then on, variants have names such as `crowded-1: fpo`, and no other file needs to know
+of conditions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def under(condition: str, variant: str) -> str:
 
 
 def check_conditions(study: Study) -> None:
-    """What names conditions, and what compares variants, names some that there are."""
+    """All conditions, variants and shared work that the study refers to exist."""
     for idea, pair in study.ideas.items():
         for name in pair:
             if name not in study.variants:
@@ -62,7 +63,7 @@ def expanded(study: Study) -> Study:
 
 
 def condition_of(study: Study, variant: str | None) -> str:
-    """That of a variant, or the first for the base itself; empty in a study without conditions."""
+    """The condition of a variant, or the first one for the base itself; empty in a study without conditions."""
     if not study.conditions:
         return ""
     return (variant or study.reference).partition(BETWEEN)[0]
@@ -78,7 +79,7 @@ def _is_shared(value: object) -> bool:
 
 
 def _for_shared(values: dict[str, object]) -> dict[str, object]:
-    """What a condition says of a training: nothing of notebooks, and not what it is to start from."""
+    """The settings of a condition for a training: without those of notebooks, and without what it starts from."""
     return {key: value for key, value in values.items() if not key.startswith(EXTRA) and not _is_shared(value)}
 
 

@@ -10,7 +10,7 @@ from statistics import median
 from . import identity
 from .job import Job
 
-MARGIN = 1.1  # a run that takes longer than expected is taken to need a tenth more than it has had
+MARGIN = 1.1  # a run that has taken longer than expected will need a tenth of that time more
 
 
 class History:
@@ -49,7 +49,7 @@ def expected(record: dict, *histories: History) -> float | None:
 
 
 def time_left(running: Mapping[Job, float], jobs: Sequence[Job], slots: int, *histories: History) -> float | None:
-    """Seconds until the last of `jobs` has ended, the runner going on as it does; None where nothing is known yet.
+    """Seconds until the last of `jobs` has ended, if the runner goes on as it does; None where nothing is known yet.
 
     `running` has the seconds that jobs have had so far; the others wait in the order of `jobs`.
     """

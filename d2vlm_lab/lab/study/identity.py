@@ -32,7 +32,7 @@ class Card(TypedDict):
 
 
 class Description(TypedDict):
-    """`d2vlm.json`: what a checkpoint's weights are saved beside."""
+    """`d2vlm.json`: the description beside a checkpoint's weights."""
 
     base: str
 
@@ -84,7 +84,7 @@ def fingerprint(point: Point, cwd: Path = Path()) -> dict[str, str]:
 def content(path: Path, above: tuple[Path, ...] = ()) -> str:
     """A hash of a file, a world's card, a checkpoint's weights and their base, or the names and sizes in a folder.
 
-    `above` are the checkpoints that this one is the base of.
+    `above` are the checkpoints whose base this one is.
     """
     if path in above:
         raise LabError(f"{path}: the base of this checkpoint leads back to itself")

@@ -1,4 +1,4 @@
-"""Names and seeds of an experiment file: a name leads to no other place, a replication is one."""
+"""Checks of names and seeds in an experiment file: no name leads to another place, and no seed is there twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = re.compile(r"[^\W_][^|`\x00-\x1f\x7f]{0,99}")  # names that stand in tabl
 
 
 def check_names(study: Study) -> None:
-    """Names become folders, files and parts of tables, so that they hold nothing that leads elsewhere."""
+    """Names become folders, files and parts of tables, so nothing in them may lead elsewhere."""
     def plain(names: Iterable[str], pattern: re.Pattern, where: str, what: str) -> None:
         if bad := [name for name in names if not pattern.fullmatch(name)]:
             raise ConfigError(f"{where}: {shown(bad[0])} has to be {what}")
@@ -33,7 +33,7 @@ def check_names(study: Study) -> None:
 
 
 def check_seeds(study: Study) -> None:
-    """A seed that counts as a replication is one: each stands there once, and nothing replaces it."""
+    """Each seed is a replication of its own: it stands there once, and no setting replaces it."""
     for where, seeds in (("seeds", study.seeds), *((f"profiles.{name}.seeds", profile.seeds)
                                                    for name, profile in study.profiles.items())):
         each_seed_once(seeds, where)
@@ -47,4 +47,4 @@ def check_seeds(study: Study) -> None:
 def each_seed_once(seeds: Iterable[int], where: str) -> None:
     seeds = list(seeds)
     if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
-        raise ConfigError(f"{where}: {twice[0]} stands there twice; one run is no replication of itself")
+        raise ConfigError(f"{where}: {twice[0]} stands there twice; a run cannot be a replication of itself")

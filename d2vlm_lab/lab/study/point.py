@@ -92,7 +92,7 @@ def planned_notebook(order: dict, place: str) -> Path:
 
 
 def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
-    """The notebook with its parameters; what it shows is kept whether it ends well or not."""
+    """The notebook with its parameters; what it shows is kept, whether it ends well or not."""
     import papermill
 
     kernels: list[subprocess.Popen] = []
@@ -124,8 +124,8 @@ def execute(order: dict, folder: Path, variables: Mapping[str, str]) -> None:
 
 
 def environment_of(record: Mapping, variables: Mapping[str, str]) -> dict[str, str]:
-    """Of a kernel. Dask makes its workers give freed memory back to the system at once. A training step frees and takes
-    the same memory again and again, so with that it would take 1.6 times as long."""
+    """The environment of a kernel. Dask makes its workers give freed memory back to the system at once. A training step
+    frees and takes the same memory again and again, so with that it would take 1.6 times as long."""
     inherited = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
     return inherited | variables | tracked_as(record)
 
@@ -182,7 +182,7 @@ def lost(folder: Path) -> dict:
 
 
 def damage(folder: Path, record: dict) -> str:
-    """What a run that is done lacks of what it left: then it has to be made again. Empty where all is there."""
+    """What is wrong with the files of a finished run, which then has to be made again; empty where nothing is."""
     try:
         if read_record(folder)["id"] != record["id"]:
             return f"its {POINT} is that of another run"

@@ -40,7 +40,7 @@ class Grid:
             if not self.flying:  # what is left is made by another command
                 time.sleep(1)
             over = wait(self.flying, timeout=1, return_when=FIRST_COMPLETED).done
-            if self.place.gone():  # what was submitted while it went is never told about it
+            if self.place.gone():  # what was submitted meanwhile would never end
                 over = set(self.flying)
             for future in [future for future in self.flying if future in over]:  # in the order of submission
                 self._collect(future)
