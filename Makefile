@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export OMP_WAIT_POLICY ?= PASSIVE
 .NOTPARALLEL:
 
-# Two studies in one grid at their smallest honest size, then their reports. What is done is not done again.
+# Two studies in one grid at a small size, then their reports. What is done is not done again.
 ablations: $(READY)
 	$(BIN)/d2vlm-lab ablate objective evidence --timing
 

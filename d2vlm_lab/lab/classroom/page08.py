@@ -71,8 +71,8 @@ relative_change = Comparison(
                 "the norm of W.", lambda W, A, B, alpha: _change(W, A, B, alpha).norm()),
         Mistake("You compare the changed weight with W. That is close to 1 even if nothing was learned.",
                 lambda W, A, B, alpha: (W + _change(W, A, B, alpha)).norm() / W.norm()),
-        Mistake("You multiply the norms of A and B. The norm of the product B A is smaller: one matrix may shrink the "
-                "directions that the other one stretches.",
+        Mistake("You multiply the norms of A and B. The norm of the product B A is mostly smaller: one matrix may "
+                "shrink the directions that the other one stretches.",
                 lambda W, A, B, alpha: alpha / len(A) * A.norm() * B.norm() / W.norm()),
         Mistake("You forget the scale alpha / r, which belongs to the change.",
                 lambda W, A, B, alpha: (B @ A).norm() / W.norm()),
