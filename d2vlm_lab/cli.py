@@ -16,11 +16,11 @@ from . import __version__
 from .errors import LabError
 from .lazy import quick_import
 
-# What is wrong with a disk, a path or its permissions, and not with this code.
+# Errors that come from a disk, a path or its permissions, and not from this code.
 OF_THE_MACHINE = {errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES,
                   errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.EEXIST,
                   errno.ENXIO}
-# Packages that come with an extra, as they are imported: what notebooks, grids and reports need, and no model.
+# Package, by the name under which it is imported: the extra that brings it. A model needs none of them.
 EXTRA = dict.fromkeys(("IPython", "bleach", "dask", "distributed", "ipywidgets", "jupyter_client", "mistune",
                        "nbconvert", "nbformat", "papermill", "seaborn"), "lab") | {"dask_jobqueue": "slurm"}
 NEED_A_CHECKOUT = ("bench", "classroom", "handouts")  # they work with files that a wheel does not bring along
@@ -99,7 +99,7 @@ def run(name: str, words: list[str]) -> int:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """A default is printed where there is one, and where the help of an option does not tell it itself."""
+    """Prints the default of an option if there is one and the help of the option does not mention it already."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         tells_nothing = action.default is None or action.default is False or action.default == []
@@ -107,7 +107,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def complain(name: str, message: str, status: int = 2) -> int:
-    """One line on stderr, whatever the names of files in it hold; the exit status."""
+    """Print the message as one line on stderr, whatever characters file names in it have; return the exit status."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
     print(f"d2vlm-lab {name}: {line}", file=sys.stderr)
     return status
