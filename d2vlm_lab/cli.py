@@ -107,7 +107,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def complain(name: str, message: str, status: int = 2) -> int:
-    """One line on stderr, whatever the names of files in it hold; the exit status."""
+    """Print the message as one line on stderr, whatever characters file names in it have; return the exit status."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
     print(f"d2vlm-lab {name}: {line}", file=sys.stderr)
     return status

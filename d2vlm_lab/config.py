@@ -37,9 +37,9 @@ class Method:
     """
 
     # How an answer is written. interleaved: first one `<evi>` token for each event, then the text with an `<evi>` where
-    # an event is told. factorized: first the `<evi>` tokens, then text without any. coupled: only the `<evi>` tokens
-    # inside the text. digits: no `<evi>` tokens; times are numbers in the text. time_tokens: as coupled, but an `<evi>`
-    # does not point at frames; its times follow it in 13 symbols, which have an embedding and a head of their own.
+    # it mentions an event. factorized: first the `<evi>` tokens, then text without any. coupled: only the `<evi>`
+    # tokens inside the text. digits: no `<evi>` tokens; times are numbers in the text. time_tokens: as coupled, but an
+    # `<evi>` does not point at frames; its times follow it in 13 symbols, which have their own embedding and head.
     style: Literal["interleaved", "factorized", "coupled", "digits", "time_tokens"] = "interleaved"
     end_marker: bool = True  # write `</evi>` between the `<evi>` tokens that open an answer and its text
     # What is added to the embedding of an `<evi>` token: the mean state of the frames of its event. layer: their states
@@ -47,28 +47,29 @@ class Method:
     semantics: Literal["layer", "projection", "off"] = "layer"
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
-    # Which interval's frames an `<evi>` carries while a model is trained. true: the annotated one's. predicted: those
-    # of the one that the token finds, as when an answer is written; every step then takes a second pass, which is not
+    # The interval whose frames an `<evi>` carries while a model is trained. true: the annotated interval. predicted:
+    # the interval that the token finds, as when an answer is written; every step then takes a second pass, which is not
     # trained.
     evidence_from: Literal["true", "predicted"] = "true"
-    # What the words of an answer may look at, beside the question and each other. frames: all frames. evidence: no
+    # What the words of an answer may look at, besides the question and each other. frames: all frames. evidence: no
     # frame and no word between frames, such as their times, because these words have read frames too. So the answer
     # knows of the video only what the question has read and what its `<evi>` tokens carry.
     answer_view: Literal["frames", "evidence"] = "frames"
-    bidirectional_frames: bool = True  # let every frame attend to all frames of its video, also to later ones
+    bidirectional_frames: bool = True  # let every frame attend to all frames of its video, even to later ones
     # How frames carry the time at which they are shown. off: not at all. text: in words before each frame, such as
     # `3.5 s`, or as a video-language model writes them. embedding: a learned function of the seconds is added to the
     # tokens of the frame. drawn: the seconds are drawn on the picture, in a corner, before the vision tower sees it.
     # The checkpoints in data/base know no digits: use adapter.embeddings=all with text, and with drawn a base that has
     # seen such pictures (experiments/presets/base-clock.yaml).
     frame_times: Literal["off", "text", "embedding", "drawn"] = "off"
-    # With bidirectional_frames: the frames stand in blocks of so many, and each attends to those of its own block and
-    # of earlier blocks only. A video can then be read while it is still running. null: the whole video is one block.
+    # With bidirectional_frames: number of frames in a block. A frame attends to the frames of its own block and of
+    # earlier blocks only, so that a video can be read while it is still running. null: the whole video is one block.
     frame_block: Annotated[int, Range(1, 100_000)] | None = None
-    # How an `<evi>` token is compared with the frames. sigmoid: each frame by itself, is it part of the event?
-    # softmax: all frames at once, which of them are? boundary: which frame is the first, and which is the last? cite:
-    # as sigmoid, but the similarities only propose intervals, and networks of their own point at one of these. bins: it
-    # is not; networks of their own turn its state into a distribution over both times, and times into an embedding.
+    # How an `<evi>` token is compared with the frames. sigmoid: for each frame by itself, is it part of the event?
+    # softmax: for all frames at once, which of them are part of it? boundary: which frame is the first, and which is
+    # the last? cite: as sigmoid, but the similarities only propose intervals, and separate networks point at one of
+    # these. bins: it is not compared; separate networks turn its state into a distribution over both times, and times
+    # into an embedding.
     formulation: Literal["sigmoid", "softmax", "boundary", "cite", "bins"] = "sigmoid"
     proposals: Annotated[int, Range(1, 1000)] = 8  # largest number of intervals that `formulation: cite` chooses from
     citing_weight: Weight = 1.0  # weight of the loss of choosing one of these intervals, for `formulation: cite`
@@ -85,8 +86,9 @@ class Method:
     consistency_weight: Weight = 10.0  # weight of the loss that pulls the two mentions of an event together
     # The rule that reads an interval off the similarities of all frames. peak_share: the frames with at least a share
     # of the highest similarity. top_frames: the most similar frames, a fixed number. over_threshold: the frames with at
-    # least a fixed similarity. These three take the best of several runs of frames. best_segment: the segment whose
-    # similarities have the highest sum after a cost for each frame. smoothed: peak_share after a Savitzky-Golay filter.
+    # least a fixed similarity. If such frames form several runs, these three rules take the best run. best_segment: the
+    # segment whose similarities have the highest sum after a cost for each frame. smoothed: peak_share after a
+    # Savitzky-Golay filter.
     salience: Literal["peak_share", "top_frames", "best_segment", "over_threshold", "smoothed"] = "peak_share"
     # The parameter of the rule in `salience`. null means its default: a share of 0.6, 6 frames, a cost of 0.72, a
     # similarity of 0.5, a filter over 7 frames.
@@ -130,8 +132,8 @@ class Parts:
     # large the frames are.
     frame_tokens: Annotated[int, Range(1, 4096)] = 1
     system: str = ""  # with `language`: system message that stands before the frames; empty means none
-    # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. What is trained is
-    # float32 whatever this says, and so are the heads. `training.bfloat16` is about computing, this is about holding.
+    # The precision in which frozen weights are held. bfloat16 and float16 take half the memory. Trained weights and the
+    # heads are always float32. `training.bfloat16` is about how numbers are computed, not about how weights are held.
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     # How the language model computes attention. auto: as transformers does by default, mostly sdpa. flex_attention: it
     # skips what may not be looked at, which pays off with many tokens, and it needs a GPU to be trained. A checkpoint
@@ -143,13 +145,13 @@ class Parts:
 
     @property
     def base(self) -> str:
-        """What trained weights are saved beside: a checkpoint or a video-language model. Empty: all are saved."""
+        """The checkpoint or video-language model beside which only trained weights are saved; empty: all are saved."""
         return self.start or (self.language if self.frames == "own" else "")
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What is trained besides the two heads, which always are."""
+    """What is trained besides the two heads, which are always trained."""
 
     # Where the language model is trained. attention: LoRA in the linear layers of the attention. linear: LoRA in all
     # linear layers. all: no LoRA; every weight is trained, also the embeddings. none: nothing.
@@ -198,7 +200,7 @@ class Data:
     # Leave out training videos that are longer than this, in seconds.
     max_seconds: Annotated[float, Range(0, 1e9, open=True)] = 1e9
     max_words: Count = 200  # leave out training samples whose answer has more words than this
-    limit: Count | None = None  # train on the first so many videos only; null means on all
+    limit: Count | None = None  # number of videos to train on, the first ones; null means all
     # Share of questions about what never happens among the training questions: if there are too many of one kind, only
     # some of them are used. null means as many as there are.
     nothing_share: Share | None = None
@@ -210,7 +212,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Training:
-    """How long, how fast and on how much at a time."""
+    """How long the model is trained, with which learning rates, and on how much data at a time."""
 
     steps: Count = 1000  # number of optimizer steps in the whole run
     videos: Annotated[int, Range(1, 4096)] = 8  # number of videos in a batch, for each process
@@ -225,7 +227,7 @@ class Training:
     decay: Share = 0.97  # share of the steps, at the end, over which the learning rate falls to zero as a cosine
     clip: Weight = 1.0  # largest norm of the gradient, which is scaled down to it; 0 means no limit
     # Compute in bfloat16 where that is safe (mixed precision), for GPUs. It changes no weight: `parts.dtype` says how
-    # frozen weights are held, and frozen layers held in 16 bits compute in them also without this setting.
+    # frozen weights are held, and frozen layers that are held in 16 bits compute in 16 bits even without this setting.
     bfloat16: bool = False
     # Save memory by computing the layers' states again in the backward pass. This cannot keep keys and values, so that
     # the frames are then read twice, and the texts of a batch are padded.
@@ -246,8 +248,8 @@ class Preference:
     # What counts as the log-probability of an answer. fpo: that of its text and its grounding. dpo: that of its text
     # alone. off: there is no preference loss.
     form: Literal["off", "fpo", "dpo"] = "off"
-    # Compare with a reference, the model as it was when this stage began: only what has changed since then counts. The
-    # paper has a reference, the released code has none.
+    # Compare with a reference, the model as it was when this stage began, so that only what has changed since then
+    # counts. The paper has a reference, the released code has none.
     reference: bool = False
     beta: Positive = 0.1  # factor on the difference of the log-probabilities of chosen and rejected answer
     text_weight: Weight = 1.0  # weight of the log-probability of the text
@@ -259,7 +261,7 @@ class Preference:
     supervised: Weight = 1.0  # weight of all other losses, which are computed on the chosen answers
     rejects: Annotated[int, Range(1, 1024)] = 1  # largest number of rejected answers beside each chosen one
     # What may be wrong with a rejected answer: when something happens, which events there are, what happens, how it is
-    # told.
+    # said.
     factors: tuple[Literal["when", "which", "what", "how"], ...] = ("when", "which", "what", "how")
     # A preference file, made by make-preferences or by the authors. Empty: rejected answers are made from the training
     # samples while they are read.
@@ -273,7 +275,7 @@ class Reward:
 
     # How the rewards are learned from. grpo: an answer's reward is compared with those of the other answers to the same
     # question, in units of their deviation, and its log-probability is averaged over its tokens and intervals. dr_grpo:
-    # the same with neither division. exact: as dr_grpo for the words, but the expected reward of each interval is
+    # the same without these two divisions. exact: as dr_grpo for the words, but the expected reward of each interval is
     # computed and followed exactly. iou_loss: nothing is drawn; 1 minus the expected overlap is a loss on the true
     # answers. off: there are no rewards. The first three draw several answers to each question: the words as tokens,
     # and the interval of each `<evi>` from the exact distribution over all intervals. An answer's reward is the sum of
@@ -286,8 +288,8 @@ class Reward:
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 64
     updates: Count = 1  # number of optimizer steps that learn from the same drawn answers
     clip: Weight = 0.2  # with several updates: largest relative change of a probability that is still rewarded
-    # Weight of the divergence from the model as it was when this stage began. TimeLens2 has 0.04, Dr. GRPO 0. Above 0,
-    # every step asks that model too, which costs about half a supervised step on the laptop preset.
+    # Weight of the divergence from the model as it was when this stage began. TimeLens2 has 0.04, Dr. GRPO has 0. Above
+    # 0, every step runs that earlier model, too, which costs about half a supervised step on the laptop preset.
     kl: Weight = 0.0
     weight: Weight = 1.0  # weight of the loss that follows from the rewards
     # Weight of all other losses, on the true answers; 0 means that the drawn answers alone are trained on.
@@ -304,7 +306,7 @@ class Reward:
     wasserstein2: Weight = 0.0
     precision_iou: Weight = 0.0  # weight of an overlap in which covering too much costs more than covering too little
     words: Weight = 0.0  # weight of the share of words that are right, as F1
-    refusal: Weight = 0.0  # weight of 1 for saying rightly that nothing happens, -1 for saying so wrongly
+    refusal: Weight = 0.0  # weight of a reward: 1 for rightly saying that nothing happens, -1 for wrongly saying so
     # Reward of an answer that does not end or is not written in the method's style.
     unreadable: Annotated[float, Range(-10**6, 10**6)] = -1.0
     beta: Positive = 1.0  # how fast the two distance rewards fall
@@ -330,16 +332,17 @@ class Evaluation:
     tasks: tuple[str, ...] = ("tvg", "gvq", "dvc")  # tasks whose questions are answered
     batch: Annotated[int, Range(1, 4096)] = 128  # questions answered at a time; fewer about long videos
     max_new_tokens: Annotated[int, Range(1, 16_384)] = 96  # largest number of tokens in an answer
-    # In a study, after training: also ask as of a video that is running, with questions in the middle of an event, and
-    # questions that stand from its beginning. These need method.frame_block or method.bidirectional_frames=false,
-    # method.formulation=sigmoid and a style whose `<evi>` tokens point at frames; otherwise they are left out.
+    # In a study, after training: also ask as if the video were still running, with questions in the middle of an event,
+    # and questions that stand from the beginning of the video. These need method.frame_block or
+    # method.bidirectional_frames=false, method.formulation=sigmoid and a style whose `<evi>` tokens point at frames;
+    # otherwise they are left out.
     live: bool = False
-    # In a study, after training: also measure why an idea pays or does not, which is how much the words of true answers
-    # lose if they see no frames, and if each `<evi>` carries what the model finds instead of the true event.
+    # In a study, after training: also measure why an idea pays off or does not: how much less likely the words of true
+    # answers become if they see no frames, and if each `<evi>` carries what the model finds instead of the true event.
     mechanisms: bool = False
-    # In a study, after training: read videos block by block, and keep at most so many frames in the language model.
-    # null reads all frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false. Scores
-    # that compare whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.
+    # In a study, after training: read videos block by block, and keep at most this number of frames in the language
+    # model. null reads all frames of a video at once. Needs method.frame_block, or method.bidirectional_frames=false.
+    # Scores that compare whole videos with true answers (read_at_0.5, held_out_..., prefers_...) are then missing.
     keep_frames: Frames | None = None
     # In a study: which frames are forgotten if there are more than `keep_frames`. oldest: the oldest. change: those
     # that differ least from the frame before them. merge: the two neighbours that are most alike become one, the mean
@@ -421,7 +424,7 @@ class RunConfig:
              "needs method.formulation=sigmoid and evidence tokens that point; found "
              f"{method.formulation} and {method.style}")
         need(not early or method.points, f"data.ask_early: method.style={method.style} writes times out, and an answer "
-             "would tell some that were not seen yet; use a style whose evidence tokens point")
+             "would have some that were not seen yet; use a style whose evidence tokens point")
         need(not early or self.preference.form == "off", f"data.ask_early: preference.form={self.preference.form} "
              "compares answers about whole videos only; set one of them to 0 or off")
 
@@ -429,12 +432,12 @@ class RunConfig:
         rule, value = self.method.salience, self.method.salience_value
         if value is not None:
             need(rule != "peak_share" or 0 < value <= 1,
-                 f"method.salience_value is {value}; for peak_share it is a share above 0 and at most 1")
+                 f"method.salience_value is {value}; for peak_share it must be a share above 0 and at most 1")
             need(rule != "smoothed" or value >= 3 and value % 2 == 1,
-                 f"method.salience_value is {value}; for smoothed it is the odd number of frames of the filter, at "
-                 "least 3")
+                 f"method.salience_value is {value}; for smoothed it must be an odd number of frames for the "
+                 "filter, at least 3")
             need(rule != "top_frames" or value >= 1 and value == int(value),
-                 f"method.salience_value is {value}; for top_frames it is a whole number of at least 1")
+                 f"method.salience_value is {value}; for top_frames it must be a whole number of at least 1")
 
     def _check_data(self, need: Callable[[bool, str], None]) -> None:
         data = self.data
@@ -445,7 +448,7 @@ class RunConfig:
                              ("preference.factors", self.preference.factors),
                              ("training.report_to", self.training.report_to)):
             need(len(set(values)) == len(values), f"{name} is {list(values)}; name each only once")
-        need(data.nothing_share != 1, "data.nothing_share is 1; it is a share below 1")
+        need(data.nothing_share != 1, "data.nothing_share is 1; it must be a share below 1")
         need(data.keep_frames != 1, "data.keep_frames is 1; keep at least 2 frames")
         need(data.keep_frames is None or data.cache != "off",
              "data.keep_frames: frames are chosen by their features, which data.cache=off does not keep; set "
@@ -531,7 +534,7 @@ def presets() -> list[str]:
 
 
 def from_flat(flat: dict[str, object]) -> RunConfig:
-    """The inverse of `settings.flatten`: what a notebook's parameter cell holds, as a run."""
+    """The inverse of `settings.flatten`: a run from what a notebook's parameter cell holds."""
     return override(RunConfig(), flat)
 
 
@@ -555,7 +558,7 @@ def _flat(tree: dict) -> dict[str, object]:
 def resolve(path: str) -> Path:
     """A path from a config: absolute, or relative to the working folder, or else to the project.
 
-    An installed wheel has only a part of the project; what is not in it belongs into the working folder.
+    An installed wheel has only a part of the project; what is not in it belongs in the working folder.
     """
     here, there = Path(path), ROOT / path
     return here if here.is_absolute() or os.path.exists(here) or not (CHECKOUT or there.exists()) else there

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, lines that are, files in packages, full disks, locks between processes, memory."""
+"""Files and lines that are complete or absent, files in packages, full disks, locks between processes, memory."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def atomic_path(final: str | os.PathLike) -> Iterator[Path]:
 
 
 def _names(*paths: Path) -> set[str]:
-    """Of these and of the folders in which they are."""
+    """The names of these paths and of all folders in which they are."""
     return {str(place) for path in paths for place in (path, *path.parents)}
 
 
 @cache
 def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that were killed had begun to write in a folder."""
+    """Remove from a folder what processes on this machine had begun to write there before they were killed."""
     for path in folder.glob(".*"):
         begun = re.fullmatch(rf"\..*\.{re.escape(socket.gethostname())}\.(\d+)\.(partial|old)", path.name)
         if begun and not is_alive(int(begun[1])):
@@ -81,7 +81,7 @@ def sweep(folder: Path) -> None:
 
 
 def sweep_below(folder: str | os.PathLike) -> None:
-    """The same in a folder and in all those below it."""
+    """`sweep` in a folder and in all folders below it."""
     for place in [Path(folder).absolute(), *(path.absolute() for path in Path(folder).rglob("*") if path.is_dir())]:
         sweep(place)
 
@@ -122,7 +122,7 @@ def naming_full_disk(advice: str) -> Iterator[None]:
 
 
 def full_disk(error: BaseException | None) -> str | None:
-    """In words, where an error comes from a disk without room. Not every library hands on the system's error."""
+    """What is wrong, in words, if an error comes from a full disk. Not every library hands on the system's error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return FULL[error.errno]
@@ -147,7 +147,7 @@ def as_json_lines(records: Iterable[dict]) -> Iterator[str]:
 
 
 def packaged(package: str, suffix: str, known: str = "") -> Path:
-    """The first file with this ending inside an installed package, which is not imported for this.
+    """The first file with this ending inside an installed package, without importing the package.
 
     `known` is the name of a package that has such a file, for the error.
     """
@@ -161,7 +161,7 @@ def packaged(package: str, suffix: str, known: str = "") -> Path:
 
 @contextmanager
 def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None, every: float = 0.1) -> Iterator[None]:
-    """Hold the lock file `path` for a block. While another process holds it, `waiting` is called every so many seconds.
+    """Hold the lock file `path` for a block. While another process holds it, call `waiting` every so often.
 
     The lock of a process that dies is free again, although its file stays.
     """
@@ -209,10 +209,10 @@ def _lock(path: str | os.PathLike) -> FileLock:
 
 
 def is_locked(path: str | os.PathLike) -> bool:
-    """Whether a living process holds it; whoever may read the file can ask."""
+    """Whether a living process holds the lock; everybody who may read the file can ask."""
     try:
         with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # until it is closed
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # until the file is closed
     except FileNotFoundError:
         return False
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Folders by their hub id: fetched once, checked, and from then on like any folder on this machine.
+"""Folders by their hub id: they are fetched once, checked, and from then on used like any folder on this machine.
 
 `owner/name` or `owner/name@revision`, where a revision is a branch, a tag or a commit. The client of the hub keeps what
-it fetched in its own cache (HF_HOME). A connection that breaks off is taken up where it was, and after a kill the files
-that are whole are not fetched again. HF_ENDPOINT names another server; with HF_HUB_OFFLINE=1 none is asked.
+it fetched in its own cache (HF_HOME). A download that breaks off goes on where it stopped, and after a kill the files
+that are whole are not fetched again. HF_ENDPOINT names another server; with HF_HUB_OFFLINE=1 no server is asked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HASHES = {64: "sha256", 40: "sha1"}  # by their number of digits: of large files
 
 
 def fetched(source: str | os.PathLike, revision: str | None = None) -> Path:
-    """The folder `source` if there is one, or that of the hub id `source`; a path where neither can be."""
+    """The folder `source` if there is one, else the folder of the hub id `source`, else a path that may not exist."""
     if not is_hub_id(source):
         return resolve(str(source))
     name, named = HUB_ID.fullmatch(source).groups()
@@ -39,7 +39,7 @@ def download(name: str, revision: str | None = None, files: tuple[str, ...] = MO
              kind: Literal["model", "dataset"] = "model") -> Path:
     """The folder in the client's cache that holds these files of a repository, as far as it has them.
 
-    A process asks once: a branch that moves meanwhile must not change what a run stands on.
+    A process asks the hub once, so that a branch that moves meanwhile does not change what a run stands on.
     """
     from huggingface_hub import errors, snapshot_download  # takes a third of a second, and folders need none of it
 
@@ -74,9 +74,9 @@ def is_hub_id(source: str | os.PathLike) -> bool:
 
 
 def check_new(folder: Path, since: float) -> None:
-    """An error where a file that was fetched after `since` is not what the hub has; it is removed then.
+    """An error if a file that was fetched after `since` is not the file that the hub has; the file is then removed.
 
-    The client compares sizes only. In its cache a file has its hash as its name.
+    The client compares sizes only. In the client's cache, the name of a file is its hash.
     """
     for path in sorted(folder.rglob("*")):
         content = path.resolve()

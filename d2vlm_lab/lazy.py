@@ -14,8 +14,8 @@ from types import ModuleType
 def quick_import(module: str) -> ModuleType:
     """Import without the garbage collector, which would look through all that is imported again and again.
 
-    Modules stay for as long as the process, so they are left out of later collections, too. Of importing torch and
-    transformers this saves a seventh.
+    Modules stay for as long as the process, so they are left out of later collections, too. This saves a seventh of the
+    time that it takes to import torch and transformers.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -44,8 +44,8 @@ def _one_scan() -> Iterator[None]:
 class _Remembering:
     """Keeps what transformers found when it looked which names each file defines; that takes a quarter of a second.
 
-    The function that looks is replaced as soon as its module is there, which is before it is called. A version of
-    transformers that has no such function is imported as ever.
+    The function that looks is replaced as soon as its module is imported, which is before its first call. A version of
+    transformers without such a function is imported as usual.
     """
 
     MODULE, FUNCTION = "transformers.utils.import_utils", "create_import_structure_from_path"

@@ -31,14 +31,14 @@ def total() -> int:
 
 
 def shared_out(items: Sequence, work: Callable[[Sequence], list]) -> list:
-    """The results of `work` on all items, of which each process does a share; every process gets all results."""
+    """The results of `work` on all items. Each process does a share of the work, and every process gets all results."""
     if not several():
         return work(items)
     return list(chain.from_iterable(from_all(work(items[distributed.get_rank()::distributed.get_world_size()]))))
 
 
 def from_all(value: Any) -> list:
-    """What each process calls this with, in the order of their numbers. All of them must call it."""
+    """The values with which all processes call this, in the order of their numbers. All of them must call it."""
     if not several():
         return [value]
     values: list = [None] * distributed.get_world_size()
@@ -51,16 +51,16 @@ def several() -> bool:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Which of how many shares of the work this process does, where each is started by a command of its own."""
+    """Which share of the work this process does, and of how many; each share is started by its own command."""
     if (parts := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)) and int(parts[1]) < int(parts[2]):
         return int(parts[1]), int(parts[2])
     raise LabError(f"--shard is {shown(text)}; write it as I/N with I from 0 to N - 1, such as 0/4")
 
 
 def refuse_split_weights(computes_in_16_bits: bool) -> None:
-    """An error where the launcher wants what would train wrongly here, before anything is loaded.
+    """An error, before anything is loaded, if the launcher asks for something with which training would go wrong here.
 
-    That is to split the weights themselves among GPUs, or with DeepSpeed to hold all of them in 16 bits.
+    It may ask to split the weights themselves among GPUs, or with DeepSpeed to hold all of them in 16 bits.
     """
     reason = ("each process must hold the whole model, because the frames are read once and their keys and values are "
               "kept between two calls of the same layers; use torchrun alone (data parallel)")

@@ -21,11 +21,11 @@ MB = 2**20
 DOCUMENT = 64 * MB  # largest JSON file that is read as a whole; its objects take up to thirty times as much memory
 LINE = 16 * MB  # longest line of a JSON Lines file
 YAML = MB // 4  # largest YAML file, which a person wrote
-DEPTH = 64  # how many lists and objects may stand inside each other
+DEPTH = 64  # how deep lists and objects may be nested
 VALUES = 100_000  # most values in a YAML file, each counted as often as anchors repeat it
 TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
          stat.S_IFBLK: "a device"}
-OUTSIDE_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+.?|([\[{])|([\]}])', re.DOTALL)  # text is matched whole, also unended
+OUTSIDE_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+.?|([\[{])|([\]}])', re.DOTALL)  # text is matched whole, even unended
 KINDS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
 MERGE = KINDS[-1]
 NUMBERS = {KINDS[1]: r"[-+]?(0|[1-9][\d_]*)$",  # as in YAML 1.2: 010 and 1:30 are text, 1e-3 is a number
@@ -34,11 +34,11 @@ OnBad = Callable[[int, str], None]  # takes the number of a line that cannot be 
 
 
 def opened(path: str | os.PathLike) -> BinaryIO:
-    """A regular file to read from; anything else of that name is an error, and is not waited for."""
+    """A regular file to read from; anything else at this path, such as a pipe, is an error at once."""
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
         if kind == stat.S_IFREG:
-            file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # a pipe that came meanwhile is no wait
+            file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # does not wait for a pipe
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file
             file.close()
@@ -50,7 +50,7 @@ def opened(path: str | os.PathLike) -> BinaryIO:
 
 
 def read_bytes(path: str | os.PathLike, most: int = DOCUMENT) -> bytes:
-    """The content of a file of at most so many bytes."""
+    """The content of a file of at most `most` bytes."""
     with opened(path) as file:
         try:
             data = file.read(most + 1)
@@ -63,7 +63,7 @@ def read_bytes(path: str | os.PathLike, most: int = DOCUMENT) -> bytes:
 
 
 def decode(data: bytes, where: str, first: int = 1) -> str:
-    """UTF-8, with or without a byte-order mark; `first` is the number of the first line."""
+    """The text of UTF-8 data, with or without a byte-order mark; `first` is the number of the first line."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -78,12 +78,12 @@ def read_text(path: str | os.PathLike, most: int = DOCUMENT) -> str:
 
 
 def read_json(path: str | os.PathLike, shape=object, most: int = DOCUMENT):
-    """The content of a JSON file, as the shape has it."""
+    """The content of a JSON file, in the given shape."""
     return parse_json(read_text(path, most), shape, str(path))
 
 
 def parse_json(text: str, shape=object, where: str = "", line: int | None = None):
-    """What a text says in JSON, as the shape has it; `line` where it is one line of a file."""
+    """The value of a text in JSON, in the given shape; `line` is its number if the text is one line of a file."""
     place = f"{where}: line {line}" if line else where
     if text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH:
         refuse(place, "", f"lists and objects inside each other, more than {DEPTH} deep")
@@ -95,7 +95,7 @@ def parse_json(text: str, shape=object, where: str = "", line: int | None = None
         where = place if line else f"{where}: line {error.lineno}" if where else ""
         refuse(where, "", f"not readable as JSON ({error.msg[0].lower()}{error.msg[1:]}, column {error.colno})")
     except UnicodeEncodeError:
-        refuse(place, "", "half of a character (a single surrogate) is no text")
+        refuse(place, "", "half of a character (a single surrogate) is not text")
     except ValueError as error:
         refuse(place, "", "an integer of thousands of digits" if "conversion" in str(error) else str(error))
     return fit(value, shape, place)
@@ -124,12 +124,12 @@ def read_lines(path: str | os.PathLike, shape=dict, on_bad: OnBad | None = None)
 
 
 def read_yaml(path: str | os.PathLike, shape=dict):
-    """The content of a YAML file, as the shape has it."""
+    """The content of a YAML file, in the given shape."""
     return parse_yaml(read_text(path, YAML), shape, str(path))
 
 
 def parse_yaml(text: str, shape=object, where: str = ""):
-    """What a text says in YAML: lists, mappings and plain values, without keys that repeat and anchors that explode."""
+    """The value of a text in YAML: lists, mappings and plain values, without repeated keys and exploding anchors."""
     try:
         loader = _Loader(text)
         node = loader.checked()
@@ -147,7 +147,7 @@ def parse_yaml(text: str, shape=object, where: str = ""):
 
 
 def _depth(text: str) -> int:
-    """How many lists and objects stand inside each other at most."""
+    """How deep lists and objects are nested."""
     depth = most = 0
     for match in OUTSIDE_TEXT.finditer(text):
         depth += bool(match[1]) - bool(match[2])
@@ -164,7 +164,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of plain values: a date is text, a key stands once."""
+    """Loads YAML of plain values: a date stays text, and a key may occur only once."""
 
     def checked(self) -> yaml.Node | None:
         """The document before anything is built from it."""
@@ -177,7 +177,7 @@ class _Loader(yaml.SafeLoader):
         if id(node) not in sizes:
             _need(node.tag in KINDS, f"{node.tag.rpartition(':')[2]!r} is no kind of value that is read", node)
             _need(depth <= DEPTH, f"lists and mappings inside each other, more than {DEPTH} deep", node)
-            sizes[id(node)] = VALUES  # until it is known: a node that holds itself is never small enough
+            sizes[id(node)] = VALUES  # until the size is known; so a node that contains itself is always too large
             if isinstance(node, yaml.ScalarNode):
                 _need(node.tag == KINDS[0] or len(node.value) <= 100, "a number of more than 100 digits", node)
                 children = []
@@ -191,7 +191,7 @@ class _Loader(yaml.SafeLoader):
         return sizes[id(node)]
 
     def _keys(self, node: yaml.MappingNode) -> None:
-        """Each of them is a plain value and stands there once."""
+        """An error unless each key is a plain value and occurs once."""
         found = set()
         for key, _ in node.value:
             _need(isinstance(key, yaml.ScalarNode), "a list or a mapping as a key", key)

@@ -31,7 +31,7 @@ def from_dict(cls: type, data: dict, where: str = ""):
 
 
 def check_types(settings, section: str = "") -> None:
-    """The same errors for a dataclass that was made directly, as in a notebook."""
+    """Raises the errors of `from_dict` for a dataclass that was made directly, as in a notebook."""
     for name, hint in hints_of(type(settings)).items():
         try:
             fit(getattr(settings, name), hint, path=f"{section}{name}")
@@ -101,7 +101,7 @@ def meanings(cls: type) -> dict[str, str]:
 
 
 def read_pair(word: str) -> tuple[str, object]:
-    """`key=value` as a key and a value, which is read as YAML."""
+    """A key and a value from `key=value`; the value is read as YAML."""
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ConfigError(f"{shown(word)}: write a setting as key=value")

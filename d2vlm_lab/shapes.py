@@ -1,4 +1,4 @@
-"""Values against shapes: a type, a range, the fields of an object. An error has the path to what does not fit.
+"""Checks values against shapes: a type, a range, the fields of an object. An error names the path of what does not fit.
 
 A shape is a type as an annotation writes it: `float`, `list[str]`, `tuple[float, float]`, `int | None`, a `Literal`, a
 `TypedDict` for an object of a file, which may have more fields than these, or a dataclass, which is strict about them.
@@ -56,12 +56,12 @@ Seed = typing.Annotated[int, Range(0, 2**31 - 1)]
 
 @functools.cache
 def hints_of(shape: type) -> dict[str, object]:
-    """The types of a shape's fields, with their ranges; to read them off its source takes a while."""
+    """The types of a shape's fields, with their ranges. They are kept, because finding them takes a while."""
     return typing.get_type_hints(shape, include_extras=True)
 
 
 def fit(value, shape, where: str = "", path: str = ""):
-    """The value as the shape has it: lists as tuples, objects as dataclasses, whole numbers as floats where it says so.
+    """The value in the given shape: lists become tuples, objects dataclasses, whole numbers floats where it says so.
 
     `where` is a file, or a file with a line; `path` leads to the value inside it, such as `events[2].interval`.
     """
@@ -127,13 +127,13 @@ def refuse(where: str, path: str, message: str) -> typing.NoReturn:
 
 
 def below(path: str, key) -> str:
-    """The path to a field of what is at `path`."""
+    """The path to the field `key` of the object at `path`."""
     name = key if isinstance(key, str) and len(key) < 80 and key.isprintable() else shown(key)
     return f"{path}.{name}" if path else name
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a word, as a whole or behind its last dot; None where none is close."""
+    """The known name that is most like a word, as a whole or after its last dot; None where no name is close."""
     word, known = str(word)[:200], list(known)
     last = {name.rsplit(".", 1)[-1]: name for name in known}
     if whole := difflib.get_close_matches(word, known, 1):
@@ -179,7 +179,7 @@ def _choice(value, choices: tuple, where: str, path: str):
 
 
 def _items(value, kinds: tuple, shape, where: str, path: str) -> list:
-    """For `tuple[X, ...]` and `list[X]` any number of values, for `tuple[X, Y]` one of each."""
+    """The items of a list or tuple: any number for `tuple[X, ...]` and `list[X]`, one of each for `tuple[X, Y]`."""
     _need(isinstance(value, (list, tuple)), value, shape, where, path)
     if kinds[-1] is Ellipsis:
         kinds = kinds[:1] * len(value)
@@ -188,7 +188,7 @@ def _items(value, kinds: tuple, shape, where: str, path: str) -> list:
 
 
 def _fields(value, shape, where: str, path: str) -> dict:
-    """The object itself, with the fields that the shape names as it has them."""
+    """The object with the fields that the shape names in their shapes; its other fields stay as they are."""
     _need(isinstance(value, dict), value, shape, where, path)
     fitted = dict(value)
     for name, kind in hints_of(shape).items():

@@ -48,9 +48,9 @@ class PromptFormat:
     after: str = "\n{question}\n"  # text between the frames and the answer
     stop: str = ""  # text that ends the answer
     # Text around each frame, with {frame} where it stands, {seconds} or {clock} (minutes and seconds) where its time is
-    # to be told, as in "<{seconds:.1f} seconds>{frame}". Empty: none.
+    # written, as in "<{seconds:.1f} seconds>{frame}". Empty: no text.
     around_frame: str = ""
-    time: str = "{seconds:.1f} s"  # how a time is told, where times are told: it then begins the text around a frame
+    time: str = "{seconds:.1f} s"  # how a time is written; if times are written, the text around a frame begins with it
 
     def __post_init__(self):
         times = {"seconds", "clock"}
@@ -68,7 +68,7 @@ class PromptFormat:
         return not {"seconds", "clock"}.isdisjoint(_places("around_frame", self.around_frame))
 
     def telling(self, times: bool) -> PromptFormat:
-        """The same with the time before each frame, or without it."""
+        """This format with the time before each frame, or without it."""
         if times == self.tells_times:
             return self
         if times:
@@ -99,7 +99,7 @@ class PromptFormat:
 
 
 def _places(name: str, text: str) -> list[str]:
-    """The names in braces in a text that is to be filled in; numbers among them may only be rounded."""
+    """The names in braces in a text that will be filled in. A number may have a format, but only to round it."""
     try:
         places = [(field, format_) for _, field, format_, _ in Formatter().parse(text) if field is not None]
     except ValueError as error:
@@ -116,9 +116,9 @@ class Text:
     columns: list[int] = field(default_factory=list)  # place of each `<evi>` in ids
     intervals: list[Interval] = field(default_factory=list)  # frame positions, fractional
     roles: list[int] = field(default_factory=list)  # QUESTION, GROUNDED or REFERENCED
-    events: list[int] = field(default_factory=list)  # its event's number in the answer; -1 where it has none
-    asked: int | None = None  # how many frames had been shown when it was asked, which are all that it sees; None: all
-    # Of a standing question, which has no answer: the frame positions of all that it asks about, seen or not yet seen.
+    events: list[int] = field(default_factory=list)  # number of its event in the answer; -1 for no event
+    asked: int | None = None  # how many frames had been shown when it was asked; it sees no others. None: all
+    # Only for a standing question, which has no answer: the frame positions of all that it asks about, seen or not.
     standing: tuple[Interval, ...] | None = None
 
 
@@ -136,7 +136,7 @@ class Batch:
     """What the model reads: V videos, P tokens before the frames, N texts of T tokens, E evidence tokens, K pairs."""
 
     features: list[Tensor]  # V of (F_v, ...)
-    questions: list[str | None]  # V: for frame encoders that look with a question in mind
+    questions: list[str | None]  # V: for frame encoders that read the question
     before_ids: Tensor  # (V, P) tokens before the frames
     before_mask: Tensor  # (V, P) True on tokens, False on padding
     video: Tensor  # (N,) the video of each text
@@ -174,7 +174,7 @@ class Batch:
         return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        """A copy in memory from which a GPU reads while computing goes on; data loaders ask for it."""
+        """A copy in memory that a GPU can read while it goes on computing; data loaders call this."""
         return _each_tensor(self, Tensor.pin_memory)
 
 
@@ -208,7 +208,7 @@ def to_seconds(interval: Sequence[float], timestamps: np.ndarray) -> Interval:
 
 
 def new_evidence_tokens(tokenizer: Tokenizer) -> list[str]:
-    """Those of `<evi>` and `</evi>` that a tokenizer does not have yet."""
+    """Which of `<evi>` and `</evi>` a tokenizer does not have yet."""
     return [token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()]
 
 
@@ -226,7 +226,7 @@ def add_evidence_tokens(tokenizer: Tokenizer, language: Any) -> None:
 
 
 def encode_start(tokenizer: Tokenizer, form: PromptFormat) -> list[int]:
-    """The tokens before the frames. A tokenizer that begins every text with a BOS adds none where one is written."""
+    """The tokens before the frames. A tokenizer that begins every text with BOS adds no second one."""
     written = bool(tokenizer.bos_token) and form.before.startswith(tokenizer.bos_token)
     return tokenizer.encode(form.before, add_special_tokens=not written)
 
@@ -290,7 +290,7 @@ def collate(clips: Sequence[Clip], texts: Sequence[Sequence[Text]], tokenizer: T
 
 
 def _asked(clips: Sequence[Clip], texts: Sequence[Sequence[Text]]) -> Tensor | None:
-    """(N,) how many frames each text sees; None where all see everything."""
+    """(N,) how many frames each text sees; None if all texts see all frames."""
     seen = [(text.asked, len(clip.timestamps)) for clip, group in zip(clips, texts) for text in group]
     if all(asked is None for asked, _ in seen):
         return None
@@ -308,7 +308,7 @@ def _standing(rows: Sequence[Text], shift: Sequence[int]) -> Standing | None:
 
 
 def frame_layout(timestamps: np.ndarray, tokenizer: Tokenizer, form: PromptFormat) -> Tensor:
-    """(2, P) the text around each frame as token ids, with FRAME where it stands, and the frame each belongs to."""
+    """(2, P) the text around each frame as token ids, with FRAME for the frame itself, and the frame of each token."""
     parts = []  # before and after each frame
     for seconds in timestamps.tolist():
         clock = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
@@ -320,7 +320,7 @@ def frame_layout(timestamps: np.ndarray, tokenizer: Tokenizer, form: PromptForma
 
 
 def prefix_size(timestamps: np.ndarray, per_frame: int, tokenizer: Tokenizer, form: PromptFormat) -> int:
-    """About how many tokens the frames of a video are, with the text around them."""
+    """About how many tokens the frames of a video and the text around them take."""
     around = frame_layout(timestamps[-1:], tokenizer, form).shape[1] - 1 if form.around_frame else 0
     return len(timestamps) * (per_frame + around)
 

@@ -19,16 +19,16 @@ MIN_SPARED = 64  # tokens; a branching pass that spares fewer does not pay off (
 class Branches:
     text: Tensor  # (U,) the text from which each question is taken
     question: Tensor  # (N,) the question of each text
-    asked: Tensor  # (N,) how many tokens it has
+    asked: Tensor  # (N,) how many tokens the question has
     question_mask: Tensor  # (U, Q) which tokens of the questions exist
     columns: Tensor  # (N, A) where the tokens of the answers are
-    answer_mask: Tensor  # (N, A) which of them exist
+    answer_mask: Tensor  # (N, A) which of these tokens exist
     order: Tensor  # (N, T) where the tokens of a text are in [question | answer]
     one_each: bool  # whether the questions are as many as the videos, and in their order
 
 
 def find_branches(batch: Batch) -> Branches | None:
-    """None unless all rejected answers share question and video with their chosen ones, and enough is spared."""
+    """None unless all rejected answers share question and video with their chosen ones, which spares enough tokens."""
     if batch.preferred is None or bool(batch.supervised.all()) or batch.position_ids is not None:
         return None
     # Do all answers to a question really share it?

@@ -1,7 +1,7 @@
 """Draws the time of each frame on its picture, as the clock of a camera does: white digits on black in a corner.
 
-They are drawn after a frame has been resized, so that they are as sharp as the vision tower can see, also in small
-pictures. A digit has 3 x 5 dots.
+The digits are drawn after a frame has been resized, so that they are as sharp as the vision tower can see, even in
+small pictures. A digit has 3 x 5 dots.
 """
 
 from __future__ import annotations

@@ -31,11 +31,11 @@ HEADER = 256  # bytes
 BLOCK = 64  # frames that are encoded at a time
 KINDS = ("<f2", "<f4")
 AS_THEY_ARE = Preparation()
-VERIFIED: set[tuple[str, int, int]] = set()  # entries with a right checksum: path, size, time of the last change
+VERIFIED: set[tuple[str, int, int]] = set()  # entries with a correct checksum: path, size, time of the last change
 
 
 class FeatureCache:
-    """Several processes may share it: an entry is made once and appears whole, and a damaged one is made again."""
+    """Several processes may share this cache: an entry is made once and appears whole; a damaged one is made again."""
 
     def __init__(self, folder: str | os.PathLike, encoder_id: str, fps: float | None = None,
                  preparation: Preparation = AS_THEY_ARE, max_frames: int | None = None,
@@ -88,12 +88,12 @@ class FeatureCache:
 
 
 class HashIndex:
-    """The hash of a file's content, remembered by path, size and time of change, so that a file is read only once."""
+    """Hashes of files, remembered by path, size and time of change, so that the content of a file is read only once."""
 
     def __init__(self, path: Path):
         self.path = path
         self.known: dict[str, str] = {}
-        self.end = 0  # of what was read of the file
+        self.end = 0  # how far the file was read
         self.read_file()
 
     def __reduce__(self) -> tuple:
@@ -130,7 +130,7 @@ class HashIndex:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """What keeps features from being written, in one line; the errors of videos pass."""
+    """Turns what keeps features from being written into an error of one line; errors of videos pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -139,8 +139,8 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def in_blocks(parts: Parts, size: int, around: int) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Frames in blocks of `size`, each with up to `around` of its neighbours, and how many of these come before it and
-    after it."""
+    """Frames in blocks of `size`, each with up to `around` neighbours on either side, and how many of these come before
+    and after the block."""
     held, before = None, 0
     for part in chain(parts, [None]):
         if part is not None:
@@ -154,7 +154,7 @@ def in_blocks(parts: Parts, size: int, around: int) -> Iterator[tuple[np.ndarray
 
 
 def write_entry(out: BinaryIO, features: Iterable[np.ndarray], timestamps: np.ndarray) -> None:
-    """Write the features, which come in blocks; what stood in the file before is lost."""
+    """Write the features, which come in blocks; the earlier content of the file is lost."""
     timestamps = np.ascontiguousarray(timestamps, dtype=np.float64)
     checksum, shape, kind = zlib.crc32(timestamps), None, ""
     out.seek(0)
@@ -170,7 +170,7 @@ def write_entry(out: BinaryIO, features: Iterable[np.ndarray], timestamps: np.nd
 
 
 def read_entry(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Features and timestamps mapped from the file, None if missing or damaged. Changes to them stay in memory.
+    """Features and timestamps mapped from the file; None if it is missing or damaged. Changes to them stay in memory.
 
     The checksum needs the whole file, so each process verifies it only at its first read.
     """

@@ -25,7 +25,7 @@ class Head(TypedDict):
 
 
 class Line(TypedDict):
-    """Each of the others."""
+    """Each of the other lines."""
 
     sample: str
     question: str
@@ -59,13 +59,13 @@ def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:
     drawn_from = fit(first, Head, f"{path}: line {number}")["checkpoint"]
     if drawn_from != checkpoint:
         raise LabError(f"{path}: its answers were drawn from the checkpoint {drawn_from}, but parts.start is {start} "
-                       f"({checkpoint}); make it again from that one with make-groups")
+                       f"({checkpoint}); make it again from that checkpoint with make-groups")
     groups = []
     for number, line in lines:
         line = fit(line, Line, f"{path}: line {number}")
         group = DrawnGroup(*(line[name] for name in Line.__annotations__))
         if not len(group.rewards) == len(group.answers) > 0:
             raise LabError(f"{path}: line {number}: rewards has {len(group.rewards)} numbers for {len(group.answers)} "
-                           "answers; each answer has one, and there is at least one")
+                           "answers; each answer needs one, and there must be at least one")
         groups.append(group)
     return groups

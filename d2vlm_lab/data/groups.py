@@ -25,7 +25,7 @@ from .spelled import spelled_out
 from .video import VideoError
 
 Reader = Callable[[Sample], Clip]  # the frames of a sample's video, as features
-Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with each wrong answer, and its wrong factor
+Rejects = Callable[[Sample], Sequence[tuple[Sample, str]]]  # the sample with each wrong answer, and its factor
 
 
 class NotCached(Exception):
@@ -39,14 +39,14 @@ class Group:
     clip: Clip
     texts: tuple[Text, ...]
     names: tuple[str, ...]
-    question: str | None  # of the first text; where the frame encoder reads it, all texts ask the same
+    question: str | None  # of the first text; if the frame encoder reads questions, all texts ask the same
     preferred: tuple[int, ...] = ()  # for each text, the chosen one that it is compared with; itself where chosen
     factors: tuple[str, ...] = ()  # what is wrong with each text; "" where chosen
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading an index gave: its group, None where no sample of it can be used, and the samples left out."""
+    """What loading an index gave: its group, or None if no sample of it can be used, and the samples left out."""
 
     index: int
     group: Group | None
@@ -78,7 +78,7 @@ def usable(samples: Iterable[Sample], data: Data, skips: Skips) -> list[Sample]:
 
 
 def with_share_of_nothing(samples: Sequence[Sample], share: float) -> list[Sample]:
-    """As many samples as possible, of which this share asks about what never happens; in their order."""
+    """As many samples as possible, in their order, so that this share of them asks about what never happens."""
     nothing = [n for n, sample in enumerate(samples) if sample.about_nothing]
     others = [n for n, sample in enumerate(samples) if not sample.about_nothing]
     if share and not nothing:
@@ -94,7 +94,8 @@ def with_share_of_nothing(samples: Sequence[Sample], share: float) -> list[Sampl
 def group_by_video(samples: Sequence[Sample], texts: int, seed: int, by_question: bool = False) -> list[list[Sample]]:
     """Up to `texts` questions of one video each, shuffled by `seed`.
 
-    With `by_question`, only samples that ask the same question share their video: the frame encoder reads it too.
+    With `by_question`, only samples that ask the same question share their video, because the frame encoder reads the
+    question too.
     """
     videos: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -115,7 +116,7 @@ def encode_sample(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: Prom
 
 
 def encode_question(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: PromptFormat, method: Method) -> Text:
-    """A sample's question. In the styles that write times out, its times are written as the answer's are."""
+    """A sample's question. In the styles that write times out, its times are written as in the answer."""
     if method.style != "digits":
         text = encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
         return spelled_out(text, sample.question_intervals) if method.style == "time_tokens" else text
@@ -128,8 +129,8 @@ def encode_question(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: Pr
 class Groups(Dataset):
     """One item per group of questions. Where no sample of a group can be used, another group takes its place.
 
-    Which one is drawn depends on `seed`, `epoch` and the index alone: it is the same in every process and after an
-    interruption, and another one in the next epoch. At most `allowed` samples are given up for one item.
+    Which group takes its place depends only on `seed`, `epoch` and the index: it is the same in every process and after
+    an interruption, and another one in the next epoch. At most `allowed` samples are given up for one item.
     """
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer: Tokenizer, prompt: PromptFormat,
@@ -194,9 +195,9 @@ class Groups(Dataset):
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes of what was loaded a batch, as the model's forward takes it; beside it the samples that were left out.
+    """Makes a batch from what was loaded, as the model's forward takes it; with it come the samples that were left out.
 
-    Where something has to be loaded by the main process, there is no batch yet, but the indices that belong to it.
+    If something has to be loaded by the main process, there is no batch yet, but only the indices that belong to it.
     """
 
     tokenizer: object
@@ -221,7 +222,7 @@ class Collator:
 
 
 def batch_of(model: Any, samples: Sequence[Sample], read: Reader) -> Batch:
-    """Samples with their true answers, in their order, as training sees them; each brings its own copy of its video."""
+    """Samples with their true answers, in their order, as training sees them; each has its own copy of its video."""
     clips = [read(sample) for sample in samples]
     texts = [[encode_sample(sample, clip, model.tokenizer, model.prompt, model.method)]
              for sample, clip in zip(samples, clips)]

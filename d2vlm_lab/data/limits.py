@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import LabError
 
-SIDES = 10  # a frame may be so many times as wide as it is high, or the other way round
+SIDES = 10  # largest ratio of the two sides of a frame
 KEPT_GIGABYTES = 2  # of one video's frames after they have been resized
 
 
@@ -32,11 +32,11 @@ class Limits:
 
     @property
     def probed_pixels(self) -> int:
-        """Of a frame that FFmpeg may decode to find out about a file; above the limit, so that this one is named."""
+        """Pixels of a frame up to which FFmpeg examines a file: more than `megapixels`, whose error comes first."""
         return int(max(4 * self.megapixels * 1e6, 2**28))
 
     def check(self, path: str | os.PathLike, frames: int, width: int, height: int) -> None:
-        """An error that names the limit which a video passes."""
+        """An error that names the limit that a video exceeds."""
         long, short = max(width, height), max(1, min(width, height))
         if long > SIDES * short:
             raise VideoError(f"{path}: frames of {width}x{height} pixels; one side may be at most {SIDES} times as "

@@ -13,7 +13,7 @@ from torch import Tensor
 from .batch import IGNORE, Batch
 from .branches import Branches
 
-GROUPS = 3  # of texts of similar length on a CPU; on a GPU a single one, because each takes several kernels
+GROUPS = 3  # groups of texts of similar length on a CPU; a GPU has one group, because each takes several kernels
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Packing:
 
 
 def pack(batch: Batch, branches: Branches | None) -> Packing:
-    """The tokens that exist in the order of the batch, without the questions of answers that branch off another's."""
+    """The tokens that exist, in the order of the batch. A question that several answers share is there only once."""
     stored, size = batch.mask, batch.ids.shape[1]
     column = torch.arange(size, device=stored.device)
     if branches is not None:

@@ -81,7 +81,7 @@ def to_line(preference: PreferencePair) -> str:
 
 
 def pair_of(record: dict, where: str = "") -> PreferencePair:
-    """The pair of an object in a preference file, strict about keys, types and what must hold."""
+    """The pair of an object in a preference file; wrong keys, types and values are errors."""
     if set(record) != {"chosen", "rejected"}:
         raise SampleError(f"{where}: expected an object with `chosen` and `rejected`, and nothing else")
     sample = from_record(record["chosen"], where)
@@ -104,7 +104,7 @@ def _rejected(sample: Sample, entry: dict) -> Rejected:
 
 
 def read_preferences(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
-    """One at a time; a bad one is an error that names file, line and sample, or goes to `on_bad` and is left out."""
+    """The pairs, one at a time; a bad one is an error that names its place, or goes to `on_bad` and is left out."""
     def report(line: int, problem: str) -> None:
         if on_bad is None:
             raise SampleError(problem)
@@ -121,7 +121,7 @@ def read_preferences(path: str | os.PathLike, on_bad: OnBad | None = None) -> It
 
 
 def write_preferences(path: str | os.PathLike, preferences: Iterable[PreferencePair]) -> None:
-    """JSON Lines under the final name only when complete."""
+    """Write JSON Lines; the file takes its name only when it is complete."""
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
         for preference in preferences:
             out.write(to_line(preference) + "\n")
@@ -129,7 +129,7 @@ def write_preferences(path: str | os.PathLike, preferences: Iterable[PreferenceP
 
 def what_is_wrong(sample: Sample, events: Sequence[Event], answer: Sequence[str | int],
                   tolerance: float = 0.5) -> tuple[str, ...]:
-    """The factors in which an answer differs from the sample's, as a scorer sees it; () where it is right."""
+    """The factors in which an answer differs from the sample's answer, as a scorer sees it; () if it is right."""
     expected, texts = ([words(clause) for clause in cut(pieces)] for pieces in (sample.answer, answer))
     event_repeated = len(events) > len(sample.events) and any(
         overlap(a.interval, b.interval) >= tolerance for i, a in enumerate(events) for b in events[:i])

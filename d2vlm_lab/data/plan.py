@@ -1,7 +1,7 @@
 """What the losses need to know about a batch, as indices: counted once, where the batch is made.
 
-On a GPU, to find the places where something holds means to wait until everything before is computed. So this is done on
-the CPU, and the indices go to the GPU together with the batch.
+On a GPU, finding the places where something holds means waiting until everything before it is computed. So this is done
+on the CPU, and the indices go to the GPU together with the batch.
 
 Shapes: N texts, E evidence tokens, G of them in answers, L answer tokens to predict.
 """
@@ -21,7 +21,7 @@ from .spelled import FIRST
 
 @dataclass(frozen=True)
 class ByText:
-    """Values that belong to texts: which of the texts that have any, and how many each of these has."""
+    """Values that belong to texts: the text of each value, counting only texts that have any, and how many each has."""
 
     index: Tensor
     count: Tensor
@@ -36,26 +36,26 @@ class Plan:
     symbols: Tensor  # which of the L are symbols of times
     mention: Tensor  # (G,) which of the E stand in answers; those of a question are given, not predicted
     supervised_mentions: Tensor  # which of the G are supervised
-    mentions_by_text: ByText  # of these
+    mentions_by_text: ByText  # of these supervised mentions
     pairs: Tensor  # (K, 2) supervised pairs of two mentions, as indices into G
     pairs_by_text: ByText
     rejected: Tensor  # texts that are only compared with a chosen one
-    chosen: Tensor  # the chosen text of each of them
-    factors: dict[str, Tensor]  # which of the rejected texts are wrong in this factor
+    chosen: Tensor  # the chosen text of each rejected one
+    factors: dict[str, Tensor]  # factor: which of the rejected texts are wrong in it
     one_text_each: bool  # whether text n is about video n, and there are no other videos
     branches: Branches | None
     packing: Packing | None = None  # the texts in one row; None until `packing_of` is asked for it
 
 
 def plan_of(batch: Batch) -> Plan:
-    """The plan of a batch, which keeps it."""
+    """The plan of a batch, which is kept in the batch."""
     if batch.plan is None:
         batch.plan = make_plan(batch)
     return batch.plan
 
 
 def packing_of(batch: Batch) -> Packing:
-    """The texts of a batch in one row; its plan keeps it from then on."""
+    """The texts of a batch in one row; the plan of the batch keeps the result."""
     plan = plan_of(batch)
     if (packing := plan.packing) is None:
         packing = pack(batch, plan.branches)

@@ -21,7 +21,7 @@ from ..errors import LabError
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 BILINEAR = 2  # the number that PIL gives to this filter
 TORCH_MODES = {BILINEAR: "bilinear", 3: "bicubic"}  # resized by torch, as torchvision does; the other filters by PIL
-TOLERANCE = 3.0  # of 255 levels: torch and PIL round differently when they resize
+TOLERANCE = 3.0  # largest difference, of 255 levels: torch and PIL round differently when they resize
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Preparation:
     levels: float = 255.0  # values of pixels are divided by this
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
-    # Draw the time of each frame on it (clock.py). Kept features are named by this, but an encoder is not.
+    # Draw the time of each frame on it (clock.py). The name of kept features contains this, the id of an encoder does
+    # not.
     clock: bool = field(default=False, repr=False)
 
     @classmethod
@@ -45,9 +46,9 @@ class Preparation:
 
     @classmethod
     def from_processor(cls, settings: dict) -> Preparation:
-        """What the settings of a Hugging Face image processor say (preprocessor_config.json).
+        """The preparation that the settings of a Hugging Face image processor describe (preprocessor_config.json).
 
-        Where the library has a processor of this name that works here, both must prepare a picture alike.
+        If transformers has a processor of this name that works here, both must prepare a picture alike.
         """
         name = settings.get("image_processor_type") or settings.get("feature_extractor_type") or "image processor"
         name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
@@ -60,7 +61,7 @@ class Preparation:
 
     @classmethod
     def from_record(cls, record: dict) -> Preparation:
-        """From the JSON form of `dataclasses.asdict`, in which tuples are lists."""
+        """A preparation from the JSON form of `dataclasses.asdict`, in which tuples are lists."""
         named: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
                                  for key, value in record.items()}
         return cls(**named)
@@ -72,7 +73,7 @@ class Preparation:
 
     @property
     def label(self) -> str:
-        """A short name for folders: the size to which frames are resized, and that of the crop."""
+        """A short name for folders: the size to which frames are resized, and the size of the crop."""
         sizes = "-".join(_label(size) for size in (self.resize, self.crop) if size is not None) or "None"
         return f"{sizes}-clock" if self.clock else sizes
 
@@ -120,8 +121,8 @@ def _label(size: int | tuple[int, int]) -> str:
 # The settings of image processors.
 
 def _processor_class(name: str) -> type | None:
-    """The processor in transformers that works with PIL; if there is none, the one for torchvision where it works."""
-    import transformers  # late, because reading videos does not need it
+    """The processor in transformers that works with PIL, or else the one for torchvision, if torchvision is there."""
+    import transformers  # imported late, because reading videos does not need it
     from transformers.utils import is_torchvision_available
 
     return getattr(transformers, f"{name}Pil", None) or (
@@ -179,7 +180,7 @@ def _size(name: str, size: object, square: bool = True) -> int | tuple[int, int]
 
 
 def _prepares_alike(preparation: Preparation, processor: Any) -> bool:
-    """Whether both make the same of a picture of an odd shape, up to the rounding of two resizing libraries."""
+    """Whether both give the same for a picture of an odd shape, up to the rounding of two resizing libraries."""
     coarse = np.random.default_rng(0).integers(0, 256, (1, 9, 14, 3), dtype=np.uint8)
     picture = _resize(coarse, (61, 97), BILINEAR)
     expected = torch.as_tensor(np.asarray(processor(picture[0], return_tensors="np")["pixel_values"]))

@@ -1,4 +1,4 @@
-"""Fewer frames for the language model: which frames of a long video it sees. Each keeps its own time."""
+"""Fewer frames for the language model: which frames of a long video it sees. Each frame keeps its time."""
 
 from __future__ import annotations
 

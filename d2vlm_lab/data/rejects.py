@@ -1,4 +1,4 @@
-"""Where a run's rejected answers come from: a preference file, or its own samples, made wrong while they are read."""
+"""Where rejected answers come from: a preference file, or the samples of a run, made wrong while they are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PreferenceData:
     samples: Sequence[Sample]
     rejects: Rejects | None = None  # rejected answers of these samples
     held_out_rejects: Rejects | None = None  # rejected answers of validation samples
-    bad: tuple[Skip, ...] = ()  # what of a preference file cannot be used
+    bad: tuple[Skip, ...] = ()  # pairs of a preference file that cannot be used
 
 
 def preference_data(config: RunConfig, samples: Sequence[Sample]) -> PreferenceData:

@@ -1,4 +1,4 @@
-"""Sample: the one schema. Every data set becomes samples, and every task reads them. All times are in seconds."""
+"""Samples, the one schema: every data set becomes samples, and every task reads them. All times are in seconds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Sample:
 
     @property
     def about_nothing(self) -> bool:
-        """Whether it names an event that never happens. Other questions without events ask about given moments."""
+        """Whether the question names an event that never happens. Others without events ask about given moments."""
         return self.task in NAMED and not self.events and not self.options
 
 
@@ -85,7 +85,7 @@ def brief(name: object) -> str:
 
 
 def evenly_spaced(items: Sequence, n: int) -> list:
-    """At most `n` of the items, from the first to the last."""
+    """At most `n` of the items at equal distances, from the first to the last."""
     return [items[i] for i in np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)]
 
 
@@ -148,7 +148,7 @@ def to_record(sample: Sample) -> dict:
 
 
 def from_record(record: dict, where: str = "", half_frame: float = 0.5) -> Sample:
-    """The inverse of `to_record`, strict about keys and types."""
+    """The inverse of `to_record`; wrong keys and types are errors."""
     prefix = f"{where}: " if where else ""
     if not isinstance(record, dict):
         raise SampleError(f"{prefix}expected an object with the fields of a sample, found {type(record).__name__}")
@@ -165,7 +165,7 @@ def from_record(record: dict, where: str = "", half_frame: float = 0.5) -> Sampl
 
 
 def as_sample(record: dict) -> Sample:
-    """The sample of a record whose fields have the right types. Whether their values fit each other is left open."""
+    """The sample of a record whose fields have the right types. Whether the values fit each other is not checked."""
     record = fit(record, Record)
     duration = record["duration"]
     if type(duration) not in (int, float):

@@ -1,4 +1,4 @@
-"""Samples that cannot be used: named in a file, counted by reason, and too many of them stop a run."""
+"""Samples that cannot be used: they are named in a file and counted by reason; too many of them stop a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Skip:
 
 
 class Skips:
-    """The record of one run, in its file `skipped.jsonl`. Several processes of the run may add to it.
+    """The skipped samples of one run, in its file `skipped.jsonl`. Several processes of the run may add to the file.
 
     A resumed run finds there what was skipped before it was interrupted. Each sample is counted once.
     """
@@ -55,20 +55,20 @@ class Skips:
                                  f"{self.share:g}): {dict(self.reasons)}; the last: {skip.message}")
 
     def count(self, sample: str, video: str, reason: str) -> bool:
-        """Whether it was not counted before."""
+        """Count a sample unless it was counted before; returns whether it is new."""
         if is_new := (sample, video) not in self.seen:
             self.seen.add((sample, video))
             self.reasons[reason] += 1
         return is_new
 
     def read_file(self) -> None:
-        """Count what stands in the file and was not counted before."""
+        """Count the samples in the file that were not counted before."""
         for line in json_lines(self.path) if self.path is not None else ():
             self.count(*(str(line.get(name)) for name in ("sample", "video", "reason")))
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line; where the last one was cut off, because the disk was full, on a line of its own."""
+    """Add a line, on a new line even if the last one was cut off because the disk was full."""
     with open(path, "ab+") as out:
         if out.seek(0, 2):
             out.seek(-1, 2)

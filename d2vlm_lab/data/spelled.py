@@ -1,4 +1,4 @@
-"""The style `time_tokens`: behind each `<evi>` stand the symbols of its times, as token ids beyond any vocabulary."""
+"""The style `time_tokens`: after each `<evi>` come the symbols of its times, as token ids beyond any vocabulary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spelled_out(text: Text, intervals: Sequence[Interval]) -> Text:
 
 
 def read_times(ids: Sequence[int], evidence: int) -> list[Interval | None]:
-    """What the symbols behind each `<evi>` say, whose id is `evidence`; None where they cannot be read."""
+    """The times that the symbols after each `<evi>` (id `evidence`) say; None where they cannot be read."""
     written: list[list[int]] = []
     for token in ids:
         if token == evidence:
@@ -40,7 +40,7 @@ def read_times(ids: Sequence[int], evidence: int) -> list[Interval | None]:
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """Ids as text, with the symbols of times. NUL, which our files refuse, becomes the sign for what is unreadable."""
+    """Ids as text, with the symbols of times. NUL, which our files refuse, becomes the replacement character."""
     text = "".join(show([token - FIRST for token in run]) if symbols else tokenizer.decode(list(run))
                    for symbols, run in groupby(ids, lambda token: token >= FIRST))
     return text.replace("\0", "\ufffd")

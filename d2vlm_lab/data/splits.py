@@ -34,11 +34,11 @@ CACHE = "data/cache"
 
 
 class FrameEncoder(Protocol):
-    """What reading needs of a frame encoder; every one of `model.frames` and `model.towers` has it."""
+    """What reading needs of a frame encoder; all encoders in `model.frames` and `model.towers` have it."""
 
     id: str  # names its weights, so that features of another encoder are never taken for its own
     preparation: Preparation  # how it expects its frames
-    around: int  # how many frames before and after a frame it looks at, too
+    around: int  # how many frames before and after a frame it also looks at
 
     def encode(self, frames: Tensor, before: int = 0, after: int = 0) -> Tensor: ...
 
@@ -67,7 +67,7 @@ def splits(config: RunConfig) -> tuple[Split, Split]:
 
 
 def check_tasks(config: RunConfig, train: Split, val: Split) -> tuple[Split, Split]:
-    """The splits themselves; an error where a task that is named is in neither, or none of them is in the second."""
+    """The splits themselves; an error if a named task is in neither split, or none of the tasks is in validation."""
     there = {sample.task for split in (train, val) for sample in split.samples}
     for name, tasks in (("data.tasks", config.data.tasks), ("evaluation.tasks", config.evaluation.tasks)):
         if tasks != Evaluation.tasks and (unknown := [task for task in tasks if task not in there]):
@@ -81,7 +81,7 @@ def check_tasks(config: RunConfig, train: Split, val: Split) -> tuple[Split, Spl
 
 
 def missing_world(config: RunConfig) -> WorldConfig | None:
-    """How the world of a run is to be made, if it has one that is not there yet."""
+    """How to make the world of a run, if it has one that does not exist yet."""
     data = config.data
     if data.train:
         return None
@@ -110,7 +110,7 @@ def annotated(data: Data, path: str, videos: Path) -> Split:
 
 
 def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
-    """The validation questions that a run is judged on: of each task, evenly spaced ones about events."""
+    """The validation questions on which a run is judged: for each task, evenly spaced questions about events."""
     questions = []
     for task in config.evaluation.tasks:
         questions += evenly_spaced([s for s in val.samples if s.task == task and s.events], config.evaluation.samples)
@@ -118,7 +118,7 @@ def held_out_questions(val: Split, config: RunConfig) -> list[Sample]:
 
 
 def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
-    """Where the features of an encoder are kept; not for `cache: off`."""
+    """The cache that keeps the features of an encoder; not used with `cache: off`."""
     data = config.data
     kept_as: Literal["fp16", "fp32"] = "fp16" if data.cache == "fp16" else "fp32"
     return FeatureCache(resolve(CACHE), encoder.id, data.fps, encoder.preparation, data.max_frames, kept_as,
@@ -126,7 +126,7 @@ def feature_cache(config: RunConfig, encoder: FrameEncoder) -> FeatureCache:
 
 
 def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
-    """From a sample to its video's features, through the cache on disk; without a cache, to its prepared frames."""
+    """A reader from a sample to the features of its video, kept on disk; without a cache, to its prepared frames."""
     if config.data.cache == "off":
         return partial(_read_anew, videos, config.data, encoder.preparation)
     return CachedReader(feature_cache(config, encoder), videos, config.data, encoder.encode)
@@ -134,9 +134,9 @@ def reader(config: RunConfig, encoder: FrameEncoder, videos: Path) -> Reader:
 
 @dataclass
 class CachedReader:
-    """Reads features, and makes those that the cache does not have yet, but not in a worker of a data loader.
+    """Reads features, and makes those that the cache lacks, except in a worker of a data loader.
 
-    Workers have no GPU, and a copy of it does not carry the encoder along.
+    Workers have no GPU, and the copy of this reader in a worker has no encoder.
     """
 
     cache: FeatureCache

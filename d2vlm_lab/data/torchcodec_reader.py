@@ -14,19 +14,19 @@ CLOSE = 1e-3  # seconds by which the times of both may differ
 
 
 class TorchCodecReader:
-    """`times` of all frames of the video stream with this number, the first of them at 0 or later."""
+    """Reads the video stream with the number `stream`, whose frames have these `times`, the first at 0 or later."""
 
     def __init__(self, path: Path, times: np.ndarray, stream: int, at_once: int):
         try:
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:
             reason = "it is not installed" if isinstance(error, ImportError) else str(error).strip().partition(". ")[0]
-            raise LabError(f"data.reader is torchcodec, which cannot be used here ({reason}); it needs a version for "
-                           "this version of torch, and the libraries of FFmpeg") from None
+            raise LabError(f"data.reader is torchcodec, which cannot be used here ({reason}); it needs a version "
+                           "that fits this version of torch, and the libraries of FFmpeg") from None
         self.times, self.at_once = times, at_once
         try:
             self.decoder = VideoDecoder(os.path.abspath(path), stream_index=stream, dimension_order="NHWC")
-        except ValueError as error:  # of a file that FFmpeg cannot open
+        except ValueError as error:  # for a file that FFmpeg cannot open
             raise RuntimeError(str(error)) from None
         if len(self.decoder) != len(times):
             raise RuntimeError(f"torchcodec counts {len(self.decoder)} frames, PyAV {len(times)}")

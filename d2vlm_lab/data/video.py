@@ -1,6 +1,6 @@
 """Frames of a video at a rate, each with the second at which it is really shown.
 
-PyAV reads the file, and decord where PyAV fails; torchcodec only where it is asked for. All count seconds from the
+PyAV reads the file, or decord if PyAV fails; torchcodec only if it is asked for. All count seconds from the
 start of the video stream, use the timestamps in the file, so that a variable frame rate needs no special care, and
 rotate pictures as the file asks (experiments/results/readers.md compares them). Frames before 0, which a cut without
 re-encoding leaves, are dropped. In trials with hundreds of damaged files neither decoder hung or crashed, so they run
@@ -38,12 +38,12 @@ try:
     DECODING_ERRORS += (decord.DECORDError, decord.DECORDLimitReachedError)
 except ImportError:  # macOS on arm has no wheel
     decord = None
-AUTO = ("av", "decord") if decord else ("av",)  # what is tried, one after the other
+AUTO = ("av", "decord") if decord else ("av",)  # decoders that are tried one after the other
 
 AT_ONCE = 32  # frames in their full size that are in memory before they are resized, or fewer where they are large:
 AT_ONCE_BYTES = 2**28
 FAULTS = 1e-9  # share of damaged frames that decord may silently replace by a neighbour: none
-FOLDER_FPS = 3.0  # of a folder of pictures: the rate of those of TVQA, the only ones in use
+FOLDER_FPS = 3.0  # rate of a folder of pictures: that of TVQA, the only such folders in use
 PICTURES = (".jpg", ".jpeg", ".png")
 # What FFmpeg may read. Playlists are not among them, since they can point to other files, nor are single pictures, nor
 # bare H.264 and its followers, whose frames have no times.
@@ -81,7 +81,7 @@ class About:
 
 
 def find_video(videos: Path, name: str) -> Path:
-    """The file of a video: at its path in the folder, or in the folder itself under its name."""
+    """The file of a video: at its path below the folder, or directly in the folder under its file name."""
     path = videos / name
     return videos / path.name if not os.path.exists(path) and os.path.exists(videos / path.name) else path
 
@@ -99,9 +99,9 @@ def read_frames(path: str | os.PathLike, fps: float | None = None, prepare: Prep
 def read_parts(path: str | os.PathLike, collect: Callable[[Parts, np.ndarray], T], fps: float | None = None,
                prepare: Prepare | None = None, max_frames: int | None = None,
                reader: Decoder = "auto", clock: bool = False) -> T:
-    """What `collect` makes of the same frames, which it gets in parts, and of their times; never are all in memory.
+    """What `collect` makes of these frames, which it gets in parts, and of their times; never are all in memory.
 
-    It is called a second time, to begin anew, where one decoder fails and there is another.
+    If one decoder fails and there is another, `collect` is called again from the beginning.
     """
     if not (fps is None or 0 < fps < np.inf) or (max_frames is not None and max_frames <= 0):
         raise LabError(f"fps is {fps} and max_frames is {max_frames}; both must be positive")
@@ -110,7 +110,7 @@ def read_parts(path: str | os.PathLike, collect: Callable[[Parts, np.ndarray], T
 
 
 def _with_times(parts: Parts, times: np.ndarray) -> Parts:
-    """The same frames, each with its time drawn on it."""
+    """The frames, each with its time drawn on it."""
     begun = 0
     for frames in parts:
         frames = np.array(frames)  # a copy, since a decoder may still need its own
@@ -126,7 +126,7 @@ def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: P
 
 
 def length(path: str | os.PathLike) -> float:
-    """How many seconds a video lasts, by its header, else by its last frame. An error if it cannot be decoded there."""
+    """How many seconds a video lasts, by its header, else by its last frame; an error if that cannot be decoded."""
     last = float(read_frames_at(path, [0.0, np.inf]).timestamps[-1])
     return max(last, 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds)
 
@@ -154,7 +154,7 @@ def _read(path: Path, pick: Callable[[np.ndarray], np.ndarray], collect: Callabl
 
 
 class _Damaged(Exception):
-    """A decoder fails on a part of a file; unlike an error of whatever the frames are used for."""
+    """A decoder failed on a part of a file; other errors come from whatever uses the frames."""
 
 
 def _prepared(parts: Parts, prepare: Prepare | None) -> Parts:
@@ -235,7 +235,7 @@ class _Av:
             stream = container.streams.video[0]
             start, self.stream = stream.start_time or 0, stream.index
             known = set()
-            for packet in container.demux(stream):  # none of them is kept: together they are as large as the file
+            for packet in container.demux(stream):  # no packet is kept: together they are as large as the file
                 if packet.pts is not None and packet.is_corrupt:
                     raise RuntimeError("the file is cut short")
                 if packet.pts is not None and packet.pts >= start:
@@ -245,7 +245,7 @@ class _Av:
 
     def read(self, index: np.ndarray) -> Iterator[np.ndarray]:
         wanted, held, colors = set(self.pts[index].tolist()), [], VideoReformatter()
-        with open_file(self.path) as container:  # anew: not every format can seek back to its start
+        with open_file(self.path) as container:  # opened again: not every format can seek back to its start
             for frame in container.decode(container.streams.video[0]):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
@@ -298,7 +298,7 @@ def by_number(name: str) -> tuple[list[int | str], str]:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 of a picture in a file."""
+    """(H, W, 3) uint8 pixels of a picture in a file."""
     try:
         with open_file(path, PICTURE_FILES) as container:
             Limits.of_this_machine().check(path, 1, *dimensions(container.streams.video[0]))
@@ -308,8 +308,8 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def open_file(path: Path, formats: str = CONTAINERS) -> av.container.InputContainer:
-    """The file itself, whatever its name: some names would be addresses to FFmpeg. A title in another encoding is no
-    reason to fail."""
+    """Open the file itself, whatever its name: FFmpeg would take some names for addresses. A title in another encoding
+    is no reason to fail."""
     options = {"format_whitelist": formats, "protocol_whitelist": "file",
                "max_pixels": str(Limits.of_this_machine().probed_pixels)}
     return av.open(os.path.abspath(path), metadata_errors="replace", options=options)
@@ -356,14 +356,14 @@ def dimensions(stream: av.VideoStream) -> tuple[int, int]:
 def _check_times(path: Path, times: np.ndarray, announced: float) -> None:
     if not len(times):
         raise VideoError(f"{path}: no frame can be decoded")
-    longest = np.diff(times).max(initial=0)  # a frame may stay on screen for so long in this file
+    longest = np.diff(times).max(initial=0)  # the longest time for which a frame stays on screen in this file
     if announced - times[-1] > max(1.0, 0.1 * announced, 3 * longest):
         raise VideoError(f"{path}: the frames end at {times[-1]:.1f} s, but the file announces {announced:.1f} s; "
                          "it is truncated")
 
 
 def upright(frame: av.VideoFrame, colors: VideoReformatter) -> np.ndarray:
-    """One converter for all frames of a video: a new one for each takes longer than small frames need."""
+    """A frame in RGB, turned upright. All frames share the converter `colors`, since making one takes time."""
     if frame.rotation % 90:
         raise RuntimeError(f"rotated by {frame.rotation} degrees; only quarter turns can be shown")
     return np.rot90(colors.reformat(frame, format="rgb24", threads=1).to_ndarray(), frame.rotation // 90)
@@ -387,7 +387,7 @@ def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarr
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, without the decoder's own places and numbers."""
+    """What went wrong, without the decoder's addresses and prefixes."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     if isinstance(error, av.error.FFmpegError):
         lines = [error.strerror or type(error).__name__]

@@ -38,8 +38,8 @@ def diou_loss(predicted: Tensor, true: Tensor, published: bool = True) -> Tensor
     """(E, 2), (E, 2) -> (E,) `1 - IoU + (difference of the centres / length of the enclosing interval)^2`.
 
     As published, the enclosing interval goes from the smaller start to the larger end. Where the predicted ends are the
-    wrong way round, it may then have no length, and the loss for an event of one frame reaches 1e13. Else it goes from
-    the smallest to the largest of the four ends.
+    wrong way round, it may then have no length, and the loss for an event of one frame reaches 1e13. Otherwise the
+    enclosing interval goes from the smallest to the largest of the four ends.
     """
     (a, b), (c, d) = predicted.unbind(-1), true.unbind(-1)
     overlap = (torch.minimum(b, d) - torch.maximum(a, c)).clamp_min(0)
@@ -68,7 +68,7 @@ def bins_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float | Non
 
 
 def bins_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
-    """The curve is how likely each frame lies between the ends; the interval is the ends, fractional. No criterion."""
+    """How likely each frame lies between the ends, and the ends, which may be fractional; no criterion is used."""
     bins, n_frames = logits.shape[-1] - 1, mask.sum(-1, keepdim=True)
     frame = torch.arange(mask.shape[-1], device=mask.device).expand_as(mask)
     time = to_anchors(frame, n_frames, bins)

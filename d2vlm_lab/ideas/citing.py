@@ -23,8 +23,8 @@ AT_ONCE = 2**22  # intervals that are compared at a time; a video of 2,048 frame
 
 @torch.no_grad()
 def proposals(logits: Tensor, k: int, mask: Tensor | None = None, same: float = SAME) -> tuple[Tensor, Tensor]:
-    """(E, F) -> (E, K, 2) the best first, (E, K) whether there are so many: `k` times the most probable interval that
-    overlaps none of those before by more than `same`."""
+    """(E, F) -> (E, K, 2) proposals, the best first, (E, K) whether each exists: `k` times the most probable interval
+    that overlaps none of the earlier ones by more than `same`."""
     mask = torch.ones_like(logits, dtype=torch.bool) if mask is None else mask
     at_once = max(1, AT_ONCE // logits.shape[-1] ** 2)
     parts = [_proposals(some, k, there, same) for some, there in zip(logits.split(at_once), mask.split(at_once))]
@@ -65,7 +65,7 @@ def citing_loss(scores: Tensor, spans: Tensor, intervals: Tensor) -> Tensor:
 
 
 def overlaps(scores: Tensor, spans: Tensor, intervals: Tensor) -> Tensor:
-    """(E, K), (E, K, 2), (E, 2) -> (E, K) of each proposal with the true interval; -1 where there is no proposal."""
+    """(E, K), (E, K, 2), (E, 2) -> (E, K) overlaps of the proposals with the true interval; -1 for no proposal."""
     overlap = frame_overlap(spans.flatten(0, 1), intervals.round().repeat_interleave(spans.shape[1], 0))
     return overlap.view_as(scores).masked_fill(scores == -torch.inf, -1)
 

@@ -23,7 +23,7 @@ def symbol(event: int) -> str:
 
 
 def cut(answer: Sequence[Piece]) -> list[str]:
-    """Sentences; one about several events is cut at its commas, provided that each part is then about one at most."""
+    """Sentences. One about several events is cut at its commas, if each part is then about at most one event."""
     clauses: list[str] = []
     text = "".join(piece if isinstance(piece, str) else symbol(piece) for piece in answer)
     for sentence in filter(None, SENTENCE_END.split(text)):
@@ -55,5 +55,5 @@ def words(clause: str) -> str:
 
 
 def spaced(clause: str, like: str = " ") -> str:
-    """The clause with a blank in front if `like` begins with one, else without."""
+    """The clause with a blank in front of it if `like` begins with one, else without a blank."""
     return (" " if like[0].isspace() else "") + clause.lstrip()

@@ -25,5 +25,5 @@ def mean_by_sample(values: Tensor, sample: Tensor) -> Tensor:
 
 
 def mean_of_means(values: Tensor, index: Tensor, count: Tensor) -> Tensor:
-    """The same, where it is known to which sample each value belongs, and how many each has."""
+    """`mean_by_sample` for a known sample `index` of each value and a known `count` of the values of each sample."""
     return (values / count[index]).sum() / len(count) if len(values) else values.sum()

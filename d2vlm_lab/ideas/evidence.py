@@ -12,7 +12,7 @@ from itertools import chain, repeat
 
 EVIDENCE, END = "<evi>", "</evi>"
 STYLES = ("interleaved", "factorized", "coupled", "digits", "time_tokens")
-INSIDE = ("coupled", "time_tokens")  # styles whose `<evi>` stand inside the text alone
+INSIDE = ("coupled", "time_tokens")  # styles that have `<evi>` only inside the text
 
 Interval = tuple[float, float]
 
@@ -63,7 +63,7 @@ def compose(events: Sequence[Event], pieces: Sequence[str | int], style: str = "
 
     interleaved: first the grounding, then the text with its references. factorized: the same without references.
     coupled: the text with its references alone. digits: no evidence tokens; the text says the times in numbers.
-    time_tokens: as coupled, but what follows each `<evi>` are the symbols of its times, see `symbols.py`.
+    time_tokens: as coupled, but each `<evi>` is followed by the symbols of its times, see `symbols.py`.
     """
     if style not in STYLES:
         raise ValueError(f"unknown answer style {style!r}: use one of {', '.join(STYLES)}")
@@ -110,8 +110,8 @@ def write(answer: GroundedAnswer) -> str:
 def parse(text: str, intervals: Sequence[Interval | None] = (), style: str = "interleaved") -> GroundedAnswer:
     """Read any generated text; the n-th `<evi>` gets the n-th interval, or None where there are too few.
 
-    Without `</evi>`, only the `<evi>` with which the text opens count as grounded, and in the styles that have them
-    inside the text alone not even those. References beyond the grounded events are kept, with event None.
+    Without `</evi>`, only the `<evi>` at the very beginning of the text count as grounded, and none in the styles that
+    have `<evi>` only inside the text. References beyond the grounded events are kept, with event None.
     """
     head, closed, tail = text.partition(END)
     if not closed:
@@ -144,7 +144,7 @@ def render(answer: GroundedAnswer) -> str:
 
 
 def _merge(pieces: Sequence[str | Reference]) -> tuple[str | Reference, ...]:
-    """Neighbouring texts joined and empty ones dropped, so that equal answers compare equal."""
+    """The pieces, but neighbouring texts are joined and empty ones dropped, so that equal answers compare equal."""
     merged: list[str | Reference] = []
     for piece in pieces:
         if isinstance(piece, str) and merged and isinstance(merged[-1], str):

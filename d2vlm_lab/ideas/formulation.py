@@ -1,15 +1,15 @@
 """How an evidence token says when. `sigmoid` is the method's, the others are for comparison.
 
-The first three compare it with the frames, each in a question of its own.
+The first three compare the token with the frames, and each of them asks another question.
 
 sigmoid: "does this frame belong to the event?", asked of each frame by itself. softmax: "which of all frames belong to
 it?". boundary: "where does it begin, and where does it end?": one half of the state points at the first frame and one
 at the last. All three use the same similarities and no further weights, so that they differ in nothing else.
 
-cite: the question of sigmoid, whose curve then proposes intervals; networks of its own point at one of them (see
+cite: the question of sigmoid, but its curve only proposes intervals, and separate networks point at one of them (see
 `citing.py`).
 
-bins: no frame is looked at; a network of its own turns the state into a distribution over the time of each end (see
+bins: no frame is looked at; a separate network turns the state into a distribution over the time of each end (see
 `bins.py`).
 
 Shapes: E evidence tokens, F frames, D hidden, B bins. `logits` are (E, F), for `boundary` (E, 2, F), for `bins`
@@ -79,7 +79,7 @@ def boundary_loss(logits: Tensor, intervals: Tensor, mask: Tensor, base: float |
 
 
 def boundary_read(logits: Tensor, mask: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
-    """The curve is how likely each frame lies between the ends; the interval is the ends, rounded. No criterion."""
+    """How likely each frame lies between the ends, and the ends, rounded; no criterion is used."""
     first, last = _log_softmax(logits, mask[:, None]).exp().unbind(-2)
     curve = first.cumsum(-1) * last.flip(-1).cumsum(-1).flip(-1)
     return curve.masked_fill(~mask, 0), expected_ends(logits, mask).round().long().sort(-1).values

@@ -5,9 +5,9 @@ a factor by the logits x of the frames, since log p - log(1 - p) = x:
 
     log p([s, e]) = x_s + ... + x_e - log Z = C[e + 1] - C[s] - log Z,    C the prefix sums of x
 
-Z adds up all F (F + 1) / 2 intervals. As the sum runs over pairs of one term for each end, a cumulative logsumexp gives
-it in F steps. So an interval can be drawn, and its entropy, the probability of a frame and the expected value of any
-reward be computed exactly.
+Z adds up all F (F + 1) / 2 intervals. The term of an interval is a product of one factor for each end, so a cumulative
+logsumexp gives the sum in F steps. So an interval can be drawn, and its entropy, the probability of a frame and the
+expected value of any reward can be computed exactly.
 
 Sums over long videos are differences of large numbers, so everything is computed in float64; results have the type of
 the logits, and at least float32.
@@ -32,7 +32,7 @@ def log_probability(logits: Tensor, intervals: Tensor, mask: Tensor | None = Non
 
 
 def log_probabilities(logits: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(E, F) -> (E, F, F) of the intervals from s (second axis) to e (third axis); -inf where there is none."""
+    """(E, F) -> (E, F, F) for the intervals from s (second axis) to e (third axis); -inf where there is no interval."""
     return _as(logits, _log_probabilities(logits, mask))
 
 
@@ -55,7 +55,7 @@ def draw(logits: Tensor, chances: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def frame_probability(logits: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(E, F) -> (E, F) that a frame lies in the interval: the intervals that start at it or before, and end after."""
+    """(E, F) -> (E, F) that a frame lies in the interval, which then starts there or before and ends there or after."""
     return _as(logits, _frame_probability(logits, mask))
 
 

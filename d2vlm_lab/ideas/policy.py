@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SIGNAL = 1e-6  # a group whose rewards deviate by less teaches nothing
+SIGNAL = 1e-6  # a group whose rewards deviate by less than this teaches nothing
 
 
 def advantages(rewards: Tensor, scaled: bool = True) -> Tensor:
@@ -24,12 +24,12 @@ def advantages(rewards: Tensor, scaled: bool = True) -> Tensor:
 
 
 def has_signal(rewards: Tensor) -> Tensor:
-    """(Q, G) -> (Q,) whether the rewards of a group differ; if all are right or all are wrong, none is better."""
+    """(Q, G) -> (Q,) whether the rewards of a group differ; if all answers are right or all wrong, none is better."""
     return rewards.std(-1, correction=0) > SIGNAL
 
 
 def clipped_gain(log_p: Tensor, drawn_log_p: Tensor, advantage: Tensor, clip: float = 0.2) -> Tensor:
-    """(A,) x 3 -> (A,) `min(r a, clamp(r, 1 - clip, 1 + clip) a)`, r = p / p when it was drawn, a the advantage.
+    """(A,) x 3 -> (A,) `min(r a, clamp(r, 1 - clip, 1 + clip) a)`; r = p / (p when drawn), a the advantage.
 
     At the first update after drawing r is 1, and the gradient is that of `a log p`.
     """

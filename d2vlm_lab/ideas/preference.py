@@ -1,4 +1,4 @@
-"""Which of two answers is preferred: the log-probability of an answer by its words and by its intervals, and losses.
+"""Which of two answers is preferred: the log-probability of an answer by its words and its intervals, and the losses.
 
 Shapes: N texts, T scored tokens, E evidence tokens, F frames, M pairs of a chosen and a rejected answer.
 """
@@ -50,7 +50,7 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, referen
              beta: float = 0.1) -> Tensor:
     """(M,) x 4 -> (M,) the paper's form: what counts is how far the margin has moved from the reference policy's.
 
-    With factorized log-probabilities it is FPO with a reference, with those of the text alone plain DPO.
+    With factorized log-probabilities this is FPO with a reference; with log-probabilities of the text alone, plain DPO.
     """
     return fpo_loss(chosen - reference_chosen, rejected - reference_rejected, beta)
 

@@ -1,8 +1,9 @@
 """Rejected answers: a grounded answer with one thing made wrong about one of its events.
 
-Four factors can be wrong: *when* an event happens, *which* events there are, *what* happens, *how* it is said; each in
-several kinds. An event's two mentions always go wrong together, since both are written from one list of events.
-Equal seeds give equal answers, so the order in which random numbers are drawn is part of what this file promises.
+Four factors can be wrong: *when* an event happens, *which* events there are, *what* happens, *how* it is said. Each
+factor has several kinds. An event's two mentions always go wrong together, since both are written from one list of
+events. Equal seeds give equal answers, so the order in which random numbers are drawn is part of what this file
+promises.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from .evidence import Event, Interval, overlap
 
 Factor = Literal["when", "which", "what", "how"]
 FACTORS: tuple[Factor, ...] = ("when", "which", "what", "how")
-FACTS = ("color", "object", "action")  # kinds of *what* that are asked of a `Distort` which does not list its own
-Part = Annotated[float, Range(0.001, 0.999)]  # of a whole, neither all of it nor nothing
-Distort = Callable[[str, str, Random], str | None]  # (text, kind of fact, rng) -> with another such fact, or None
+FACTS = ("color", "object", "action")  # kinds of *what* for a `Distort` that does not list its own kinds
+Part = Annotated[float, Range(0.001, 0.999)]  # a share of a whole: neither all of it nor nothing
+Distort = Callable[[str, str, Random], str | None]  # (text, kind of fact, rng) -> text with another such fact, or None
 PLACE = "\0"  # stands for the event while the words around it are distorted
 
 
@@ -38,7 +39,7 @@ class Recipe:
     resize: tuple[Part, ...] = (0.25, 0.4)  # shrink to this share of its length, or grow by its inverse
     repeat: tuple[Annotated[int, Range(1, 100)], ...] = (1, 2)  # how many times more
     tolerance: Share = 0.5  # a wrong interval overlaps every true one by less than this (intersection over union)
-    grid: Weight = 0.5  # wrong intervals begin and end at multiples of so many seconds; 0: anywhere
+    grid: Weight = 0.5  # wrong intervals begin and end at multiples of this many seconds; 0: anywhere
     seed: Seed = 0
 
     def __post_init__(self):
@@ -55,7 +56,7 @@ class Rejected:
     answer: tuple[Piece, ...]
     kind: str
     factor: str
-    strength: float = 1.0  # in the unit of its kind: lengths of the event, share of its length, times
+    strength: float = 1.0  # in the unit of its kind: lengths of the event, share of its length, number of times
     event: int = 0  # the event of the chosen answer that was changed
 
 
@@ -154,7 +155,7 @@ class Draft:
     # When it happens.
 
     def shift(self) -> str | None:
-        """Earlier or later by some of its own lengths."""
+        """An event earlier or later, by a multiple of its own length."""
         k, self.strength = self.any_event(), self.rng.choice(self.recipe.shift)
         start, end = self.events[k].interval
         by = max(self.snap(self.strength * (end - start)), self.recipe.grid)
@@ -162,7 +163,7 @@ class Draft:
         return self.move(k, self.rng.choice(ways)) if ways else None
 
     def resize(self) -> str | None:
-        """Much shorter or much longer, around its middle."""
+        """An event much shorter or much longer, around its middle."""
         k, share = self.any_event(), self.rng.choice(self.recipe.resize)
         (start, end), snap = self.events[k].interval, self.snap
         shorter = (snap(start + (end - start) * (1 - share) / 2), snap(start + (end - start) * (1 + share) / 2))
@@ -279,7 +280,7 @@ class Draft:
         return overlap(a.interval, b.interval) >= self.recipe.tolerance
 
     def is_wrong(self, interval: Interval) -> bool:
-        """Whether an interval lies inside the video and would be taken for that of no event."""
+        """Whether an interval lies inside the video, and a scorer would take it for the interval of no event."""
         inside = -1e-9 <= interval[0] <= interval[1] <= self.end + 1e-9
         return inside and not any(self.same_time(Event(*interval), event) for event in self.events.values())
 
@@ -331,7 +332,7 @@ class Draft:
         return True
 
     def describes(self, clause: str, k: str) -> bool:
-        """Whether a clause says what happens, so that one more event needs a clause of its own. Else it only points."""
+        """Whether a clause says what happens, so that one more event needs its own clause; otherwise it only points."""
         caption = self.events[k].caption.lower()
         says_what = len(self.clauses) > 1 or clause[0] == k or caption != "" and caption in words(clause).lower()
         return mentions(clause) == [k] and says_what

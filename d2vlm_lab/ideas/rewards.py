@@ -1,9 +1,9 @@
-"""How good is a set of predicted intervals? Rewards that need no match by threshold, in seconds.
+"""How good is a set of predicted intervals? Rewards that need no matching by a threshold. Times are in seconds.
 
 P are the predicted intervals and G the true ones. |X| is the length that X covers, P* and G* are the sets after
-intervals that overlap or touch have been joined. So for all but `matched_giou`, to say a moment twice costs nothing,
-and models learn that (experiments/results). Intervals without a length, and those with an end that is not finite, cover
-nothing and are left out. All but the GIoU of sets lie within [0, 1].
+intervals that overlap or touch have been joined. So for all rewards but `matched_giou` it costs nothing to say a moment
+twice, and models learn that (experiments/results). Intervals without a length, and those with an end that is not
+finite, cover nothing and are left out. All but the GIoU of sets lie within [0, 1].
 
 With a set of a single interval on each side, three of them have a closed form, which `pair_rewards` computes for many
 pairs at once.
@@ -46,7 +46,7 @@ def giou(predicted: Intervals, true: Intervals) -> float:
 
 
 def matched_giou(predicted: Intervals, true: Intervals) -> float:
-    """sum_i (1 + GIoU(p_i, g_i)) / 2 / max(#P, #G): the i-th by start, then end, with the i-th; the others count 0."""
+    """sum_i (1 + GIoU(p_i, g_i)) / 2 / max(#P, #G); both sorted by start, then end. One without a partner counts 0."""
     predicted, true = sorted(_valid(predicted)), sorted(_valid(true))
     if not predicted or not true:
         return float(not predicted and not true)
@@ -109,7 +109,7 @@ SET_REWARDS = {"iou": iou, "giou": giou, "matched_giou": matched_giou, "wasserst
 def pair_rewards(name: str, predicted: Tensor, true: Tensor, beta: float = 1.0) -> Tensor:
     """(..., 2), (..., 2) -> (...) the reward `name` of a single predicted interval for a single true one.
 
-    As above for intervals with a length, but an interval of one instant is compared as well.
+    For intervals with a length it is the same as above, but an interval of one instant is compared as well.
     """
     (a, b), (c, d) = predicted.unbind(-1), true.unbind(-1)
     lengths = b - a + d - c
@@ -139,7 +139,7 @@ TINY = 1e-9  # seconds; keeps a division by the length of an instant finite
 
 
 def merge(intervals: Intervals) -> list[Interval]:
-    """Sorted by start, those that overlap or touch joined."""
+    """The intervals sorted by start; those that overlap or touch are joined."""
     merged: list[Interval] = []
     for start, end in sorted(_valid(intervals)):
         if merged and start <= merged[-1][1]:

@@ -43,7 +43,7 @@ def best_segment(curve: Tensor, mask: Tensor | None = None, logits: Tensor | Non
                  cost: float = 0.72) -> Tensor:
     """The segment with the largest sum of `curve / max - cost`: a long run of good frames wins over a single peak.
 
-    It has no runs that could tie, so that it does not look at the logits.
+    It has no runs that could tie, so the logits are not looked at.
     """
     existing = _existing(curve, mask)
     gain = existing / existing.amax(-1, keepdim=True).clamp_min(1e-12) - cost
@@ -65,7 +65,7 @@ def over_threshold(curve: Tensor, mask: Tensor | None = None, logits: Tensor | N
 def smoothed(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = None, window: int = 7) -> Tensor:
     """The paper's rule on a curve without jitter, as in E.M.Ground: `peak_share` after a Savitzky-Golay filter.
 
-    It does not look at the logits, which belong to the curve as it was.
+    The logits are not looked at, because they belong to the curve before smoothing.
     """
     _existing(curve, mask)
     length = torch.full(curve.shape[:1], curve.shape[-1]) if mask is None else mask.sum(-1)
@@ -158,7 +158,7 @@ def _run_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:
 
 
 def _authors_means(curve: Tensor, keep: Tensor, run: Tensor) -> Tensor:
-    """The same as the authors' code computes it: rounded after each addition, which decides what ties exactly.
+    """The means as the authors' code computes them: rounded after each addition, which decides what ties exactly.
 
     Only means that are nearly the same can tie, and only these are computed again, run by run.
     """

@@ -10,9 +10,9 @@ frames. A curve that trembles between the two thresholds neither begins nor ends
 
 Here open_at is .6 and close_at .35.
 
-Nothing is looked up ahead: what is said at a frame follows from the curve up to it. So what was closed stays. It may
-become longer (*revised*) where the event goes on after a short pause, but it never gets lost. An event that ends before
-it has lasted for `least` frames was a mistake and is *withdrawn*; it was never closed.
+Nothing looks ahead: what is said at a frame follows from the curve up to this frame. So a closed event stays. It may
+become longer (*revised*) if it goes on after a short pause, but it never gets lost. An event that ends before it has
+lasted for `least` frames was a mistake and is *withdrawn*; it was never closed.
 
 Positions are frames, counted from 0, both ends included.
 """
@@ -51,11 +51,11 @@ class Head:
 class Rule:
     """When an event begins, when it ends, and what is too short to be one."""
 
-    open_at: float = 0.7  # an event begins where the curve reaches this
-    close_at: float = 0.6  # it goes on while the curve is at least this
-    patience: int = 2  # it ends once so many frames in a row are below
-    least: int = 2  # it is withdrawn if it ends after fewer frames than this
-    bridge: int = 0  # what begins at most so many frames after the end of an event is the same event, which is revised
+    open_at: float = 0.7  # an event begins where the curve reaches this value
+    close_at: float = 0.6  # an event goes on while the curve is at least this
+    patience: int = 2  # an event ends once this many frames in a row are below `close_at`
+    least: int = 2  # an event is withdrawn if it ends after fewer frames than this
+    bridge: int = 0  # what begins at most this many frames after the end of an event is that event, revised
     head: Head | None = None  # reads the curve first; None: the curve itself is compared with the thresholds
 
     def __post_init__(self):
@@ -89,7 +89,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Speaker:
-    """All that has to be remembered of a curve, however long it is."""
+    """All that has to be remembered of a curve, no matter how long the curve is."""
 
     frame: int = 0  # how many frames have been read
     opened: int = 0  # how many events have been opened
@@ -143,7 +143,7 @@ def end(speaker: Speaker, rule: Rule) -> tuple[Speaker, Change | None]:
 
 
 def speak(curve: Sequence[float], rule: Rule | None = None, ended: bool = True) -> Iterator[tuple[int, Change]]:
-    """Everything that is said about a curve, each with the frame at which it is said; `ended`: no frame follows."""
+    """Everything that is said about a curve, with the frame at which it is said; `ended`: no frame follows."""
     rule, speaker = rule or Rule(), Speaker()
     for frame, value in enumerate(curve):
         speaker, change = step(speaker, float(value), rule)
@@ -168,7 +168,7 @@ def fit_rule(curves: Sequence[Sequence[float]], events: Sequence[Sequence[Frames
 
 
 def found(curves: Sequence[Sequence[float]], events: Sequence[Sequence[Frames]], rule: Rule) -> float:
-    """F1 of the events that a rule finds, where two that share half of the frames that either has are the same."""
+    """F1 of the events that a rule finds. A true event is found if one overlaps it by at least one half (IoU)."""
     hits = said = true = 0
     for curve, truth in zip(curves, events):
         spans = closed_events(curve, rule)

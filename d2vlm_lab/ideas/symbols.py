@@ -1,6 +1,6 @@
-"""A time in symbols of its own, as TRACE has it: ten digits, a point, a separator and an end, at a fixed width.
+"""A time in special symbols, as in TRACE: ten digits, a point, a separator and an end, at a fixed width.
 
-An interval from 12 to 20.5 seconds becomes `0012.0,0020.5;`. The end symbol hands back to the words.
+An interval from 12 to 20.5 seconds becomes `0012.0,0020.5;`. After the end symbol, words follow again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def show(symbols: Sequence[int]) -> str:
 
 
 def read(symbols: Sequence[int]) -> Interval | None:
-    """The interval that some symbols give, its ends in order; None where they are not written as `spell` writes them.
+    """The interval that some symbols give, its ends in order; None if they are not written as `spell` does.
     """
     written = WRITTEN.fullmatch(show(symbols))
     if not written:

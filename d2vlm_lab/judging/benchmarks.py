@@ -20,20 +20,20 @@ from ..ideas.evidence import Interval
 from ..reader import read_bytes
 from .metrics.records import LARGEST
 
-if TYPE_CHECKING:  # these files import torch, which nobody needs to check a folder or to score answers
+if TYPE_CHECKING:  # these files import torch, which is not needed to check a folder or to score answers
     from ..data.batch import Clip
     from ..data.groups import Reader
 
-Question = tuple[Sample, dict]  # what is asked, and its prediction but for the answer
+Question = tuple[Sample, dict]  # what is asked, and the prediction without its answer
 AnswerKey = tuple[str, str, str]  # task, source and id, since some benchmarks number each task anew
 
 
 @dataclass(frozen=True)
 class OnHub:
-    """What `d2vlm-lab get` fetches of a data set; the rest is fetched by hand."""
+    """What `d2vlm-lab get` fetches of a data set; the user fetches the rest."""
 
     repository: str
-    licence: str  # of these files, as the page of the repository has it
+    licence: str  # licence of these files, as the page of the repository says
     files: tuple[str, ...]
     inside: str = ""  # the folder of the repository in which they lie; here they lie in the data set's own
 

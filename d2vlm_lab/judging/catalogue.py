@@ -89,10 +89,10 @@ _LIVE = (
     Metric("live_revisions", "revisions", "per question", "Number of events that are revised or withdrawn after they "
            f"were announced, {_STANDS}.", False),
 )
-_AS_MANY = "Among answers that tell as many events as there are: share of those with"
+_AS_MANY = "Among the answers with as many events as there are: the share with"
 _OTHERS = (
     Metric("dvc_caption_F1", "dense captions right, times aside", "F1", "F1 between the sentences of a dense caption "
-           "and the true ones, whatever times they are given.", True, ("dvc",)),
+           "and the true ones, whatever their times are.", True, ("dvc",)),
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
            "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
            ("dvc",)),
@@ -120,15 +120,15 @@ _OTHERS = (
            "mention of the same event, mean over both ends; over answers that ground events first and refer to them "
            "later.", False),
     Metric("blind_words", "what words need of the frames", "nats per token", "By how much the loss of the answer's "
-           f"words grows if they may not look at any frame, {_FORCED}; what `<evi>` carries remains. Missing where "
-           "they never may.", None),
+           f"words grows if they may not look at any frame, {_FORCED}; what `<evi>` carries remains. Missing if "
+           "they never may look at frames.", None),
     Metric("exposure_gap", "what pointing wrongly costs the words", "nats per token", "By how much the loss of the "
            "answer's words grows if `<evi>` carries the frames of the interval that it finds, and not of the true one, "
            f"{_FORCED}.", False),
     Metric("mistakes_any", "answers with a mistake", "share", "Share of answers about events that are wrong in any of "
            "the four factors of a rejected answer.", False),
     Metric("mistakes_which", "answers about more or fewer events", "share", "Share of answers about events that point "
-           "at more or fewer events than there are, or tell more or fewer.", False),
+           "at more or fewer events than there are, or name more or fewer.", False),
     Metric("mistakes_how", "answers that repeat themselves", "share", "Share of answers about events that say words "
            "twice in a row, or a sentence again in more sentences than are due.", False),
     Metric("mistakes_when", "answers with a wrong time", "share", f"{_AS_MANY} an interval that overlaps the true one "

@@ -39,18 +39,18 @@ from .portions import Once, by_video, portions
 from .predict import Prediction, predict, too_long
 
 GREEDY, PUBLISHED = Decoding(160), Decoding(2048, temperature=0.2)
-PENALTY = 1.2  # for repetition, with published decoding on the tasks where the authors use it
+PENALTY = 1.2  # penalty for repetition, with published decoding, on the tasks where the authors use it
 
 
 def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decoding: Decoding, data: Data,
              shard: tuple[int, int] = (0, 1), limit: int | None = None, report: Callable[[str], None] = print,
              benchmark: str = "etbench", penalized: Sequence[str] = (), parts: bool = True,
              memory: Memory | None = None) -> list[dict]:
-    """Answer every sample that has no answer on disk yet, or one without its video; returns the records of all shards.
+    """Answer every sample without an answer on disk, or with one given without the video; returns all shards' records.
 
     `shard` is (index, count): every count-th sample from the index-th on. Each shard writes to its own file and only
-    reads those of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model sees
-    a whole video also where the question is about a part of it. With a `memory`, videos are read block by block.
+    reads the files of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model
+    sees a whole video even if the question is about a part of it. With a `memory`, videos are read block by block.
     """
     index, count = shard
     layout = BENCHMARKS[benchmark]
@@ -92,7 +92,7 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
 
 def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: Decoding,
            penalized: Sequence[str] = (), field: str = "a", memory: Memory | None = None) -> list[dict]:
-    """The questions' records with answers in `field`; where a video cannot be read, an empty one and the reason."""
+    """The questions' records with answers in `field`; if a video cannot be read, an empty answer and the reason."""
     records = {}
     unread, by_decoding = [], defaultdict(list)
     for sample, record in questions:
@@ -115,13 +115,13 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
 
 
 def about_long(records: Sequence[dict]) -> list[str]:
-    """A line about those that the language model could not read together with all frames, if there are any."""
+    """A line about the questions that the language model could not read together with all frames, if there are any."""
     found = [record["too_long"] for record in records if "too_long" in record]
     return [f"too long, give a smaller --max-frames: {len(found)}; the first: {found[0]}"] if found else []
 
 
 def alone_in(out: Path) -> AbstractContextManager[None]:
-    """For what is written into the folder besides answers; other shards wait for their turn."""
+    """A lock for writing anything but answers into the folder; other shards wait for their turn."""
     return locked(out / ".lock")
 
 
@@ -132,7 +132,7 @@ def only_writer(file: Path) -> AbstractContextManager[None]:
 
 
 def drop_half_line(file: Path) -> None:
-    """Remove what stands behind the last line end, where a kill or a full disk cut a line off."""
+    """Remove what follows the last line end, if a kill or a full disk has cut a line off."""
     if os.path.lexists(file):
         with opened(file) as stream:
             content = stream.read()
@@ -149,7 +149,7 @@ def drop_unread(file: Path) -> None:
 
 
 def read_answers(file: Path) -> dict[AnswerKey, dict]:
-    """The answers in a file, which is not changed. A line that was cut off is no answer: its sample is asked again."""
+    """The answers in a file, which is not changed. A cut-off line is not an answer: its sample is asked again."""
     return {answer_key(record): record for record in json_lines(file)}
 
 
@@ -159,7 +159,7 @@ def all_answers(out: Path) -> list[dict]:
 
 
 def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, data: Data, benchmark: str) -> dict:
-    """Everything that answers depend on; it is kept beside them, and with the sentence model beside their score."""
+    """Everything on which answers depend; kept beside the answers and, with the sentence model, beside their score."""
     prompt = json.dumps([asdict(model.prompt), BENCHMARKS[benchmark].prompt], sort_keys=True)
     return {"benchmark": benchmark, "checkpoint": _name(checkpoint), "annotations": annotations.name,
             "annotations_sha256": fingerprint(annotations),
@@ -169,7 +169,7 @@ def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, d
 
 
 def note_settings(out: Path, settings: dict, videos: Path) -> None:
-    """Write the settings beside the answers; an error if answers there have others. Videos may lie elsewhere."""
+    """Write the settings beside the answers; an error if answers there have other settings. Videos may have moved."""
     sweep_below(out)
     path = out / "run.json"
     if path.exists():
@@ -191,7 +191,7 @@ def score(out: Path, benchmark: str, protocol: str) -> tuple[dict, list[str]]:
 
 
 def split_by_task(out: Path) -> Path:
-    """A folder with one file of predictions for each task, which is what MVBench's scorer reads."""
+    """Write a folder with one file of predictions for each task, which is what MVBench's scorer reads."""
     tasks: dict[str, list[dict]] = defaultdict(list)
     for record in all_answers(out):
         tasks[record["sample"].split("/")[0]].append(record)
@@ -220,8 +220,9 @@ def configure(parser) -> None:
     parser.add_argument("--max-new-tokens", type=int, help="longest answer (default: 160, or 2048 as published)")
     parser.add_argument("--keep-frames", type=int, metavar="N", help="for videos longer than memory: read them block "
                         "by block, keep at most N frames in the language model; the checkpoint needs frames in blocks")
-    parser.add_argument("--forget", choices=get_args(Forget), default="oldest", help="which frames go first, with "
-                        "--keep-frames: the oldest, those that change least, or alike neighbours, which are merged")
+    parser.add_argument("--forget", choices=get_args(Forget), default="oldest", help="which frames are forgotten "
+                        "first, with --keep-frames: the oldest, those that change least, or alike neighbours, which "
+                        "are merged")
     parser.add_argument("--whole-videos", action="store_true",
                         help="show all of a video to questions about a part of it (mvbench), as the authors did")
 
@@ -286,7 +287,7 @@ def signature(page: dict) -> str:
     """What a score stands for, in one line."""
     card = page["card"]
     temperature = card["decoding"]["temperature"]
-    samples, questions = page.get("samples"), page.get("questions")  # pages of earlier versions do not have both
+    samples, questions = page.get("samples"), page.get("questions")  # pages of earlier versions lack some of these
     part = f", the first {samples} of {questions} questions" if questions and samples < questions else ""
     similar = f", sentence model {card['sentence_model'] or 'none'}" if "sentence_model" in card else ""
     return (f"{data_set(page)} {card['annotations']} {card['annotations_sha256']}{part}, "
@@ -296,7 +297,7 @@ def signature(page: dict) -> str:
 
 
 def data_set(page: dict) -> str:
-    """What was asked: a benchmark, or own questions that are laid out as those of a world, by their folder."""
+    """What was asked: a benchmark, or the folder of the user's own questions, laid out like those of a world."""
     return f"own questions ({page['own_questions']})" if "own_questions" in page else page["card"]["benchmark"]
 
 

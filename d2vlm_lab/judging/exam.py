@@ -65,7 +65,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     scores |= refusal_scores(list(ask(nothing, read)), predictions)
     if config.evaluation.live:
         scores |= asked_during(samples, read, ask)
-        if model.method.block is not None and stands(model.method):  # otherwise nothing is said before the end
+        if model.method.block is not None and stands(model.method):  # otherwise nothing can be said before the end
             scores |= standing_scores(model, [*samples, *nothing], read, memory)
     whole = not config.evaluation.keep_frames  # what follows reads all frames of a video at once
     if whole and config.method.formulation == "sigmoid":  # with other formulations an interval has no probability
@@ -79,7 +79,7 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
 
 
 def memory_of(config: RunConfig) -> Memory:
-    """What is kept of videos that are read block by block."""
+    """How much is kept of videos that are read block by block."""
     return Memory(frames=config.evaluation.keep_frames, forget=config.evaluation.forget)
 
 
@@ -92,7 +92,7 @@ def asker(model: D2VLM, config: RunConfig) -> Ask:
 
 
 def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
-    """The samples whose videos can be read. Which videos cannot is printed."""
+    """The samples whose videos can be read. Videos that cannot be read are printed."""
     tried = list(with_problems(samples, read))
     for problem in dict.fromkeys(problem for _, problem in tried if problem):
         print(f"left out of the exam: {problem}")
@@ -102,7 +102,7 @@ def readable(samples: Sequence[Sample], read: Reader) -> list[Sample]:
 @torch.no_grad()
 def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_once: int = 32,
                    mechanisms: bool = False) -> dict[str, float]:
-    """On the true answers: weighted parts of the loss, share of intervals read correctly, spread of evidence states.
+    """Measured on the true answers: weighted parts of the loss, intervals read correctly, spread of evidence states.
 
     A part of the loss is a mean over tokens, or over texts: each batch counts as often as it has these.
     """
@@ -136,7 +136,7 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
 @torch.no_grad()
 def prefers(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Rejects,
             at_once: int = 16) -> dict[str, float]:
-    """Share of wrong answers that are less likely than the true one, by words and intervals together, per factor."""
+    """For each factor, the share of wrong answers that are less likely than the true one, by words and intervals."""
     groups = Groups([[sample] for sample in samples], read, model.tokenizer, model.prompt, model.method, rejects)
     collate, correct = Collator(model.tokenizer, model.prompt), defaultdict(list)
     model.eval()
@@ -168,7 +168,7 @@ def line(prediction: Prediction) -> dict:
 
 @contextmanager
 def spending() -> Iterator[dict[str, float]]:
-    """What a block costs, filled in when it ends: seconds, CPU seconds, the most memory the process has ever held."""
+    """The cost of a `with` block, filled in at its end: seconds, CPU seconds, the most memory that was ever held."""
     spent: dict[str, float] = {}
     clock, cpu = time.time(), time.process_time()
     yield spent

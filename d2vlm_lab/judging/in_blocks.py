@@ -1,5 +1,5 @@
-"""Videos longer than memory: their frames are read block by block, as a live model reads them, and what is kept of them
-is bounded. So are standing questions about them, whose updates come as if the video were running.
+"""Videos that do not fit into memory: their frames are read block by block, as a live model reads them, and what is
+kept of them is bounded. Standing questions are answered in the same way, with updates as if the video were running.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..model.streaming.standing import StandingQuestion, Update
 from ..model.streaming.stream import Block, check_streams, extended, start
 from .predict import Prediction
 
-NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame whose features are known
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # the pixels of a frame whose features are known
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Said:
 
 @torch.no_grad()
 def blocks(model: D2VLM, clip: Clip, memory: Memory) -> Iterator[tuple[Kept, Block]]:
-    """What is kept after each block, and the block. Only its own features are in memory, if they come from a file."""
+    """What is kept after each block, and the block. If features come from a file, only one block's are in memory."""
     size, kept = check_streams(model), start(model)
     features, = encoded(model.frames, [clip.features]) if clip.features.dtype == torch.uint8 else [clip.features]
     for first in range(0, len(clip.timestamps), size):
@@ -59,7 +59,7 @@ def blocks(model: D2VLM, clip: Clip, memory: Memory) -> Iterator[tuple[Kept, Blo
 
 def predict_in_blocks(model: D2VLM, samples: Sequence[Sample], read: Reader, memory: Memory,
                       decoding: Decoding | None = None, batch: int = 32) -> Iterator[Prediction]:
-    """Answers at the end of each video, from what is then kept of it."""
+    """Answers at the end of each video, from what is kept of the video then."""
     videos: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         videos[sample.video].append(sample)
@@ -84,7 +84,7 @@ def answers_now(model: D2VLM, samples: Sequence[Sample], kept: Kept,
 
 def listen(model: D2VLM, samples: Sequence[Sample], clip: Clip, memory: Memory,
            rule: Rule | None = None) -> list[list[Said]]:
-    """What is said to each of several standing questions about a video, all of them asked before it begins."""
+    """The updates of several standing questions about a video, all of which are asked before it begins."""
     kept = start(model)
     nothing = kept.clip()
     prompts = [encode_question(sample, nothing, model.tokenizer, model.prompt, model.method) for sample in samples]

@@ -41,10 +41,10 @@ def standing_scores(model: D2VLM, samples: Sequence[Sample], read: Reader, memor
 def asked_during(samples: Sequence[Sample], read: Reader, ask: Ask) -> dict[str, float]:
     """`during_F1@0.5`: each question about one event is asked when half of the event is over; that half is the truth.
 
-    A tower that looks at the next frames has seen these, too: the question is asked when they have come.
+    A tower that looks at the next frames has seen these frames, too: the question is asked when they have come.
     """
     early: list[Sample] = []
-    whole: dict[str, tuple[Sample, int]] = {}  # by the name of a video that is not over: all of it, and frames so far
+    whole: dict[str, tuple[Sample, int]] = {}  # name of a video that is not over: its sample, and the frames so far
     for sample in samples:
         if can_stand(sample) and len(sample.events) == 1:
             event, times = sample.events[0], read(sample).timestamps

@@ -1,4 +1,4 @@
-"""Why an idea pays or does not: what the words of an answer need, and in what the answers of a model are wrong."""
+"""Why an idea pays off or does not: what the words of an answer need, and how the answers of a model are wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .scores import captions, rounded_mean, true_captions
 
 @contextmanager
 def with_method(model: D2VLM, **changes) -> Iterator[bool]:
-    """A model that is read in another way than it was trained in; True where that is the same way."""
+    """A model that is read in another way than it was trained in; yields True if it is the same way."""
     method = model.method
     model.method = replace(method, **changes)
     try:
@@ -32,9 +32,9 @@ def with_method(model: D2VLM, **changes) -> Iterator[bool]:
 
 @torch.no_grad()
 def needs_of_words(model: D2VLM, batch: Batch, as_trained: float) -> dict[str, float]:
-    """How much the loss of the answers' words grows if they see no frame, and if `<evi>` is where the model points.
+    """How much the loss of the answers' words grows if they see no frame, and if `<evi>` carries what the model finds.
 
-    Both are compared with words that follow true evidence, also in a model that was trained on what it points at.
+    Both are compared with words after true evidence, even for a model that was trained on the evidence that it finds.
     `as_trained` is this loss of the model as it is.
     """
     def loss(**changes) -> float:
@@ -51,8 +51,8 @@ def needs_of_words(model: D2VLM, batch: Batch, as_trained: float) -> dict[str, f
 def mistakes(predictions: Sequence[Prediction]) -> dict[str, float]:
     """The share of answers that are wrong in each factor of a rejected answer, and in any of them.
 
-    Times and words can be compared one by one where as many events are told as there are, so `when` and `what` are
-    shares of these answers alone.
+    Times and words can be compared one by one only if an answer has as many events as there are, so `when` and `what`
+    are shares of these answers alone.
     """
     wrong = [_wrong(p) for p in predictions if p.sample.events]
     as_many = [factors for factors in wrong if not factors & {"which", "how"}]
@@ -63,7 +63,7 @@ def mistakes(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _wrong(prediction: Prediction) -> set[str]:
-    """The same in all styles of answer: `how` if it repeats itself, else `which` if it tells more events or fewer."""
+    """What is wrong in any style of answer: `how` if it repeats itself, else `which` if it has more events or fewer."""
     written, true = captions(prediction), true_captions(prediction.sample)
     repeats = len(written) > len(true) and max(Counter(written).values()) > max(Counter(true).values(), default=1)
     if repeats or any(text not in true and stutters(text) for text in written):
@@ -75,7 +75,7 @@ def _wrong(prediction: Prediction) -> set[str]:
 
 
 def _intervals(answer: GroundedAnswer) -> tuple | None:
-    """What it grounds, or else what it refers to; None if it refers to an event that it never grounded."""
+    """What an answer grounds, else what it refers to; None if it refers to an event that it never grounded."""
     intervals = answer.grounded or tuple(mention.interval for mention in answer.references)
     lost = None in intervals or any(mention.event is None for mention in answer.references if answer.grounded)
     return None if lost else intervals
@@ -93,7 +93,7 @@ def as_sample(sample: Sample, answer: GroundedAnswer) -> tuple[tuple[Event, ...]
 
 
 def as_rejected(sample: Sample, answer: GroundedAnswer, tolerance: float = 0.5) -> Rejected | None:
-    """A generated answer with the factor that is wrong about it; None where it is right, or has no event to score.
+    """A generated answer with the factor that is wrong; None if the answer is right, or has no event to score.
 
     Where several factors are wrong, the kind names them all and the factor is the first, in the order of `FACTORS` but
     with *which* before *when*: with another number of events, their times cannot be compared one by one.

@@ -1,4 +1,4 @@
-"""The questions of a benchmark in portions that are answered together, so that each video is read once."""
+"""The questions of a benchmark, in portions that are answered together, so that each video is read once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..data.sample import Sample
 from ..data.video import VideoError
 from .benchmarks import Question, video_path
 
-AT_ONCE = 128  # questions of a portion, which are also the answers between two writes
+AT_ONCE = 128  # questions of a portion, after which their answers are written
 ROOM = 2**30  # bytes of frames or features that are held for a portion; one video may be larger
 
 

@@ -22,7 +22,7 @@ from ..model.growing import shares_frames
 # Tokens of a batch whose keys and values are kept. In a model of 3.8 billion parameters (Phi-3-mini, bfloat16), that is
 # 3 GB for the frames and 13 GB for the answers if none of them ends early.
 FRAME_TOKENS, ANSWER_TOKENS = 2**13, 2**15
-LARGE = 4  # features more than so many times as large as the tokens that they become are projected at once
+LARGE = 4  # features that are more than this many times as large as their tokens are projected right away
 NUMBERS = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
 
 
@@ -59,12 +59,12 @@ class Prediction:
 
 
 def with_problems(samples: Iterable[Sample], read: Reader) -> Iterator[tuple[Sample, str]]:
-    """Each sample, and why its video cannot be read; "" where it can. Every video is tried once."""
+    """Each sample, and why its video cannot be read; "" if it can. Every video is tried once."""
     problems: dict[str, str] = {}
     for sample in samples:
         if sample.video not in problems:
             try:
-                read(sample)  # its features are kept, so that the next reading is quick
+                read(sample)  # the features of the video are kept, so that the next reading is quick
                 problems[sample.video] = ""
             except VideoError as error:
                 problems[sample.video] = str(error)
@@ -72,7 +72,7 @@ def with_problems(samples: Iterable[Sample], read: Reader) -> Iterator[tuple[Sam
 
 
 def too_long(model: D2VLM, clip: Clip, question: str) -> str:
-    """Why the language model cannot read a question together with its video; "" where it can."""
+    """Why the language model cannot read a question together with its video; "" if it can."""
     room = getattr(model.language.config.get_text_config(), "max_position_embeddings", None)
     words = len(model.tokenizer.encode(question))
     frames = prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
@@ -84,7 +84,7 @@ def too_long(model: D2VLM, clip: Clip, question: str) -> str:
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,
             batch: int = 128) -> Iterator[Prediction]:
-    """Answers in batches of at most `batch` texts, fewer where their frames or their answers may take much memory.
+    """Answers in batches of at most `batch` texts, or fewer if their frames or their answers may take much memory.
 
     Questions about the same video share it, which is read once for all of them. Where the frame encoder reads the
     question, only samples with the same question share their video.
@@ -143,8 +143,8 @@ class Pending:
 def seen(model: D2VLM, clip: Clip, question: str) -> Clip:
     """A clip as all questions about it share it: its frames are encoded.
 
-    Features that take much more memory than the tokens they become, such as all patches of a frame, become them here.
-    So those of several videos are never held at once.
+    Features that take much more memory than the tokens that they become, such as all patches of a frame, are projected
+    here, so that the features of several videos are never held at once.
     """
     features, = encoded(model.frames, [clip.features.to(model.device)])
     width = model.frame_head[0].normalized_shape[0] * (1 + model.frames.added_layers)

@@ -12,16 +12,16 @@ from .scores import rounded_mean
 
 
 def questions_about_nothing(val: Split, config: RunConfig) -> list[Sample]:
-    """Validation questions that name an event which does not happen, evenly spaced ones as of any other task."""
+    """Validation questions that name an event that does not happen, evenly spaced as for any other task."""
     asked = [s for s in val.samples if s.about_nothing and s.task in config.evaluation.tasks]
     return evenly_spaced(asked, config.evaluation.samples)
 
 
 def refusal_scores(nothing: Sequence[Prediction], asked: Sequence[Prediction]) -> dict[str, float]:
-    """How often an answer gives no interval, where it should not give one and where it should.
+    """How often an answer gives no interval when it should not give one, and when it should.
 
-    F1 is that of refusing, as if there were as many questions about events as about nothing. Nothing is returned
-    where one of the two kinds of questions is missing.
+    F1 is that of refusing, as if there were as many questions about events as about nothing. Nothing is returned if one
+    of the two kinds of questions is missing.
     """
     events = [p for p in asked if p.sample.task in NAMED and p.sample.events]
     if not nothing or not events:

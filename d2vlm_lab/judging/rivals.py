@@ -1,4 +1,4 @@
-"""Where events overlap, whose interval does the model find: that of the asked event, or that of a rival?
+"""If events overlap, which one does the model find: the event that the question asks about, or a rival?
 
 A rival is another event of the video that happens, at least in part, at the same time.
 """
@@ -26,7 +26,7 @@ class Duel:
 
 
 def duels(predictions: Sequence[Prediction], scenes: Sequence[Scene]) -> list[Duel]:
-    """Of the questions with one true event; the scene knows the other events of its video."""
+    """The duels in questions with one true event; the scene knows the other events of its video."""
     by_video = {scene.video: scene for scene in scenes}
     asked = [p for p in predictions if p.sample.video in by_video and len(p.sample.events) == 1]
     return [_duel(p, by_video[p.sample.video]) for p in asked]
@@ -49,7 +49,7 @@ def role(asked: Interval, rivals: Sequence[Interval]) -> str:
 
 
 def rival_scores(predictions: Sequence[Prediction], scenes: Sequence[Scene]) -> dict[str, float]:
-    """Share found and share captured by a rival, for each role; nothing where no events overlap."""
+    """Share found and share captured by a rival, for each role; empty if no events overlap."""
     all_duels = duels(predictions, scenes)
     if all(duel.role == "alone" for duel in all_duels):
         return {}

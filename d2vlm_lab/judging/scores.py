@@ -18,11 +18,11 @@ from ..processes import shared_out
 from .metrics.temporal import best_pairs, interval_f1_miou, matched_f1, temporal_iou
 from .predict import Prediction, predict
 
-FULL_STOP = re.compile(r"\.(?!\d)")  # the dot of 1.5 is none
+FULL_STOP = re.compile(r"\.(?!\d)")  # the dot of 1.5 does not end a sentence
 
 
 def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConfig) -> dict[str, float]:
-    """Scores of greedy answers to held-out questions; of several processes, each answers those about a few videos."""
+    """Scores of greedy answers to held-out questions. Several processes share the work, each for some videos."""
     if not samples:
         return {}
     videos: dict[str, list[Sample]] = defaultdict(list)
@@ -37,7 +37,7 @@ def judge(model: D2VLM, samples: Sequence[Sample], read: Reader, config: RunConf
 
 
 def scores_by_task(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Of the questions that name one event, then of each task."""
+    """Scores of the questions that name one event, then of each task."""
     scores = grounding_scores([p for p in predictions if p.sample.task in NAMED], "named")
     for task in sorted({p.sample.task for p in predictions}):
         scores |= grounding_scores([p for p in predictions if p.sample.task == task], task)
@@ -58,7 +58,8 @@ def grounding_scores(predictions: Sequence[Prediction], group: str) -> dict[str,
 def boundary_errors(predictions: Sequence[Prediction]) -> dict[str, float]:
     """How far, in seconds, the ends of intervals that were found lie from the true ends; mean over both ends.
 
-    An event is found if a predicted interval overlaps it by at least one half; the one that overlaps it most counts.
+    An event is found if a predicted interval overlaps it by at least one half; of several, the one with the most
+    overlap counts.
     """
     errors: dict[str, list[float]] = defaultdict(list)
     for p in predictions:
@@ -94,7 +95,7 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _word_f1(true: str, predicted: str) -> float:
-    """Of two captions as bags of words."""
+    """F1 of two captions as bags of words."""
     a, b = Counter(true.split()), Counter(predicted.split())
     return 2 * sum((a & b).values()) / max(1, sum(a.values()) + sum(b.values()))
 
@@ -105,7 +106,7 @@ def captions(prediction: Prediction) -> list[str]:
 
 
 def true_captions(sample: Sample) -> list[str]:
-    """Those of the true answer."""
+    """The captions of the true answer."""
     return _sentences(_true_words(sample))
 
 
@@ -114,7 +115,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Of answers that ground first and refer later: F1 of the second mentions, and how well both mentions agree."""
+    """For answers that ground first and refer later: F1 of the second mentions, and how well both mentions agree."""
     predictions = [p for p in predictions if p.generated.answer.grounded and p.generated.answer.references]
     if not predictions:
         return {}

@@ -1,7 +1,8 @@
 """Pictures with a clock in the pretraining of the laptop preset's encoder, for runs with `method.frame_times: drawn`.
 
-An encoder that never saw a clock cannot read one. Worse, this encoder looks where something changes, and that is then
-the clock. So the time is drawn on a share of the videos, and the encoder's summary of a frame must tell its digits.
+An encoder that never saw a clock cannot read one. Worse, this encoder looks where something changes, which would then
+be the clock. So the time is drawn on a share of the videos, and its digits must be readable from the encoder's summary
+of a frame.
 
 Shapes: B videos, F frames, C numbers that describe a frame.
 """
@@ -19,7 +20,7 @@ PLACES = (10.0, 1.0, 0.1)  # of the digits that are read
 
 
 class Clocks(nn.Module):
-    """Only for training, as the encoder's projector reads the summary itself."""
+    """Reads the digits of the clock, in training only; the encoder's projector reads the summary itself."""
 
     def __init__(self, features: int, share: float):
         super().__init__()

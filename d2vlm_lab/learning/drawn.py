@@ -1,7 +1,7 @@
 """Drawn answers: what each says, what it is worth, and the batch from which they are learned.
 
-Everything that an answer is rewarded for follows from the batch that asked the question: the intervals and the words of
-its true answer. Intervals are in seconds here.
+All rewards of an answer are computed from the batch that asked the question: from the intervals and the words of the
+true answer. Intervals are in seconds here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def intervals(self) -> list[Interval]:
-        """Those of its grounding stage; in the coupled style, which has none, those it refers to."""
+        """The intervals of the grounding stage; in the coupled style, which has none, those that it refers to."""
         return list(self.answer.grounded or [ref.interval for ref in self.answer.references])
 
     @property
@@ -55,7 +55,7 @@ class Answer:
         return spoken(self.answer)
 
     def part(self, name: str, settings: Reward) -> float:
-        """One of its rewards, before its weight."""
+        """One reward of the answer, without its weight."""
         if name == "words":
             return word_f1(self.words, self.truth.words)
         if name == "refusal":
@@ -64,18 +64,18 @@ class Answer:
         return SET_REWARDS[name](self.intervals, self.truth.intervals, **more)
 
     def parts(self, settings: Reward) -> dict[str, float]:
-        """Each reward that counts, before its weight; all 0 for an answer that cannot be read."""
+        """Each reward that counts, without its weight; all are 0 for an answer that cannot be read."""
         return {name: self.part(name, settings) if self.readable else 0.0 for name in settings.weights}
 
     def reward(self, settings: Reward, parts: dict[str, float] | None = None) -> float:
-        """The weighted sum of its parts; `parts` are these where they are known."""
+        """The weighted sum of the rewards; `parts` are these rewards if they are known already."""
         if not self.readable:
             return settings.unreadable
         parts = self.parts(settings) if parts is None else parts
         return sum(weight * parts[name] for name, weight in settings.weights.items())
 
     def other_rewards(self, settings: Reward) -> float:
-        """What does not depend on where its intervals are."""
+        """The part of the reward that does not depend on where the intervals are."""
         if not self.readable:
             return settings.unreadable
         return sum(weight * self.part(name, settings) for name, weight in settings.weights.items()
@@ -89,7 +89,7 @@ class Match:
     truth: Tensor  # (2,)
     seconds: Tensor  # (F,) of the frames of the video
     mentions: Tensor  # (M,) which of the evidence tokens of all drawn answers
-    share: Tensor  # (M,) of the answer's reward: 1 / the larger number of intervals
+    share: Tensor  # (M,) share in the answer's reward: 1 / the larger number of intervals
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class Drawn:
     batch: Batch
     answers: list[Answer]  # n of them
     groups: list[int]  # the questions that they answer
-    answer_of_text: Tensor  # (N,) which of the n a text of the batch is; -1 for a true answer
+    answer_of_text: Tensor  # (N,) which of the n answers each text of the batch is; -1 for a true answer
     matches: list[Match]
-    nothing: Tensor  # (n,) True where rightly no interval is given
+    nothing: Tensor  # (n,) True if rightly no interval is given
 
 
 def prompts_of(model: D2VLM, batch: Batch) -> Batch:
@@ -164,7 +164,7 @@ def spoken(answer: GroundedAnswer) -> str:
 
 def drawn_batch(model: D2VLM, batch: Batch, answers: Sequence[Answer], groups: Sequence[int],
                 with_truth: bool) -> Drawn:
-    """The answers of some groups as texts that share their videos; before those of a group its true answer, if wanted.
+    """The answers of some groups as texts that share their videos, with the true answer first in each group if wanted.
 
     The first text of a group counts as the chosen one: the question is then read once for all of them.
     """
@@ -193,13 +193,13 @@ def drawn_batch(model: D2VLM, batch: Batch, answers: Sequence[Answer], groups: S
 
 
 def true_text(batch: Batch, n: int) -> Text:
-    """A text of a batch as it was before it was collated."""
+    """A text of a batch in its form before collation."""
     kept, points = batch.mask[n], (batch.row == n).nonzero().squeeze(1).tolist()
     grounded = {first: k for k, (first, _) in enumerate(batch.pairs.tolist())}
     referenced = {second: k for k, (_, second) in enumerate(batch.pairs.tolist())}
     return Text(batch.ids[n][kept].tolist(), batch.labels[n][kept].tolist(), batch.column[points].tolist(),
                 [tuple(span) for span in batch.interval[points].tolist()], batch.role[points].tolist(),
-                [grounded.get(k, referenced.get(k, -2 - k)) for k in points])  # without a partner: a number of its own
+                [grounded.get(k, referenced.get(k, -2 - k)) for k in points])  # without a partner: its own number
 
 
 def drawn_text(model: D2VLM, prompt: Text, answer: Answer) -> Text:
@@ -215,9 +215,9 @@ def drawn_text(model: D2VLM, prompt: Text, answer: Answer) -> Text:
 
 
 def matches_of(answers: Sequence[Answer], size: int, device: torch.device) -> list[Match]:
-    """For each true event, the drawn intervals that are rewarded for it: the k-th in time for the k-th in time.
+    """For each true event, the drawn intervals that are rewarded for it: the k-th in time for the k-th event in time.
 
-    `size` answers in a row are about the same question.
+    Every `size` answers in a row are about the same question.
     """
     matches, first = [], 0
     for begin in range(0, len(answers), size):
@@ -241,7 +241,7 @@ def matches_of(answers: Sequence[Answer], size: int, device: torch.device) -> li
 
 def _collate(model: D2VLM, batch: Batch, texts: Sequence[Sequence[Text]], names: Sequence[str],
              rows: Sequence[int] | None = None) -> Batch:
-    """Texts in the place of those of a batch, group by group; each group keeps the video of its row."""
+    """A batch with other texts, group by group; each group keeps the video of its row."""
     rows = range(len(batch.ids)) if rows is None else rows
     by_video: dict[int, list[Text]] = {}
     named: dict[int, list[str]] = {}

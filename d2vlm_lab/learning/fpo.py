@@ -25,9 +25,9 @@ from ..model.d2vlm import D2VLM, Output
 
 
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
-    """Of each text of a batch, by its words and by its intervals, which are not rounded to whole frames here.
+    """The log-probability of each text of a batch, by its words and by its intervals, which are not rounded here.
 
-    Where the two ends of an interval are found apart from each other, only the words count.
+    If the two ends of an interval are found separately, only the words count.
     """
     mention, n = plan_of(batch).mention, len(batch.ids)
     words = text_log_probability(out.log_p, out.target_row, n, average)
@@ -48,8 +48,8 @@ def less_likely(total: Tensor, batch: Batch) -> dict[str, Tensor]:
 class Preferences:
     """Adds the preference loss to a model's output. The reference is the model as it was when this object was made.
 
-    It is kept as a copy of the tensors that are about to be trained (an adapter that has learned something before is
-    part of it), and these take their old places for a second pass.
+    The reference is kept as a copy of the tensors that will be trained, which include an adapter that has learned
+    something before. For a second pass, the copies are put in the place of the trained tensors.
     """
 
     def __init__(self, settings: Preference, model: D2VLM):
@@ -94,7 +94,7 @@ class Preferences:
 
     def notes(self, batch: Batch, log_p: LogProbability, chosen: Tensor, rejected: Tensor,
               reference: Tensor | None) -> dict[str, Tensor]:
-        """Numbers for the log; of several values in one, the mean will be logged."""
+        """Numbers for the log; if an entry has several values, their mean will be logged."""
         total = log_p.total(*self.weights)
         margin = total[chosen] - total[rejected]
         notes = {"accuracy": (margin > 0).float().mean(), "margin": margin.mean()}

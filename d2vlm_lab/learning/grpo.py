@@ -4,11 +4,11 @@
 
 The actions of an answer are its tokens and its intervals, p is the model, q the model as it was when this stage began,
 and a the advantage: how much better the answer was rewarded than the others to the same question. A group of answers
-that were all rewarded alike teaches nothing. It is left out, and counted as 0 in the mean.
+that were all rewarded alike teaches nothing. It is left out, and counts as 0 in the mean.
 
-With `exact`, the reward of an interval is not compared but followed: its expected value under the distribution over all
-intervals is computed, and its gradient has no noise from drawing. The k-th interval that an answer grounds, in the
-order of time, is rewarded for the k-th true event; intervals too many or too few count 0.
+With `exact`, the rewards of drawn intervals are not compared. Instead the expected reward under the distribution over
+all intervals is computed, and its gradient is followed, which has no noise from drawing. The k-th interval that an
+answer grounds, in the order of time, is rewarded for the k-th true event; intervals too many or too few count 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Draw:
     """Drawn answers to Q questions, G to each, and what is learned from those with a signal."""
 
     answers: list[Answer]  # Q * G, in the order of the questions
-    parts: list[dict[str, float]]  # of the reward of each
+    parts: list[dict[str, float]]  # the parts of the reward of each answer
     rewards: Tensor  # (Q, G)
     learned: Drawn  # the batch of the answers that are learned from
     reference: tuple[Tensor, Tensor] | None  # words' log-probabilities and intervals' logits of the model as it was
@@ -51,13 +51,13 @@ class Rewards:
         if settings.kl > 0:
             self.before = {name: value.detach().clone() for name, value in model.named_parameters()
                            if value.requires_grad}
-        self.kept: list[Draw] = []  # drawn at the last step that drew, one for each of its batches
+        self.kept: list[Draw] = []  # from the last step that drew answers, one for each of its batches
         self.step, self.place = -1, 0  # the optimizer step, and the number of the batch within it
 
     def draw(self, model: D2VLM, batch: Batch, step: int) -> Draw:
-        """Answers to the questions of a batch. With several updates, those of an earlier step are used again."""
+        """Answers to the questions of a batch. With several updates, the answers of an earlier step are used again."""
         if not model.training:
-            return self.drawn(model, batch, "held out")  # the same chances at every evaluation
+            return self.drawn(model, batch, "held out")  # the same random numbers at every evaluation
         self.place = self.place + 1 if step == self.step else 0
         self.step = step
         if step % self.settings.updates:
@@ -70,7 +70,7 @@ class Rewards:
     def drawn(self, model: D2VLM, batch: Batch, key: str) -> Draw:
         settings = self.settings
         answers, parts, rewards = rewarded_answers(model, batch, settings, key)
-        # The exact form follows intervals also where all answers were rewarded alike.
+        # The exact form learns about intervals even if all answers were rewarded alike.
         wanted = policy.has_signal(rewards) | (settings.form == "exact")
         chosen = wanted.nonzero().squeeze(1).tolist() or [0]  # one without a signal if there is no other
         learned = drawn_batch(model, batch, answers, chosen, settings.supervised > 0)
@@ -106,9 +106,9 @@ class Rewards:
         return replace(out, loss=sum(parts.values()), parts=parts), notes
 
     def advantages(self, draw: Draw, expected: Tensor | None) -> Tensor:
-        """(n,) of the answers that are learned from."""
+        """(n,) the advantages of the answers that are learned from."""
         rewards = draw.rewards[draw.learned.groups]
-        if expected is not None:  # what the intervals are worth on average takes the place of what was drawn
+        if expected is not None:  # the expected reward of the intervals replaces that of the drawn ones
             rewards = expected.detach().cpu().view_as(rewards) + torch.tensor(
                 [answer.other_rewards(self.settings) for answer in draw.learned.answers]).view_as(rewards)
         return policy.advantages(rewards, self.settings.form == "grpo").flatten()
@@ -129,7 +129,7 @@ class Rewards:
 
     @torch.no_grad()
     def reference(self, model: D2VLM, learned: Drawn) -> tuple[Tensor, Tensor] | None:
-        """What the model as it was says about the answers; None where the divergence has no weight."""
+        """What the model before this stage says about the answers; None if the divergence has no weight."""
         if self.before is None:
             return None
         self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
@@ -153,7 +153,7 @@ class Rewards:
 
 
 def divergence_of(draw: Draw, words: Words, spans: Spans, n: int) -> Tensor:
-    """(n,) from the model as it was: of the words as drawn, of the intervals exactly. 0 where it has no weight."""
+    """(n,) divergence from the earlier model: of words as drawn, of intervals exactly; 0 if it has no weight."""
     if draw.reference is None:
         return words.log_p.new_zeros(n)
     of_words = policy.drawn_divergence(words.log_p, draw.reference[0])
@@ -180,7 +180,7 @@ def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward,
 class Words:
     """The tokens of the drawn answers as actions: T of them."""
 
-    answer: Tensor  # (T,) which of the drawn answers each belongs to
+    answer: Tensor  # (T,) the drawn answer to which each token belongs
     log_p: Tensor  # (T,)
 
     @classmethod
@@ -226,7 +226,7 @@ class IntervalLoss:
 
 
 def expected_overlap(out: Output, batch: Batch) -> Tensor:
-    """(E,) of each evidence token of the true answers: its expected overlap with the true interval, in seconds."""
+    """(E,) the expected overlap of each evidence token of the true answers with its true interval, both in seconds."""
     plan = plan_of(batch)
     supervised, values = plan.supervised_mentions, []
     truth, video = batch.interval[plan.mention][supervised], batch.video[batch.row[plan.mention][supervised]]

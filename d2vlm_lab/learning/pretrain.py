@@ -1,4 +1,4 @@
-"""The base that ablations start from: it has seen the world's look and words, and was never taught to ground.
+"""The base that ablations start from: it knows the world's look and words, but was never taught to ground.
 
 First the frame encoder learns to name what happens on a frame, which follows from the true events. Then the language
 model learns to talk about short cuts and whole videos, and to answer the world's questions without their times. No
@@ -45,7 +45,7 @@ Size = Annotated[int, Range(1, 4096)]
 
 @dataclass(frozen=True)
 class Video:
-    """A video of the world as the language model sees it, its truth, and questions about it answered without times."""
+    """A video of the world as the language model sees it, its truth, and questions about it, answered without times."""
 
     clip: Clip
     scene: Scene
@@ -54,11 +54,11 @@ class Video:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what the base is; the same recipe gives the same weights on the same machine."""
+    """All settings of the base; the same recipe gives the same weights on the same machine."""
 
     world: str = "data/world-small"
     out: str = "data/base/small"
-    start: str = ""  # another base of this kind to go on from; what it does not know begins anew
+    start: str = ""  # another such base to go on from; weights that it does not have begin anew
     width: Size = 96  # of the states of both networks; a multiple of 8
     layers: Annotated[int, Range(1, 256)] = 3  # of the language model
     channels: Size = 16  # of the encoder's convolutions; a multiple of 4
@@ -78,7 +78,7 @@ class Recipe:
     threads: Size = 1
 
     def __post_init__(self):
-        for name, unit in (("width", 8), ("channels", 4)):  # attention has four heads of an even width
+        for name, unit in (("width", 8), ("channels", 4)):  # attention has four heads, whose width must be even
             if getattr(self, name) % unit:
                 raise LabError(f"{name} is {getattr(self, name)}; it must be a multiple of {unit}")
         if self.semantic_layer > self.layers:
@@ -130,7 +130,7 @@ def optimize(name: str, parameters: list[Tensor], rate: float, steps: int, next_
 
 
 def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
-    """The encoder learns which words are active on each frame, and which things are there: else shapes come late."""
+    """The encoder learns which words are active on each frame, and which things are there, or shapes come late."""
     net = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels, world.config.size)
     if recipe.start:
         take_over(net, load_checkpoint(resolve(recipe.start)).frames)
@@ -162,13 +162,13 @@ def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
 
 
 def frame_scores(net: TinyFrames, world: World, clock: bool = False) -> dict[str, float]:
-    """On frames where something happens: how often the surest colour, shape and action is a right one."""
+    """How often the most likely colour, shape and action is a right one, on frames where something happens."""
     videos, labels = pixels(world, world.truth("val")[:100], clock)
     logits = torch.stack([net.encode(torch.from_numpy(video))[:, :len(world.words)] for video in videos])
     truth, config = torch.from_numpy(labels), world.config
     busy = truth.sum(-1) > 0
     sizes = {"color": len(config.colors), "shape": len(config.shapes), "action": len(config.actions)}
-    widths = [*sizes.values(), len(world.words) - sum(sizes.values())]  # last how and where, if captions tell them
+    widths = [*sizes.values(), len(world.words) - sum(sizes.values())]  # the last: how and where, if captions say so
     parts = zip(sizes, truth[busy].split(widths, -1), logits[busy].split(widths, -1))
     return {f"frame {name}": round(float(right.gather(-1, guess.argmax(-1, keepdim=True)).mean()), 3)
             for name, right, guess in parts}
@@ -196,7 +196,7 @@ def assemble(recipe: Recipe, world: World, frames: TinyFrames) -> D2VLM:
 
 @torch.no_grad()
 def take_over(new: nn.Module, old: nn.Module) -> None:
-    """Every weight that both have in the same shape."""
+    """Copy every weight that both have in the same shape."""
     known = old.state_dict()
     for name, weight in new.state_dict().items():
         if name in known and known[name].shape == weight.shape:
@@ -205,7 +205,7 @@ def take_over(new: nn.Module, old: nn.Module) -> None:
 
 @torch.no_grad()
 def take_over_words(new: D2VLM, old: D2VLM) -> None:
-    """The rows of the words that both vocabularies have; a row of another word is as far from zero as those are."""
+    """Copy the rows of words that both vocabularies have; other rows are drawn with the same spread."""
     rows = old.tokenizer.get_vocab()
     places = [(at, rows[word]) for word, at in new.tokenizer.get_vocab().items() if word in rows]
     at, before = torch.tensor(places).unbind(1)
@@ -216,7 +216,7 @@ def take_over_words(new: D2VLM, old: D2VLM) -> None:
 
 
 def world_texts(world: World) -> Iterator[str]:
-    """All that will ever be asked and answered, so that each word becomes one token."""
+    """All texts that will ever be asked or answered, so that each word becomes one token."""
     yield from (" " + text for text in (NOW, ALL, NOTHING, "yes", "no", "what does it do, then it"))
     for sample in world.samples("train"):
         yield f" {sample.question} answer:"
@@ -253,7 +253,7 @@ def train_language(recipe: Recipe, model: D2VLM, videos: Sequence[Video], log: L
 
 
 def lesson(model: D2VLM, video: Video, n: int, rng: np.random.Generator) -> tuple[Clip, list[Text]]:
-    """A video with `n` questions and answers: half of the time the whole of it, else a cut of one to eight frames."""
+    """A video with `n` questions and answers: half of the time the whole video, else a cut of one to eight frames."""
     first, last = 0, video.scene.n_frames - 1
     if rng.random() < 0.5:
         first = int(rng.integers(video.scene.n_frames))

@@ -51,15 +51,15 @@ class GroundedTrainer(Trainer):
     def __init__(self, *args, config: RunConfig, judge: Callable[[D2VLM], dict[str, float]] | None = None,
                  stage: Preferences | Rewards | IntervalLoss | None = None, skips: Skips | None = None, **kwargs):
         self.config, self.judge, self.stage, self.skips = config, judge, stage, skips
-        # What compute_loss noted since the last line of the log: in training (True) and in evaluation (False).
+        # What compute_loss has noted since the last line of the log, in training (True) and in evaluation (False).
         self.notes: dict[bool, dict[str, list[torch.Tensor]]] = {True: defaultdict(list), False: defaultdict(list)}
-        self.judged: tuple[int, dict[str, float]] = (-1, {})  # the step of the newest scores of `judge`, and those
+        self.judged: tuple[int, dict[str, float]] = (-1, {})  # the step of the newest scores of `judge`, and the scores
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
 
     def _prepare_inputs(self, inputs):
-        """Report what was left out when a batch is used, so that loading ahead changes nothing."""
-        if "indices" in inputs:  # a worker could not load them
+        """Report what was left out at the time when a batch is used, so that loading ahead changes nothing."""
+        if "indices" in inputs:  # a worker could not load these samples
             data = self.train_dataset if self.model.training else self.eval_dataset
             inputs = self.data_collator([data[index] for index in inputs["indices"]])
         for skip in inputs["skipped"]:
@@ -71,7 +71,7 @@ class GroundedTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         """The sum of the parts, which must be finite; each part is noted for the log.
 
-        To ask whether it is finite is the only time that a step waits for the GPU.
+        Checking that it is finite is the only time that a step waits for the GPU.
         """
         batch = inputs["batch"]
         if isinstance(self.stage, Rewards):  # answers are drawn from the model, and learned instead of the true ones
@@ -107,12 +107,12 @@ class GroundedTrainer(Trainer):
         means = [(name, sum(next(numbers) for _ in range(value.numel())) / value.numel()) for name, value in noted]
         steps: dict[str, list[float]] = defaultdict(list)
         for name, mean in chain.from_iterable(processes.from_all(means)):
-            if not math.isnan(mean):  # the spread of a batch without evidence tokens
+            if not math.isnan(mean):  # such as the spread of a batch without evidence tokens
                 steps[name].append(mean)
         return {name: sum(values) / len(values) for name, values in steps.items()}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """The loss on held-out samples; with a second stage also its notes; then the scores of generated answers."""
+        """The loss on held-out samples; with a second stage, also its log; then the scores of generated answers."""
         self.notes[False].clear()
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         further = []
@@ -147,9 +147,9 @@ class GroundedTrainer(Trainer):
         return self.optimizer
 
     def save_model(self, output_dir=None, _internal_call=False):
-        """Other processes add states of their own to a checkpoint, so they wait until the first one has put it there.
+        """Other processes add their own states to a checkpoint, so they wait until the first process has put it there.
 
-        Otherwise a folder that they made would be in its way, or what they wrote would be replaced.
+        Otherwise a folder that they made would be in the way of the first process, or it would replace what they wrote.
         """
         super().save_model(output_dir, _internal_call)
         self.accelerator.wait_for_everyone()
@@ -160,23 +160,23 @@ class GroundedTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
-        check_seal(folder, read_json(folder / DESCRIPTION, dict))  # also that its base is still the same
+        check_seal(folder, read_json(folder / DESCRIPTION, dict))  # this also checks that the base is still the same
         fill(self.plain_model, folder, whole=False)
 
 
 class Epochs(TrainerCallback):
-    """Tells the training set which pass over the data begins; the draw in place of an unusable group depends on it."""
+    """Tells the training set which pass over the data begins; this decides which group replaces an unusable one."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **_):
         train_dataloader.dataset.epoch = int(state.epoch)
 
 
 class History(TrainerCallback):
-    """Writes all that is logged into history.jsonl, with the seconds that training has taken, of clock and CPU."""
+    """Writes all that is logged into history.jsonl, with the clock seconds and CPU seconds that training has taken."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.spent_before = {"seconds": 0.0, "cpu_seconds": 0.0}  # by attempts that were interrupted
+        self.spent_before = {"seconds": 0.0, "cpu_seconds": 0.0}  # spent by attempts that were interrupted
         self.started: dict[str, float] | None = None
 
     def on_train_begin(self, args, state, control, **_):
@@ -208,7 +208,7 @@ class Complete(TrainerCallback):
     FILE = "complete"
 
     def on_save(self, args, state, control, **_):
-        PartialState().wait_for_everyone()  # each of them has a file in it
+        PartialState().wait_for_everyone()  # each process has a file in the checkpoint
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE).touch()
 
@@ -230,7 +230,7 @@ def in_notebook() -> bool:
 
 
 def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
-    """The settings in the Trainer's terms."""
+    """The settings of a run as arguments of the Trainer."""
     training, gpu = config.training, torch.cuda.is_available()
     quiet = not (sys.stderr.isatty() or in_notebook())
     warmup, decay = round(training.warmup * training.steps), max(1, round(training.decay * training.steps))
@@ -249,7 +249,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         dataloader_num_workers=training.workers, use_cpu=not gpu, dataloader_pin_memory=gpu,
         accelerator_config={"non_blocking": gpu}, logging_nan_inf_filter=False,
         ddp_find_unused_parameters=True, log_level="error" if quiet else "warning", average_tokens_across_devices=False)
-    if given.n_gpu > 1:  # the Trainer would cut each batch into pieces for them, and our batches cannot be cut
+    if given.n_gpu > 1:  # the Trainer would cut each batch into pieces for several GPUs, and our batches cannot be cut
         print(f"{given.n_gpu} GPUs are visible; this process trains on {given.device} alone. To use all of them, start "
               f"it as: torchrun --nproc_per_node={given.n_gpu} -m d2vlm_lab.cli train ...", file=sys.stderr)
         given._n_gpu = 1
@@ -279,8 +279,8 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
         content: dict[str, str] | None = None) -> dict[str, float]:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
-    `judge` gives the scores of generated answers, which are logged after each evaluation. Returns those of the trained
-    model; they are not computed again where the last step was evaluated. `content`: see `contents`.
+    `judge` gives the scores of generated answers, which are logged after each evaluation. Returns the scores of the
+    trained model, which are not computed again if the last step was evaluated. `content`: see `contents`.
     """
     same_run(folder, config, content)
     set_seed(config.seed)
@@ -297,7 +297,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     except Exception:
-        last_checkpoint(checkpoints)  # removes one that was cut off: on a full disk it would be in the way
+        last_checkpoint(checkpoints)  # removes a checkpoint that was cut off: on a full disk it would be in the way
         raise
     model.can_ground = True
     if trainer.is_world_process_zero():
@@ -306,7 +306,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     return scores if step == trainer.state.global_step else judge(model)
 
 
-# Settings that change no number: a run may go on with another value.
+# Settings that change no number, so that a run may go on with another value.
 FREE = {"training.workers", "training.report_to", "data.bad_share"}
 
 
@@ -317,23 +317,23 @@ def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:
 
 
 def contents(config: RunConfig) -> dict[str, str]:
-    """Setting -> hash of what it names: what a run reads of data, and the checkpoint that it starts from.
+    """Setting -> hash of what it names: the data that a run reads, and the checkpoint from which it starts.
 
-    What is not there has no hash: training has an error for it, and a run that is done needs it no longer.
+    What does not exist has no hash: training reports it with an error, and a run that is done no longer needs it.
     """
     data = config.data
     named = {"data.train": data.train, "data.val": data.val} if data.train else {
-        "data.world": f"{data.world}/world.json"}  # it has the hashes of the world's files
+        "data.world": f"{data.world}/world.json"}  # this file has the hashes of the world's files
     named |= {"preference.file": config.preference.file, "reward.file": config.reward.file}
     hashes = {name: file_hash(path) for name, value in named.items() if value and (path := resolve(value)).is_file()}
-    with suppress(LabError):  # loading it says what is wrong
+    with suppress(LabError):  # loading it will say what is wrong
         if start := base_hash(config.parts.start):  # loading and saving need the same hash, so it is computed once
             hashes["parts.start"] = start
     return hashes
 
 
 def same_content(folder: Path, config: RunConfig, content: dict[str, str]) -> None:
-    """An error where the run in the folder was trained on other content; runs of before do not say on which."""
+    """An error if the run in the folder was trained on other content; older runs do not record their content."""
     begun = read_json(folder / "config.json", dict).get("content", {})
     if changed := [name for name in content if begun.get(name, content[name]) != content[name]]:
         named = flatten(config)
@@ -343,7 +343,7 @@ def same_content(folder: Path, config: RunConfig, content: dict[str, str]) -> No
 
 
 def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | IntervalLoss | None:
-    """What is learned after supervised training, or instead of it; the model is kept as it is where it is needed."""
+    """What is learned after supervised training, or instead of it; a copy of the model is kept if it is needed."""
     if config.preference.form != "off":
         return Preferences(config.preference, model)
     if config.reward.form == "iou_loss":
@@ -360,8 +360,9 @@ def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | Int
 def same_run(folder: Path, config: RunConfig, content: dict[str, str] | None = None) -> None:
     """Leave the config in the folder, with the `content` of what it names; a folder of another run is an error.
 
-    So is a run that other processes began: each brings its own batch to a step. Runs of before do not say how many.
-    A run that has learned nothing yet begins anew, so that it may read other content.
+    A run that began with another number of processes is an error, too, because each process adds its own batch to a
+    step; older runs do not record the number. A run that has learned nothing yet begins anew, so it may read other
+    content.
     """
     path, content = folder / "config.json", content or {}
     if path.exists():

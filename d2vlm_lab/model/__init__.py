@@ -2,5 +2,5 @@
 
 from ..lazy import quick_import
 
-quick_import("transformers.modeling_utils")  # most of what any import of a model takes
+quick_import("transformers.modeling_utils")  # this takes most of the time of any import of a model
 quick_import("peft")

@@ -1,4 +1,4 @@
-"""What of a model is trained: LoRA in the language model, the heads, the evidence tokens, the frames' projector."""
+"""The trained parts of a model: LoRA in the language model, the heads, the evidence tokens, the frames' projector."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj", "qu
 def prepare(model: D2VLM, config: RunConfig) -> D2VLM:
     """Freeze everything, then open what `config.adapter` names, in float32. The heads are always trained."""
     adapter, language = config.adapter, model.language
-    model.loaded_from = None  # from here on it is another one
+    model.loaded_from = None  # from here on it is another model
     model.requires_grad_(False)
     for part in model.heads:
         part.requires_grad_(True)
@@ -53,7 +53,7 @@ def new_adapter(model: D2VLM, adapter: Adapter) -> PeftModel:
 
 
 def check_same(language: PeftModel, adapter: Adapter) -> None:
-    """Training goes on with the adapter that a checkpoint brings along; settings of another one are an error."""
+    """Training goes on with the adapter of a checkpoint; settings of another adapter are an error."""
     if adapter.targets == "all":
         raise LabError("adapter.targets=all trains every weight without LoRA, but the checkpoint in parts.start has "
                        "LoRA; make it part of the weights first (d2vlm-lab export CHECKPOINT FOLDER --merge)")

@@ -1,4 +1,4 @@
-"""What a checkpoint tells about itself: recipe.json, for programs, and README.md, the model card that the hub shows."""
+"""What a checkpoint says about itself: recipe.json for programs, and README.md, the model card that the hub shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, checkpoint_id, find_c
 
 RECIPE, CARD = "recipe.json", "README.md"
 OURS = "mit"  # the licence of bases that this project makes from nothing
-# Of a recipe, what a reader wants to see at once; all of it is in recipe.json.
+# The settings of a recipe that a reader wants to see at once; all of them are in recipe.json.
 SHOWN = ("method.style", "adapter.targets", "adapter.rank", "adapter.alpha", "adapter.variant", "adapter.embeddings",
         "training.steps", "training.videos", "processes", "training.texts", "training.learning_rate",
         "preference.form", "reward.form", "data.fps", "data.max_frames", "seed")
@@ -38,23 +38,23 @@ class Recipe(TypedDict):
 
     config: NotRequired[dict[str, object]]
     scores: NotRequired[dict[str, object]]
-    checkpoint: NotRequired[str]  # that the scores are of
+    checkpoint: NotRequired[str]  # the checkpoint that has these scores
     library: NotRequired[str]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of a benchmark; `stands_for` says with which data, prompt and decoding."""
+    """The scores on a benchmark; `stands_for` says with which data, prompt and decoding."""
 
     benchmark: str
     protocol: str
     values: dict[str, float]
     stands_for: str
-    public: bool = True  # the benchmark is one that others know, too
+    public: bool = True  # whether others know the benchmark, too
 
 
 def note_recipe(folder: Path, config: RunConfig, scores: dict[str, float]) -> None:
-    """Leave in a checkpoint how it was trained and what it scored, and the card that says so."""
+    """Write into a checkpoint how it was trained and what it scored, and the card that says so."""
     recipe = {"config": _portable(recorded(config)), "scores": scores, "checkpoint": checkpoint_id(folder),
               "library": __version__}
     write_recipe(folder, recipe)
@@ -72,7 +72,7 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def read_recipe(folder: Path) -> dict:
-    """That of a checkpoint; of one of before, what its run left beside it. Empty where there is neither."""
+    """The recipe of a checkpoint; for an older one, what its run left beside it. Empty if there is neither."""
     if (folder / RECIPE).is_file():
         return read_json(folder / RECIPE, Recipe)
     run, scored = folder.parent / "config.json", folder.parent / "metrics.json"
@@ -85,7 +85,7 @@ def read_recipe(folder: Path) -> dict:
 def write_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: str = "") -> None:
     """The card of the checkpoint in `folder`, which was loaded from `origin` or trained there.
 
-    `name` is the hub id by which others load it; otherwise it is that of the folder.
+    `name` is the hub id by which others load it; without one, the card has the name of the folder.
     """
     text = model_card(folder, origin, scores, name)
     with atomic_path(folder / CARD) as partial:
@@ -93,10 +93,10 @@ def write_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
 
 
 def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: str = "") -> str:
-    # The checkpoint of a run lies in a folder "model" in that of the run, whose name says more.
+    # The checkpoint of a run lies in a folder "model" within the folder of the run, whose name says more.
     title = name or (folder.name if folder.name != "model" else folder.absolute().parent.name)
     description, recipe = read_json(folder / DESCRIPTION, dict), read_recipe(origin)
-    config = flatten_record(recipe.get("config") or recipe.get("recipe", {}))  # the second is that of a base
+    config = flatten_record(recipe.get("config") or recipe.get("recipe", {}))  # the second is the recipe of a base
     bases = ancestry(origin, config)
     license = next(filter(None, map(licence, reversed([str(origin), *bases]))), "")
     on_hub = [HUB_ID.fullmatch(base)[1] for base in bases if is_hub_id(base)]
@@ -112,14 +112,14 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
 
 
 def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
-    """What a checkpoint stands on, from the nearest to the first."""
+    """The bases of a checkpoint, from the nearest to the first."""
     bases, folder = [], origin
     while (folder / DESCRIPTION).is_file() and (base := read_json(folder / DESCRIPTION, dict).get("base")):
         bases.append(base)
         try:
             folder = find_checkpoint(base)
             config = flatten_record(read_recipe(folder).get("config", {}))
-        except LabError:  # a card is not worth a run: what cannot be read is not told
+        except LabError:  # a card must not stop a run: what cannot be read is left out
             break
     if (language := config.get("parts.language")) and language not in bases:
         bases.append(str(language))
@@ -136,7 +136,7 @@ def knows_annotations(folder: Path) -> bool:
 
 
 def licence(source: str) -> str:
-    """Of weights that are on this machine, as their own card has it; empty where that is not known."""
+    """The licence of weights that are on this machine, from their card; empty if it is not known."""
     try:
         folder = find_checkpoint(source)
         if (folder / RECIPE).is_file() and "recipe" in read_json(folder / RECIPE, dict):
@@ -156,7 +156,7 @@ def flatten_record(config: dict) -> dict[str, object]:
 
 
 def _portable(config):
-    """A config, or a value in it, without the folders of this machine: of an absolute path, the name alone.
+    """A config, or a value in it, without the folders of this machine: only the name of an absolute path is kept.
 
     Every run has a folder "model", and a checkpoint may have one "language"; these keep the folder above them.
     """
@@ -241,7 +241,7 @@ def _table(values: dict[str, float]) -> list[str]:
 
 
 def _results(scores: Sequence[Score]) -> Iterator[EvalResult]:
-    """The same as the hub's own tables take them, which are about public data sets."""
+    """The scores in the form of the hub's own tables, which are about public data sets."""
     for score in filter(lambda score: score.public, scores):
         for name, value in score.values.items():
             yield EvalResult(
@@ -257,4 +257,4 @@ def _limits(origin: Path, description: dict, config: dict) -> list[str]:
         lines.append(f"- {SHAPES if knows_annotations(origin) else TINY}")
     if fps := config.get("data.fps"):
         lines.append(f"- It was trained on {fps:g} frames a second, and its intervals begin and end at frames.")
-    return [*lines, "- It always answers, also where nothing in the video is meant. Look at its evidence."]
+    return [*lines, "- It always answers, even if nothing in the video fits the question. Look at its evidence."]

@@ -51,7 +51,7 @@ from .weights import embeddings, plain_name, stored, write_weights
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
-# Weights that a method has with this value of a setting, and that are always trained, too.
+# Weights that a model has only with this value of a setting; they are always trained, too.
 EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
          "citing.": ("formulation", "cite"), "time_embedding.": ("frame_times", "embedding")}
 Count = Annotated[int, Range(1, LARGEST)]
@@ -71,7 +71,7 @@ class LoraSettings(TypedDict):
 
 
 class FrameSettings(TypedDict):
-    """Of any kind of encoder; each has some of these."""
+    """The settings of any kind of frame encoder; each kind has some of these."""
 
     kind: Literal["tiny", "hf", "eva", "own"]
     words: NotRequired[list[str]]
@@ -99,12 +99,12 @@ class Description(TypedDict):
     frames: FrameSettings
     adapter: LoraSettings | None
     language: dict[str, object]
-    hashes: NotRequired[dict[str, str]]  # of its files, by their names; checkpoints of before have none
+    hashes: NotRequired[dict[str, str]]  # of its files, by their names; older checkpoints have none
     base_hash: NotRequired[str]
 
 
 def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
-    """The model in `folder`; with `base`, the checkpoint it started from, only the trained tensors are written."""
+    """Save the model in `folder`; with `base`, the checkpoint that it started from, only the trained tensors."""
     tensors, beneath, tables = untied(model), "", False
     if base:
         trained = {name for name, value in model.named_parameters() if value.requires_grad}
@@ -146,12 +146,12 @@ def language_of(base: str, tables: set[str]) -> tuple[str, bool]:
 
 def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.dtype | None = None,
          above: tuple[Path, ...] = (), revision: str | None = None) -> D2VLM:
-    """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its own switches.
+    """A model saved by `save` or released by the authors, in evaluation mode; `method` replaces its switches.
 
-    `folder` may be a hub id, with the `revision` behind an `@` or by itself.
+    `folder` may be a hub id, with the `revision` after an `@` or as an argument.
 
-    Its weights keep the precision that they were saved in. With `dtype`, the frozen ones are held in that instead.
-    `above` are the checkpoints that stand on this one.
+    Its weights keep the precision that they were saved in. With `dtype`, the frozen weights are held in that precision
+    instead. `above` are the checkpoints that stand on this one.
     """
     folder = find_checkpoint(folder, revision)
     if not os.path.isdir(folder):
@@ -181,7 +181,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         if description["adapter"] and not isinstance(model.language, PeftModel):  # its base may have one already
             model.language = adapt(model.language, LoraConfig(**description["adapter"]))
     names = fill(model, folder, not description["base"], of_one_only(method, description["method"]))
-    if description["base"]:  # as it was when it was saved, so that it can be saved again
+    if description["base"]:  # trained weights as they were when it was saved, so that it can be saved again
         for name, value in model.named_parameters():
             value.requires_grad_(name in names)
         train_in_float32(model)
@@ -195,7 +195,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
 
 def _build(folder: Path, description: dict, method: Method, recorded: torch.dtype, dtype: torch.dtype | None,
            above: tuple[Path, ...]) -> D2VLM:
-    """The model that a description describes, with the weights of its base, or with new ones where it has no base."""
+    """The model of a description, with the weights of its base, or with new weights if it has no base."""
     prompt, base, settings = description["prompt"], description["base"], description["frames"]
     prompt = prompt.telling(method.frame_times == "text")
     if base and is_video_language(description):
@@ -229,7 +229,7 @@ def is_video_language(description: dict) -> bool:
 
 
 def merge(model: D2VLM) -> D2VLM:
-    """The same model without an adapter: what LoRA has learned becomes part of the language model's own weights."""
+    """The model without an adapter: what LoRA has learned becomes part of the language model's own weights."""
     if isinstance(model.language, PeftModel):
         model.language = model.language.merge_and_unload()
     return model
@@ -238,8 +238,9 @@ def merge(model: D2VLM) -> D2VLM:
 def fill(model: D2VLM, folder: Path, whole: bool, without: tuple[str, ...] = ()) -> set[str]:
     """Give the model the weights in the files of a checkpoint, in their precision; returns their names.
 
-    All must have a place. If they are to be the `whole` model, no place stays empty; otherwise none of the heads, which
-    are always trained, and none of an adapter of which there is a part. What begins with `without` is left as it is.
+    All weights must have a place in the model. If they should be the `whole` model, no place may stay empty. Otherwise
+    only the heads, which are always trained, must be complete, and an adapter if there is a part of one. Weights whose
+    names begin with one of `without` are left as they are.
     """
     files = {path: {name: ours for name, ours in places.items() if not ours.startswith(without)}
              for path, places in stored(model, folder).items()}
@@ -267,13 +268,13 @@ def fill(model: D2VLM, folder: Path, whole: bool, without: tuple[str, ...] = ())
 
 
 def of_one_only(method: Method, saved: dict) -> tuple[str, ...]:
-    """How the names of the weights begin that only one of two methods has: this one, and that of a checkpoint."""
+    """The beginnings of the names of weights that only one of two methods has: this one, or that of a checkpoint."""
     return tuple(part for part, (setting, value) in EXTRA.items()
                  if (getattr(method, setting) == value) != (saved.get(setting) == value))
 
 
 def untied(model: D2VLM) -> dict[str, Tensor]:
-    """The model's tensors; where several names share one, only the first."""
+    """The model's tensors; if several names share a tensor, only the first name."""
     first: dict[tuple, str] = {}
     state = model.state_dict()
     for name, value in state.items():
@@ -307,7 +308,7 @@ def build_frames(folder: Path, kind: str, **settings) -> FrameEncoder:
         tower = AutoModel.from_config(AutoConfig.for_model(**settings.pop("tower")))
         if (recorded := settings.pop("preparation", None)) is not None:
             return HFFrames(tower, **settings, preparation=Preparation.from_record(recorded))
-        # Older checkpoints know one way: bilinear, by the short side, and the central square.
+        # Older checkpoints know only one way: bilinear, by the short side, then the central square.
         size, mean, std = settings.pop("size"), settings.pop("mean"), settings.pop("std")
         return HFFrames(tower, **settings, preparation=Preparation.square(size, mean, std))
     if kind == "eva":
@@ -317,7 +318,7 @@ def build_frames(folder: Path, kind: str, **settings) -> FrameEncoder:
 
 
 def describe_adapter(model: D2VLM) -> dict | None:
-    """What makes the same adapter again; None where the language model has none."""
+    """The settings that make the same adapter again; None if the language model has none."""
     if not isinstance(model.language, PeftModel):
         return None
     fields = {name: getattr(model.language.peft_config["default"], name) for name in LORA_FIELDS}
@@ -326,8 +327,8 @@ def describe_adapter(model: D2VLM) -> dict | None:
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """A folder to write in. Once it is complete it takes the place of `folder`, and nothing of an older one is kept."""
-    writer = f"{socket.gethostname()}.{os.getpid()}"  # so that `sweep` can tell whether it was killed
+    """A folder to write in. Once it is complete, it replaces `folder`, and nothing of an older folder is kept."""
+    writer = f"{socket.gethostname()}.{os.getpid()}"  # so that `sweep` can tell whether the writer was killed
     partial, old = (folder.with_name(f".{folder.name}.{writer}.{ending}") for ending in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

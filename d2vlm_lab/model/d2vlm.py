@@ -63,7 +63,7 @@ class EvidenceTerms:
     states: Tensor  # (G, D) g
     similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared; (G, 2, B + 1) over bins
     frame_mask: Tensor  # (G, F) which frames exist
-    cited: Cited | None = None  # the proposals that they choose from, where they do
+    cited: Cited | None = None  # the proposals from which they choose, if they do
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Output:
     evidence: Tensor  # (G, D) their states
     frame_mask: Tensor  # (G, F) which frames exist
     spread: Tensor  # variance of the evidence states: near zero when they have collapsed
-    cited: Cited | None = None  # the proposals that the evidence chooses from, where it does
+    cited: Cited | None = None  # the proposals from which the evidence chooses, if it does
 
 
 class D2VLM(Shared, nn.Module):
@@ -101,18 +101,18 @@ class D2VLM(Shared, nn.Module):
             frames.preparation = replace(frames.preparation, clock=True)
         width = language.config.get_text_config().hidden_size
         self.frame_head, self.evidence_head = head(width), head(width)
-        # What only some methods have. New weights are not drawn for the others, so that these begin as they always did.
+        # Parts that only some methods have. For other methods no weights are drawn, so they begin as they always did.
         self.citing = Citing(width, method.proposals) if method.formulation == "cite" else None
         self.bins = Bins(width, method.bins) if method.formulation == "bins" else None
         self.time_symbols = TimeSymbols(language.get_input_embeddings()) if method.style == "time_tokens" else None
         self.time_embedding = TimeEmbedding(width) if method.frame_times == "embedding" else None
         self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value, method.ties)
-        self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the weights that are frozen
+        self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the frozen weights
         self.can_ground = False  # whether the heads were ever trained
-        self.added: list[str] = []  # what an imported checkpoint lacked and got new, in words
+        self.added: list[str] = []  # in words, what an imported checkpoint lacked and got anew
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
-        self.fast = True  # train by the faster of two equal computations; False: by the one that is easier to follow
+        self.fast = True  # use the faster of two equal computations; False: the one that is easier to follow
         self.whole_first_pass = False  # as the authors do: the first of two passes goes through every layer
 
     @property
@@ -126,7 +126,7 @@ class D2VLM(Shared, nn.Module):
 
     @property
     def sparing(self) -> bool:
-        """Whether a step leaves out what nobody needs. What gradient checkpointing repeats must be computed plainly."""
+        """Whether a step leaves out what is not needed. What gradient checkpointing repeats is computed plainly."""
         return self.fast and not self.two_pass and packed.serves(self.language)
 
     def forward(self, batch: Batch) -> Output:
@@ -176,7 +176,8 @@ class D2VLM(Shared, nn.Module):
         rows = lay_out(tokens, batch.layout, self.frames.tokens_per_frame, self.embed_words)
         vision, *added = rows.embeddings.split(width, -1)
 
-        # They stand behind the start of the prompt. Frames may look at later ones: at all of them, or within a block.
+        # The frames come after the start of the prompt. Frames may look at later frames: at all of them, or within a
+        # block.
         start = self.embed_words(batch.before_ids)
         embeddings = torch.cat([start, vision.to(start.dtype)], 1)
         mask = torch.cat([batch.before_mask, rows.mask], 1)
@@ -191,7 +192,7 @@ class D2VLM(Shared, nn.Module):
         # If nothing is kept, only the states up to the semantic layer are needed.
         cache = DynamicCache() if keep else None
         up_to = None if keep or self.whole_first_pass else self.method.semantic_layer
-        # If they are kept, nobody reads what else the last layer computes, unless it is the semantic layer.
+        # If keys and values are kept, nothing else of the last layer is read, unless it is the semantic layer.
         decoder = self.language.get_decoder()
         unread = keep and self.sparing and self.method.semantic_layer < len(decoder_layers(decoder))
         with only_at(decoder, mask.new_zeros(0, dtype=torch.long) if unread else None):
@@ -199,7 +200,7 @@ class D2VLM(Shared, nn.Module):
                                    wanted=(self.method.semantic_layer, *([HEAD_LAYER] if keep else [])))
         columns = rows.columns + start.shape[1]
         owner = torch.cat([torch.full_like(batch.before_ids, -1), rows.owner], 1)
-        # The words between frames have read the frames before them, so that they are hidden together with these.
+        # The words between frames have read the frames before them, so they are hidden together with the frames.
         hidden = torch.cat([torch.zeros_like(batch.before_mask), rows.mask], 1)
 
         return Prefix(cache=cache, mask=mask, attend=attend, position_ids=position_ids,
@@ -228,7 +229,7 @@ class D2VLM(Shared, nn.Module):
                 seen: Tensor | None = None) -> Tensor:
         """(E, 2), (E,) -> (E, D) what an evidence token adds to its embedding: m, and with bins also its times.
 
-        Bins divide the (E,) frames that its text has `seen`, where these are not all.
+        Bins divide the frames that its text has `seen` (E,), if these are not all frames.
         """
         m = self.meaning(intervals, video, prefix, in_question)
         if self.bins is None:
@@ -337,7 +338,7 @@ class D2VLM(Shared, nn.Module):
     def standing_loss(self, batch: Batch, prefix: Prefix, states: States) -> Tensor:
         """The end of a standing question is compared with all frames, also with those that came after it.
 
-        Its target is 1 inside every event that it waits for, falling off as for other questions outside them.
+        Its target is 1 inside every event that it waits for, and falls off outside them as for other questions.
         """
         asked, n_frames = batch.standing, prefix.frame_mask.shape[1]
         g = self.evidence_head(states.head[asked.row, asked.column])
@@ -363,7 +364,7 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
 
 @torch.no_grad()
 def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
-    """(E, 2) what each evidence token of an answer finds when those before it carry the true events.
+    """(E, 2) what each evidence token of an answer finds if the tokens before it carry the true events.
 
     An event that is given in a question keeps its interval. This takes a pass of its own over frames and texts.
     """
@@ -381,7 +382,7 @@ def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
 
 @contextmanager
 def evaluation(model: D2VLM) -> Iterator[None]:
-    """A model in evaluation mode; one that was training goes back to it."""
+    """Put a model into evaluation mode; afterwards it goes back to training if it was training."""
     training = model.training
     if training:
         model.eval()

@@ -36,7 +36,7 @@ NO_TOKEN = torch.iinfo(torch.long).max  # the repetition penalty leaves out ids 
 class Decoding:
     """Greedy unless a temperature is given.
 
-    What is drawn for a text depends on the seed, the id of its sample and the number of the token alone. It is the same
+    What is drawn for a text depends only on the seed, the id of its sample and the number of the token. It is the same
     in any batch, in any shard, and in an evaluation that was interrupted.
     """
 
@@ -72,14 +72,14 @@ class Step:
 
     rows: Tensor  # (R,) which texts these are
     tokens: Tensor  # (R,)
-    written: dict[int, int]  # the same two as numbers: the new token of each text, in this order
+    written: dict[int, int]  # rows and tokens as numbers: the new token of each text, in this order
     logits: Tensor  # (R, vocabulary)
     embeddings: Tensor  # (R, D) what the token enters the model as
     look: Callable[[], tuple[Tensor, Tensor]]  # compares the state that predicts the token with every frame
 
     @cached_property
     def seen(self) -> tuple[Tensor, Tensor]:
-        """Only an `<evi>` needs it, so it is computed where somebody asks."""
+        """The curves and intervals. Only an `<evi>` needs them, so they are computed when somebody asks for them."""
         return self.look()
 
     @property
@@ -101,11 +101,11 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
              names: Sequence[str] = (), prefix: Prefix | None = None) -> list[Generated]:
     """Answers to every prompt of every clip, in order; `names` are the ids of their samples.
 
-    With a `prefix` the frames were read before; of the clips, only the timestamps are then used.
+    With a `prefix` the frames were read before, and only the timestamps of the clips are used.
     """
     decoding = decoding or Decoding()
     batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names)
-    packing_of(batch)  # counted before the batch is on the device, where counting means to wait
+    packing_of(batch)  # counted before the batch is on the device, where counting would mean waiting
     batch = batch.to(model.device)
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     ids: list[list[int]] = [[] for _ in batch.ids]
@@ -131,17 +131,17 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
 def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int, prefix: Prefix | None = None) -> Iterator[Step]:
     """Decode with keys and values kept. A text leaves when it stops, and the rest go on without it.
 
-    The device is waited for once in each step, when the new tokens are fetched.
+    Each step waits for the device once, when the new tokens are fetched.
     """
     stops, evidence_id = stop_ids(model), model.tokenizer.convert_tokens_to_ids(EVIDENCE)
 
-    # The frames are read once, and every prompt runs against them. Its last state predicts the first token.
+    # The frames are read once, and every prompt runs against them. The last state of a prompt predicts the first token.
     prefix = prefix or model.read(batch)
     frames = model.frame_head(prefix.frame_states)
     texts = start_texts(model, batch, prefix, limit)
     running = list(range(len(batch.ids)))  # the numbers of the texts that have not stopped
     rows, video = torch.tensor(running, device=batch.ids.device), batch.video
-    in_time = torch.zeros_like(rows, dtype=torch.bool)  # which of them write symbols of a time
+    in_time = torch.zeros_like(rows, dtype=torch.bool)  # which texts are writing symbols of a time
 
     for number in range(limit):
         # What? The next token is chosen.
@@ -189,7 +189,7 @@ def look_at(model: D2VLM, prefix: Prefix, frames: Tensor, video: Tensor, states:
 def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
     """A greedy or sampled choice. As in the authors' code, the penalty counts the prompt, and never `<evi>`."""
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
-    n_symbols = 0 if model.time_symbols is None else len(SYMBOLS)  # they are the last ones, and not penalized
+    n_symbols = 0 if model.time_symbols is None else len(SYMBOLS)  # they come last, and are not penalized
     written, penalized = None, decoding.repetition_penalty != 1
     processors = logits_process.LogitsProcessorList()
     if penalized:
@@ -221,17 +221,17 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
 
 
 def chance(seed: int, name: str, n: int) -> np.ndarray:
-    """(n,) numbers in [0, 1), one for each token of a text. They depend on the seed and the name of the text alone."""
+    """(n,) numbers in [0, 1), one for each token of a text. They depend only on the seed and the name of the text."""
     return named_generator(f"{seed} {name}").random(n)
 
 
 def named_generator(name: str) -> np.random.Generator:
-    """A source of random numbers that depend on its name alone."""
+    """A source of random numbers that depend only on its name."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()))
 
 
 def draw(scores: Tensor, chances: Tensor) -> Tensor:
-    """(R, vocabulary), (R,) in [0, 1) -> (R,) tokens: where the summed probability of the likelier ones passes it."""
+    """(R, vocabulary), (R,) in [0, 1) -> (R,) tokens: where the summed probability of likelier tokens passes it."""
     p, order = scores.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
     summed = p.cumsum(-1)
     place = (summed <= chances[:, None] * summed[:, -1:]).sum(-1, keepdim=True)
@@ -239,9 +239,10 @@ def draw(scores: Tensor, chances: Tensor) -> Tensor:
 
 
 def stop_ids(model: D2VLM) -> set[int]:
-    """The tokens that end an answer: the stop of the prompt, the tokenizer's own, those that the language model names.
+    """The tokens that end an answer: the stop of the prompt, that of the tokenizer, those that the language model
+    names.
 
-    Ids in a config are believed only where the tokenizer has a special token there; some configs name any number.
+    Ids in a config are believed only if the tokenizer has a special token with this id; some configs name any number.
     """
     words, named = model.tokenizer, model.language.generation_config.eos_token_id
     named = [] if named is None else [named] if isinstance(named, int) else named

@@ -12,7 +12,8 @@ from .d2vlm import D2VLM
 def on_device(model: D2VLM, device: str | None = None, worker: int | None = None) -> D2VLM:
     """The model on `device`; without one, on a GPU if there is any.
 
-    Of several GPUs it is the current one; workers with numbers, such as the shards of an evaluation, take them in turn.
+    Of several GPUs it is the current one; workers with numbers, such as the shards of an evaluation, take the GPUs in
+    turn.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,10 +1,10 @@
 """Draws answers from the model itself: words as tokens, and with each `<evi>` an interval from its exact distribution.
 
 Decoding (decoding.py) gives one answer to a question, and reads an interval off the curve by a fixed rule. Here many
-answers to one question are drawn, which share the frames and the question, and what an `<evi>` points to is drawn too.
-The interval that was drawn is what the token carries, so that the model goes on writing about it.
+answers to one question are drawn, which share the frames and the question, and the interval of an `<evi>` is drawn,
+too. The token then carries the drawn interval, so that the model goes on writing about it.
 
-Shapes: Q questions, N answers, all those to the first question first; R of them still run; F frames.
+Shapes: Q questions, N answers, first all answers to the first question; R of them still run; F frames.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DrawnAnswer:
 def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: int, limit: int) -> list[DrawnAnswer]:
     """`answers` answers to each of Q prompts, of at most `limit` tokens.
 
-    What is drawn depends on the weights, the prompt and its name alone: `names` should tell the step and the seed.
+    What is drawn depends only on the weights, the prompt and its name, so `names` should contain the step and the seed.
     """
     stops, evidence_id = stop_ids(model), model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     chances = torch.stack([chance(f"{name} {n}", limit) for name in names for n in range(answers)]).to(model.device)
@@ -54,9 +54,9 @@ def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: in
         question = torch.arange(len(prompts.ids), device=model.device).repeat_interleave(answers)
         video, head, last = prompts.video[question], texts.head[question], texts.last[question]
         texts.keep(question.tolist())
-        rows = torch.arange(len(drawn), device=model.device)  # of the answers that are computed
+        rows = torch.arange(len(drawn), device=model.device)  # which answers are computed
         curves = []  # for each step with `<evi>` tokens: their similarities, and the answers that they stand in
-        running = dict(enumerate(drawn))  # those of them that have not stopped, by their place among the rows
+        running = dict(enumerate(drawn))  # the answers that have not stopped, by their place among the rows
 
         for step in range(limit):
             log_p = logits_of(model.language, last).double().log_softmax(-1)
@@ -78,7 +78,8 @@ def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: in
                     running[k].intervals.append(tuple(span))
                 curves.append((similarity, exists, [running[k] for k in pointing]))
 
-            # Answers that did not stop go on. To drop the others is a copy of all that is kept, so it waits for many.
+            # Answers that did not stop go on. Dropping the others copies all that is kept, so it waits until there are
+            # many.
             running = {k: answer for k, answer in running.items() if not answer.finished}
             if not running or step + 1 == limit:
                 break

@@ -23,11 +23,11 @@ from .start import start
 from .towers.qformer import word_tokenizer
 from .video_language import OWN
 
-RELEASED = (VISION, BERT, "model.qformer_")  # begin the names of the encoder's tensors in the authors' release
+RELEASED = (VISION, BERT, "model.qformer_")  # beginnings of the names of the encoder's tensors in the authors' release
 
 
 def start_encoder(config: RunConfig) -> FrameEncoder:
-    """What `start(config).frames` encodes with. The tower of a video-language model still comes with all of it."""
+    """The encoder that `start(config).frames` uses. The tower of a video-language model still brings all of it."""
     parts, dtype = config.parts, getattr(torch, config.parts.dtype)
     if parts.frames == OWN:
         return start(config).frames
@@ -39,7 +39,7 @@ def start_encoder(config: RunConfig) -> FrameEncoder:
 
 
 def encoder_of(folder: Path, dtype: torch.dtype) -> FrameEncoder:
-    """The encoder of a checkpoint. What was trained beside a base is no part of the tower, so the base's will do."""
+    """The encoder of a checkpoint. Training never changes the tower, so the encoder of a checkpoint's base will do."""
     if not (folder / DESCRIPTION).exists() and (folder / "config.json").exists():
         return released_encoder(folder)
     if not (folder / DESCRIPTION).exists():
@@ -60,7 +60,7 @@ def encoder_of(folder: Path, dtype: torch.dtype) -> FrameEncoder:
 
 
 def released_encoder(folder: Path) -> FrameEncoder:
-    """Of a folder laid out as the authors' release."""
+    """The encoder of a folder laid out as the authors' release."""
     config = read_config(folder)
     tensors = join_biases({name: value for file in weight_files(folder) for name, value in some_tensors(file, RELEASED)
                            if name != COUNTER})

@@ -21,12 +21,12 @@ from .backbone import ATTENTION, family, logits_of, window_size
 from .passes import causal, decode, positions
 
 FIRST, GAP, REST = 5, 2, 7  # tokens
-WINDOW = 4  # of the check: small enough for twelve tokens to reach beyond it
+WINDOW = 4  # sliding window of the check: small enough for twelve tokens to reach beyond it
 FULL_PRECISION, HALF_PRECISION = 1e-3, 5e-2  # largest difference, as a share of the largest logit
 
 
 def check(language: PreTrainedModel) -> None:
-    """Nothing, or a `LabError` that names the family and what differs."""
+    """Raise a `LabError` that names the family and what differs, if anything does."""
     attention = language.config._attn_implementation
     if attention not in ATTENTION:
         raise LabError(f"attention {attention!r} cannot take the masks that are needed here; use one of "
@@ -38,7 +38,7 @@ def check(language: PreTrainedModel) -> None:
             expected, ours = own_logits(language), our_logits(language)
     except LabError:
         raise
-    except Exception as error:  # whatever a family does with input that it does not expect
+    except Exception as error:  # a family may do anything with input that it does not expect
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise LabError(f"{family(language)} language models cannot be used here: with our masks, position ids and "
                        f"cache their decoder fails ({first_line})") from error
@@ -78,7 +78,7 @@ def sample_ids(language: PreTrainedModel) -> Tensor:
 
 @contextmanager
 def small_window(language: PreTrainedModel) -> Iterator[None]:
-    """A sliding window so small that it matters for a few tokens; none where the family has none."""
+    """Make the sliding window so small that it matters for a few tokens; nothing changes if the family has none."""
     config, size = language.config.get_text_config(), window_size(language)
     if size is not None:
         config.sliding_window = WINDOW

@@ -3,8 +3,8 @@
 A layer with LoRA computes W x + s B (A x) for every token x, where s is a fixed scale. (W + s B A) x is the same, and
 the sum of the weights is needed only once a step.
 
-Forward and backward, LoRA costs 6 r (in + out) operations a token, and the gradient of a folded weight 2 in out. At a
-low rank r, the one large product is more than twice as fast as the narrow ones that it replaces, operation for
+Forward and backward, LoRA costs 6 r (in + out) operations a token, and the gradient of a folded weight costs 2 in out.
+At a low rank r, the one large product is more than twice as fast as the narrow ones that it replaces, operation for
 operation. So there folding pays as long as in x out is at most 6 r (in + out), which means in narrow layers. At a high
 rank it does not: making the sum, and its gradient, costs as much as 3 r tokens.
 """
@@ -27,7 +27,7 @@ LOW_RANK = 32  # folding makes a step 1.11 times faster at rank 16, width 96, an
 
 @contextmanager
 def folded(language: nn.Module, wanted: bool = True) -> Iterator[None]:
-    """A language model whose LoRA is part of the weights wherever that can be, pays, and is `wanted`."""
+    """A language model whose LoRA is part of the weights wherever that is possible, pays off, and is `wanted`."""
     layers = [layer for layer in language.modules()
               if wanted and isinstance(layer, Linear) and is_plain(layer) and pays(layer)]
     with replaced("forward", {layer: as_one_product(layer) for layer in layers}):
@@ -57,7 +57,7 @@ def merged(language: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replaced(name: str, methods: dict[nn.Module, Callable]) -> Iterator[None]:
-    """Modules with another method of this name; afterwards they have that of their class again."""
+    """Give modules another method of this name; afterwards they have the method of their class again."""
     for module, method in methods.items():
         setattr(module, name, method)
     try:
@@ -79,7 +79,7 @@ def given(weight: Tensor, active_adapters: Sequence[str]) -> Tensor:
 
 
 def is_plain(layer: Linear) -> bool:
-    """Whether a single adapter is in use that only adds s B (A x), without dropout, all of it in single precision."""
+    """Whether one adapter is in use that only adds s B (A x), without dropout, and everything has single precision."""
     if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
         return False
     name, base = layer.active_adapters[0], layer.base_layer

@@ -1,5 +1,5 @@
 """What the model sees of a video. Every frame encoder has a frozen tower, whose features are kept on disk, and a
-projector from these features to the language model, which is trained.
+trained projector from these features to the language model.
 
 Shapes: F frames, H x W pixels, P patches, C width of the features, D of the language model.
 """
@@ -35,16 +35,16 @@ from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
 AT_ONCE = 64  # frames that a tower or a Q-Former sees at once, so that a long video needs little more memory
 
-Opened = Literal["frozen", "projector", "attention", "all"]  # what of an encoder is trained
+Opened = Literal["frozen", "projector", "attention", "all"]  # which part of an encoder is trained
 
 
 class FrameEncoder(nn.Module):
-    """A frozen tower and a projector. `encode` is for a tower that sees one frame at a time; others have their own."""
+    """A frozen tower and a projector. `encode` is for towers that see one frame at a time; others have their own."""
 
-    id: str  # the name of cached features: another one wherever the features would be others
+    id: str  # the name of cached features, which differs whenever the features would differ
     preparation: Preparation  # how frames are resized while they are read, and normalized before the tower sees them
     tokens_per_frame: int
-    added_layers: int = 0  # a token brings so many further vectors, which are added after the first decoder layers
+    added_layers: int = 0  # number of further vectors for each token, which are added after the first decoder layers
     around: int = 0  # how many frames before and after a frame decide what the tower sees in it
     reads_question: bool = False  # whether what it sees depends on the question
     tower: nn.Module
@@ -131,7 +131,7 @@ class HFFrames(FrameEncoder):
         return F.adaptive_avg_pool2d(patches, self.grid).flatten(2).transpose(1, 2)
 
     def _width_of_features(self) -> int:
-        """C, after a trial: two equal pictures of noise, in which the tower must see the same."""
+        """C, from a trial with two equal pictures of noise, in which the tower must see the same."""
         family, size = self.tower.config.model_type, self.preparation.size
         if size is None:
             raise LabError(f"{family}: its image processor keeps the shape of a picture, but a tower needs frames of "
@@ -141,7 +141,7 @@ class HFFrames(FrameEncoder):
             features = self.encode_pixels(noise.to(next(self.tower.parameters())).expand(2, -1, -1, -1))
         except LabError:
             raise
-        except Exception as error:  # whatever a tower may do with pictures that it does not expect
+        except Exception as error:  # a tower may do anything with pictures that it does not expect
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LabError(f"{family}: this tower cannot see single pictures of {size[0]}x{size[1]} pixels "
                            f"({reason})") from error
@@ -189,7 +189,7 @@ class EvaQFormer(FrameEncoder):
             value.requires_grad_({"projector": pools, "attention": attends, "all": True}.get(what, False))
 
     def project(self, features: Tensor, question: str | None = None) -> Tensor:
-        """A part of the video at a time, since patches are large; for gradients, each part is computed again."""
+        """Project part of the video at a time, since patches are large; for gradients, each part is computed again."""
         weight = self.projector.queries
         ids, mask = (each.to(weight.device) for each in read_questions(self.words, [question]))
 
@@ -204,14 +204,14 @@ class EvaQFormer(FrameEncoder):
 
 
 def _preparation_for(config: PretrainedConfig) -> Preparation:
-    """For a tower that comes without an image processor: pictures of the size that it was configured for."""
+    """The preparation for a tower without an image processor: pictures of the size for which it was configured."""
     size = getattr(config, "image_size", None) or 224
     return Preparation.square(size) if isinstance(size, int) else Preparation(tuple(size))
 
 
 @torch.no_grad()
 def encoded(encoder: FrameEncoder, videos: Sequence[Tensor]) -> list[Tensor]:
-    """Features of V videos. Those that come as uint8 frames are encoded now, exactly as they would be for the cache."""
+    """Features of V videos. Videos that come as uint8 frames are encoded now, exactly as for the cache."""
     def encode(frames: Tensor) -> Tensor:
         with torch.autocast(frames.device.type, enabled=False):
             return encode_all(encoder, frames)

@@ -1,8 +1,8 @@
-"""Texts that grow by a token at a time, which is how answers are written.
+"""Texts that grow by one token at a time, as answers do while they are written.
 
-A new token needs the keys and values of all tokens before it. Those of the frames are kept once for each video, however
-many texts are about it. Those of the text itself stand in room that is set aside beforehand, so that nothing is moved
-when a token is added (`..` is still free):
+A new token needs the keys and values of all tokens before it. The keys and values of the frames are kept once for each
+video, however many texts are about it. Those of the text itself stand in space that is reserved beforehand, so that
+nothing is moved when a token is added (`..` is still free):
 
     frames of video 1 | q1 q1 q1 a1 a1 .. ..
                       | q2 q2 -- a2 a2 .. ..
@@ -14,7 +14,7 @@ video meet its frames at once, then the query of each text meets its own tokens,
 `Apart` is the plain form, for language models whose attention cannot be replaced: there every text has a copy of its
 frames.
 
-Shapes: V videos, M texts of the video that has most, R texts that still grow, D hidden, P tokens up to and including
+Shapes: V videos, M texts of the video with most texts, R texts that still grow, D hidden, P tokens up to and including
 the frames, T tokens of the longest prompt, K tokens of a text so far. H heads of width d, G of which share their keys.
 """
 
@@ -39,7 +39,7 @@ from .passes import HEAD_LAYER, READ, Prefix, decode, kept_positions, one_pass, 
 from .precision import dtype_of
 
 NAME = "d2vlm_growing"  # of the attention function, as transformers knows it
-ROOM = 64  # tokens for which room is set aside at a time
+ROOM = 64  # tokens for which space is reserved at a time
 LIVE = 0.75  # when fewer of the kept videos than this share still have a text that grows, the others are dropped
 
 
@@ -50,14 +50,14 @@ class Growing(Protocol):
     last: Tensor  # (R, D) output of the decoder, from which the next token is predicted
 
     def keep(self, going_on: Sequence[int]) -> None:
-        """Go on with these of the R texts; one that is named several times goes on in several ways."""
+        """Go on with some of the R texts; a text that is named several times goes on in several ways."""
 
     def grow(self, embeddings: Tensor) -> None:
         """(R, D) Add a token to each text."""
 
 
 def start_texts(model: D2VLM, batch: Batch, prefix: Prefix, limit: int) -> Growing:
-    """The prompts of a batch, read, each with room for `limit` further tokens."""
+    """Read the prompts of a batch; each has room for `limit` further tokens."""
     form = Together if shares_frames(model) else Apart
     return form(model, batch, prefix, limit)
 
@@ -94,7 +94,7 @@ class Together:
         return F.pad(lay_out(states, packing_of(batch).place), (0, 0, 0, ROOM))
 
     def arrange(self) -> None:
-        """Say where the texts of each video are among all R, and where each of these is among its video's."""
+        """Find where the texts of each video are among all R texts, and where each is among those of its video."""
         slots, n_videos = defaultdict(list), len(self.cache.layers[0].keys)
         for row, video in enumerate(self.video):
             slots[video].append(row)

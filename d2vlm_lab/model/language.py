@@ -1,4 +1,4 @@
-"""A pretrained language model from wherever its weights are: a hub id, a local folder, or a GGUF file."""
+"""A pretrained language model from a hub id, a local folder, or a GGUF file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_tower(parts: Parts, width: int) -> HFFrames:
 def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A language model held in `dtype`, and its tokenizer.
 
-    `package:NAME` stands for the GGUF file inside an installed package, which is not imported for this.
+    `package:NAME` stands for the GGUF file inside an installed package; the package is not imported.
     """
     if source.startswith("package:"):
         source = str(packaged(source.removeprefix("package:"), ".gguf"))
@@ -67,7 +67,7 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
     except (OSError, ValueError) as error:
         raise LabError(f"parts.language: {source} cannot be loaded ({_first_line(error)}); "
                        "give a hub id, a local folder with safetensors, or a .gguf file") from None
-    if is_gguf:  # the weights are plain floats now
+    if is_gguf:  # the weights are ordinary floats now
         model.hf_quantizer = None
         del model.config.quantization_config
     if (ends := model.generation_config.eos_token_id) is not None:
@@ -76,7 +76,7 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
 
 
 def local_or_hub(source: str) -> str:
-    """A folder of weights as a path that is right from anywhere, that of a hub id too; anything else as it is."""
+    """A folder of weights, also that of a hub id, as a path that is valid everywhere; anything else as it is."""
     folder = fetched(source)
     return str(folder) if folder.is_dir() else source
 

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from .backbone import decoder_layers
 
-PARTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp")  # parts that a family names otherwise run at all tokens
+PARTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp")  # parts that have other names in a family run at all tokens
 
 
 @contextmanager
 def only_at(decoder: nn.Module, tokens: Tensor | None) -> Iterator[None]:
-    """A decoder whose last states hold at these (R,) tokens of each row only; for None at all tokens."""
+    """A decoder whose last states are valid only at these (R,) tokens of each row; None means all tokens."""
     modules = dict(decoder_layers(decoder)[-1].named_modules())
     parts = [modules[name] for name in PARTS if name in modules and tokens is not None]
-    before = [vars(part).get("forward") for part in parts]  # what `folded` may have put in the place of the class's
+    before = [vars(part).get("forward") for part in parts]  # what `folded` may have put in place of the class's method
     for part in parts:
         part.forward = partial(at_tokens, part.forward, tokens)
     try:

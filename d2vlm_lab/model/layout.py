@@ -1,8 +1,8 @@
 """Where the frames of a video stand in the language model: one after the other, or with text around each of them.
 
-The text around a frame may tell when it was shown, as Qwen3-VL and SmolVLM have it: `<3.5 seconds>`, the tokens of the
-frame, `<4.0 seconds>`, the tokens of the next one. The prompt format says which text that is, and `collate` turns it
-into a row of token ids in which FRAME stands for each frame. What stands before and behind a frame belongs to it.
+The text around a frame may say when it was shown, as in Qwen3-VL and SmolVLM: `<3.5 seconds>`, the tokens of the
+frame, `<4.0 seconds>`, the tokens of the next one. The prompt format defines this text, and `collate` turns it into a
+row of token ids in which FRAME stands for each frame. The text before and after a frame belongs to this frame.
 
 Shapes: V videos, F frames, N tokens of a frame, P tokens of the longest row, D the language model's width.
 """
@@ -34,7 +34,7 @@ class Rows:
 
 def lay_out(tokens: Sequence[Tensor], layout: Sequence[Tensor] | None, per_frame: int,
             embed: Callable[[Tensor], Tensor]) -> Rows:
-    """V of (F_v * N, D) tokens of frames -> rows. `layout` is that of the V videos; None: frames alone.
+    """V of (F_v * N, D) tokens of frames -> rows. `layout` is the layout of the V videos; None: frames alone.
 
     Tokens of frames may be wider than those of `embed`; then the text between them is filled up with zeros.
     """
@@ -67,7 +67,7 @@ def lay_out(tokens: Sequence[Tensor], layout: Sequence[Tensor] | None, per_frame
 def frames_look(is_frame: Tensor, per_frame: int, block: int | None) -> Tensor:
     """(V, P) -> (V, P, P) True where a token of a frame may look at one of another frame, whichever comes first.
 
-    With blocks of so many frames, a frame looks at those of its own block and of the blocks before it.
+    With blocks of `block` frames, a frame looks at the frames of its own block and of earlier blocks.
     """
     look = is_frame[:, :, None] & is_frame[:, None]
     if block is not None:

@@ -45,7 +45,7 @@ def frame_positions(language: PreTrainedModel, is_frame: Tensor, mask: Tensor, p
         shown = pad_sequence(list(seconds), batch_first=True)
         time = ((shown - shown[:, :1]) * rate).long().gather(1, frame.clamp_max(shown.shape[1] - 1))
         ends = number == is_frame.sum(-1, keepdim=True) - 1
-    # What follows a token goes on by so many ids: 1 after text, and after a block as many as its largest side has.
+    # By how many ids the next token goes on: by 1 after text, and after a block by the size of its largest side.
     step = torch.where(is_frame, torch.where(ends, (time + 1).clamp_min(side), 0), 1) * mask
     start = step.cumsum(-1) - step
     inside = torch.stack([time, cell // side, cell % side])

@@ -2,7 +2,7 @@
 
 Texts differ in length. To make a rectangle of them, the shorter ones are padded, and padding costs as much as tokens
 do; in a batch of the laptop preset it is more than a third. But everything in a decoder layer except its attention
-works on each token alone, so for that the tokens of all texts can stand in one row. A question that several answers
+works on each token by itself, so there the tokens of all texts can stand in one row. A question that several answers
 share stands in it once:
 
     q1 q1 q1 a1 a1 -- -- --
@@ -44,8 +44,8 @@ from .precision import dtype_of
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
 COPIES = 2**26  # bytes (64 MB); larger copies of the frames are not kept for the gradient, but made again
-# Families whose attention can be replaced by a function that is given what lies beside the row. Others bring an
-# attention of their own or do not hand on what it needs. The tests compare all of these with the plain form.
+# Families whose attention can be replaced by a function that also gets what is not in the row. Others have an attention
+# of their own or do not pass on what the function needs. The tests compare all of these with the plain form.
 FAMILIES = {
     "apertus", "arcee", "bitnet", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma3_text", "glm",
     "glm4", "gpt_neox", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "llama", "ministral", "mistral",

@@ -57,7 +57,7 @@ class Prefix:
     mask: Tensor  # (V, P) which tokens exist
     attend: Tensor  # (V, P, P) which of them each token may look at
     position_ids: Tensor  # (V, P), or (3, V, P) where they have three parts
-    shift: Tensor  # (V, 1) how much further than by counting the tokens the position ids go on after the frames
+    shift: Tensor  # (V, 1) how much larger than the number of tokens the next position id after the frames is
     owner: Tensor  # (V, P) the frame that each token belongs to, as text around it does; -1: none, it is of the start
     columns: Tensor  # (V, F, tokens of a frame) where the tokens of each frame are
     embeddings: Tensor  # (V, P, D)
@@ -80,7 +80,7 @@ class States:
 
 
 def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
-    """Every text against the kept keys and values of its video."""
+    """Read every text against the kept keys and values of its video."""
     repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
     layers = decode(language, embeddings, view(batch, prefix), text_positions(batch, prefix), prefix.cache,
                     kept_positions(batch, prefix), wanted=READ)
@@ -89,8 +89,8 @@ def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
 
 def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor,
                    branches: Branches) -> States:
-    """Every question against its video, then every answer against its question and its video."""
-    # Each question is read once, behind the frames of its video.
+    """Read every question against its video, then every answer against its question and its video."""
+    # Each question is read once, after the frames of its video.
     video, asked = batch.video[branches.text], branches.question_mask
     repeat_rows(prefix.cache, video, branches.one_each)
     ids, kept = text_positions(batch, prefix), kept_positions(batch, prefix)
@@ -165,7 +165,7 @@ def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, positi
 
 
 def asked_for(decoder: nn.Module, wanted: Sequence[int] | None) -> bool | list[int]:
-    """The layers whose states a decoder is asked for; all of them for None, and in families that know no choice."""
+    """The layers whose states a decoder should return; all for None, and in families that offer no choice."""
     records = output_capturing._CAN_RECORD_REGISTRY.get(decoder)
     return True if wanted is None or "hidden_states" not in records else list(wanted)
 
@@ -176,7 +176,7 @@ def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
     layers = decoder_layers(decoder)
     name = next(name for name, child in decoder.named_children() if child is layers)
     if up_to is not None:
-        # At its first call, transformers decides which layers report their states: all of them must be there.
+        # At the first call, transformers decides which layers report their states, so all of them must be there.
         if output_capturing._CAN_RECORD_REGISTRY.get(decoder):
             output_capturing.maybe_install_capturing_hooks(decoder)
         setattr(decoder, name, layers[:up_to + 1])  # one layer more, because the last states are normalized
@@ -187,9 +187,9 @@ def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
 
 
 def repeat_rows(cache: DynamicCache, rows: Tensor, in_order: bool | None = None) -> None:
-    """Let the cache hold these of its rows, some of them several times; views where possible.
+    """Let the cache hold these rows, some of them several times; as views if possible.
 
-    `in_order` says whether they are all of its rows as they are; to find that out takes time on a GPU.
+    `in_order` says whether these are all rows in their order; finding that out takes time on a GPU.
     """
     size = len(cache.layers[0].keys)
     if in_order is None:
@@ -216,7 +216,7 @@ def seen_before(batch: Batch, prefix: Prefix) -> Tensor:
 
 
 def text_positions(batch: Batch, prefix: Prefix) -> Tensor:
-    """(N, T) position ids of the texts: they go on where what they see ended, unless the batch has its own."""
+    """(N, T) position ids of the texts, which follow those of what the texts see, unless the batch has its own."""
     if batch.position_ids is not None:
         return batch.position_ids
     before, shift = seen_before(batch, prefix), prefix.shift[batch.video]
@@ -226,7 +226,7 @@ def text_positions(batch: Batch, prefix: Prefix) -> Tensor:
 
 
 def kept_positions(batch: Batch, prefix: Prefix) -> Tensor:
-    """(N, P) position ids of what stands before each text, by which sliding windows are measured."""
+    """(N, P) position ids of what comes before each text; sliding windows are measured by them."""
     return (prefix.position_ids if prefix.position_ids.ndim == 2 else positions(prefix.mask))[batch.video]
 
 

@@ -1,8 +1,8 @@
-"""One policy for the precision of numbers.
+"""One rule for the precision of numbers.
 
 Frozen weights are held in `parts.dtype`, which may have 16 bits to save memory. Everything trained is float32: a step
 of 2e-5 is smaller than half the distance between two neighbouring 16-bit numbers, so that a weight in 16 bits would
-not move. The heads, similarities and log-probabilities are computed in float32 whatever the rest is.
+not move. The heads, similarities and log-probabilities are always computed in float32.
 
 Where float32 meets 16 bits, the numbers are cast in one place: `passes.decode` for what enters the decoder, `Head` for
 what leaves it towards the heads, `backbone.logits_of` for what leaves it towards the vocabulary, and the `project` of
@@ -39,7 +39,7 @@ def train_in_float32(model: nn.Module) -> None:
 
 
 def check_trained(model: nn.Module) -> None:
-    """Nothing, or an error that names a weight which would be trained in 16 bits."""
+    """An error that names a weight that would be trained in 16 bits, if there is one."""
     for name, value in model.named_parameters():
         if value.requires_grad and value.dtype.itemsize < 4:
             raise LabError(f"{name} is trained in {dtype_name(value.dtype)}, where small steps are lost; weights are "

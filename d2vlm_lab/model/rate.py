@@ -1,4 +1,4 @@
-"""How many frames of a video a checkpoint is shown: as many as it was trained with, unless somebody asks for others."""
+"""How many frames of a video a checkpoint sees: as many as in training, unless somebody asks for another number."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Rate(TypedDict):
 
 
 class RunRate(TypedDict):
-    """What is read of the config.json of a run."""
+    """The part of a run's config.json that is read."""
 
     data: NotRequired[Rate]
 
 
 class RecipeRate(TypedDict):
-    """The same of the recipe.json of a checkpoint."""
+    """The part of a checkpoint's recipe.json that is read."""
 
     config: NotRequired[RunRate]
 
 
 def trained_rate(checkpoint: Path) -> Rate:
-    """Of the run that a checkpoint of this project comes from: it says so itself, or lies in the folder of that run."""
+    """The rate of the run that made a checkpoint of this project, from its recipe or from the folder of that run."""
     recipe, run = checkpoint / "recipe.json", checkpoint.parent / "config.json"
     if not (checkpoint / DESCRIPTION).is_file():
         return {}
@@ -41,10 +41,10 @@ def trained_rate(checkpoint: Path) -> Rate:
 
 def frame_rate(checkpoint: Path, fps: float | None, max_frames: int | None, otherwise: float,
                tell: Callable[[str], object] = print) -> tuple[float, int]:
-    """Frames a second, and at most how many: as they are asked for, else as in training.
+    """Frames a second, and the largest number of frames: as asked for, else as in training.
 
-    `otherwise` are the frames a second of a checkpoint that does not say how it was trained. Where others are asked for
-    than in training, this is told.
+    `otherwise` are the frames a second of a checkpoint that does not say how it was trained. `tell` gets a line if
+    other numbers are asked for than in training.
     """
     trained = trained_rate(checkpoint)
     for name, asked in (("fps", fps), ("max_frames", max_frames)):

@@ -1,5 +1,5 @@
-"""Read the files of a checkpoint. One that is missing or damaged, or of which no model can be built, is an error that
-names it."""
+"""Read the files of a checkpoint. A file that is missing or damaged, or of which no model can be built, is an error
+that names the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..reader import opened, read_json
 from ..shapes import shown
 
 __all__ = ["building", "check_files", "check_sizes", "read_json", "read_shapes", "read_tensors"]
-LARGEST = 10**7  # of the numbers in the description of a model: its widths, numbers of rows, positions and so on
+LARGEST = 10**7  # limit for numbers in the description of a model: widths, numbers of rows, positions and so on
 LAYERS = 1000
 
 
@@ -26,7 +26,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a file, which are not read."""
+    """The shapes of the tensors in a file; the tensors themselves are not read."""
     with tensors_of(path), safe_open(path, "pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
@@ -44,7 +44,7 @@ def tensors_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def building(path: Path) -> Iterator[None]:
-    """What the libraries that build models and tokenizers raise for a wrong description, in one line with its file."""
+    """Turns what libraries raise for a wrong description of a model or tokenizer into one line that names the file."""
     try:
         yield
     except LabError as error:
@@ -57,7 +57,7 @@ def building(path: Path) -> Iterator[None]:
 
 
 def check_files(folder: Path) -> None:
-    """An error that names a pipe, a socket or a device in a checkpoint, which a library would wait for."""
+    """An error that names a pipe, a socket or a device in a checkpoint, because a library would wait for it."""
     for path in folder.iterdir():
         if path.exists() and not path.is_dir():
             opened(path).close()

@@ -1,8 +1,8 @@
 """Read a checkpoint that is laid out as the authors' release: every tensor finds its place in our modules, or is named.
 
 The authors train from stage 2 of E.T. Chat, which has neither heads nor evidence tokens yet. Stage 3 has a frame head,
-and a head for its own token `<vid>`, which has no place here. What such a checkpoint lacks is made new, and
-`model.added` says what that was. Only safetensors are read.
+and a head for its token `<vid>`, which has no place here. What such a checkpoint lacks is made new, and `model.added`
+says what that was. Only safetensors are read.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ NAMES = {
         "query": "qformer_q_proj", "key": "qformer_k_proj", "out": "qformer_v_proj"}),
 }
 VISION, BERT = NAMES["frames.tower"][0], NAMES["frames.projector.bert"][0]
-COUNTER = f"{BERT}.embeddings.position_ids"  # 0, 1, 2, ...: nothing learned
+COUNTER = f"{BERT}.embeddings.position_ids"  # 0, 1, 2, ..., which are not learned
 NEEDED = {"vision_tower": "eva_vit", "mm_projector": "qformer", "vision_output_token": "patch", "conv_type": "phi3",
           "use_evidence": True, "use_time_tag": False}
-HEADS, FOREIGN = ("frm_head.", "evi_head."), "vid_head."  # of this method; of stage 3 of E.T. Chat
+HEADS, FOREIGN = ("frm_head.", "evi_head."), "vid_head."  # heads of this method; head of stage 3 of E.T. Chat
 VOCABULARY = Path("qformer_tokenizer") / "vocab.txt"
 PROMPT = PromptFormat("<|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n",
                       "\n{question}<|end|>\n<|assistant|>\n", "<|end|>")
@@ -59,7 +59,7 @@ def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | 
                      dtype: torch.dtype | None = None, method: Method | None = None) -> D2VLM:
     """The authors' checkpoint in `folder` as a D2VLM in evaluation mode, with its own switches or with `method`.
 
-    `vocabulary` is the vocab.txt of the Q-Former's BERT, needed where the checkpoint does not bring its own. The
+    `vocabulary` is the vocab.txt of the Q-Former's BERT, which is needed if the checkpoint does not have one. The
     authors compute attention as `eager` does; `sdpa` gives the same and is faster.
     """
     folder = Path(folder)
@@ -96,7 +96,7 @@ def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | 
 
 
 def new_heads(parts: nn.ModuleDict, tensors: dict[str, Tensor]) -> list[str]:
-    """Weights for the heads, as the language model would begin with them, where `tensors` has none that fit.
+    """Weights for the heads, drawn as the language model draws its own, where `tensors` has none that fit.
 
     Returns what was made, in words. The weights depend on torch's seed.
     """
@@ -116,7 +116,7 @@ def new_heads(parts: nn.ModuleDict, tensors: dict[str, Tensor]) -> list[str]:
 
 
 def released_name(name: str) -> str:
-    """The name in the release of one of our tensors."""
+    """The name that one of our tensors has in the release."""
     part = next(part for part in sorted(NAMES, key=len, reverse=True) if name.startswith(f"{part}."))
     released_part, words = NAMES[part]
     rest = name[len(part):] + "."
@@ -126,7 +126,7 @@ def released_name(name: str) -> str:
 
 
 def read_config(folder: Path) -> dict:
-    """config.json, checked for what this import can hold."""
+    """The content of config.json, after a check that this import can represent it."""
     path = folder / "config.json"
     config = read_json(path)
     for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
@@ -166,7 +166,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def join_biases(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The released vision blocks keep the biases of queries and values apart, with none for keys; ours have one."""
+    """The released vision blocks have separate biases for queries and values, and none for keys; ours have one bias."""
     joined = dict(tensors)
     for name in tensors:
         block = name.removesuffix("q_bias")
@@ -227,7 +227,7 @@ def encoder_sizes(folder: Path, tensors: dict[str, Tensor]) -> tuple[Blip2Vision
 
 
 def attention_heads(folder: Path, eva_width: int, qformer_width: int) -> tuple[int, int]:
-    """Of the vision tower and of the Q-Former: from tiny_dims.json, or by the released widths of a head, 88 and 64."""
+    """Heads of vision tower and Q-Former: from tiny_dims.json, or by the released widths of a head, 88 and 64."""
     if (sizes := folder / "tiny_dims.json").is_file():
         dims = read_json(sizes)
         try:
@@ -236,7 +236,8 @@ def attention_heads(folder: Path, eva_width: int, qformer_width: int) -> tuple[i
             raise LabError(f"{sizes}: needs vision.num_heads and qformer.num_attention_heads") from None
     if eva_width % 88 or qformer_width % 64:
         raise LabError(f"{folder}: vision tower and Q-Former have the widths {eva_width} and {qformer_width}, not "
-                       "multiples of 88 and 64, the released widths of a head; give their heads in tiny_dims.json")
+                       "multiples of 88 and 64, the released widths of a head; give their numbers of heads in "
+                       "tiny_dims.json")
     return eva_width // 88, qformer_width // 64
 
 

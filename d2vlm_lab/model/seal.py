@@ -1,6 +1,6 @@
 """What ties a checkpoint to its own weights and to its base: hashes in its description, which loading compares.
 
-Pieces of a file are hashed by several threads at once, so that this takes far less time than reading it.
+Several threads hash pieces of a file at once, so that this takes far less time than reading the file.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ REST, ADAPTER, LANGUAGE = "d2vlm.safetensors", "adapter_model.safetensors", f"la
 SEALED = (WEIGHTS, REST, ADAPTER, LANGUAGE, TOKENIZER)
 HEX = 64  # digits of one hash
 PIECE = 2**24  # bytes of a file that one thread hashes at a time
-CHAIN = 8  # a checkpoint may stand on a base, which stands on another one, and so on, at most so many
+CHAIN = 8  # most checkpoints in a chain: one may stand on a base, which stands on another base, and so on
 OF_A_BASE = ("language", "frames", "adapter")  # what a checkpoint takes from its base besides weights and tokenizer
-TOOLS = ("config.json", TOKENIZER, "preprocessor_config.json")  # likewise, where a base is not of this project
+TOOLS = ("config.json", TOKENIZER, "preprocessor_config.json")  # likewise, if a base is not of this project
 
 
 def file_hash(path: Path) -> str:
@@ -46,17 +46,17 @@ def _hash(path: Path, size: int, changed: int) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Those in a checkpoint."""
+    """The files with weights in a checkpoint."""
     return [folder / name for name in (WEIGHTS, REST, ADAPTER, LANGUAGE) if (folder / name).exists()]
 
 
 def own_hashes(folder: Path) -> dict[str, str]:
-    """Of the files in a checkpoint that decide what it answers."""
+    """Hashes of the files in a checkpoint that decide what it answers."""
     return {name: file_hash(folder / name) for name in SEALED if (folder / name).is_file()}
 
 
 def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
-    """A hash of everything that a checkpoint takes from its base; empty where that is not a folder on this machine."""
+    """A hash of everything that a checkpoint takes from its base; empty if the base is not a folder here."""
     folder = find_checkpoint(base) if base else Path()
     if not base or not os.path.isdir(folder):
         return ""
@@ -74,7 +74,7 @@ def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
 
 
 def check_chain(folder: Path, above: tuple[Path, ...]) -> None:
-    """An error where a checkpoint stands on itself, directly or through its base's base."""
+    """An error if a checkpoint stands on itself, directly or through the base of its base."""
     if folder.resolve() in [each.resolve() for each in above]:
         raise LabError(f"{above[-1] / DESCRIPTION}: base: {folder} leads back to this checkpoint itself; give the "
                        "checkpoint that it was trained from")
@@ -83,9 +83,9 @@ def check_chain(folder: Path, above: tuple[Path, ...]) -> None:
 
 
 def check_seal(folder: Path, description: dict) -> None:
-    """An error where the weights or the base are not those that the checkpoint was saved with.
+    """An error if the weights or the base are not those with which the checkpoint was saved.
 
-    Checkpoints of before have no hashes, and nothing is compared.
+    Older checkpoints have no hashes, so nothing is compared.
     """
     for name, sealed in description.get("hashes", {}).items():
         if name in SEALED and (not (folder / name).is_file() or file_hash(folder / name) != sealed):
@@ -93,14 +93,14 @@ def check_seal(folder: Path, description: dict) -> None:
                            "replaced, so copy the checkpoint again")
     base, sealed = description["base"], description.get("base_hash")
     if sealed and (found := base_hash(base, (folder,))) and found != sealed:
-        place, advice = (base, "name its revision behind an @") if is_hub_id(base) else (
-            resolve(base), "put that one there")
+        place, advice = (base, "name its revision after an @") if is_hub_id(base) else (
+            resolve(base), "put the right base there")
         raise LabError(f"{folder / DESCRIPTION}: base: {place} is not the base that this checkpoint was trained from "
                        f"(its hash is {found[:12]}, and {sealed[:12]} is needed); {advice}")
 
 
 def checkpoint_id(folder: str | os.PathLike) -> str:
-    """A short hash of the weights, and of the base that they stand on, for the protocol beside a score."""
+    """A short hash of the weights and of the base on which they stand, for the protocol beside a score."""
     folder = find_checkpoint(folder)
     weights = "".join(_plain_hash(file) for file in weight_files(folder) or [folder / WEIGHTS])
     below = base_hash(str(read_json(folder / DESCRIPTION, dict).get("base") or ""), (folder,))
@@ -125,7 +125,7 @@ def find_checkpoint(source: str | os.PathLike, revision: str | None = None) -> P
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """Where runs and studies keep the checkpoints that they have trained."""
+    """The places in which runs and studies keep the checkpoints that they have trained."""
     for pattern in ("model", "training/model", "*", "*/model", "*/training/model"):
         if found := sorted(path.parent for path in folder.glob(f"{pattern}/{DESCRIPTION}")):
             yield from found

@@ -1,4 +1,4 @@
-"""A model as others share theirs: `from_pretrained`, `save_pretrained`, `push_to_hub`."""
+"""Methods to share a model, as other models have them: `from_pretrained`, `save_pretrained`, `push_to_hub`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Shared:
         return _checkpoint().load(source, revision=revision, **settings)
 
     def save_pretrained(self, folder: str | os.PathLike, scores: Sequence[Score] = (), name: str = "") -> Path:
-        """A folder that needs nothing of this machine, with a card that others can read.
+        """Save a folder that needs nothing of this machine, with a card that others can read.
 
         Its base is part of it unless that is on the hub. The `scores` are those of benchmarks, and `name` is the hub id
-        that the card tells, if it will have one.
+        for the card, if the model will have one.
         """
         folder = _checkpoint().save(self, folder, base=self._base_on_hub())
         card = quick_import(f"{__package__}.card")
@@ -45,11 +45,11 @@ class Shared:
     def push_to_hub(self, name: str, *, private: bool | None = None, revision: str | None = None,
                     token: str | None = None, message: str = "A checkpoint of D2VLM",
                     scores: Sequence[Score] = ()) -> str:
-        """The same folder as a repository `owner/name`, made if there is none; returns the address of the commit."""
+        """Push that folder to the repository `owner/name`, made if there is none; returns the address of the commit."""
         from huggingface_hub import HfApi
 
         if not (asked := HUB_ID.fullmatch(name)) or asked[2]:
-            raise LabError(f"{name}: no name for a repository on the hub; it is written as owner/name")
+            raise LabError(f"{name}: not the name of a repository on the hub; it is written as owner/name")
         api = HfApi(token=token)
         try:
             with tempfile.TemporaryDirectory() as place:
@@ -57,10 +57,10 @@ class Shared:
                 api.create_repo(name, private=private, exist_ok=True)
                 if revision is not None:
                     api.create_branch(name, branch=revision, exist_ok=True)
-                # What an earlier checkpoint left there would be loaded together with this one.
+                # Files that an earlier checkpoint left there would be loaded together with this checkpoint.
                 pushed = api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=message,
                                            delete_patterns=list(MODEL))
-                download.cache_clear()  # what was fetched of it before is older
+                download.cache_clear()  # what was fetched from this repository before is older
                 return pushed.commit_url
         except LabError:
             raise
@@ -68,7 +68,7 @@ class Shared:
             raise LabError(f"{name}: could not be pushed to {page(name)} ({reason(error)})") from None
 
     def _base_on_hub(self) -> str:
-        """The base of the checkpoint that this model was loaded from, if others can fetch it; empty: save it too."""
+        """The base of the checkpoint from which this model was loaded, if others can fetch it; empty: save it, too."""
         if self.loaded_from is None or not (self.loaded_from / DESCRIPTION).is_file():
             return ""
         description = read_json(self.loaded_from / DESCRIPTION, dict)

@@ -34,7 +34,7 @@ def start(config: RunConfig) -> D2VLM:
         attend_with(model, parts.attention)
     for line in model.added:
         print(f"{parts.start}: {line}")
-    if not model.can_ground and not model.added:  # an imported checkpoint has its heads already, new or not
+    if not model.can_ground and not model.added:  # an imported checkpoint has heads already, new or not
         reset_heads(model)
     if not model.can_ground and parts.equal_heads:  # so that similar states are similar from the start
         model.evidence_head.load_state_dict(model.frame_head.state_dict())
@@ -42,7 +42,7 @@ def start(config: RunConfig) -> D2VLM:
 
 
 def tell_differences(checkpoint: str, method: Method) -> None:
-    """One line where a run goes on with another method than its checkpoint was trained with. It may be meant so."""
+    """Print a line if a run goes on with another method than its checkpoint was trained with, which may be intended."""
     folder = find_checkpoint(checkpoint)
     if not (folder / DESCRIPTION).exists():  # the authors' release
         return
@@ -54,7 +54,7 @@ def tell_differences(checkpoint: str, method: Method) -> None:
 
 
 def check_live(model: D2VLM, config: RunConfig) -> None:
-    """An error for a setting about videos that are still running, where the model cannot read one."""
+    """An error for a setting about videos that are still running, if the model cannot read such videos."""
     for name, wanted in (("method.standing_weight", config.method.standing_weight),
                          ("data.ask_early", config.data.ask_early),
                          ("evaluation.keep_frames", config.evaluation.keep_frames)):
@@ -66,7 +66,7 @@ def check_live(model: D2VLM, config: RunConfig) -> None:
 
 
 def attend_with(model: D2VLM, attention: str) -> None:
-    """Another implementation of attention, which must give what the language model's own forward gives with it."""
+    """Use another implementation of attention, with which our logits must equal those of the family's own forward."""
     if attention == "flex_attention" and not torch.cuda.is_available():
         raise LabError("parts.attention=flex_attention can be trained on a GPU only, and there is none; use sdpa")
     try:

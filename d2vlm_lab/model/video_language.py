@@ -7,8 +7,8 @@ from one folder, with the tokenizer and its chat template.
 
 Frames are squeezed into squares, as large as the wanted number of tokens needs. (SmolVLM2 does so itself. Qwen keeps
 the shape of a picture, but here all frames of all videos have the same number of tokens.) Every frame is seen by
-itself, because it needs tokens of its own to be found by an `<evi>`. Qwen's towers take frames in pairs along the time;
-there each frame fills its pair alone, twice, which is also how these families see a single picture.
+itself, because it needs its own tokens to be found by an `<evi>`. Qwen's towers take frames in pairs along the time;
+here a pair is the same frame twice, which is also how these families see a single picture.
 
 Shapes: F frames, S pixels a side, N tokens of a frame, M patches that become one token, C width of the tower, L 1 + the
 number of added layers, D width of the language model.
@@ -47,7 +47,7 @@ OWN = "own"  # as `parts.frames`: the tower of the video-language model in `part
 
 
 class VideoLanguageFrames(FrameEncoder):
-    """The tower and the merger of a video-language model. They are taken out of it."""
+    """The tower and the merger of a video-language model, which are taken out of it."""
 
     resample: int  # the filter with which frames are resized, by its number in PIL
 
@@ -72,9 +72,9 @@ class VideoLanguageFrames(FrameEncoder):
 
 
 class QwenFrames(VideoLanguageFrames):
-    """Of Qwen2.5-VL and Qwen3-VL. Features (F, N, L, M * C): what the merger, and those of DeepStack, will join.
+    """Encoder of Qwen2.5-VL and Qwen3-VL. Features (F, N, L, M * C): what its merger and DeepStack's mergers will join.
 
-    DeepStack, of Qwen3-VL: further mergers read the states of some earlier layers of the tower, and their tokens are
+    In DeepStack, of Qwen3-VL, further mergers read the states of some earlier layers of the tower, and their tokens are
     added to the states of the frames after the first layers of the language model.
     """
 
@@ -135,7 +135,7 @@ class SideBySide(nn.Module):
 
 
 class SmolFrames(VideoLanguageFrames):
-    """Of SmolVLM2. Features (F, N * M, C): the patches that its connector will join."""
+    """Encoder of SmolVLM2. Features (F, N * M, C): the patches that its connector will join."""
 
     resample = 1  # Lanczos
 
@@ -164,8 +164,8 @@ class Family:
 
     frames: type[QwenFrames] | type[SmolFrames]
     opens: str  # stands before a picture
-    closes: str  # stands behind it
-    time: str  # tells when a frame is shown
+    closes: str  # stands after a picture
+    time: str  # says when a frame is shown
     each: bool = True  # whether every frame is a picture of its own, or the whole video is one
     leads: str = ""  # stands between the video and the question
 
@@ -208,7 +208,7 @@ def read_parts(place: str, dtype: torch.dtype, frame_tokens: int) -> tuple[Video
 
 def build_parts(config: dict, dtype: torch.dtype, frame_tokens: int, mean: tuple[float, ...],
                 std: tuple[float, ...]) -> tuple[VideoLanguageFrames, PreTrainedModel]:
-    """The same with new weights, from a config as a dict: for a checkpoint that brings all weights along."""
+    """The same parts with new weights, from a config as a dict, for a checkpoint that has all weights itself."""
     model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**config), dtype=dtype)
     return take_apart(model, frame_tokens, mean, std)
 
@@ -224,7 +224,7 @@ def take_apart(model: PreTrainedModel, frame_tokens: int, mean: tuple[float, ...
 
 
 def read_tokenizer(place: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, with the chat template of the processor where it has none itself."""
+    """The tokenizer, with the chat template of the processor if it has none itself."""
     tokenizer = AutoTokenizer.from_pretrained(place)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -236,7 +236,7 @@ def read_tokenizer(place: str) -> PreTrainedTokenizerBase:
 
 
 class TypedContent:
-    """A tokenizer whose chat template wants messages as lists of parts with a type, for those who write plain text."""
+    """Lets a chat template that wants messages as lists of parts with a type take messages of plain text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
@@ -250,7 +250,7 @@ class TypedContent:
 
 
 def prompt_format(tokenizer: PreTrainedTokenizerBase, family: Family, parts: Parts) -> PromptFormat:
-    """The family's chat, with its marks around the frames and its way to tell their times."""
+    """The family's chat format, with its marks around the frames and its way to write their times."""
     form = PromptFormat.of(TypedContent(tokenizer), parts.system or None)
     after = family.leads + form.after.removeprefix("\n")
     form = replace(form, after=after, time=family.time)

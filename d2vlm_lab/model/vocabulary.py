@@ -12,13 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from .backbone import logits_of
 
-LARGE = 2**26  # logits; more than these (256 MB in float32, and as much again for the gradient) are made in parts
+LARGE = 2**26  # number of logits; more (256 MB in float32, and as much again for the gradient) are made in parts
 
 
 def log_probabilities(language: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor]:
     """(L, D), (L,) -> (L, vocabulary) logits and (L,) log-probabilities of the targets.
 
-    Where the logits would be too large, they are made for some tokens at a time, and again for the gradient; None is
+    If the logits would be too large, they are made for some tokens at a time, and again for the gradient; None is
     returned in their place.
     """
     vocabulary = next(language.get_output_embeddings().parameters()).shape[0]

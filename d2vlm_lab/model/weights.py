@@ -5,7 +5,7 @@
     model.safetensors            the language model without an adapter: the folder is one that transformers loads
     language/model.safetensors   the language model beneath an adapter, where the checkpoint stands on no base
 
-A checkpoint of before has one file, model.safetensors, with our names.
+An older checkpoint has one file, model.safetensors, with our names.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .seal import ADAPTER, LANGUAGE, REST, WEIGHTS
 from .video_language import VideoLanguageFrames
 
 OURS = "language."  # before the names of the language model's weights
-PEFT = "base_model.model."  # what PEFT puts before all names, and below, what it puts into those of adapted layers
+PEFT = "base_model.model."  # what PEFT puts before all names; below, what it puts into the names of adapted layers
 LAYERS = (".base_layer", ".token_adapter")
 
 
 def write_weights(model: D2VLM, tensors: Iterable[str], folder: Path, part: bool, beneath: str, tables: bool) -> None:
-    """The `tensors`, by their names in the model, each in one file; an adapter always completely.
+    """Write the `tensors`, by their names in the model, each into one file; an adapter is always written completely.
 
-    They are a `part` of the model, or all of it. `beneath` is what PEFT finds the base of an adapter by. With `tables`
-    the embeddings lie beside the adapter, since they are not those of that base.
+    They are a `part` of the model, or all of it. `beneath` is the name by which PEFT finds the base of an adapter. With
+    `tables` the embeddings lie beside the adapter, since they are not those of that base.
     """
     state, adapted = model.state_dict(), isinstance(model.language, PeftModel)
     place = dict.fromkeys(tensors, (REST, ""))
@@ -53,7 +53,7 @@ def write_weights(model: D2VLM, tensors: Iterable[str], folder: Path, part: bool
     for file, content in files.items():
         path = folder / file
         path.touch()
-        mode = path.stat().st_mode  # what this user's files have; safetensors makes some that nobody else can read
+        mode = path.stat().st_mode  # as this user's files have it; safetensors makes some that nobody else can read
         save_file(content, path, {"format": "pt"})
         path.chmod(mode)
 
@@ -68,11 +68,11 @@ def stored(model: D2VLM, folder: Path) -> dict[Path, dict[str, str]]:
         elif path.name == Path(WEIGHTS).name and folder / REST in files:
             name_of = {plain_name(name): name for name in model.state_dict() if name.startswith(OURS)}
         files[path] = {name: name_of.get(name, name) for name in read_shapes(path)}
-    return files or {folder / WEIGHTS: dict.fromkeys(read_shapes(folder / WEIGHTS))}  # an error: there is no such file
+    return files or {folder / WEIGHTS: dict.fromkeys(read_shapes(folder / WEIGHTS))}  # an error: no such file
 
 
 def adapter_names(model: D2VLM, tables: bool) -> dict[str, str]:
-    """Name in a file of PEFT -> name in the model, of the weights of the adapter, with `tables` also the embeddings."""
+    """Name in a file of PEFT -> name in the model, for the adapter's weights and, with `tables`, the embeddings."""
     ours = {value.data_ptr(): name for name, value in reversed(model.state_dict().items())}
     return {name: ours[value.data_ptr()]
             for name, value in get_peft_model_state_dict(model.language, save_embedding_layers=tables).items()}
@@ -84,7 +84,7 @@ def embeddings(model: D2VLM) -> set[str]:
 
 
 def plain_name(name: str) -> str:
-    """Of a weight of the language model: as transformers calls it."""
+    """The name that transformers has for a weight of the language model."""
     name = name.removeprefix(OURS).removeprefix(PEFT)
     for layer in LAYERS:
         name = name.replace(f"{layer}.", ".")
@@ -92,12 +92,12 @@ def plain_name(name: str) -> str:
 
 
 def standing_alone(model: D2VLM) -> bool:
-    """Whether the language model is one by itself. That of a video-language model is none without its tower."""
+    """Whether the language model is a model by itself; that of a video-language model is not, without its tower."""
     return not isinstance(model.frames, VideoLanguageFrames)
 
 
 def write_adapter_config(language: PeftModel, folder: Path, beneath: str) -> None:
-    """adapter_config.json, with the base that PEFT finds by itself if it is one that transformers loads."""
+    """Write adapter_config.json, with the base, which PEFT finds by itself if transformers can load it."""
     config = deepcopy(language.peft_config["default"])
     if is_hub_id(beneath):
         beneath, config.revision = HUB_ID.fullmatch(beneath).groups()
@@ -107,9 +107,9 @@ def write_adapter_config(language: PeftModel, folder: Path, beneath: str) -> Non
 
 
 def write_config(model: D2VLM, folder: Path) -> None:
-    """config.json, from which transformers builds the language model."""
+    """Write config.json, from which transformers builds the language model."""
     language = model.language.get_base_model() if isinstance(model.language, PeftModel) else model.language
     config = deepcopy(language.config)
     config.architectures, config.dtype = [type(language).__name__], dtype_name(model.dtype)
     config.save_pretrained(folder)
-    language.generation_config.to_json_file(folder / "generation_config.json")  # whatever it says: nothing is checked
+    language.generation_config.to_json_file(folder / "generation_config.json")  # without a check

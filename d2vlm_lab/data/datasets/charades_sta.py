@@ -20,7 +20,7 @@ ANSWER = ("The event happens in ", 0, ".")  # as the prompt asks for
 
 
 def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
-    """All queries of either file, asked in the published words."""
+    """All queries of a file in either form, asked in the published words."""
     records, build = (read_lines(path), from_line) if str(path).endswith(".txt") else (read_coco(path), from_record)
     return unique(to_samples(records, build, path, half_frame, on_bad), path, on_bad)
 

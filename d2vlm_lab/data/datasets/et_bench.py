@@ -59,7 +59,7 @@ def from_record(record: dict, index: int = 0) -> Sample:
 
 
 def to_record(sample: Sample, index: int) -> dict:
-    """The record of a sample; an error where the scorer of its task would need more or something else."""
+    """The record of a sample; an error if the sample does not have what the scorer of its task needs."""
     if problem := _unfit(sample):
         raise sample_error(sample, problem)
     record = {"version": 1.0, "idx": index, "task": sample.task, "source": sample.source, "video": sample.video}

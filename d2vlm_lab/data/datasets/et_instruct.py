@@ -74,7 +74,7 @@ def to_record(sample: Sample) -> dict:
 
 
 def _turns(turns: Sequence[dict]) -> tuple[str, str]:
-    """Question and answer of a conversation; those of several rounds are joined, line by line."""
+    """Question and answer of a conversation; several rounds are joined line by line."""
     speakers = [turn["from"] for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
         raise ValueError(f"{len(turns)} turns, from {', '.join(speakers[:6]) or 'nobody'}; human and gpt must take "
@@ -85,7 +85,7 @@ def _turns(turns: Sequence[dict]) -> tuple[str, str]:
 
 
 def _joined(answers: Sequence[str]) -> str:
-    """The answers of all rounds as one: if they are in the evidence style, first what all of them ground."""
+    """The answers of all rounds as one; in the evidence style, what all of them ground comes first."""
     parts = [answer.partition(END) for answer in answers]
     if not any(end for _, end, _ in parts):
         return "\n".join(answers)

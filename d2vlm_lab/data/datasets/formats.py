@@ -1,9 +1,9 @@
 """The annotation formats and their adapters. To add a format, write its module and name it here.
 
 `read(path, half_frame)` of an adapter returns the samples of a file, whose times may pass the ends of the video by half
-a frame. That of a training format also takes `on_bad`, to which it reports the records that cannot be used; otherwise
-the first of them is an error. The adapter of a benchmark also has `predictions(path, samples)`: what its scorer wants
-back for each sample, without the answer.
+a frame. The `read` of a training format also takes `on_bad`, to which it reports records that cannot be used; without
+`on_bad`, the first of them is an error. The adapter of a benchmark also has `predictions(path, samples)`: what its
+scorer wants back for each sample, without the answer.
 """
 
 from __future__ import annotations

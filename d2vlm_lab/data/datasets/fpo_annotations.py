@@ -1,7 +1,7 @@
 """The authors' preference annotations: answers keyed `chosen` and `<any>_<any>_<class>...`, times keyed alike.
 
-A class `f`, `repeat` or `qwen` says what was changed (a fact, a repetition, the text alone). Other names are free, and
-what is wrong is then read off the answers themselves.
+A class `f`, `repeat` or `qwen` says what was changed (a fact, a repetition, the text alone). Other names are allowed,
+and then what is wrong is found by comparing the answers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from . import et_instruct
 from .records import read_records, to_sample
 
 CHOSEN = "chosen"
-FACTORS = {"f": "what", "repeat": "how", "qwen": "what"}  # of the classes whose names say what was changed
+FACTORS = {"f": "what", "repeat": "how", "qwen": "what"}  # for the classes whose names say what was changed
 
 
 def read(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[PreferencePair]:
-    """One at a time; a bad one is an error, or is reported to `on_bad` and left out."""
+    """The pairs, one at a time; a bad one is an error, or is reported to `on_bad` and left out."""
     index = -1
     for index, record in enumerate(read_records(path, go_on=on_bad is not None)):
         try:
@@ -36,7 +36,7 @@ def read(path: str | os.PathLike, on_bad: OnBad | None = None) -> Iterator[Prefe
 
 
 def is_preference(record: dict) -> bool:
-    """Whether an annotation holds answers to compare, rather than one to learn."""
+    """Whether an annotation holds several answers to compare, rather than one to learn."""
     return isinstance(record.get("conversations"), dict)
 
 

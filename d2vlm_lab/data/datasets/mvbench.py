@@ -74,7 +74,7 @@ def from_record(record: dict, index: int, stem: str) -> Sample:
         if not 0 <= start < end:
             raise ValueError(f"start is {start} and end is {end}; a part begins before it ends, and not before 0")
         video += f"#t={start:g},{end:g}"
-    correct = max(k for k, option in enumerate(options) if option == right)  # of two alike the last, as published
+    correct = max(k for k, option in enumerate(options) if option == right)  # of equal options the last, as published
     lines = "".join(f"({letter}) {option}.\n" for letter, option in zip(LETTERS, options))
     return Sample(f"{stem}/{index}", video, UNKNOWN, stem, "mvbench",
                   PROMPT.format(question=field(record, "question", str), options=lines),

@@ -22,12 +22,12 @@ from ...shapes import LARGEST, fit, shown
 from ..sample import Sample, SampleError, brief, sample_error, validate
 
 CHUNK = 1 << 20  # characters that are read at a time
-LONGEST_WORD = 16  # characters of what has to be there as a whole: -Infinity, an escaped character
+LONGEST_WORD = 16  # characters of the longest unit that cannot be read in part: -Infinity, an escaped character
 BETWEEN = re.compile(r"[\s,\[\]]*")  # what may stand between two records
 IDS, VIDEOS = ("idx", "id", "question_id", "qid"), ("image_id", "video", "videoID", "vid")  # what the formats call them
 EXPECTED = {str: "text that is not empty", int: "an integer", float: "a number of seconds"}
 Build = Callable[[dict, int], Sample]  # a sample from a record and its place in the file
-OnBad = Callable[[str, str], None]  # takes the place of a record that cannot be used, and what is wrong with it
+OnBad = Callable[[str, str], None]  # called with the place of a record that cannot be used, and what is wrong with it
 
 
 class Coco(TypedDict):
@@ -36,7 +36,7 @@ class Coco(TypedDict):
 
 @contextmanager
 def opened(path: str | os.PathLike) -> Iterator[TextIO]:
-    """A text file to read from; one that is no regular file or no text is an error that names it."""
+    """A text file to read from; anything but a regular file with text is an error that names it."""
     try:
         with io.TextIOWrapper(reader.opened(path), encoding="utf-8-sig") as file:
             yield file
@@ -59,8 +59,8 @@ def read_records(path: str | os.PathLike, go_on: bool) -> Iterator[dict | Sample
 def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[Any]:
     """The objects of a JSON list or of JSON Lines, one at a time, however large the file is.
 
-    A bad one is an error. With `go_on` the error takes its place, and reading goes on with the next record: behind what
-    is no object, or on the next line behind what is no JSON.
+    A bad one is an error. With `go_on` the error takes its place, and reading goes on with the next record; after
+    something that is not JSON, it goes on with the next line.
     """
     decoder, index, text, at, lists = json.JSONDecoder(), 0, "", 0, 0
     with opened(path) as file:
@@ -101,13 +101,13 @@ def _behind(text: str, at: int) -> int:
 
 
 def _may_be_cut(text: str, error: Exception) -> bool:
-    """Whether what is no JSON may become it with more text: a text in it has no end yet, or the error is at its end."""
+    """Whether more text may make it JSON: a string in the text has no end yet, or the error is at its very end."""
     return isinstance(error, json.JSONDecodeError) and (
         error.msg.startswith("Unterminated") or error.pos > len(text) - LONGEST_WORD)
 
 
 def _problem(where: str, begin: str, error: Exception, is_long: bool) -> SampleError:
-    """Why a text that begins so is no record."""
+    """Why a text that begins with `begin` is not a record."""
     if is_long:
         return SampleError(f"{where}: longer than {reader.LINE // reader.MB} MB")
     if isinstance(error, json.JSONDecodeError):

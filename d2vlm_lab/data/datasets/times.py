@@ -1,4 +1,4 @@
-"""Times in the text of public annotations become `<evi>` tokens and the intervals that these stand for."""
+"""Turns times in the text of public annotations into `<evi>` tokens and the intervals that they stand for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from operator import le
 from ...ideas.evidence import EVIDENCE, Interval
 
 TOKEN = "<vid>"
-LARGEST = 4 * 10**6  # numbers in a text times listed times: more are not compared
+LARGEST = 4 * 10**6  # largest product of the numbers in a text and the listed times that are compared
 
 
 def _spans(time: str) -> re.Pattern:
@@ -30,9 +30,9 @@ def pieces_of(text: str) -> tuple[str | int, ...]:
 def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, ...]]:
     """`text` with its times as `<evi>`, and their intervals; `times` are those that the annotation lists, in order.
 
-    Each `<evi>` of a text stands for two listed times. In other texts a time is a `<vid>` token, or where there is none
-    a number that equals a listed time. Two of them joined by `-`, `to` or `and` are an interval, and one alone is an
-    instant. Any other number stays text.
+    Each `<evi>` of a text stands for two listed times. In other texts a time is a `<vid>` token, or, without such
+    tokens, a number that equals a listed time. Two times joined by `-`, `to` or `and` are an interval, and one alone is
+    an instant. Any other number stays text.
     """
     needed, found = 2 * text.count(EVIDENCE), text.count(TOKEN)
     if needed > len(times):
@@ -53,13 +53,13 @@ def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, 
 def _told(text: str, times: Sequence[float]) -> Sequence[re.Match]:
     """The numbers of a text that are its times: those that explain the most listed times, one after the other.
 
-    Of several such choices the one with the most decimals is taken, then the one in the longest words: a time is mostly
-    told more exactly than a number of things, and with its unit.
+    Of several such choices the one with the most decimals is taken, then the one with the longest words, because a time
+    is mostly written more exactly than a number of things, and with its unit.
     """
     matches = list(NUMBERS.finditer(text)) if times else []
     if len(matches) * len(times) > LARGEST:
         raise ValueError(f"{len(matches)} numbers in {text[:60]!r} are too many to find {len(times)} times among them")
-    best: dict[int, tuple[int, int, tuple]] = {0: (0, 0, ())}  # by how many times are explained: how well, and by what
+    best: dict[int, tuple[int, int, tuple]] = {0: (0, 0, ())}  # by number of times explained: how well, by what
     for match in matches:
         words = _words(match)
         lows, highs = zip(*map(_range, words))
@@ -83,6 +83,6 @@ def _decimals(word: str) -> int:
 
 
 def _range(word: str) -> tuple[float, float]:
-    """The times that a number may tell, up to its own decimals."""
+    """The times that a number may stand for, given its decimals."""
     half = 0.51 * 10 ** -_decimals(word)
     return float(word) - half, float(word) + half

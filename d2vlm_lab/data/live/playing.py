@@ -1,7 +1,7 @@
-"""What sources bring by themselves: pairs of a second and a picture, or of a kind of note and its words.
+"""The raw output of sources: pairs of a second and a picture, or pairs of a kind of note and its words.
 
-Each is a generator that looks at `closed` while it waits, and closes what it has opened when it ends. `sources.py`
-puts the frames into order.
+Each source is a generator that looks at `closed` while it waits, and closes what it has opened when it ends.
+`sources.py` puts the frames into order.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Kind = Literal["stall", "gap", "jump", "repeat", "size", "drop", "damage", "end"
 Raw = tuple[float, np.ndarray] | tuple[Kind, str]  # a frame at a second; or a note: its kind and its words
 STALL = 2.0  # seconds without a frame after which a source is said to stall
 POLL = 0.1  # seconds between two looks at a folder
-SETTLED = 1.0  # seconds after which a picture that cannot be read is damaged, and no longer being written
-# Protocols that connect to somebody. Those that wait for others (udp, rtp) would listen on every network.
+SETTLED = 1.0  # seconds after which a picture that cannot be read counts as damaged, not as still being written
+# Protocols that connect to a sender. Protocols that wait for senders (udp, rtp) would listen on every network.
 PROTOCOLS = "tcp,tls,http,https,httpproxy,crypto,rtsp,rtsps,rtmp,rtmps,srt"
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}
 
 
 def play(path: Path, pace: float | None, closed: Event) -> Iterator[Raw]:
-    """A file, `pace` times as fast as it was recorded, or as fast as it is read without a `pace`."""
+    """The frames of a file, `pace` times as fast as it was recorded; without a `pace`, as fast as they are used."""
     with open_file(path) as container:
         stream = container.streams.video[0]
         Limits.of_this_machine().check(path, 0, *dimensions(stream))
@@ -81,12 +81,12 @@ def receive(address: str, patience: float, closed: Event) -> Iterator[Raw]:
 
 
 def hidden(address: str) -> str:
-    """An address as it may be shown: without the password that some cameras want in it."""
+    """An address in a form that may be shown: without the password that some cameras need in it."""
     return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
 
 
 def _decoded(container: av.container.InputContainer, start: int | None) -> Iterator[Raw]:
-    """Frames with their seconds since `start`, or since the first frame. Damaged parts are said and left out."""
+    """Frames with their seconds since `start`, or since the first frame. Damaged parts are reported and left out."""
     colors = VideoReformatter()
     for packet in container.demux(container.streams.video[0]):
         try:
@@ -120,7 +120,7 @@ def watch_folder(folder: Path, rate: float, patience: float, closed: Event) -> I
 
 
 def patient(arrivals: Iterable, patience: float) -> Iterator:
-    """What arrives. None stands for a moment in which nothing did: after some of them this is said, then it is over."""
+    """What arrives. None is a moment without an arrival: some of them in a row are reported, and more are the end."""
     came, said = time.monotonic(), False
     for item in arrivals:
         if item is not None:
@@ -135,7 +135,7 @@ def patient(arrivals: Iterable, patience: float) -> Iterator:
 
 
 def _pictures(folder: Path, closed: Event) -> Iterator[np.ndarray | tuple[str, str] | None]:
-    """A picture is read once its file no longer grows, and those behind it by name wait for it."""
+    """The pictures of a folder, each read once its file no longer grows; pictures with later names wait for it."""
     done: set[str] = set()
     states: dict[Path, tuple] = {}
     last = ""
@@ -182,8 +182,8 @@ def _when_written(path: Path, states: dict[Path, tuple]) -> np.ndarray | tuple[K
 
 
 def iterate(frames: Iterable, rate: float | None, closed: Event) -> Iterator[Raw]:
-    """Pictures of an iterator, or pairs of a second and a picture. Pictures alone are `rate` to a second, or without a
-    rate are shown when they come."""
+    """Pictures of an iterator, or pairs of a second and a picture. Of pictures alone, `rate` make a second; without a
+    rate they are shown when they come."""
     started, frames = time.monotonic(), iter(frames)
     for count in itertools.count():
         asked = time.monotonic()

@@ -1,8 +1,8 @@
 """Frames that come one by one: from a file that plays, a camera, an address, a folder that grows, or any iterator.
 
-Whatever a source does besides delivering frames - it stalls, jumps, repeats itself, changes its size, ends - is said
-by a note in the same stream, and the stream goes on wherever it can. Frames are thinned to `fps` exactly as
-`video.read_frames` chooses them, so that a file gives the same frames live and as a whole.
+Whatever else a source does - it stalls, jumps, repeats itself, changes its size, ends - a note in the same stream says
+so, and the stream goes on wherever it can. Frames are thinned to `fps` exactly as `video.read_frames` chooses them, so
+that a file gives the same frames live and as a whole.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ...shapes import shown
 from ..video import FOLDER_FPS, about_file
 from .playing import POLL, PROTOCOLS, Kind, Raw, hidden, iterate, patient, play, receive, watch_folder
 
-PAUSE = 3.0  # a pause that is so many times as long as usual, and at least a second, is a gap
-JUMP = 3600.0  # seconds: a longer one is not a gap, but a clock that was set anew
-FROZEN = 5.0  # seconds for which a picture may stay the same to the last bit before that is said
+PAUSE = 3.0  # a pause of at least a second that is this many times as long as usual is a gap
+JUMP = 3600.0  # seconds: a longer pause is not a gap, but a clock that was set anew
+FROZEN = 5.0  # seconds for which a picture may stay the same to the last bit before a note says so
 CLOSE = 1e-3  # seconds by which a frame may miss a tick of the clock, as in `video.choose`
-WAITING = 256 * 2**20  # bytes of frames from an address that wait to be used; when they are more, the oldest are lost
+WAITING = 256 * 2**20  # most bytes of frames from an address that wait to be used; beyond that, the oldest are lost
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Source:
             return item
 
     def close(self) -> None:
-        """Also from another thread: the one that iterates then gets no further item, and closes what is open."""
+        """Another thread may call this, too; the one that iterates then gets no more items, and closes what is open."""
         self.closed.set()
         if self._reading.acquire(blocking=False):
             self._items.close()
@@ -93,10 +93,10 @@ def open_source(what: str | os.PathLike | Iterable | Source, fps: float | None =
                 rate: float | None = None, patience: float = 10.0) -> Source:
     """A source for a file, an address such as rtsp://..., a camera (`camera:0`), a folder that grows, or an iterator.
 
-    fps: as many frames a second are kept at most. pace: how many times as fast a file is played as it was recorded;
-    None reads it as fast as it is used. rate: how many pictures of a folder, or of an iterator that tells no times,
-    make a second (a folder: 3; an iterator: each is shown when it comes). patience: after so many seconds without a
-    frame, an address or a folder has ended.
+    fps: largest number of frames a second that are kept. pace: how many times as fast a file is played as it was
+    recorded; None reads it as fast as it is used. rate: how many pictures of a folder, or of an iterator without times,
+    make a second (default for a folder: 3; for an iterator: each is shown when it comes). patience: number of seconds
+    without a frame after which an address or a folder counts as ended.
     """
     for name, value in (("pace", pace), ("rate", rate), ("patience", patience)):
         if not (value is None and name != "patience" or isinstance(value, (int, float)) and 0 < value < math.inf):
@@ -127,7 +127,7 @@ def check_address(address: str) -> None:
 
 
 class _TimeLine:
-    """Where each frame of a source belongs in time, and what is odd about it."""
+    """Decides where each frame of a source belongs in time, and what is odd about the frame."""
 
     def __init__(self):
         self.now = self.unchanged = -math.inf  # times of the last frame, and of the first one with the same picture
@@ -135,7 +135,7 @@ class _TimeLine:
         self.pixels: np.ndarray | None = None
 
     def place(self, seconds: float, pixels: np.ndarray) -> tuple[float | None, list[tuple[Kind, str]]]:
-        """The second of a frame, None for one that has no place, and notes."""
+        """The second of a frame, or None for a frame that is left out, and notes."""
         seconds += self.offset
         if not math.isfinite(seconds):
             return None, [("drop", f"a frame whose time is {seconds} is left out")]
@@ -197,7 +197,7 @@ def thinned(items: Iterator, fps: float | None) -> Generator:
         if held is not None and before > ticks:
             yield held
         held, ticks = item, before
-        if ticks <= (seconds - first) * fps + CLOSE * min(1.0, fps):  # it will not be replaced before that tick
+        if ticks <= (seconds - first) * fps + CLOSE * min(1.0, fps):  # no later frame can replace it before that tick
             yield item
             held = None
     if held is not None and ticks <= (held[0] - first) * fps + CLOSE:
@@ -218,7 +218,7 @@ def _numbered(items: Generator, closed: Event) -> Generator[Item]:
 
 
 class _Inbox:
-    """What another thread gets out of a source. Of frames that nobody fetches, the oldest are lost."""
+    """Holds what another thread has read from a source. If frames are not fetched in time, the oldest are lost."""
 
     def __init__(self):
         self.items: deque = deque()
@@ -232,7 +232,7 @@ class _Inbox:
                 if closed.is_set():
                     break
                 self._put(item)
-        except BaseException as error:  # it is raised again where the items are used
+        except BaseException as error:  # raised again where the items are used
             self.error = error
         finally:
             items.close()
@@ -274,7 +274,7 @@ class _Inbox:
 
 
 def buffered(items: Generator, closed: Event) -> Generator:
-    """The same items, read in a thread of its own, so that a sender is never kept waiting."""
+    """The same items, but read in a separate thread, so that a sender never has to wait."""
     inbox, now = _Inbox(), 0.0
     thread = Thread(target=inbox.fill, args=(items, closed), name="d2vlm-lab source", daemon=True)
     thread.start()

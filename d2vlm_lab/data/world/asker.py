@@ -21,7 +21,7 @@ Picked = TypeVar("Picked")
 
 
 class Asker:
-    """The annotated events of a scene in order of time, and the generator of every random choice about them."""
+    """Asks about the annotated events of a scene, in order of time; `rng` makes every random choice."""
 
     def __init__(self, scene: Scene, config: WorldConfig, rng: np.random.Generator):
         self.scene, self.config, self.rng = scene, config, rng
@@ -33,7 +33,7 @@ class Asker:
         self.per_action = Counter(e.action for e in self.events)
 
     def alike(self, event: SceneEvent) -> list[SceneEvent]:
-        """The events with the caption of this one, itself included."""
+        """The events with the same caption as this one, including this one."""
         return [e for e in self.events if (e.thing, e.action) == (event.thing, event.action)]
 
     def of_thing(self, thing: int) -> list[SceneEvent]:
@@ -54,7 +54,7 @@ class Asker:
         return phrases.forms(self.names[event.thing], event.action)
 
     def details(self, event: SceneEvent) -> str:
-        """What a long caption tells after who does what; nothing where captions are short."""
+        """What a long caption says after who does what; nothing if captions are short."""
         return details(self.scene, event, self.events, self.config.details) if self.config.details else ""
 
     def ask(self, task: str, templates: Sequence[tuple[str, str]], about: SceneEvent,
@@ -62,7 +62,7 @@ class Asker:
             write: Callable[..., str] = str, captions: Sequence[str] = (), **words: str) -> Sample:
         """A question in one of the templates with its answer, which refers to `events`.
 
-        Of the options, which `write` turns into text, the first is right; they come in random order.
+        `write` turns the options into text. The first of `options` is right, but the question has them in random order.
         """
         question, answer = self.pick(reworded(templates, self.config, self.scene.split, self.rng))
         words = {"all": ", ".join([EVIDENCE] * len(events)), **self.forms(about), **words}

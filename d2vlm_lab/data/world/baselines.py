@@ -1,7 +1,7 @@
 """What a model must beat before it can be said to have learned anything, and what it cannot beat.
 
-Guesses made without looking, choices among events that are known exactly, and the labels themselves: what somebody
-reaches who answers as the training data do. In a world without noise on its labels that is the oracle, 1.
+This file scores guesses made without looking, choices among events that are known exactly, and the labels themselves,
+which is what somebody reaches who answers as the training data do. Without noise on the labels, that is the oracle, 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def blind_scores(train: Sequence[Sample], test: Sequence[Sample], scenes: Sequen
     truth, known = (np.array([s.events[0].interval for s in split]).reshape(-1, 2) for split in (asked, learned))
     scene_of = {scene.video: scene for scene in scenes}
     frames, step = max(scene.n_frames for scene in scenes), 1 / scenes[0].fps
-    stride = -(-frames // MOST)  # of an hour, only spans between every few frames
+    stride = -(-frames // MOST)  # in an hour of video, only spans between every few frames
     spans = np.stack(np.triu_indices(-(-frames // stride), 1), 1) * (stride * step)  # every span of a video
     parts = np.array_split(spans, len(spans) * len(known) // AT_ONCE + 1)
     best = spans[np.argmax(np.concatenate([iou(part, known).sum(1) for part in parts]))]
@@ -42,13 +42,13 @@ def blind_scores(train: Sequence[Sample], test: Sequence[Sample], scenes: Sequen
 
 
 def _alike(scene: Scene, asked: np.ndarray) -> np.ndarray:
-    """Where all events lie that have the caption of the one at this interval."""
+    """The intervals of all events with the same caption as the event at this interval."""
     at = {scene.interval(e): scene.caption(e) for e in scene.events}
     return np.array([span for span, caption in at.items() if caption == at[tuple(asked.tolist())]])
 
 
 def _labels(scenes: Sequence[Scene]) -> Iterator[np.ndarray]:
-    """For each event of the training videos, how well the best label in its own words fits it; 0 where none has."""
+    """For each event of the training videos, how well the best label with its caption fits it; 0 without one."""
     for scene in (scene for scene in scenes if scene.split == "train"):
         labels = scene.events if scene.annotated is None else scene.annotated
         for event in scene.events:
@@ -72,7 +72,7 @@ def table(scores: dict) -> str:
 
 
 def _score(overlaps: Iterable[np.ndarray]) -> dict[str, float]:
-    """The mean over questions, each the mean over all guesses that chance might make."""
+    """The mean over questions; for each question, the mean over all guesses that chance might make."""
     per_question = [(o.mean(), (o >= 0.5).mean()) for o in overlaps]
     overlap, share = np.mean(per_question, axis=0) if per_question else (0, 0)
     return {"mIoU": round(float(overlap), 4), "F1@0.5": round(float(share), 4)}

@@ -14,7 +14,7 @@ Shape = Literal["disc", "square", "triangle", "cross"]
 Action = Literal["moves left", "moves right", "moves up", "moves down", "spins", "grows", "shrinks", "blinks",
                  "appears", "changes color"]
 Frames = Annotated[int, Range(1, 10_000)]
-LARGEST = 2**29  # bytes of the frames of one video while it is drawn
+LARGEST = 2**29  # largest number of bytes that the frames of one video take while it is drawn
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,22 @@ class WorldConfig:
     blur: Share = 0.0  # share of frames that are out of focus, for a while each time
     smoke: Share = 0.0  # share of frames with smoke in the view, for a while each time
     shot_frames: Annotated[int, Range(0, 10_000)] = 0  # frames between two cuts, on average; 0 means no cuts
-    # What dense captions tell besides who does what: 1 how (how fast, how often, into what), 2 also where, 3 also after
-    # or before what. With 1 or more, events differ in speed.
+    # What dense captions say besides who does what. 1: how (how fast, how often, into what). 2: also where. 3: also
+    # after or before what. With 1 or more, events differ in speed.
     details: Annotated[int, Range(0, 3)] = 0
     # Largest number of moments that the answer to one question names; above 1, up to four questions that join several
     # moments come on top of a video's questions for training and validation (task `multi`).
     moments: Annotated[int, Range(1, 3)] = 1
     questions: Annotated[int, Range(1, 1000)] = 16  # largest number of questions about a video
     negatives: Share = 0.5  # share of training videos with questions about what never happens
-    # How many questions about what never happens a video of `negatives` has, if so many can be asked.
+    # Number of questions about what never happens for each video of `negatives`, if that many can be asked.
     nevers: Annotated[int, Range(1, 1000)] = 1
-    reworded: Share = 0.0  # share of the held-out questions that are asked in words which training does not use
+    reworded: Share = 0.0  # share of the held-out questions that are asked in words that training does not use
     # Standard deviation of the noise on annotated starts and ends, in seconds (training only).
     jitter: Annotated[float, Range(0, 1e6)] = 0.0
     dropped: Share = 0.0  # share of events missing from the annotation (training only)
-    merged: Share = 0.0  # share of events annotated as one with the event after them (training only)
-    swapped: Share = 0.0  # share of events annotated as what another event of the video is (training only)
+    merged: Share = 0.0  # share of events annotated together with the next event, as one (training only)
+    swapped: Share = 0.0  # share of events annotated as another event of the video (training only)
 
     def __post_init__(self):
         """Refuse values that are impossible, alone or together."""
@@ -84,8 +84,8 @@ class WorldConfig:
         need(self.size % 2 == 0, f"size is {self.size}; use an even number")
         need(self.frames * self.size**2 * 3 <= LARGEST, f"frames is {self.frames} and size is {self.size}; such a "
              f"video takes more than {LARGEST // 2**20} MB while it is drawn")
-        need(self.overlap + self.nested <= 1, "overlap and nested are shares of the same events; they exceed 1")
-        need(self.event_frames[0] >= 2, "event_frames: an event spans at least 2 frames")
+        need(self.overlap + self.nested <= 1, "overlap and nested are shares of the same events; their sum exceeds 1")
+        need(self.event_frames[0] >= 2, "event_frames: an event must span at least 2 frames")
         room, most = self.frames - 1, self.events[1]
         need(self.event_frames[1] <= room,
              f"event_frames: events of {self.event_frames[1]} frames do not fit into a video of {self.frames} frames, "
@@ -101,7 +101,7 @@ class WorldConfig:
              "they are seen elsewhere; use details below 2, or shot_frames=0")
         need("changes color" not in self.actions or len(self.colors) > 1, "actions: `changes color` needs two colors")
         need(self.event_frames[0] > 2 or not self.feints, "feints: they are shorter than the shortest event; with "
-             "feints, event_frames begins at 3 or more")
+             "feints, event_frames must begin at 3 or more")
         kinds = len(self.colors) * len(self.shapes)
         need(self.objects[1] <= min(kinds, 6), f"objects: {self.objects[1]} cannot all differ and fit; "
                                                f"there are {kinds} kinds, and room for 6")

@@ -15,7 +15,7 @@ from .asker import Asker
 from .questions import Draft
 from .scene import SceneEvent
 
-MOST = 4  # of a video
+MOST = 4  # questions of a video
 
 
 def joining(a: Asker) -> list[Sample]:

@@ -23,13 +23,13 @@ RELATIONS = {"after", "next", "before", *ORDINALS, "last", "longest", "every", "
 
 
 def frame_words(config: WorldConfig) -> tuple[str, ...]:
-    """A word for each colour, shape and action, and for how and where if captions tell it: columns of labels."""
+    """A word for each colour, shape and action, and for how and where if captions say it: the columns of labels."""
     words = (*config.colors, *config.shapes, *(VERBS[action][2] for action in config.actions))
     return words if not config.details else tuple(dict.fromkeys((*words, *PACES, *SIDES, *LEVELS)))
 
 
 def frame_labels(scene: Scene, words: tuple[str, ...]) -> np.ndarray:
-    """(F, words) float32: 1 where a thing of that colour or shape is doing something, or that is what it does."""
+    """(F, words) float32: 1 where a thing of that colour or shape is doing something, or does that action."""
     labels = np.zeros((scene.n_frames, len(words)), np.float32)
     for event in scene.events:
         thing = scene.things[event.thing]
@@ -43,7 +43,7 @@ def frame_labels(scene: Scene, words: tuple[str, ...]) -> np.ndarray:
 
 
 def _label_details(labels: np.ndarray, scene: Scene, words: tuple[str, ...]) -> None:
-    """How fast a thing that does something is, and where on each frame."""
+    """Label how fast a thing that does something is, and where it is on each frame."""
     path = scene.path
     for event in scene.events:
         how = [words.index(word) for word, pace in PACES.items() if pace == event.pace]
@@ -61,7 +61,7 @@ class Lesson(NamedTuple):
 
 def lessons(scene: Scene, window: tuple[int, int], questions: Sequence[tuple[str, str]],
             rng: np.random.Generator) -> Iterator[Lesson]:
-    """About the first to the last frame of `window`, in random order; `questions` as `without_times` makes them."""
+    """Lessons about the frames of `window`, in random order; `questions` are those that `without_times` makes."""
     first, last = window
     events = [event for event in scene.events if event.first <= last and event.last >= first]
     kinds, shares = list(SHARES), np.array(list(SHARES.values())) / sum(SHARES.values())
@@ -85,7 +85,7 @@ def lessons(scene: Scene, window: tuple[int, int], questions: Sequence[tuple[str
 
 def _about_one(kind: str, scene: Scene, events: Sequence[SceneEvent], whole: bool,
                rng: np.random.Generator) -> tuple[str, str] | None:
-    """A question about one moment, which it describes by what else is true of it; only looking there helps."""
+    """A question about one moment, described by something else that is true of it; only looking there helps."""
     if kind == "thing":
         thing = int(rng.integers(len(scene.things)))
         actions = [event.action for event in events if event.thing == thing]
@@ -122,7 +122,7 @@ def without_times(sample: Sample) -> tuple[str, str] | None:
 
 
 def is_right(kind: str, text: str, answer: str) -> bool:
-    """To the letter, but the key words before the answer to a question of the world may come in any order."""
+    """Whether an answer is right to the letter; for `told`, the key words before the answer may come in any order."""
     if kind == "told":
         written, expected = ([sorted(part.split()) for part in each.split(".")] for each in (text, answer))
         return written == expected
@@ -130,7 +130,7 @@ def is_right(kind: str, text: str, answer: str) -> bool:
 
 
 def _key_words(scene: Scene, question: str, rng: np.random.Generator) -> str:
-    """What a question names, in any order, so that its last state comes to hold all of it and not only a next word."""
+    """What a question names, in any order, so that its last state learns to hold all of it, not just the next word."""
     asked = question.split(" (A)")[0]
     word_of = {form: forms[2] for action, forms in VERBS.items() for form in (action, *forms[:2])}
     named = [word for form, word in word_of.items() if re.search(rf"\b{form}\b", asked)]
@@ -141,7 +141,7 @@ def _key_words(scene: Scene, question: str, rng: np.random.Generator) -> str:
 
 
 def _ask_about(scene: Scene, events: Sequence[SceneEvent], rng: np.random.Generator) -> tuple[int, str]:
-    """Half of the time something that happens, else any thing of the scene with an action of the scene or another."""
+    """Half of the time something that happens, else any thing of the scene with an action of the scene or any other."""
     if events and rng.random() < 0.5:
         event = events[int(rng.integers(len(events)))]
         return event.thing, event.action

@@ -44,17 +44,17 @@ def make_world(out: str | os.PathLike, config: WorldConfig, workers: int | None 
                overwrite: bool = False) -> Path:
     """The folder of a world; one that was made with the same config is kept, and processes wait for each other."""
     out = Path(out)
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its parent's lock
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for the lock of its parent
         raise LabError("make_world renders in worker processes, which read your script again: "
                        "call it under `if __name__ == \"__main__\":`")
-    folder = out.resolve()  # a link stays, and leads to the world
+    folder = out.resolve()  # a link stays a link, and leads to the world
     with locked(folder.parent / f".{folder.name}.lock"):
         if not is_made(out, config, overwrite):
-            if folder == Path.cwd():  # whoever is in it would be left in a folder that is gone
+            if folder == Path.cwd():  # the user's shell would be left in a folder that is gone
                 raise LabError(f"{out} is the folder you are in, and a new world takes the place of its folder; choose "
-                               "another one, for example one inside it")
+                               "another folder, for example one inside it")
             unfinished = folder.parent / f".{folder.name}.partial"
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: this one holds the lock
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed: we hold the lock
             unfinished.mkdir(parents=True)
             try:
                 _fill(unfinished, config, workers or os.cpu_count() or 1)
@@ -97,16 +97,16 @@ def sample_scenes(config: WorldConfig) -> list[Scene]:
                 raise LabError(f"{split} cannot have {n} scenes that differ from the other splits' {len(scenes)}; "
                                "ask for fewer videos, or for more colors, shapes, actions or frames")
             noisy = config.jitter or config.dropped or config.merged or config.swapped
-            if split == "train" and noisy:  # what is measured against has no noise
+            if split == "train" and noisy:  # validation and test have no noise
                 scene = replace(scene, annotated=careless(scene, config, _random(config, NOISE, scene)))
             scenes.append(scene)
     return scenes
 
 
 def questions_of(scene: Scene, config: WorldConfig) -> list[Sample]:
-    """The questions about a scene, the same whatever else is in the world."""
+    """The questions about a scene, which do not depend on the rest of the world."""
     samples = ask(scene, config, _random(config, QUESTIONS, scene), negatives=scene.split != "test")
-    if config.moments > 1 and scene.split != "test":  # whose file is in a public format, which has no such task
+    if config.moments > 1 and scene.split != "test":  # the public format of the test file has no such task
         samples += joining(Asker(scene, config, _random(config, MOMENTS, scene)))
     return [replace(sample, id=f"{Path(scene.video).stem}-{k}") for k, sample in enumerate(samples)]
 

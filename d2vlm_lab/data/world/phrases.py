@@ -59,7 +59,7 @@ EVS = (
 )
 VHD_ONE = (("show the {name} in action.", "The highlight is {}."),)
 VHD_LONGEST = (("where is the longest event?", "The longest one is {}."),)
-DVC = (  # with the caption of each event instead of the answer
+DVC = (  # here with the caption of each event instead of the answer
     ("describe every event and when it happens.", "the {name} {does}"),
     ("what is happening, one event after another?", "a {name} is {doing}"),
 )
@@ -74,7 +74,7 @@ TEM_SAME = (
 TEM_THING = (("when else is the object of {} in action?", "It is also in action in {all}."),)
 
 # Questions with options: the answer is the letter of the right one, and what follows it.
-RAR = (  # with the form in which the options are written instead of the answer
+RAR = (  # here with the form of the options instead of the answer
     ("what does the {name} do in {}?", "does"),
     ("in {}, the {name} is doing what?", "doing"),
 )

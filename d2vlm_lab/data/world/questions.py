@@ -15,14 +15,14 @@ from .asker import Asker
 from .config import WorldConfig
 from .scene import Scene, SceneEvent
 
-VARIED = ("tvg", "gvq", "epm", "tal")  # a video may get more than one question of these tasks: of tvg one per event
-Draft = Callable[[], Sample]  # a question that is made, with its random choices, when it is called
+VARIED = ("tvg", "gvq", "epm", "tal")  # a video may get several questions of these tasks: for tvg, one for each event
+Draft = Callable[[], Sample]  # makes a question, with its random choices, when it is called
 
 
 def ask(scene: Scene, config: WorldConfig, rng: np.random.Generator, negatives: bool = True) -> list[Sample]:
     """One question for each task that the scene allows, then more of the varied ones, up to `config.questions`.
 
-    Of those about what never happens, all after the first one come on top.
+    Of the questions about what never happens, all after the first one come on top of that number.
     """
     asker = Asker(scene, config, rng)
     first, more = [], {}
@@ -44,7 +44,7 @@ def ask(scene: Scene, config: WorldConfig, rng: np.random.Generator, negatives: 
 
 def drafts(a: Asker) -> dict[str, list[Draft]]:
     """The questions of each task that the scene allows."""
-    # An event that is alone is named by its interval, one that is unique by its caption.
+    # An event that is alone can be named by its interval, and one that is unique by its caption.
     alone = [e for e in a.events if all(o is e or o.last < e.first or o.first > e.last for o in a.events)]
     unique = [e for e in a.events if len(a.alike(e)) == 1]
     most = max(a.per_thing.values())

@@ -13,7 +13,7 @@ COLORS = {"red": (226, 48, 42), "green": (40, 186, 66), "blue": (52, 96, 240), "
 
 
 def render(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> np.ndarray:
-    """(F, S, S, 3) uint8."""
+    """(F, S, S, 3) uint8 pixels."""
     n, size = scene.n_frames, scene.size
     shot = np.searchsorted(scene.cuts, np.arange(n), side="right")
     backgrounds = np.stack([_background(config, rng) for _ in range(len(scene.cuts) + 1)])
@@ -40,7 +40,7 @@ def render(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> np.nd
 
 
 def _tints(scene: Scene) -> dict[str, np.ndarray]:
-    """How much red, green and blue things have besides their own colour, (N, F) each; nothing where none changes."""
+    """How much red, green and blue things have besides their own colour, (N, F) each; empty if no colour changes."""
     tints = np.zeros((3, len(scene.things), scene.n_frames))
     for event in (e for e in (*scene.events, *scene.feints) if e.into):
         frames = np.arange(1, event.last - event.first + 2) / (event.last - event.first + 1)
@@ -67,7 +67,7 @@ def _swing(picture: np.ndarray, shake: float, rng: np.random.Generator) -> None:
 
 
 def _draw(picture: np.ndarray, thing: Thing, path: dict[str, np.ndarray], config: WorldConfig) -> None:
-    """One thing onto all frames; only where it ever is, and each state that it is in only once."""
+    """Draw one thing onto all frames, but only where it ever is, and each state that it is in only once."""
     size, reach = picture.shape[1], 1.3 * path["radius"].max() + 1
     top, left = (max(int(path[axis].min() - reach), 0) for axis in "yx")
     bottom, right = (min(int(path[axis].max() + reach) + 1, size) for axis in "yx")
@@ -129,7 +129,7 @@ def _background(config: WorldConfig, rng: np.random.Generator) -> np.ndarray:
 
 
 def _enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear, from a coarse grid to (S, S, 3)."""
+    """Enlarge a coarse grid to (S, S, 3), bilinearly."""
     n = len(coarse)
     place = np.linspace(0, n - 1, size)
     weight = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(n)))

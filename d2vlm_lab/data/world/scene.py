@@ -1,4 +1,4 @@
-"""A scene: which things are there, what each does on which frames, and where that takes it.
+"""A scene: which things are there, what each of them does on which frames, and where it moves.
 
 An event changes the picture on exactly the frames from `first` to `last`, compared with the frame before each.
 """
@@ -18,14 +18,14 @@ from ...errors import LabError
 from .config import WorldConfig
 from .phrases import PACES
 
-# what changes by how many unit steps on each frame of an action
+# action: what changes, and by how many unit steps on each frame
 STEPS = {"moves left": ("x", -1), "moves right": ("x", 1), "moves up": ("y", -1), "moves down": ("y", 1),
          "grows": ("size", 1), "shrinks": ("size", -1), "spins": ("spin", 1)}
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A coloured shape where it starts (x, y and radius in pixels), and how fast it moves and grows per frame."""
+    """A coloured shape: where it starts (x, y and radius in pixels), and how fast it moves and grows per frame."""
 
     color: str
     shape: str
@@ -61,12 +61,12 @@ class Scene:
     things: tuple[Thing, ...]
     events: tuple[SceneEvent, ...]  # by first frame
     cuts: tuple[int, ...] = ()  # first frames of the shots after the first
-    annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, where annotation is noisy
+    annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, if annotation is noisy
     feints: tuple[SceneEvent, ...] = ()  # what begins like an event and stops before it is one
 
     @property
     def number(self) -> int:
-        """Among the videos of its split."""
+        """The number of the video within its split."""
         return int(Path(self.video).stem.rsplit("_", 1)[1])
 
     @property
@@ -87,7 +87,7 @@ class Scene:
 
     @property
     def signature(self) -> tuple:
-        """What happens when: two scenes with the same one ask the same questions."""
+        """What happens when: scenes with the same signature ask the same questions."""
         return tuple((self.things[e.thing].name, e.action, e.first, e.last) for e in self.events)
 
 
@@ -124,7 +124,7 @@ def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tup
 
 
 def _confused(events: list[SceneEvent], config: WorldConfig, rng: np.random.Generator) -> list[SceneEvent]:
-    """Some events are one with the event after them, and some are said to be what another event of the video is."""
+    """Some events are merged with the event after them, and some are labelled as another event of the video."""
     kept: list[SceneEvent] = []
     for event in events:
         if kept and rng.random() < config.merged:
@@ -161,7 +161,7 @@ def _walks(n: int, events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.
             quantity, step = STEPS[event.action]
             change[quantity][at] = step * event.pace
         elif event.action == "blinks":
-            flash[at] = np.where(np.arange(length) % 2, 1, -1)  # every frame of it differs from rest
+            flash[at] = np.where(np.arange(length) % 2, 1, -1)  # every frame of the event differs from rest
         elif event.action == "appears":
             visible[event.thing, :event.first] = 0
             visible[at] = np.arange(1, length + 1) / length
@@ -169,7 +169,7 @@ def _walks(n: int, events: tuple[SceneEvent, ...], frames: int) -> dict[str, np.
 
 
 def _spans(config: WorldConfig, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """First and last frames of events with gaps between them; then some are moved into the event before."""
+    """First and last frames of events with gaps between them; then some events are moved into the event before them."""
     n = rng.integers(config.events[0], config.events[1] + 1)
     room = config.frames - 1 - (n - 1) * config.gap
     for _ in range(100):
@@ -223,7 +223,7 @@ def _look_alikes(kinds: Sequence[tuple[str, str]], n: int, config: WorldConfig, 
 
 def _vary(events: tuple[SceneEvent, ...], things: list[Thing], config: WorldConfig,
           rng: np.random.Generator) -> tuple[SceneEvent, ...]:
-    """The events with what long captions tell of them: how fast each is, and which colour a thing changes to."""
+    """The events with what long captions say about them: how fast each is, and which colour a thing changes to."""
     paces, varied = list(PACES.values()), []
     for event in events:
         pace = paces[rng.integers(len(paces))] if config.details and event.action in STEPS else 1.0
@@ -249,7 +249,7 @@ def _feints(events: tuple[SceneEvent, ...], config: WorldConfig, rng: np.random.
 
 def _place(things: list[Thing], events: tuple[SceneEvent, ...], config: WorldConfig,
            rng: np.random.Generator) -> tuple[Thing, ...]:
-    """The things with starting points and speeds that keep them on screen and apart, or as far apart as was found."""
+    """The things with starting points and speeds that keep them on screen, and apart as far as could be found."""
     walks = _walks(len(things), events, config.frames)
     best, best_room = tuple(things), -np.inf
     for _ in range(60):

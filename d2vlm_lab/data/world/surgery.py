@@ -18,7 +18,7 @@ GREY = 205.0  # of smoke
 DENSEST = 0.9  # of a cloud in its middle
 PUFFS = 4  # clouds in an episode
 
-# For the questions of a training template, others of the same meaning: first those, then these.
+# Templates for training, and other templates of the same meaning for what is held out.
 OTHERWISE: dict[tuple, tuple[tuple[str, str], ...]] = {
     phrases.TVG: (
         ("at which moment is the {name} {doing}?", "It happens in {}."),
@@ -60,7 +60,7 @@ def veil(picture: np.ndarray, config: WorldConfig, rng: np.random.Generator) -> 
 
 
 def episodes(frames: int, share: float, rng: np.random.Generator) -> list[tuple[int, float]]:
-    """The frames of which about this share is not clear, each with a strength that rises to 1 and falls again."""
+    """The frames that are not clear, about this `share` of all, with a strength that rises to 1 and falls again."""
     found, frame = [], 0
     mean = sum(EPISODE) / 2
     while share and frame < frames:
@@ -86,6 +86,6 @@ def smoke(clouds: list[np.ndarray], frame: int, size: int) -> np.ndarray:
 
 def blurred(frame: np.ndarray, sigma: float) -> np.ndarray:
     """(S, S, 3) out of focus by `sigma` pixels."""
-    from scipy.ndimage import gaussian_filter  # late: other worlds do without it
+    from scipy.ndimage import gaussian_filter  # imported late: other worlds do not need it
 
     return gaussian_filter(frame, (sigma, sigma, 0), mode="nearest")

@@ -1,7 +1,7 @@
-"""What long captions tell of an event, read off where its thing really is: how, where, and after or before what.
+"""What long captions say about an event, taken from where its thing really is: how, where, and after or before what.
 
-Each part needs another look: at a single frame, at all frames of the event, at its first and last one, at another
-event.
+To know each part, one has to look at something else: a single frame, all frames of the event, its first and last frame,
+another event.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .scene import Scene, SceneEvent
 
 
 def details(scene: Scene, event: SceneEvent, events: Sequence[SceneEvent], n: int) -> str:
-    """The first `n` parts, with a blank before each; `events` are those that the caption may refer to."""
+    """The first `n` parts, with a blank before each; `events` are the events that the caption may refer to."""
     parts = (manner(event), whereabouts(scene, event), relation(scene, event, events))
     return "".join(f" {part}" for part in parts[:n] if part)
 
 
 def manner(event: SceneEvent) -> str:
-    """How fast, how often, how far, into what."""
+    """How an event happens: how fast, how often, how far, or into what."""
     frames = event.last - event.first + 1
     if event.action == "changes color":
         return f"to {event.into}"
@@ -36,7 +36,7 @@ def manner(event: SceneEvent) -> str:
 
 
 def whereabouts(scene: Scene, event: SceneEvent) -> str:
-    """From where to where a thing moves, or where it is when it is done."""
+    """From where to where a thing moves, or where it is at the end of the event."""
     before = max(event.first - 1, 0)
     (old_side, old_level), (side, level) = (place(scene.path, event.thing, k, scene.size) for k in (before, event.last))
     if event.action in ("moves left", "moves right"):
@@ -49,7 +49,7 @@ def whereabouts(scene: Scene, event: SceneEvent) -> str:
 
 
 def relation(scene: Scene, event: SceneEvent, events: Sequence[SceneEvent]) -> str:
-    """After which event, or for the first one before which; nothing for the only one."""
+    """After which event it comes, or before which for the first event; nothing for the only event."""
     k = events.index(event)
     if len(events) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""Is a world there, and is it the one that is wanted?"""
+"""Does a world exist already, and is it the world that is wanted?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .world import WorldCard
 
 
 def world_to_make(folder: str, preset: str, settings: Sequence[str]) -> WorldConfig | None:
-    """None where the world is there already. Its settings need not be given then, but given ones must be its own."""
+    """None if the world exists already. Its settings need not be given then, but given settings must be its own."""
     path, config = resolve(folder), from_preset(preset, settings)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"data.world: {folder} is no folder")
@@ -25,7 +25,7 @@ def world_to_make(folder: str, preset: str, settings: Sequence[str]) -> WorldCon
 
 
 def is_made(out: Path, config: WorldConfig, overwrite: bool = False) -> bool:
-    """Whether this very world is there already; an error where something else is in its place."""
+    """Whether exactly this world exists already; an error if something else is in its place."""
     card = out / "world.json"
     if not card.is_file():
         if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):

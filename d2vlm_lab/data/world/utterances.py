@@ -8,7 +8,7 @@ WORDS_PER_SECOND = 2.5  # of speech: 150 words a minute
 
 
 def utterances(scene: Scene) -> list[dict]:
-    """The events by their ends. Who still speaks when an event ends speaks of it right afterwards."""
+    """The captions of the events in the order of their ends; each waits until the commentator has said the last."""
     spoken, free = [], 0.0
     for event in sorted(scene.events, key=lambda event: (event.last, event.first, event.thing)):
         content = scene.caption(event)

@@ -25,7 +25,7 @@ SPOKEN = "tglg.json"  # what a commentator of the test videos would say, and whe
 
 
 class WorldCard(TypedDict):
-    """What is read of world.json."""
+    """The part of world.json that is read."""
 
     config: dict[str, object]
     annotations: str
@@ -58,7 +58,7 @@ class World:
         return read_json(self.folder / "baselines.json", dict)
 
     def samples(self, split: str) -> list[Sample]:
-        """Questions of `train`, `val` or `test`; those of `test` have no answer text, only what scoring needs."""
+        """Questions of `train`, `val` or `test`; questions of `test` have no answer text, only what scoring needs."""
         return list(_samples(self._file(split), self.fingerprint))
 
     def truth(self, split: str) -> list[Scene]:
@@ -67,7 +67,7 @@ class World:
         return [scene for scene in _scenes(self.folder / "truth.jsonl", self.fingerprint) if scene.split == split]
 
     def frame_labels(self, split: str) -> dict[str, np.ndarray]:
-        """By video, (F, words) float32: which words are active on each frame."""
+        """For each video, (F, words) float32: which words are active on each frame."""
         return {scene.video: frame_labels(scene, self.words) for scene in self.truth(split)}
 
     def video_path(self, sample: Sample | Scene) -> Path:
@@ -94,7 +94,7 @@ def load(folder: str | os.PathLike) -> World:
 
 @cache
 def _samples(path: Path, fingerprint: str) -> tuple[Sample, ...]:
-    """Read once, until a world with another fingerprint lies there."""
+    """The samples of a file, which is read only once as long as the world has this fingerprint."""
     adapter = et_bench if path.name == FILES["test"] else et_instruct
     return tuple(adapter.read(path))
 

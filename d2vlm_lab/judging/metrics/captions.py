@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import LabError
 
-FILLER = "zqxjvkwbyp"  # the reference of a caption that describes no true event
+FILLER = "zqxjvkwbyp"  # reference for a caption that describes no true event
 NAMES = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 PUNCTUATION = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-",
                ".", "?", "!", ",", ":", "-", "--", "...", ";"}
@@ -37,7 +37,7 @@ def ascii_only(text: str) -> str:
 
 
 def pairs_at(iou: np.ndarray, captions: Sequence[str], references: Sequence[str], threshold: float) -> list[Pair]:
-    """Every caption with every reference whose time it overlaps enough, or with the filler where there is none."""
+    """Every caption with every reference whose time it overlaps enough, or with the filler if there is no reference."""
     pairs = []
     for caption, overlaps in zip(captions, iou):
         near = np.flatnonzero(overlaps >= threshold)
@@ -64,7 +64,7 @@ def tokenize(texts: Sequence[str]) -> dict[str, str]:
 def caption_scores(groups: Sequence[Sequence[Pair]]) -> dict[str, np.ndarray]:
     """Each metric of each group of tokenized pairs; a group without pairs has 0 everywhere."""
     distinct = list(dict.fromkeys(tuple(group) for group in groups if group))
-    with ThreadPoolExecutor(1) as java:  # while Java computes METEOR, Python computes the others
+    with ThreadPoolExecutor(1) as java:  # while Java computes METEOR, Python computes the other metrics
         meteor_scores = java.submit(meteor().score, distinct)
         others = [_bleu_rouge_cider(group) for group in distinct]
     scores = {group: [*bleu, score, rouge, cider]
@@ -82,12 +82,12 @@ def _bleu_rouge_cider(group: Sequence[Pair]) -> list[float]:
     references = {i: [reference] for i, (_, reference) in enumerate(group)}
     bleu = Bleu(4).compute_score(references, captions, verbose=0)[0]
     rouge = Rouge().compute_score(references, captions)[0]
-    empty = not any(reference.split() for _, reference in group)  # where the published code of CIDEr fails
+    empty = not any(reference.split() for _, reference in group)  # the published code of CIDEr fails for these
     return [*bleu, rouge, 0.0 if empty else Cider().compute_score(references, captions)[0]]
 
 
 class Meteor:
-    """METEOR 1.5 (English, normalizing) in one Java process, which remembers what it has aligned before."""
+    """METEOR 1.5 (English, normalizing) in one Java process. Alignments that were computed before are remembered."""
 
     def __init__(self):
         command = [*_java("meteor/meteor-1.5.jar", "-Xmx2G", "-XX:+UseSerialGC", "-jar"),
@@ -132,14 +132,14 @@ class Meteor:
         return replies
 
     def _write(self, lines: list[str]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # then replies are missing, which is noticed
+        with contextlib.suppress(BrokenPipeError):  # missing replies are noticed later
             self.process.stdin.write("".join(line + "\n" for line in lines).encode())
             self.process.stdin.flush()
 
 
 @cache
 def meteor() -> Meteor:
-    """The one process of this program: it takes seconds to start."""
+    """The only METEOR process of this program, because it takes seconds to start."""
     return Meteor()
 
 

@@ -25,13 +25,13 @@ def score_charades(records: Sequence[dict], truth: dict[int, Sequence[float]], p
     if protocol == "d2vlm":
         return _published(records, truth)
     answers = {record["idx"]: record["a"] for record in records}
-    if protocol == "lmms-eval":  # its denominator are the answers
+    if protocol == "lmms-eval":  # this protocol divides by the number of answers
         truth = {idx: interval for idx, interval in truth.items() if idx in answers}
     return _one_moment(answers, truth, protocol, {"clean": read_intervals, "lmms-eval": first_pair.lmms_charades})
 
 
 def score_timelens(records: Sequence[dict], protocol: str = "clean") -> dict:
-    """The scores of each of the sets, whose names are the sources, and their means."""
+    """The scores of each set, which is named by its source, and their means."""
     readers = {"clean": read_intervals, "timelens": first_pair.timelens}
     sets = {}
     for source in dict.fromkeys(record["source"] for record in records):
@@ -45,7 +45,7 @@ def score_timelens(records: Sequence[dict], protocol: str = "clean") -> dict:
 
 def _one_moment(answers: dict[Key, str], truth: dict[Key, Sequence[float]], protocol: str,
                 readers: dict[str, Callable[[str], Reading]]) -> dict:
-    """First interval of the answer; whatever has no prediction, or an unreadable one, has IoU 0."""
+    """Scores of the first interval of each answer; a question without a readable prediction has IoU 0."""
     spans = {idx: readers[protocol](text).intervals[:1] for idx, text in answers.items()}
     pairs = [(span[0], truth[idx]) if (span := spans.get(idx)) else None for idx in truth]
     iou = np.array([0.0 if pair is None else temporal_iou(*([span] for span in pair)).item() if protocol == "clean"
@@ -58,7 +58,7 @@ def _one_moment(answers: dict[Key, str], truth: dict[Key, Sequence[float]], prot
 
 
 def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> dict:
-    """Evidence stands in for a missing answer; only entries with a time count, known to the truth or not."""
+    """Evidence replaces a missing answer; only entries with a time count, whether or not the truth has them."""
     converted = {str(record["idx"]): _converted(record) for record in records}
     overlaps = [quirks.iou_of_hull(interval, entry["timestamp"] if entry else (0, 0))
                 for idx, interval in truth.items() if (entry := converted.get(str(idx))) is not None]
@@ -71,7 +71,7 @@ def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> di
 
 
 def _converted(record: dict) -> dict | list:
-    """[] where nothing can be read, and where the official script stops: no evidence, or a malformed number."""
+    """An empty list if nothing can be read, or if the official script stops: no evidence, or a malformed number."""
     reading = malformed_numbers_fail(partial(split_intervals, forgiven=""))(record["a"])
     if not reading.evidence:
         return []

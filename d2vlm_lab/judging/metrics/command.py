@@ -44,12 +44,12 @@ KNOWN = {"etbench": (*PROTOCOLS, "all"), "charades": ("clean", "d2vlm", "lmms-ev
 UNUSED = {"charades": ("subset", "tasks"), "youcook2": ("subset", "tasks"), "mvbench": ("subset", "truth"),
           "videomme": ("subset", "truth"), "timelens": ("subset", "tasks", "truth"),
           "qvhighlights": ("subset", "tasks", "truth"),
-          "tglg": ("subset", "tasks")}  # options that the other benchmarks have no use for
+          "tglg": ("subset", "tasks")}  # options that these benchmarks do not use
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores as one object with their protocol, the lines to print, and the answers in a form to draw again."""
+    """Scores as one object with their protocol, the lines to print, and the answers in a form to draw from again."""
 
     result: dict
     lines: list[str]
@@ -239,7 +239,7 @@ BENCHMARKS = {"etbench": etbench, "charades": charades, "timelens": timelens, "q
 
 
 def _answers_to(args, source: tuple[str, str], problem: Problem = etbench_problem) -> Checked:
-    """Those of a benchmark whose predictions have the form of E.T. Bench."""
+    """The answers to a benchmark whose predictions have the form of E.T. Bench."""
     checked = check(read_files(args.predictions), problem, args.lenient)
     checked.records = [record for record in checked.records if (record["task"], record["source"]) == source]
     if not checked.records:

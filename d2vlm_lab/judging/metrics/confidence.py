@@ -1,4 +1,4 @@
-"""`d2vlm-lab score ... --interval` and `--against OTHER`: the answers to each benchmark, ready to be drawn again."""
+"""`d2vlm-lab score ... --interval` and `--against OTHER`: answers to each benchmark, ready to be drawn from again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .tglg import Spoken, judged, trace_of
 from .videomme import score_videomme
 from .youcook2 import Recipe, score_youcook2
 
-DRAWS = 200  # of videos, for an interval; a draw of all of E.T. Bench takes about half a second
-FEWEST = 10  # videos: draws of fewer are too alike, and all draws of a single one are the same
+DRAWS = 200  # draws of videos for an interval; a draw of all of E.T. Bench takes about half a second
+FEWEST = 10  # videos: draws of fewer are too much alike, and all draws of a single video are the same
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Checked records of one benchmark, how any draw of them is scored, and what tells videos and questions apart."""
+    """Checked records of one benchmark, how a draw of them is scored, and what identifies videos and questions."""
 
     records: Sequence[dict]
     score: ScoreFunction
@@ -34,7 +34,7 @@ class Answered:
     identity: tuple[str, ...]
 
     def unit(self, record: dict) -> Hashable:
-        """What is drawn as one: all questions about a video, or the question itself where it names no video."""
+        """What is drawn together: all questions about a video, or a single question that names no video."""
         video = self.video(record)
         return tuple(record[name] for name in self.identity) if video is None else video
 
@@ -45,7 +45,7 @@ class Answered:
 
 
 def etbench(records: Sequence[dict], similar: SentenceModel | None) -> Answered:
-    """Captions are compared in time only: their word scores take minutes for each draw."""
+    """Captions are compared in time only, because their word scores take minutes for each draw."""
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
         scores = score_etbench(draw, "clean", similar, captions=False)
         return scores.averages | scores.merged
@@ -120,12 +120,12 @@ def videomme(records: Sequence[dict], durations: Sequence[str]) -> Answered:
 
 
 def _numbered(draw: Sequence[dict]) -> list[dict]:
-    """With ids of their own, since a draw repeats questions."""
+    """The records with new ids, since a draw repeats questions."""
     return [{**record, "idx": number} for number, record in enumerate(draw)]
 
 
 def tglg(said: Spoken, truth: Spoken, similar: SentenceModel | None) -> Answered:
-    """Utterances of a video are judged together, so that a draw joins videos that are judged already."""
+    """Utterances of a video are judged together, so a draw joins videos that are judged already."""
     videos = judged(said, truth, similar)
 
     def score(draw: Sequence[dict]) -> dict[str, float | None]:
@@ -151,7 +151,7 @@ def compared(answered: Answered, other: Answered, args: Namespace, draws: int) -
     """The first file against the second, question by question."""
     first, second, notes = paired(answered.records, other.records, answered.identity,
                                   (str(args.predictions), str(args.against)), args.lenient)
-    if answered.video is _video:  # one of the two may name the videos
+    if answered.video is _video:  # only one of the two files may name the videos
         first = [{"video": b["video"], **a} if "video" in b else a for a, b in zip(first, second)]
     number, units = answered.units(first)
     how = f", with 95 % intervals ({draws} draws of {units})"
@@ -164,8 +164,8 @@ def compared(answered: Answered, other: Answered, args: Namespace, draws: int) -
 
 def check_options(args: Namespace) -> None:
     if args.protocol != "clean" and (args.interval is not None or args.against):
-        raise LabError("--interval and --against need the protocol clean: the denominators of the published scripts "
-                       "depend on the answers, so that their scores are not those of a draw")
+        raise LabError("--interval and --against need the protocol clean: the published scripts divide by numbers that "
+                       "depend on the answers, so scores of draws cannot be compared")
     if args.interval is not None and not 20 <= args.interval <= 100_000:
         raise LabError(f"--interval {args.interval}: the number of draws must lie between 20 and 100,000")
 

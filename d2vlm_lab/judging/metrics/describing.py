@@ -39,7 +39,7 @@ def describe(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None
 
 def word_scores(groups: Sequence[Sequence[captions.Pair]], similar: SentenceModel | None,
                 with_captions: bool = True) -> tuple[dict[str, float | None], list[str]]:
-    """Means over groups of each metric; None, with a note that says why, where it cannot be computed."""
+    """Means over groups of each metric; None, with a note that says why, if a metric cannot be computed."""
     reason = captions.unavailable() if with_captions else "caption metrics were not asked for"
     if reason:
         return dict.fromkeys(WORDS), [f"{', '.join(WORDS)} are empty: {reason}"]
@@ -57,7 +57,7 @@ def word_scores(groups: Sequence[Sequence[captions.Pair]], similar: SentenceMode
 
 
 def _detection(name: str, overlaps: Sequence[Array], total: int, p: Protocol) -> tuple[dict[str, float], Array]:
-    """Precision and recall are averaged over all samples first; F1 is made of the averages. Also F1 of each."""
+    """F1 from precision and recall averaged over all samples, and the F1 of each sample."""
     shares = np.array([[coverage(iou, t, p.event_hit) for t in THRESHOLDS] for iou in overlaps])
     shares = shares.reshape(-1, len(THRESHOLDS), 2)
     f1 = [harmonic(*share) for share in shares.sum(0) / total]
@@ -66,7 +66,7 @@ def _detection(name: str, overlaps: Sequence[Array], total: int, p: Protocol) ->
 
 
 def _exact(samples: Sequence[dict], readings: Sequence[Reading], overlaps: Sequence[Array]) -> float:
-    """The share of true events that a caption, matched in time one to one, describes in the very same words."""
+    """The share of true events that a caption, matched in time one to one, describes in exactly the same words."""
     right = [_plain(reading.captions[i]) == _plain(sample["g"][j]) for sample, reading, iou
              in zip(samples, readings, overlaps) for i, j in assign(iou, EXACT_OVERLAP)]
     return sum(right) / max(1, sum(len(sample["g"]) for sample in samples))

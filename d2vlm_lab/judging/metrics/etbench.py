@@ -48,11 +48,11 @@ class Scores:
 
     @property
     def unparsed(self) -> dict[str, dict[str, list]]:
-        """Ids of the answers that could not be read, by task and source; tasks where all could are left out."""
+        """Ids of the answers that could not be read, by task and source; tasks without any are left out."""
         return _by_task_and_source([row for row in self.rows if row.unparsed], "unparsed")
 
     def to_json(self) -> dict:
-        """As the official scripts record it; NaN is written as a string."""
+        """The scores as the official scripts record them; NaN is written as a string."""
         result = {"protocol": self.protocol, "collected": self.collected, "task_averages": self.averages,
                   "merged": self.merged, "unparsed": self.unparsed,
                   "fallback_similarity_decisions": sum(row.compared for row in self.rows), "notes": self.notes}
@@ -71,7 +71,7 @@ def score_etbench(records: Sequence[dict], protocol: str = "clean", similar: Sen
     for record in records:
         groups.setdefault((record["task"], record["source"]), []).append(record)
     if captions and not caption_metrics.unavailable() and any(task in ("dvc", "slc") for task, _ in groups):
-        caption_metrics.meteor()  # starts while the other tasks are scored
+        caption_metrics.meteor()  # METEOR starts while the other tasks are scored
     captions_last = sorted(groups, key=lambda group: group[0] in ("dvc", "slc"))
     rows = {group: _score(groups[group], p, similar, captions) for group in captions_last}
     return _assemble(p, [rows[group] for group in groups])
@@ -117,7 +117,7 @@ def _by_task_and_source(rows: Sequence[Row], name: str) -> dict[str, dict]:
 
 
 def _mean(values: Sequence[float | None], digits: int | None) -> float | None:
-    """One empty value makes the mean empty: an average over what happens to be there would mislead."""
+    """The mean; one empty value makes it empty, because an average over the other values would mislead."""
     return None if None in values else _rounded(sum(values) / len(values), digits)
 
 

@@ -1,4 +1,4 @@
-"""How the published scorers of single moments read an answer: its first pair of times, found by rules of their own.
+"""How the published scorers of single moments read an answer: its first pair of times, found by different rules.
 
 `timelens` is what TimeLens-Bench publishes, in the form that lmms-eval 0.7.3 has; `lmms_charades` is what lmms-eval
 itself does on Charades-STA. Neither knows `</evi>`: of an answer that grounds first, both read what it grounds.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from .reading import Reading
 
-LONE = r"(?<!\d)(?>\d+(?:\.\d+)?)"  # a number that no longer one is cut from, so that no time is lost in trying
+LONE = r"(?<!\d)(?>\d+(?:\.\d+)?)"  # a number, never a part of a longer one, so that no time is lost in trying
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?"
 CLOCK_RANGE = re.compile(rf"\b({CLOCK})\s*[–-]\s*({CLOCK})\b")
 RANGE = re.compile(rf"({LONE})\s*[–-]\s*(\d+(?:\.\d+)?)")
@@ -50,12 +50,12 @@ def lmms_charades(text: str) -> Reading:
 
 
 def _found_by(rules: Sequence[Callable[[], list]]) -> list:
-    """What the first rule finds that finds anything."""
+    """What the first successful rule finds."""
     return next((pairs for rule in rules if (pairs := rule())), [])
 
 
 def _first(form: re.Pattern, sentences: Sequence[str]) -> list:
-    """What the first sentence holds that holds the form at all."""
+    """All matches of the form in the first sentence that has any."""
     return next((found for sentence in sentences if (found := form.findall(sentence))), [])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ...ideas.evidence import Interval
 from .temporal import Array, assign, matched_f1, temporal_iou
 
-HIT = 0.5  # overlap with a true event from which on it counts as found
+HIT = 0.5  # overlap from which on a true event counts as found
 
 
 class Update(Protocol):
@@ -55,8 +55,8 @@ def f1_by_moment(watched: Watched, moments: Array, threshold: float = HIT) -> Ar
 
 
 def notices(watched: Watched, threshold: float = HIT) -> tuple[list[float], int]:
-    """How many seconds after its start each true event that was found had first been noticed (negative: before it), and
-    how many events were noticed that belong to none."""
+    """For each true event that was found, how many seconds after its start it was first noticed (negative: before its
+    start); and how many noticed events belong to no true event."""
     first: dict[Hashable, float] = {}
     last: dict[Hashable, Interval] = {}
     for update in watched.updates:
@@ -69,7 +69,7 @@ def notices(watched: Watched, threshold: float = HIT) -> tuple[list[float], int]
 
 
 def live_scores(cases: Sequence[Watched], step: float = 0.5, threshold: float = HIT) -> dict[str, float]:
-    """All questions together. Moments come every `step` seconds up to the end of each video."""
+    """Scores of all questions together. Moments come every `step` seconds up to the end of each video."""
     found = [notices(case, threshold) for case in cases]
     delays = [delay for each, _ in found for delay in each]
     true = sum(len(case.truth) for case in cases)

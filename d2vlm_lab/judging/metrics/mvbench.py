@@ -25,9 +25,9 @@ def score_mvbench(tasks: dict[str, Sequence[dict]], protocol: str = "clean") -> 
 
 
 def is_right(answer: str, truth: str, candidates: Sequence[str] = ()) -> bool | None:
-    """The letter that an answer names, or whose text it quotes, against that of "(B) text"; None where it names none.
+    """Whether the letter that an answer names, or whose text it quotes, is that of "(B) text"; None if it names none.
 
-    Where the other candidates are unknown, an answer might quote several, so only the text alone names its option.
+    If the other candidates are unknown, an answer might quote several, so only the right text alone counts as quoted.
     """
     right = read_choice(truth, LETTERS).letters[0]
     choice = read_choice(answer, candidates or [""] * len(LETTERS))
@@ -37,14 +37,14 @@ def is_right(answer: str, truth: str, candidates: Sequence[str] = ()) -> bool | 
 
 
 def first_word_is_right(answer: str, truth: str) -> bool:
-    """Published bugs: an empty answer is in every option, "(" too; a time before the letter is never right."""
+    """Published bugs: an empty answer or "(" is part of every option; a time before the letter is never right."""
     word = answer.replace(END, "").lower().split(" ")[0]
     option = truth.lower().split(" ")[0]
     return word.replace(".", "") in option or option in word
 
 
 def check_mvbench(entries: Sequence[Entry], lenient: bool) -> Checked:
-    """Records with the stem of their `file` and an `idx` in it."""
+    """Records with the name of their `file`, without its ending, and an `idx` within it."""
     return check(entries, mvbench_problem, lenient, ("file", "idx"), _failing)
 
 
@@ -53,7 +53,7 @@ def mvbench_problem(record) -> str | None:
 
 
 def _failing(record: dict, number: int) -> dict:
-    """In the place of a malformed record."""
+    """A record that fails, to replace a malformed one."""
     return record | {"pred": "?", "A": "(A) .", "video": f"malformed {number}", "candidates": []}
 
 

@@ -38,7 +38,7 @@ def all_samples(samples: Sequence[dict], readings: Sequence[Reading]) -> list[in
 
 @dataclass(frozen=True)
 class Protocol:
-    """The defaults are `clean`: answers are read as they are meant, failures stay in every denominator."""
+    """The defaults are `clean`: answers are read as they are meant, and failed answers count in every denominator."""
 
     name: str
     # how answers are read
@@ -65,7 +65,7 @@ class Protocol:
     described: Callable[[Sequence[dict], Sequence[Reading]], list[int]] = all_samples  # dvc, slc: samples scored
     # what is printed
     extras: bool = True  # matched F1, exact text
-    matched_columns: bool = False  # how many choices were made by letter
+    matched_columns: bool = False  # columns for how many choices were made by letter
     digits: int | None = None  # rounding, also before averaging
 
 

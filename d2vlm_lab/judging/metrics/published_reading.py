@@ -13,7 +13,7 @@ from ...ideas.evidence import END, Interval
 from .reading import IN_BRACKETS, LETTERS, Choice, Reading
 
 NUMBER = r"\d+(?:\.+\d*)?"
-WHOLE = r"(?<!\d)(?>\d+\.*\d*)"  # the same, where a part of it cannot match: no time is lost in trying
+WHOLE = r"(?<!\d)(?>\d+\.*\d*)"  # the same, but a part of a number cannot match, so that no time is lost in trying
 RANGE = re.compile(rf"({WHOLE})\s*-\s*({NUMBER})")
 TO = re.compile(rf"({WHOLE})\s* to \s*({NUMBER})")
 LONE = re.compile(r"\b(?:\d+\.\d+|\d+)\b")
@@ -22,11 +22,11 @@ SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 START_TIME = re.compile(rf"start(?:ing)? time: ({NUMBER})")
 END_TIME = re.compile(rf"end(?:ing)? time: ({NUMBER})")
 SENTENCE_TIMES = re.compile(rf"start time {NUMBER}, end time {NUMBER}")
-RADIUS = 20  # seconds around an event of which only one time is given
+RADIUS = 20  # seconds before and after an event if only one time is given
 
 
 def malformed_numbers_fail(read: Callable[[str], object], nothing: object = Reading()) -> Callable[[str], object]:
-    """The same reader, but where the script stops, as at "3..5 - 9", the answer reads as nothing."""
+    """The same reader, but if the script stops, as at "3..5 - 9", the answer is read as nothing."""
     def reading(text: str):
         try:
             return read(text)
@@ -38,12 +38,12 @@ def malformed_numbers_fail(read: Callable[[str], object], nothing: object = Read
 # Intervals
 
 def plain_intervals(text: str) -> Reading:
-    """"a - b", else "a to b", else the first numbers of the pieces that speak of start and end, two by two."""
+    """"a - b", else "a to b", else the first numbers of the parts that mention a start or an end, two by two."""
     return Reading(_ordered(_times(text.lower())))
 
 
 def split_intervals(text: str, delimiter: str = END, forgiven: str = ".") -> Reading:
-    """The first part is evidence, as written; the last part is the answer, final dots of its "a - b" forgiven."""
+    """The first part is evidence, as written; the last part is the answer, where "a - b" may end in dots."""
     parts = text.lower().split(delimiter.lower())
     if len(parts) < 2:
         return Reading()
@@ -57,7 +57,7 @@ def plain_point(text: str) -> tuple[float | None, float | None]:
 
 
 def split_point(text: str, delimiter: str = END) -> tuple[float | None, float | None]:
-    """The middle of the first interval of the last part, and that of the first part."""
+    """The middle of the first interval of the last part, and of the first interval of the first part."""
     parts = text.split(delimiter)
     if len(parts) < 2:
         return None, None
@@ -68,7 +68,7 @@ def split_point(text: str, delimiter: str = END) -> tuple[float | None, float | 
 # Events with captions
 
 def plain_events(text: str) -> Reading:
-    """Captions are what lies between the times, paired from the front; else one event in some other form."""
+    """Captions are the texts between the times, paired from the front; else one event in some other form."""
     try:
         times, captions = _paragraph(text.lower())
     except ValueError:
@@ -79,7 +79,7 @@ def plain_events(text: str) -> Reading:
 
 
 def split_events(text: str, delimiter: str = END) -> Reading:
-    """As `plain_events`, on the second part only, runs of dots made blanks; evidence from the first part."""
+    """As `plain_events`, but on the second part, with runs of dots as blanks; evidence comes from the first part."""
     parts = text.split(delimiter)
     if len(parts) < 2:
         return Reading()
@@ -92,7 +92,7 @@ def split_events(text: str, delimiter: str = END) -> Reading:
 
 
 def loose_time(text: str) -> Interval:
-    """"a - b"; mm:ss once or twice; one number or two. A single time stands for forty seconds around it."""
+    """"a - b"; mm:ss once or twice; one number or two. A single time means the forty seconds around it."""
     if spans := RANGE.findall(text):
         start, end = spans[0]
     elif text.count(":") == 1:
@@ -108,7 +108,7 @@ def loose_time(text: str) -> Interval:
 # Choices: text, the options, and how many letters count as options
 
 def letter_in_brackets_anywhere(text: str, options: Sequence[str], n: int) -> Choice:
-    """The first "(x)" of the whole answer, evidence included; then a letter at its start."""
+    """The first "(x)" of the whole answer, including evidence; then a letter at its start."""
     bracket = IN_BRACKETS.search(text)
     opening = letter_at_the_start(text.lower(), options, n)
     letters = (_index(bracket[1], n), *opening.letters) if bracket else opening.letters
@@ -116,7 +116,7 @@ def letter_in_brackets_anywhere(text: str, options: Sequence[str], n: int) -> Ch
 
 
 def letter_after_the_delimiter(text: str, options: Sequence[str], n: int) -> Choice:
-    """A blank after the delimiter hides "Best Option:", and "(x)" further on is never seen."""
+    """A blank after the delimiter hides "Best Option:", and a later "(x)" is never seen."""
     return letter_at_the_start(text.split(END)[-1].lower(), options, n)
 
 
@@ -125,7 +125,7 @@ def letter_after_the_delimiter_with_case(text: str, options: Sequence[str], n: i
 
 
 def letter_at_the_start(text: str, options: Sequence[str], n: int) -> Choice:
-    """"A man walks" is option A."""
+    """"A man walks" is read as option A."""
     if text.lower().startswith("best option:"):
         text = text[len("best option:"):]
     text = text.lstrip().lstrip("(").lstrip()

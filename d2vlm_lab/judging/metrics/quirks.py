@@ -1,6 +1,6 @@
-"""Slips of the published scorers in how they score, each in a function named after what goes wrong.
+"""Slips of the published scorers in how they score. Each function is named after what goes wrong.
 
-`protocols.py` says which protocol has which; slips in how they read answers are in `published_reading.py`. Where an
+`protocols.py` says which protocol has which slip; slips in how answers are read are in `published_reading.py`. If an
 official script would stop with an error, the answer counts as failed instead.
 """
 
@@ -17,7 +17,7 @@ from .temporal import THRESHOLDS, Array, as_intervals, coverage, harmonic
 
 
 def iou_in_float32(a: Sequence, b: Sequence) -> Array:
-    """NaN for two empty intervals, and 7/10 misses 0.7 once it is read back as a longer float."""
+    """Gives NaN for two empty intervals, and an overlap of 7/10 in 32 bits, read as 64 bits, is below 0.7."""
     with np.errstate(all="ignore"):
         a, b = as_intervals(a, np.float32)[:, None], as_intervals(b, np.float32)[None]
         overlap = np.maximum(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), np.float32(0))
@@ -25,7 +25,7 @@ def iou_in_float32(a: Sequence, b: Sequence) -> Array:
 
 
 def iou_with_epsilon(a: Sequence, b: Sequence) -> Array:
-    """Two equal points do not overlap, and a reversed interval may have any sign."""
+    """Two equal points do not overlap, and the result for a reversed interval may have any sign."""
     with np.errstate(all="ignore"):
         a, b = as_intervals(a)[:, None], as_intervals(b)[None]
         overlap = np.maximum(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), 0)
@@ -34,13 +34,13 @@ def iou_with_epsilon(a: Sequence, b: Sequence) -> Array:
 
 
 def iou_of_hull(a: Interval, b: Interval) -> float:
-    """Disjoint intervals are divided by all the time between their ends, two equal points by nothing (here: 0)."""
+    """Divides by all the time from the first to the last end, even between disjoint intervals; equal points give 0."""
     hull = max(a[1], b[1]) - min(a[0], b[0])
     return max(min(a[1], b[1]) - max(a[0], b[0]), 0) / hull if hull else 0.0
 
 
 def only_four_or_five_options(samples: Sequence[dict]) -> list[int]:
-    """How many letters count as options of each sample; with more or fewer than 4 or 5 options, none does."""
+    """How many letters count as options of each sample; unless it has 4 or 5 options, no letter counts."""
     return [len(sample["o"]) if len(sample["o"]) in (4, 5) else 0 for sample in samples]
 
 
@@ -50,7 +50,7 @@ def first_sample_fixes_the_letters(samples: Sequence[dict]) -> list[int]:
 
 
 def evidence_sum_resets(cases: Sequence[tuple[Array, Array]]) -> tuple[list[float], list[float]]:
-    """An answer that passes a threshold while its evidence does not wipes out all evidence scores before it."""
+    """If an answer reaches a threshold but its evidence does not, all evidence scores before it are lost."""
     sums = np.zeros((2, len(THRESHOLDS)))
     for overlaps in cases:
         for k, threshold in enumerate(THRESHOLDS):
@@ -63,13 +63,13 @@ def evidence_sum_resets(cases: Sequence[tuple[Array, Array]]) -> tuple[list[floa
 
 
 def evidence_joins_the_answer(reading: Reading) -> tuple[list[Interval], list[Interval]]:
-    """Answer and evidence fill the same map; an interval without end hides itself and the next one."""
+    """Answer and evidence fill the same map; an interval without an end removes itself and hides the next one."""
     kept = list(reading.intervals)
-    evidence = reading.evidence or kept  # the very same list: what is removed from one is gone from both
+    evidence = reading.evidence or kept  # the same list object: what is removed from one is gone from both
     filled = []
     for interval in kept:
         if math.isinf(interval[1]):
-            round(interval[0])  # OverflowError where it has no start either: the answer fails
+            round(interval[0])  # OverflowError if it has no start either: the answer fails
             kept.remove(interval)
         else:
             filled.append(interval)
@@ -84,9 +84,9 @@ def last_answer_of_each_video(samples: Sequence[dict], readings: Sequence[Readin
 
 
 def evidence_averages(rows: dict[str, dict[str, dict]]) -> list[float | None]:
-    """Averages over tasks of evidence scores: the sum runs on over the grounding tasks, the divisor does not.
+    """Averages of evidence scores for each task: the sum goes on over the grounding tasks, but the divisor does not.
 
-    None where a score is empty for want of a sentence model.
+    None if a score is empty because there is no sentence model.
     """
     averages: list[float | None] = []
     running = []

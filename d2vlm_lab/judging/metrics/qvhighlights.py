@@ -1,8 +1,8 @@
 """QVHighlights, moment retrieval: recall of the first window, and mean average precision over all windows.
 
 A query may have several true windows. Average precision asks whether the windows that an answer puts first are right,
-at each IoU from 0.5 to 0.95: a window is right if it overlaps a true one that no better window has taken, and each
-true window that is reached counts the best precision from there on.
+at each IoU from 0.5 to 0.95: a window is right if it overlaps a true window that no better window has taken, and each
+true window that is found counts with the best precision from its rank on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .temporal import Array, temporal_iou
 SOURCE = ("tal", "qvhighlights")  # task and source of its predictions
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 RECALL = (0.5, 0.7)
-MOST = 10  # windows of an answer that count
+MOST = 10  # largest number of windows of an answer that count
 LENGTHS = {"short": (0, 10), "middle": (10, 30), "long": (30, 150)}  # seconds of a true window, above and up to
 
 
@@ -44,7 +44,7 @@ def problem(record) -> str | None:
 
 
 def score_qvhighlights(records: Sequence[dict], protocol: str = "clean") -> dict:
-    """`qvhighlights` is the published script: queries without a window leave the mean of average precision."""
+    """`qvhighlights` is the published script: it leaves queries without a window out of the mean average precision."""
     windows = {record["idx"]: ranked(record, by_score=protocol == "clean") for record in records}
     truth = {record["idx"]: record["tgt"] for record in records}
     recall = np.array([[temporal_iou(windows[idx][:1], true).max(initial=0) >= t for t in RECALL]
@@ -61,9 +61,9 @@ def score_qvhighlights(records: Sequence[dict], protocol: str = "clean") -> dict
 
 
 def ranked(record: dict, by_score: bool = True) -> list[Interval]:
-    """The windows of an answer: by the confidence of their evidence where all of it is known, else as they are named.
+    """The windows of an answer: by the confidence of their evidence if all of it is known, else in the order named.
 
-    The published script takes the first ten windows as they are named.
+    The published script takes the first ten windows in the order in which they are named.
     """
     windows = list(read_intervals(record["a"]).intervals)
     evidence = record.get("evidence", ()) if windows else ()
@@ -74,7 +74,7 @@ def ranked(record: dict, by_score: bool = True) -> list[Interval]:
 
 
 def average_precision(windows: Sequence, truth: Sequence) -> Array:
-    """At each threshold; the windows are in the order of their rank."""
+    """Average precision at each threshold; the windows are in the order of their rank."""
     iou = temporal_iou(windows, truth)
     return np.array([_interpolated(_hits(iou, threshold), len(truth)) for threshold in THRESHOLDS])
 
@@ -99,7 +99,7 @@ def _interpolated(right: Array, n_true: int) -> float:
 
 
 def _precision(windows: dict, truth: dict, protocol: str) -> Array:
-    """The mean over queries, at each threshold."""
+    """The mean average precision over queries, at each threshold."""
     counted = [idx for idx in truth if windows[idx] or protocol == "clean"]
     return (np.mean([average_precision(windows[idx], truth[idx]) for idx in counted], axis=0) if counted
             else np.zeros(len(THRESHOLDS)))

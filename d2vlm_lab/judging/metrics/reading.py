@@ -1,7 +1,7 @@
-"""How an answer is read plainly: times, events and choices in every common way of writing them.
+"""How an answer is read as it is meant: times, events and choices in every common way of writing them.
 
-What stands before `</evi>` is evidence, what follows is the answer. The published scorers read answers in other ways,
-which are in `published_reading.py`.
+The text before `</evi>` is evidence, and the text after it is the answer. The published scorers read answers in other
+ways, which are in `published_reading.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ...ideas.evidence import END, Interval
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TIME = r"(?:(?:\d+:)?\d+:\d\d(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 UNIT = r"(?:\s*(?:seconds?|secs?|s)\b)?"
-BOUND = r"(?<![\w.:])"  # a time starts a word of its own
+BOUND = r"(?<![\w.:])"  # a time starts a word
 AT = r"(?:seconds?\s+)?"  # "from second 5 to second 10"
 # What may not follow a time: the rest of "20,5" or "1,300", but "5 - 9,12 - 20" is a list.
 WHOLE = rf"(?![\d:]|\.\d|\.\.\d|,(?=\d)(?!{TIME}{UNIT}\s*(?:[-–—~]|to\b)))"
-AFTER_COMMA = re.compile(r"\d,$")  # nor is the 5 of "12,5" a time
+AFTER_COMMA = re.compile(r"\d,$")  # and the 5 of "12,5" is not a time
 SPAN = re.compile(rf"{BOUND}({TIME}){UNIT}(?:\s*[-–—~]\s*|\s+to\s+{AT})({TIME}){WHOLE}{UNIT}|"
                   rf"\bbetween\s+{AT}({TIME}){UNIT}\s+and\s+{AT}({TIME}){WHOLE}{UNIT}|"
                   rf"\[\s*({TIME}){UNIT}\s*,\s*({TIME}){UNIT}\s*\]", re.I)
@@ -28,7 +28,7 @@ FROM = re.compile(rf"\b(?:start|begin|from)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}",
 UNTIL = re.compile(rf"\b(?:end|finish|stop|until|till)\w*\D{{0,20}}?{BOUND}({TIME}){UNIT}", re.I)
 NUMBER = re.compile(rf"{BOUND}{TIME}")
 HEAD_BEFORE = re.compile(r"(?:^|[\n.,;:!?*)\]-])\s*$")
-BEFORE = 100  # characters before an interval in which it is looked for
+BEFORE = 100  # characters before an interval in which `HEAD_BEFORE` is looked for
 HEAD_AFTER = re.compile(r"\s*[,:]")
 TRIM = " \t\n,.;:-*"
 PREAMBLE = re.compile(r"\s*(?:(?:so|thus|therefore|hence)?[\s,]*(?:the\s+)?(?:(?:best|correct|right)\s+)?"
@@ -38,7 +38,7 @@ LEADING = re.compile(r"\(?\s*([a-z])(?:[ \t]*\n|\s*[).,:]|\s*$)", re.I)
 AT_THE_END = re.compile(r"(?<![\w'’])([A-Z])\W*$")  # a capital, as in "hard to see, but C"
 SPACED = re.compile(r"([a-z])\s", re.I)
 IN_BRACKETS = re.compile(r"\(([a-z])\)", re.I)
-# "I think B"; a capital, so that it is no word of a sentence
+# "I think B"; it must be a capital, so that words of a sentence do not count
 SAID = re.compile(r"\b(?i:answer|option|choice|think|choose|pick|is|be|it's)[\s:]+([A-Z])(?=[.,:;]|\s*$)")
 
 
@@ -59,8 +59,8 @@ class Choice:
     """The option that an answer names.
 
     `letters` are indices of options in the order in which they are found, None for a letter that is no option. `rest`
-    is the text that can be compared with the options where no letter decides. `formed` says whether something was
-    found that looks like a letter, be it an option or not.
+    is the text that can be compared with the options if no letter decides. `formed` says whether something was found
+    that looks like a letter, whether or not it is an option.
     """
 
     letters: tuple[int | None, ...] = ()
@@ -69,7 +69,7 @@ class Choice:
 
 
 def split_answer(text: str) -> tuple[str, str]:
-    """(evidence, answer); all of the text is the answer where no `</evi>` was written."""
+    """(evidence, answer); all of the text is the answer if no `</evi>` was written."""
     parts = re.split(END, text, flags=re.I)
     return (parts[0] if len(parts) > 1 else ""), parts[-1]
 
@@ -112,9 +112,9 @@ def find_spans(text: str) -> list[tuple[Interval, int, int]]:
 
 
 def read_choice(text: str, options: Sequence[str]) -> Choice:
-    """At most one letter: the one that the answer names, or that of the only option whose words it contains.
+    """At most one letter: the letter that the answer names, or that of the only option whose words it contains.
 
-    The "A" of "A man walks" is no letter.
+    The "A" of "A man walks" does not count as a letter.
     """
     answer = MARKS.sub("", split_answer(text)[1])
     preamble = PREAMBLE.match(answer)

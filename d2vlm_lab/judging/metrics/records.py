@@ -1,4 +1,4 @@
-"""Prediction files in, checked records out: an error names the file, the record and the field."""
+"""Reads prediction files and checks their records; an error names the file, the record and the field."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ REPEATED = ("version", "video", "tgt", "p", "o", "g")  # fields that a predictio
 LATEST = 1e9  # seconds
 ETBENCH_ID = ("task", "source", "idx")
 LARGEST = 256 * MB  # of a file with predictions
-ANSWER = 50_000  # characters of an answer; the longest that a model gives has some ten thousand
-Entry = tuple[str, object]  # where a record stands, and the record, which may be anything
+ANSWER = 50_000  # characters of an answer; the longest answer that a model gives has some ten thousand
+Entry = tuple[str, object]  # the place of a record, and the record, which may be anything
 Problem = Callable[[object], str | None]  # what keeps a record from being scored, None if nothing does
 
 
 @dataclass
 class Checked:
-    """Records that can be scored. With `--lenient`, some stand in for malformed ones, and fail."""
+    """Records that can be scored. With `--lenient`, some of them replace malformed records, and fail."""
 
     records: list[dict]
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, unfit: Sequence[tuple[dict, str]], lenient: bool, note: str) -> None:
-        """Records that do not fit, each with the reason: an error, or with `lenient` left out, and counted."""
+        """Records that do not fit, each with the reason, are an error; with `lenient` they are left out and counted."""
         if unfit and not lenient:
             raise LabError(unfit[0][1])
         if unfit:
@@ -61,7 +61,7 @@ def _entries(file: Path) -> list[Entry]:
 
 
 class Annotation(TypedDict, total=False):
-    """What is read of a record in an annotation file in the shape of COCO captions."""
+    """The part that is read of a record in an annotation file in the shape of COCO captions."""
 
     id: int | str
     image_id: str
@@ -75,7 +75,7 @@ class Annotations(TypedDict):
 
 
 def load_annotations(file: Path) -> list[dict]:
-    """Those of a file in the shape of COCO captions."""
+    """The annotations of a file in the shape of COCO captions."""
     if found := read_json(file, Annotations)["annotations"]:
         return found
     raise LabError(f"{file}: there is no annotation in this file")
@@ -83,7 +83,7 @@ def load_annotations(file: Path) -> list[dict]:
 
 def check(entries: Iterable[Entry], problem: Problem, lenient: bool, identity: Sequence[str] = ETBENCH_ID,
           stand_in: Callable[[dict, int], dict] | None = None) -> Checked:
-    """An error at the first malformed record; with `lenient` it is replaced by one that fails, and counted."""
+    """The first malformed record is an error; with `lenient` a record that fails replaces it, and it is counted."""
     records: dict[tuple, dict] = {}
     failed, nameless, repeated = [], 0, 0
     for where, record in entries:
@@ -107,7 +107,7 @@ def check(entries: Iterable[Entry], problem: Problem, lenient: bool, identity: S
 
 
 def _key(record, identity: Sequence[str]) -> tuple | None:
-    """What a record says it answers; None if it does not say so."""
+    """Which question a record says it answers; None if it does not say so."""
     if not isinstance(record, dict):
         return None
     key = tuple(record.get(name) for name in identity)
@@ -117,7 +117,7 @@ def _key(record, identity: Sequence[str]) -> tuple | None:
 
 
 def first_problem(record, requirements: Callable[[dict], Iterator[tuple[bool, str]]]) -> str | None:
-    """The message of the first requirement that does not hold; those after it may rely on it, and are not looked at."""
+    """The message of the first requirement that does not hold. Later ones may rely on it, so they are not looked at."""
     if not isinstance(record, dict):
         return f"expected an object, found {shown(record)}"
     return next((message for holds, message in requirements(record) if not holds), None)
@@ -176,7 +176,7 @@ def _is_pairs(value) -> bool:
 
 
 def unanswered(record: dict, number: int) -> dict:
-    """An empty answer to a question of the right form, in the place of a malformed record."""
+    """An empty answer to a question of the right form, to replace a malformed record."""
     flat = record["task"] in ("tvg", "epm", "gvq")
     return {**record, "a": "", "p": 0, "o": [""] * 4, "tgt": [0.0, 1.0] if flat else [[0.0, 1.0]], "g": ["?"],
             "video": f"malformed {number}", "q": ""}
@@ -202,7 +202,7 @@ def load_etbench(path: Path, truth: Path | None, subset: Path | None, tasks: Seq
 
 def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: Path,
              asked: Callable[..., bool]) -> Checked:
-    """The truth comes from the annotation file; what a prediction repeats of it must agree.
+    """Records with the truth of the annotation file; what a prediction repeats of it must agree.
 
     Every question that is `asked`, by task, source and idx, needs a prediction.
     """
@@ -242,6 +242,6 @@ def _name(record) -> str:
 
 
 def first_few(ids: Sequence, limit: int = 5) -> str:
-    """Ids as text; those of several parts with blanks between these."""
+    """Some ids as text; if ids have several parts, blanks stand between the parts."""
     names = [" ".join(map(brief, each)) if isinstance(each, tuple) else brief(each) for each in ids[:limit]]
     return ", ".join(names) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

@@ -38,14 +38,14 @@ class Estimate:
 
 def intervals(records: Records, score: ScoreFunction, video: Callable[[dict], Hashable],
               draws: int, seed: int = 0) -> dict[str, Estimate]:
-    """Each score with its interval, but for those that are None, or that many draws leave without a question."""
+    """Each score with its interval, except scores that are None, and those that many draws leave without a question."""
     return _estimates(score(records), [score(draw) for draw in _drawn(records, video, draws, seed)])
 
 
 def differences(first: Records, second: Records, scores_of: tuple[ScoreFunction, ScoreFunction],
                 video: Callable[[dict], Hashable], draws: int, seed: int = 0) -> dict[str, Estimate]:
-    """Scores of the first minus those of the second. Both answer the same questions in the same order, and what is
-    drawn are pairs of answers to the same question.
+    """Scores of the first minus those of the second. Both answer the same questions in the same order, and pairs of
+    answers to the same question are drawn.
     """
     def gains(a: Records, b: Records) -> dict[str, float | None]:
         scores, others = scores_of[0](a), scores_of[1](b)

@@ -26,7 +26,7 @@ class SentenceModel:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(where)
             self.model = AutoModel.from_pretrained(where, use_safetensors=True).eval()
-        except Exception as error:  # whatever else lies there, the library may fail over it in any way
+        except Exception as error:  # if something else is there, the library may fail in any way
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise LabError(f"no sentence model at {str(where)!r}: it must be a hub id or a folder with config.json, "
                            f"a tokenizer and model.safetensors ({reason})") from error
@@ -44,7 +44,7 @@ class SentenceModel:
         return (self.embed(a) * self.embed(b)).sum(-1)
 
     def nearest(self, text: str, options: Sequence[str]) -> int:
-        """The option most similar to `text`, the first of equal ones."""
+        """The option most similar to `text`; of equal ones, the first."""
         return int((self.embed(options) @ self.embed([text])[0]).argmax())
 
     def _encode(self, texts: list[str]) -> np.ndarray:
@@ -58,7 +58,7 @@ class SentenceModel:
 
 
 def find_sentence_model(where: str | Path | None = None) -> SentenceModel | None:
-    """The model asked for, else the one that an installed package carries, else None."""
+    """The model that is asked for, else the one that an installed package carries, else None."""
     if where is not None:
         return SentenceModel(where)
     spec = find_spec(PACKAGE)

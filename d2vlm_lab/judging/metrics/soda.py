@@ -8,7 +8,7 @@ from .temporal import harmonic
 
 
 def in_order(scores: np.ndarray) -> float:
-    """The largest sum of scores over pairs (row, column) that never cross and use nothing twice."""
+    """The largest sum of scores over pairs (row, column) that never cross and never share a row or column."""
     best = np.zeros(scores.shape[1] + 1)
     for row in scores:
         taken = np.maximum(best[1:], best[:-1] + row)

@@ -23,7 +23,7 @@ def report(scores: Scores) -> list[str]:
 
 
 def comparison(all_scores: dict[str, Scores]) -> list[str]:
-    """The protocols side by side, with how far apart they are."""
+    """The protocols side by side, and how far apart they are."""
     rows = [["", *all_scores, "apart"]]
     for column in next(iter(all_scores.values())).averages:
         values = [scores.averages[column] for scores in all_scores.values()]

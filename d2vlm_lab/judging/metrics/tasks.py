@@ -1,4 +1,4 @@
-"""The tasks of E.T. Bench whose answers are times or options: samples and a protocol in, a row of scores out.
+"""The tasks of E.T. Bench whose answers are times or options. Each makes a row of scores from samples and a protocol.
 
 Scores of what is grounded before the answer end in `_evi`.
 """
@@ -40,7 +40,7 @@ def row(samples: Sequence[dict], values: dict, scores: Sequence[float], failed: 
 
 
 def one_moment(samples: Sequence[dict], p: Protocol, name: str = "F1", mean: str = "F1", best: bool = False) -> Row:
-    """tvg, epm, tem: does the (first, or best) interval overlap the truth, or the truth that it fits best?"""
+    """tvg, epm, tem: does the (first, or best) interval overlap the true one, or the true one that it fits best?"""
     readings = [p.intervals(sample["a"]) for sample in samples]
     answer, evidence = np.array([
         [_largest_iou(p, spans if best else spans[:1], sample["tgt"]) for spans in _answer_and_evidence(reading, p)]
@@ -129,7 +129,7 @@ def choice_and_moment(samples: Sequence[dict], p: Protocol, similar: SentenceMod
 
 @dataclass
 class Picked:
-    """Of each sample: whether the choice is right, what it was made by, and whether it looked like a letter."""
+    """For each sample: whether the choice is right, how it was made, and whether it looked like a letter."""
 
     hits: list[bool]
     by: list[str]  # letter, similarity or nothing
@@ -144,7 +144,7 @@ class Picked:
 
 def pick(samples: Sequence[dict], read: Callable[[str, Sequence[str], int], Choice], letters: Sequence[int],
          p: Protocol, similar: SentenceModel | None, second_chance: bool) -> Picked:
-    """By letter where one decides, else the option most similar to the answer's text."""
+    """Choose by letter if one decides, else the option most similar to the answer's text."""
     hits, by, formed, undecided = [], [], [], []
     for i, (sample, n) in enumerate(zip(samples, letters)):
         options = [o if isinstance(o, str) else f"{o[0]} - {o[1]}" for o in sample["o"]]
@@ -168,7 +168,7 @@ def pick(samples: Sequence[dict], read: Callable[[str, Sequence[str], int], Choi
 
 
 def _right_letter(choice: Choice, right: int, second_chance: bool) -> bool | None:
-    """None where no letter decides and similarity has to."""
+    """Whether the letter is right; None if no letter decides, so that similarity has to."""
     for letter in choice.letters:
         if letter == right:
             return True
@@ -178,7 +178,7 @@ def _right_letter(choice: Choice, right: int, second_chance: bool) -> bool | Non
 
 
 def _answer_and_evidence(reading: Reading, p: Protocol) -> tuple[Sequence, Sequence]:
-    """Nothing of either where the answer has no interval."""
+    """Intervals of answer and evidence; both are empty if the answer has no interval."""
     if not reading.intervals:
         return (), ()
     return reading.intervals, reading.evidence or (reading.intervals if p.answer_for_evidence else ())
@@ -189,7 +189,7 @@ def _unread(readings: Sequence[Reading]) -> list[bool]:
 
 
 def _largest_iou(p: Protocol, spans: Sequence, truth: Sequence) -> float:
-    """A single true interval may be written flat."""
+    """The largest overlap; a single true interval may be written flat."""
     return float(p.iou(spans, truth).max()) if spans else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Intervals against intervals: overlap, who matches whom, and the scores made of it. Any unit of time."""
+"""Intervals against intervals: overlaps, matches, and scores made of them. The unit of time does not matter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 
 
 def as_intervals(intervals: Sequence, dtype=float) -> Array:
-    """(N, 2), also for none at all."""
+    """(N, 2), even if there are no intervals."""
     return np.asarray(intervals, dtype).reshape(-1, 2)
 
 
@@ -41,7 +41,7 @@ def grounding_f1(pred: Sequence, truth: Sequence, threshold: float) -> float:
 
 def best_pairs(gain: Array) -> tuple[Array, Array]:
     """(R, C) -> rows and columns of the pairs, each used once, whose sum is the largest."""
-    from scipy.optimize import linear_sum_assignment  # late: it takes longer to import than most scores to compute
+    from scipy.optimize import linear_sum_assignment  # imported late: that takes longer than computing most scores
 
     return linear_sum_assignment(gain, maximize=True)
 
@@ -62,8 +62,8 @@ def interval_f1_miou(pred_lists: Sequence[Sequence], truth_lists: Sequence[Seque
                      thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
     """Means over samples of the matched F1 at each threshold and of the matched IoU.
 
-    The IoU of a sample is a mean over its true intervals, an unmatched one counting 0; predictions too many lower
-    F1 only. A sample with nothing to find scores 1 if nothing was predicted, else 0.
+    The IoU of a sample is a mean over its true intervals, where an unmatched one counts 0; superfluous predictions
+    lower F1 only. A sample with nothing to find scores 1 if nothing was predicted, else 0.
     """
     overlaps = [temporal_iou(pred, truth) for pred, truth in zip(pred_lists, truth_lists, strict=True)]
     f1 = np.array([[matched_f1(iou, t) for t in thresholds] for iou in overlaps]).reshape(-1, len(thresholds))
@@ -75,7 +75,7 @@ def interval_f1_miou(pred_lists: Sequence[Sequence], truth_lists: Sequence[Seque
 
 
 def merged(intervals: Sequence, limit: float = np.inf) -> list[tuple[float, float]]:
-    """The same time as disjoint intervals in order, cut to [0, limit]."""
+    """Disjoint intervals, in order, that cover the same time, cut to [0, limit]."""
     disjoint: list[tuple[float, float]] = []
     for start, end in sorted((max(0, s), min(limit, e)) for s, e in intervals):
         if start >= end:
@@ -88,7 +88,7 @@ def merged(intervals: Sequence, limit: float = np.inf) -> list[tuple[float, floa
 
 
 def seconds_f1(pred: Sequence, truth: Sequence, limit: float = np.inf) -> float:
-    """F1 over whole seconds: each interval is rounded to seconds and stands for those from start up to end."""
+    """F1 over whole seconds: each interval is rounded to seconds and stands for the seconds from start up to end."""
     pred, truth = (merged([(round(s), round(e)) for s, e in spans], limit) for spans in (pred, truth))
     both = sum(max(0, min(p[1], t[1]) - max(p[0], t[0])) for p in pred for t in truth)
     total = sum(e - s for s, e in [*pred, *truth])

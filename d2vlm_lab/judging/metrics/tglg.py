@@ -1,8 +1,8 @@
 """TGLG: what a model says while a video runs, in the layout of the authors' files, scored with TRACE.
 
-True utterances are a JSON file, `{video: [{"start", "end", "content", "eval"}]}`, of which those without `eval: true`
-are context. What was said is a CSV file with the columns video_id, start, content and, if it is known, end; or JSON in
-the layout of the truth.
+True utterances are a JSON file, `{video: [{"start", "end", "content", "eval"}]}`, in which utterances that do not have
+`eval: true` are only context. What was said is a CSV file with the columns video_id, start, content and, if it is
+known, end; or JSON in the layout of the truth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .records import ANSWER, LARGEST, LATEST, first_few
 from .sentences import SentenceModel
 from .trace import Aligned, Utterance, judge, trace
 
-MOST = 20_000  # utterances in a video: all pairs of them are compared
+MOST = 20_000  # largest number of utterances in a video, of which all pairs are compared
 Spoken = dict[str, list[Utterance]]  # by video
 
 
@@ -51,7 +51,7 @@ def read_truth(path: Path) -> Spoken:
 
 
 def read_said(path: Path, lenient: bool = False) -> tuple[Spoken, list[str]]:
-    """What was said, by video, and notes on rows that are left out, which needs `lenient`."""
+    """What was said, by video, and notes on rows that are left out; they are left out only with `lenient`."""
     said: Spoken = {}
     bad = []
     for place, video, row in _rows(path):
@@ -140,7 +140,7 @@ def score_tglg(said: Spoken, truth: Spoken, similar: SentenceModel | None) -> di
 
 
 def trace_of(videos: Sequence[Aligned], has_meaning: bool) -> dict[str, float | None]:
-    """TRACE; without a sentence model, all that depends on the meaning is empty."""
+    """TRACE; without a sentence model, everything that depends on the meaning is empty."""
     return {name: None if not has_meaning and ("accuracy" in name or "final" in name) else value
             for name, value in trace(videos).items()}
 

@@ -16,7 +16,7 @@ from .temporal import Array, best_pairs, harmonic
 WORDS_PER_SECOND = 2.5  # of speech, for an utterance that does not say when it ends
 NEAR = 3.0  # seconds: how fast closeness fades while pairs are sought
 WINDOW = 5.0  # seconds by which the starts of a pair may differ
-PASSES = 5  # over all pairs, to exchange partners
+PASSES = 5  # passes over all pairs, to exchange partners
 EXACT = 1.0  # seconds: how fast the scores for timing fade
 
 
@@ -33,7 +33,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Aligned:
-    """One video: how much was said and was due, the pairs (said, due), and four scores of each pair: (4, pairs)."""
+    """One video: how much was said and due, the pairs (said, due), and four scores of each pair: (4, pairs)."""
 
     said: int
     due: int
@@ -44,7 +44,8 @@ class Aligned:
 def align(said: Sequence[Utterance], due: Sequence[Utterance], similarity: Array) -> list[tuple[int, int]]:
     """Pairs of what was said and what was due, by the order of what was said.
 
-    First by time alone, then partners are exchanged where both new pairs lie in the window and mean more alike.
+    Pairs are first made by time alone. Then partners are exchanged if both new pairs lie in the window and their
+    meanings are more alike.
     """
     apart = np.abs(_starts(said)[:, None] - _starts(due)[None])
     partner = {int(i): int(j) for i, j in zip(*best_pairs(np.exp(-apart / NEAR)))}
@@ -82,7 +83,7 @@ def judge(said: Sequence[Utterance], due: Sequence[Utterance], similarity: Array
 
 
 def trace(videos: Sequence[Aligned]) -> dict[str, float]:
-    """All videos together. Each score is the mean over all pairs (`raw_...`) times the F1 of the alignment."""
+    """Scores of all videos together. Each is the mean over all pairs (`raw_...`) times the F1 of the alignment."""
     pairs = sum(len(video.pairs) for video in videos)
     precision, recall = (pairs / n if n else 0.0 for n in (sum(video.said for video in videos),
                                                            sum(video.due for video in videos)))

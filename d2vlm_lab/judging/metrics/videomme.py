@@ -27,7 +27,7 @@ TASKS = ("Temporal Perception", "Spatial Perception", "Attribute Perception", "A
          "Action Reasoning", "Object Reasoning", "Information Synopsis")
 SECTIONS = (("Video Categories", "domain", DOMAINS), ("Video Sub Categories", "sub_category", SUB_CATEGORIES),
             ("Task Categories", "task_type", TASKS))
-# Removed in this order wherever they stand; the fifth is two phrases that a missing comma made one.
+# Removed in this order wherever they occur; a missing comma joined two phrases to the fifth.
 PHRASES = ("The best answer is", "The correct answer is", "The answer is", "The answer",
            "The best option is" + "The correct option is", "Best answer:", "Best option: ", "Answer:", "Option:",
            "The correct answer", "The correct option")
@@ -40,7 +40,7 @@ def score_videomme(records: Sequence[dict], protocol: str = "clean", durations: 
     read = read_letter if clean else first_capital
     answers = [(record, read(record["a"], record.get("options", ()))) for record in records
                if record["duration"] in durations]
-    # Published bug: an answer without a letter leaves the denominator.
+    # Published bug: an answer without a letter is left out of the denominator.
     counted = answers if clean else [(record, letter) for record, letter in answers if letter]
     lines = []
     for duration in durations:
@@ -58,7 +58,7 @@ def read_letter(text: str, options: Sequence[str]) -> str:
 
 
 def first_capital(text: str, options: Sequence[str] = ()) -> str:
-    """Published bugs: "3.0 - 8.0 </evi> B" ends at its first dot, "Both" is B, "b" is nothing."""
+    """Published bugs: "3.0 - 8.0 </evi> B" is cut at its first dot, "Both" counts as B, "b" counts as nothing."""
     text = text.strip()
     for phrase in (*PHRASES, END):
         text = text.replace(phrase, "")
@@ -71,7 +71,7 @@ def _accuracy(answers: Sequence[tuple[dict, str]]) -> float:
 
 
 def _section(title: str, answers: Sequence[tuple[dict, str]], first: str, clean: bool) -> list[str]:
-    """The published script prints a line for each value that there can be, `clean` for each that there is."""
+    """The published script prints a line for each possible value, `clean` for each value that occurs."""
     lines = ["=" * 37, title, "=" * 37]
     for heading, name, values in SECTIONS:
         groups = defaultdict(list)
@@ -95,7 +95,7 @@ def _check_published(records: Sequence[dict], durations: Sequence[str]) -> None:
     for record in records:
         for _, name, values in SECTIONS:
             if record[name] not in values:
-                raise LabError(f"question {record['question_id']}: {name} {record[name]!r} is none of the benchmark's")
+                raise LabError(f"question {record['question_id']}: {name} {record[name]!r} is not in the benchmark")
 
 
 def check_videomme(entries: Sequence[Entry], lenient: bool) -> Checked:
@@ -103,7 +103,7 @@ def check_videomme(entries: Sequence[Entry], lenient: bool) -> Checked:
 
 
 def _failing(record: dict, number: int) -> dict:
-    """In the place of a malformed record; one without a known duration fails among the short videos."""
+    """A record that fails, to replace a malformed one; without a known duration it fails among the short videos."""
     duration = record.get("duration") if record.get("duration") in DURATIONS else DURATIONS[0]
     return {"video_id": "?", "domain": "Knowledge", "sub_category": "Law", "task_type": "OCR Problems",
             **{name: value for name, value in record.items() if isinstance(value, str)},

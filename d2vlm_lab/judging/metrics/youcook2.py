@@ -56,7 +56,7 @@ def video_name(record: dict) -> str:
 
 def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: str = "clean",
                    split: str = "val") -> dict:
-    """Per video and on the mean. `truth` decides which videos there are; answers to other data sets are left out."""
+    """Scores for each video, and their means. `truth` decides which videos count; answers to others are left out."""
     clean = protocol == "clean"
     read = read_events if clean else malformed_numbers_fail(split_events)
     answers = {video_name(record): read(record["a"]) for record in records
@@ -64,7 +64,7 @@ def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: s
     readings = [answers.get(recipe.video, Reading()) for recipe in truth]
     soda_name = "SODA_c" if clean else f"SODA_c_{SPLITS.get(split, 2)}"
     per_video = _per_video(truth, readings, clean, soda_name)
-    # Published bug: a video without a prediction leaves no gap, so later paragraphs meet the wrong reference.
+    # Published bug: a video without a prediction leaves no gap, so later paragraphs get the wrong reference.
     given = readings if clean else [answers[recipe.video] for recipe in truth if recipe.video in answers]
     paragraphs, notes = _paragraphs(truth, given)
     means = paragraphs | {name: None if values is None else float(np.mean(values)) * (1 if name == "n_preds" else 100)
@@ -111,7 +111,7 @@ def _caption_columns(truth: Sequence[Recipe], readings: Sequence[Reading],
     scores = captions.caption_scores([captions.pairs_at(iou, a, b, t) for iou, a, b in zip(overlaps, predicted, true)
                                       for t in THRESHOLDS])
     means = {name: values.reshape(-1, len(THRESHOLDS)).mean(1).tolist() for name, values in scores.items()}
-    # SODA's own scorer hands METEOR the true caption as the one to be judged; so do all published numbers.
+    # SODA's own scorer gives METEOR the true caption as the one to be judged, and so do all published numbers.
     _, similarity = captions.meteor().score([[(b, a) for a in answer for b in reference]
                                              for answer, reference in zip(predicted, true)])
     return {"CIDER": means["CIDEr"], "METEOR": means["METEOR"],
@@ -119,7 +119,7 @@ def _caption_columns(truth: Sequence[Recipe], readings: Sequence[Reading],
 
 
 def _paragraphs(truth: Sequence[Recipe], readings: Sequence[Reading]) -> tuple[dict[str, float | None], list[str]]:
-    """All captions of a video as one text of letters only; scored as a corpus. Notes say why a score is empty."""
+    """Scores for all captions of a video as one text of letters only. Notes say why a score is empty."""
     if reason := captions.unavailable():
         return {"Para_CIDER": None, "Para_METEOR": None}, [
             f"Para_CIDER, Para_METEOR, CIDER, METEOR, SODA_c are empty: {reason}"]

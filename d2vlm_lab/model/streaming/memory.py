@@ -1,9 +1,9 @@
-"""What is kept of a video that is still running, and what is forgotten so that it does not grow.
+"""What is kept of a video that is still running, and what is forgotten so that the memory does not grow.
 
 A frame is kept as the keys and values of its tokens, from which later tokens read, and as three states that evidence
 needs: what it enters the language model as, what it means, and what the frame head reads. When frames are forgotten,
-both go. The tokens of the first few frames (*sinks*) stay as keys and values, because language models lean on the first
-tokens of what they read:
+the keys and values go together with the states. The tokens of the first few frames (*sinks*) stay as keys and values,
+because language models rely on the first tokens of what they read:
 
     start  0 1 2 3 | . . . . . . . . . | 13 14 15 16 17 18       "." is forgotten
            sinks                         kept
@@ -34,12 +34,12 @@ PER_FRAME = ("projected", "meaning", "states", "seconds", "index", "weight")
 
 @dataclass(frozen=True)
 class Memory:
-    """How much of a stream is kept. Without a bound it grows with the stream."""
+    """How much of a stream is kept. Without a bound, this grows with the stream."""
 
     seconds: float | None = None  # frames that are older than the newest one by more than this are forgotten
     frames: int | None = None  # largest number of frames
     forget: Forget = "oldest"  # which frames are forgotten if there are more
-    sinks: int = 4  # frames at the beginning whose keys and values are kept whatever happens
+    sinks: int = 4  # frames at the beginning whose keys and values are always kept
 
     def __post_init__(self):
         if self.forget not in get_args(Forget):
@@ -66,8 +66,8 @@ class Kept:
     seconds: Tensor  # (F,) float64 when each was shown
     index: Tensor  # (F,) its number in the stream
     weight: Tensor  # (F,) how many frames it stands for
-    # How many of the first tokens the words of answers may look at: the start of the prompt, where `answer_view` hides
-    # all that follows from them. None: all.
+    # How many of the first tokens the words of answers may look at: the start of the prompt, if `answer_view` hides all
+    # that follows it. None: all.
     seen: int | None = None
 
     @property
@@ -75,11 +75,11 @@ class Kept:
         return self.seconds.cpu().numpy()
 
     def clip(self) -> Clip:
-        """As a clip whose frames need not be read again."""
+        """What is kept, as a clip whose frames need not be read again."""
         return Clip(self.projected, self.timestamps, projected=True)
 
     def prefix(self) -> Prefix:
-        """As questions need it; they may change its cache."""
+        """What is kept, as questions need it; they may change the cache of this copy."""
         everything = torch.ones_like(self.position_ids, dtype=torch.bool)
         hidden = None if self.seen is None else everything.cumsum(-1) > self.seen
         return Prefix(cache=branch(self.cache), mask=everything, attend=everything[:, None],
@@ -91,14 +91,14 @@ class Kept:
 
 
 def branch(cache: DynamicCache) -> DynamicCache:
-    """A cache that goes on by itself, and shares what is in it so far."""
+    """A cache that can grow separately, and shares what is in `cache` so far."""
     other = DynamicCache()
     other.layers = [copy.copy(layer) for layer in cache.layers]
     return other
 
 
 def forget(kept: Kept, memory: Memory) -> Kept:
-    """What is within the bounds."""
+    """What stays within the bounds of the memory."""
     if memory.seconds is not None and len(kept.seconds):
         old = kept.seconds < kept.seconds[-1] - memory.seconds
         if old.any():
@@ -113,7 +113,7 @@ def forget(kept: Kept, memory: Memory) -> Kept:
 
 
 def without(kept: Kept, gone: Tensor, sinks: int = 0) -> Kept:
-    """Without the frames where (F,) `gone` is True. Of the first `sinks` frames of the stream, the tokens stay."""
+    """What is kept, without the frames where (F,) `gone` is True; tokens of the first `sinks` frames stay."""
     lost, stays = torch.cat([gone & (kept.index >= sinks), gone.new_zeros(1)]), torch.cat([~gone, gone.new_zeros(1)])
     place = torch.where(stays, stays.cumsum(0) - 1, -1)  # the new number of each frame; the last entry is for none
     tokens = ~lost[kept.frame]
@@ -134,15 +134,15 @@ def least_changed(kept: Kept, n: int) -> Tensor:
 
 
 def merged(kept: Kept) -> Kept:
-    """The two neighbours that are most alike become one frame, at the time of the first: the mean, also of its tokens.
+    """The two neighbours that are most alike become one frame, at the time of the first; its tokens are means, too.
 
-    Text between the frames that told the time of the second one goes.
+    Text between the two frames that gave the time of the second one is dropped.
     """
     alike = F.cosine_similarity(kept.projected[1:].float(), kept.projected[:-1].float(), dim=-1)
     first = int(alike.argmax())
     second, share = first + 1, (kept.weight[first + 1] / kept.weight[first:first + 2].sum()).item()
     tokens = [(kept.frame == n).nonzero().squeeze(1) for n in (first, second)]
-    n = min(map(len, tokens))  # where times are told, the text may differ in length; it stands before the frame
+    n = min(map(len, tokens))  # if times are written, their text may differ in length; it stands before the frame
 
     def mean(states: Tensor, dim: int, a: Tensor, b: Tensor) -> Tensor:
         both = torch.lerp(states.index_select(dim, a), states.index_select(dim, b), share)

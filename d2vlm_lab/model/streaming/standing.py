@@ -1,8 +1,9 @@
 """Questions that stand while a video runs: "tell me when the red disc spins".
 
-Such a question is read once, behind the start of the prompt: before all frames, as in training. The state at its end is
-what would predict an `<evi>`. From then on it is only compared with each new frame: its evidence curve is extended and
-never computed again. `ideas/speaking.py` reads the curve and decides when to speak; here its events get their times.
+Such a question is read once, right after the start of the prompt: before all frames, as in training. The state at its
+end is what would predict an `<evi>`. From then on it is only compared with each new frame: its evidence curve is
+extended and never computed again. `ideas/speaking.py` reads the curve and decides when to speak; here its events get
+their times.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..passes import one_pass
 from .memory import Kept
 from .stream import Block
 
-CURVE = 4096  # of the newest values of a curve that are kept
+CURVE = 4096  # number of the newest values of a curve that are kept
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Update:
     """What has become known about an event that a standing question waits for."""
 
     question: str
-    number: int  # of the event among those of this question, from 0
-    seconds: float  # of the video, when this was said
+    number: int  # number of the event among the events of this question, from 0
+    seconds: float  # second of the video at which this was said
     interval: Interval  # seconds; the end of an event that goes on is its newest frame
     confidence: float  # mean of the evidence curve over the interval
-    latency: float  # seconds since what is reported happened: its beginning or its end
+    latency: float  # seconds since the reported beginning or end of the event
 
     def __str__(self) -> str:
         name, (first, last) = type(self).__name__.lower(), self.interval
@@ -46,12 +47,12 @@ class Opened(Update):
 
 
 class Extended(Update):
-    """It goes on."""
+    """An event goes on."""
 
 
 @dataclass(frozen=True)
 class Closed(Update):
-    """It is over."""
+    """An event is over."""
 
     text: str = ""  # what the model says about it; empty if nobody wants to know
 
@@ -60,11 +61,11 @@ class Closed(Update):
 
 
 class Revised(Update):
-    """It was closed, but it goes on: its end is another one than was said."""
+    """An event was closed, but it goes on: it ends later than was said."""
 
 
 class Withdrawn(Update):
-    """It was too short, and does not count. It was never closed."""
+    """An event was too short and does not count. It was never closed."""
 
 
 KINDS: dict[str, type[Update]] = {
@@ -72,7 +73,7 @@ KINDS: dict[str, type[Update]] = {
 
 
 class StandingQuestion:
-    """A question that was asked behind what was kept then, its curve so far, and the events in it."""
+    """A question that follows what was kept when it was asked, its curve so far, and the events in the curve."""
 
     def __init__(self, model: D2VLM, question: str, prompt: Text, kept: Kept, rule: Rule | None = None):
         check_stands(model)
@@ -83,7 +84,7 @@ class StandingQuestion:
 
     @torch.no_grad()
     def extend(self, block: Block, now: float) -> list[Update]:
-        """Compare it with the frames of a block; what that says about its events at the second `now`."""
+        """Compare the question with the frames of a block; returns what they say about its events at second `now`."""
         frames = self.model.frame_head(block.states[None])
         video = torch.zeros(1, dtype=torch.long, device=frames.device)
         values = self.model.compare(self.evidence, frames, video)[0].sigmoid().tolist()
@@ -100,7 +101,7 @@ class StandingQuestion:
         return self.update(Change("opened", self.speaker.open), now)
 
     def end(self, now: float) -> list[Update]:
-        """No frame follows: what is open ends here."""
+        """No frame follows: an open event ends here."""
         self.speaker, change = end(self.speaker, self.rule)
         return [self.update(change, now)] if change else []
 
@@ -116,7 +117,7 @@ class StandingQuestion:
 
 
 def stands(method: Method) -> bool:
-    """Whether its evidence is compared with every frame by itself, so that questions can stand."""
+    """Whether a method compares its evidence with every frame by itself, so that questions can stand."""
     return method.formulation == "sigmoid" and method.points
 
 
@@ -130,7 +131,7 @@ def check_stands(model: D2VLM) -> None:
 
 @torch.no_grad()
 def evidence_of(model: D2VLM, prompt: Text, kept: Kept) -> torch.Tensor:
-    """(1, D) what the evidence head makes of the end of a question behind what is kept, which would predict `<evi>`."""
+    """(1, D) output of the evidence head at the end of a question after what is kept, which would predict `<evi>`."""
     clip, prefix = kept.clip(), kept.prefix()
     batch = collate([clip], [[prompt]], model.tokenizer, model.prompt).to(model.device)
     with evaluation(model):

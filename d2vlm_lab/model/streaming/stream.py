@@ -7,11 +7,11 @@ This gives the same as reading the whole video at once, because a frame never de
     read in blocks of 4       [0 1 2 3][4 5 6 7]            keys and values are kept, and bounded by a `Memory`
     a question asked now                       8 9 | when does it spin?
 
-A question branches off what is kept. The frames of a block that is not complete yet (8 and 9) are read for it in
-passing: it sees everything up to now, as if the video ended here.
+A question branches off what is kept. The frames of a block that is not complete yet (8 and 9) are read for this
+question only, which sees everything up to now, as if the video ended here.
 
-A tower may look at the neighbours of a frame, as that of the laptop preset does at two on either side. Then a block is
-read once these have come, or the stream has ended.
+A tower may look at the neighbours of a frame, as the tower of the laptop preset looks at two on either side. Then a
+block is read once these neighbours have come, or the stream has ended.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Stream:
         self.block = check_streams(model)  # how many frames are read at a time
         self.model, self.memory, self.around = model, memory or Memory(), model.frames.around
         self.kept = start(model)
-        self.read: list[TimedFrame] = []  # the last ones that were read, prepared
+        self.read: list[TimedFrame] = []  # the last frames that were read, prepared
         self.waiting: list[TimedFrame] = []
 
     @property
@@ -64,9 +64,9 @@ class Stream:
         return frames[-1] if frames else None
 
     def add(self, frame: TimedFrame) -> Block | None:
-        """Take a frame. If a block can be read now, it is read, and returned.
+        """Take a frame. If a block can be read now, read it and return it.
 
-        A frame of another size than those before it is stretched to theirs.
+        A frame of another size than earlier frames is stretched to their size.
         """
         preparation = self.model.frames.preparation
         pixels = preparation.frames(frame.pixels[None])
@@ -86,7 +86,7 @@ class Stream:
         return blocks
 
     def so_far(self) -> Kept:
-        """What is kept, and behind it the frames that are waiting, read as if the video ended here."""
+        """What is kept, followed by the frames that are waiting, read as if the video ended here."""
         return self._extended(len(self.waiting)) if self.waiting else self.kept
 
     def _read(self, n: int) -> Block:
@@ -98,7 +98,7 @@ class Stream:
 
     @torch.no_grad()
     def _extended(self, n: int) -> Kept:
-        """What is kept with the first `n` waiting frames behind it."""
+        """What is kept, followed by the first `n` waiting frames."""
         before = self.read[len(self.read) - self.around:] if self.around else []
         after = self.waiting[n:n + self.around]
         window = torch.from_numpy(np.stack([each.pixels for each in (*before, *self.waiting[:n], *after)]))
@@ -121,7 +121,7 @@ def start(model: D2VLM) -> Kept:
 
 
 def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedFrame]) -> Kept:
-    """What is kept with further frames behind it. They begin a block, and may be several."""
+    """What is kept, followed by further frames, which begin a block and may be several blocks."""
     seconds, per_frame = np.array([frame.seconds for frame in frames]), model.frames.tokens_per_frame
     layout = None
     if model.prompt.around_frame:
@@ -149,11 +149,11 @@ def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedF
 
 
 def read_tokens(model: D2VLM, kept: Kept, embeddings: Tensor, attend: Tensor) -> tuple[Kept, tuple[Tensor, ...]]:
-    """(1, T, D), (1, T, P + T) -> what is kept with these tokens behind it, and the states of every layer."""
+    """(1, T, D), (1, T, P + T) -> what is kept, followed by these tokens, and the states of every layer."""
     size, limit = embeddings.shape[1], position_limit(model)
     if limit is not None and kept.next_position + size > limit:
         raise LabError(f"the language model ({family(model.language)}) can count {limit:,} positions, which the stream "
-                       "has used up; begin to listen anew")
+                       "has used up; start listening again")
     ids = kept.next_position + torch.arange(size, device=embeddings.device)[None]
     cache = branch(kept.cache)
     layers = decode(model.language, embeddings, attend, ids, cache, kept.position_ids,

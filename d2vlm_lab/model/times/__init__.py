@@ -1,1 +1,1 @@
-"""Other ways to tell frames their time, and to say when."""
+"""Other ways to give frames their times, and to say when something happens."""

@@ -14,7 +14,7 @@ from ..heads import Head, mlp
 class Bins(nn.Module):
     def __init__(self, width: int, bins: int):
         super().__init__()
-        self.bins, anchors = bins, 2 * (bins + 1)  # of both ends
+        self.bins, anchors = bins, 2 * (bins + 1)  # anchors of both ends
         self.decoder = Head(nn.LayerNorm(width), *mlp(width, width, width, anchors))
         self.encoder = Head(*mlp(anchors, width, width, width))
 

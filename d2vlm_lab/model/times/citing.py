@@ -18,13 +18,13 @@ from ..precision import at_least_float32, full_precision
 
 @dataclass
 class Cited:
-    """What E evidence tokens can point at, and how much they point at each."""
+    """The proposals at which E evidence tokens can point, and how much they point at each."""
 
     spans: Tensor  # (E, K, 2)
     scores: Tensor  # (E, K); -inf where there are fewer proposals
 
     def overlap(self, truth: Tensor) -> Tensor:
-        """(E, 2) whole frames -> (E,) of the proposal that is best."""
+        """(E, 2) whole frames -> (E,) overlap of the best proposal."""
         return overlaps(self.scores, self.spans, truth).amax(-1)
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..precision import full_precision
 
 WAVES = 32
-PERIODS = (1.0, 20_000.0)  # seconds of the fastest and of the slowest wave; the slowest tells hours apart
+PERIODS = (1.0, 20_000.0)  # seconds of the fastest and of the slowest wave; the slowest distinguishes hours
 
 
 def waves(seconds: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def waves(seconds: Tensor) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """A linear map of the waves, which begins as zero: a model that never saw it computes what it did before."""
+    """A linear map of the waves. It begins as zero, so a model that was trained without it computes the same."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -38,7 +38,7 @@ class TimeEmbedding(nn.Module):
             return self.linear(waves(seconds))
 
     def add(self, tokens: Tensor, seconds: Tensor) -> Tensor:
-        """(F * N, L * D) tokens of frames, to all N of which their frame's embedding is added. Only the first D of the
+        """(F * N, L * D) tokens of frames, with the embedding of its frame added to each token. Only the first D
         numbers of a token enter the language model at its first layer."""
         vectors = self(seconds)
         vectors = vectors.repeat_interleave(len(tokens) // len(seconds), 0)

@@ -1,7 +1,7 @@
-"""The weights of `style: time_tokens`: a table and a head of their own for the 13 symbols that times are written in.
+"""The weights of `style: time_tokens`: a separate table and head for the 13 symbols in which times are written.
 
-After an `<evi>` the language model is in *time mode*: each next token is one of the symbols. The end symbol hands back
-to the words.
+After an `<evi>` the language model is in *time mode*: each next token is one of the symbols. The end symbol ends this
+mode.
 
 Shapes: R texts that are written, L tokens to predict, V words in the vocabulary, D the language model's width.
 """
@@ -24,7 +24,7 @@ class TimeSymbols(nn.Module):
         super().__init__()
         width = words.weight.shape[1]
         self.table = nn.Embedding(len(SYMBOLS), width)
-        nn.init.normal_(self.table.weight, std=float(words.weight.detach().float().std()))  # as large as words are
+        nn.init.normal_(self.table.weight, std=float(words.weight.detach().float().std()))  # spread like words
         self.head = Head(nn.Linear(width, len(SYMBOLS)))
 
     def embed(self, ids: Tensor, words: nn.Module) -> Tensor:
@@ -42,7 +42,7 @@ class TimeSymbols(nn.Module):
         return of_words.new_zeros(len(targets)).index_copy(0, words, of_words).index_copy(0, symbols, of_symbols)
 
     def beside(self, logits: Tensor, states: Tensor, in_time: Tensor) -> Tensor:
-        """(R, V), (R, D), (R,) -> (R, V + 13): in time mode only symbols can be written, else only words."""
+        """(R, V), (R, D), (R,) -> (R, V + 13) logits: in time mode only symbols can be written, else only words."""
         symbols = self.head(states)
         return torch.cat([logits.masked_fill(in_time[:, None], -torch.inf),
                           symbols.masked_fill(~in_time[:, None], -torch.inf)], -1)

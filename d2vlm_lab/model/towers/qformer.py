@@ -1,7 +1,8 @@
 """The Q-Former: one token per frame, which depends on the question.
 
 A BERT reads 32 learned queries in front of the words of the question. In every second layer the queries also attend to
-the patches of the frame. Each query then collects what it asks for from the patches, and the mean is the frame token.
+the patches of the frame. Each query then collects what it asks for from the patches, and the mean over queries is the
+frame token.
 
 Shapes: F frames, P patches, C their width, Q queries, T word pieces, W width of the BERT, D of the language model.
 """

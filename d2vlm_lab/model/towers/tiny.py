@@ -21,8 +21,8 @@ PLACES = 3  # where the encoder looks in each frame
 class TinyFrames(FrameEncoder):
     """Describes each frame by the probabilities of its words (colours, shapes, actions) and by a learned summary.
 
-    One stream looks at the frame, the other at how it differs from its neighbours. The second one decides where to
-    look in the first, so that a motion is linked to the colour and the shape of the thing that moves.
+    One stream looks at the frame, the other at how the frame differs from its neighbours. The second stream decides
+    where to look in the first, so that a motion is linked to the colour and the shape of the thing that moves.
     """
 
     tokens_per_frame = 1
@@ -43,7 +43,7 @@ class TinyFrames(FrameEncoder):
 
     @cached_property
     def id(self) -> str:
-        """Changes with the frozen weights, so that cached features of another encoder are never used."""
+        """A name that changes with the frozen weights, so that cached features of another encoder are never used."""
         frozen = nn.ModuleList([self.look, self.motion, self.where, self.summary, self.probe])
         return f"tiny-{fingerprint(frozen, self.words)}"
 
@@ -51,7 +51,7 @@ class TinyFrames(FrameEncoder):
     def encode(self, frames: Tensor, before: int = 0, after: int = 0) -> Tensor:
         """uint8 (F, H, W, 3) -> (F, words + features): probabilities of the words, then the summary.
 
-        Of the first `before` and the last `after` frames, only their difference to their neighbours is looked at.
+        The first `before` and the last `after` frames are only compared with their neighbours.
         """
         check_frames(frames)
         summary, _ = self.summarize(frames[None], before, after)
