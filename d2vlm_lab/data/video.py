@@ -126,7 +126,7 @@ def read_frames_at(path: str | os.PathLike, seconds: Sequence[float], prepare: P
 
 
 def length(path: str | os.PathLike) -> float:
-    """How many seconds a video lasts, by its header, else by its last frame; an error if that cannot be decoded."""
+    """How many seconds a video lasts: by its header or by its last frame, whichever is later."""
     last = float(read_frames_at(path, [0.0, np.inf]).timestamps[-1])
     return max(last, 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds)
 

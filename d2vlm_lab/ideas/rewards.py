@@ -3,10 +3,9 @@
 P are the predicted intervals and G the true ones. |X| is the length that X covers, P* and G* are the sets after
 intervals that overlap or touch have been joined. So for all rewards but `matched_giou` it costs nothing to say a moment
 twice, and models learn that (experiments/results). Intervals without a length, and those with an end that is not
-finite, cover nothing and are left out. All but the GIoU of sets lie within [0, 1].
+finite, cover nothing and are left out. All but the GIoU of sets and `refusal` lie within [0, 1].
 
-With a set of a single interval on each side, three of them have a closed form, which `pair_rewards` computes for many
-pairs at once.
+`pair_rewards` computes six of them for many pairs of single intervals at once, by closed forms.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class GroundedTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         """The sum of the parts, which must be finite; each part is noted for the log.
 
-        Checking that it is finite is the only time that a step waits for the GPU.
+        Checking that it is finite is the only time that a supervised step waits for the GPU.
         """
         batch = inputs["batch"]
         if isinstance(self.stage, Rewards):  # answers are drawn from the model, and learned instead of the true ones

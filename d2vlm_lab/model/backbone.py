@@ -1,4 +1,4 @@
-"""What a language model does beyond a plain stack of layers, and a check that we run it as it runs itself.
+"""What a language model does beyond a plain stack of layers.
 
 Most families attend to everything before a token. Some let some layers, or all, see no further back than a *sliding
 window*, and some scale or cap their logits. All of that is read from the config here. What cannot be read from a
