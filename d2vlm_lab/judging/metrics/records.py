@@ -141,7 +141,7 @@ def _etbench_requirements(record: dict) -> Iterator[tuple[bool, str]]:
     task, idx, target = record.get("task"), record.get("idx"), record.get("tgt")
     yield isinstance(task, str) and task in TASKS, f"task is {shown(task)}; it must be one of {', '.join(TASKS)}"
     yield is_text(record, "source")
-    yield isinstance(idx, (int, str)) and not isinstance(idx, bool), f"idx is {shown(idx)}; it must be an integer or text"
+    yield isinstance(idx, (int, str)) and not isinstance(idx, bool), f"idx is {shown(idx)}; it must be a number or text"
     for name in ("a", *(name for name in ("video", "q") if name in record)):
         yield is_text(record, name)
     if task in ("rar", "eca", "rvq", "gvq"):
