@@ -216,6 +216,22 @@ def test_only_the_worlds_of_chosen_variants_are_made(tmp_path, monkeypatch):
     assert [list(worlds) for worlds in made] == [[str(worlds["without"])]]
 
 
+def test_the_report_of_a_part_of_a_study_is_about_that_part_and_what_is_done(tmp_path, monkeypatch):
+    world = small_world(tmp_path)
+    path = write_study(tmp_path, world=world, shared={"sft": {"overrides": {"data.world": str(world)}}},
+                       variants={"full": {}, "without": {"method.semantics": "off"}, "late": {"parts.start": "@sft"}})
+    plan = plan_of(path)
+    assert [job.title for job in command.reported(plan, ["without"])] == ["without, seed 0"]
+    assert [job.title for job in command.reported(plan, ["late"])] == ["@sft, seed 0", "late, seed 0"]
+    assert command.reported(plan, []) == plan
+    next(job for job in plan if job.point.variant == "full").done = True
+    assert [job.title for job in command.reported(plan, ["without"])] == ["full, seed 0", "without, seed 0"]
+    monkeypatch.setattr(command, "execute", lambda *_: [])
+    main(["ablate", str(path), "--only", "without", "--out", str(tmp_path / "out")])
+    index = json.loads((tmp_path / "out" / "tried" / "study.json").read_text())
+    assert [run["variant"] for run in index["runs"]] == ["without"] and not index["shared_runs"]
+
+
 def test_what_needs_shared_work_brings_it_along(tmp_path):
     world = small_world(tmp_path)
     path = write_study(tmp_path, world=world, shared={"sft": {"overrides": {"data.world": str(world)}}},

@@ -18,7 +18,7 @@ from .names import each_seed_once
 from .plan import history, make_plan, records, relabel, write_index
 from .point import one_line
 from .progress import Progress, duration
-from .runner import Grid, choose, clear
+from .runner import Grid, choose, clear, wanted
 from .shared import make_worlds, missing_worlds
 from .study import Study, points_of, read_study, variants_of
 from .timing import timing
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     for part in chosen:
         if not args.dry_run:
             points = [point for point in points_of(part.study, part.profile, tuple(args.seeds))
-                      if not args.only or any(matching([point.variant], name) for name in args.only)]
+                      if wanted(point, args.only)]
             make_worlds(missing_worlds(part.study, points))
         part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
         jobs += [job for job in part.plan if job not in jobs]
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if args.force:
         clear(todo)
     for part in chosen:
-        write_index(part.study, part.profile, out, part.plan, part.source)
+        write_index(part.study, part.profile, out, reported(part.plan, args.only), part.source)
     failed = [(job, state) for job, state in execute(todo, args, out) if state["status"] != "done"]
     for job, state in failed:
         print(f"failed: {job.title}: {state['error']}\n        {job.folder}")
@@ -180,6 +180,13 @@ def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[
         if args.timing:
             print(timing(ended, where.slots(), begin, time.time()))
     return ended
+
+
+def reported(plan: Sequence[Job], only: Sequence[str]) -> list[Job]:
+    """What the report is about: points that are asked for, those that are done anyway, and the work they start from."""
+    points = [job for job in plan if not job.shared and (job.done or wanted(job.point, only))]
+    kept = {*points, *(work for job in points for work in job.starts.values())}
+    return [job for job in plan if job in kept]
 
 
 def seeds_left_out(part: Chosen, out: Path) -> list[int]:

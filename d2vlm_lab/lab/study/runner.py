@@ -18,6 +18,7 @@ from .estimate import History, time_left
 from .job import Job
 from .point import LOCK, damage, lost, one_line, remove, write_json
 from .progress import Progress
+from .study import Point
 
 
 class Grid:
@@ -115,16 +116,18 @@ class Grid:
 
 def choose(plan: Sequence[Job], only: Sequence[str] = (), limit: int | None = None, force: bool = False) -> list[Job]:
     """The jobs to run now, in the order to begin them: points that are wanted and not done, and what they need."""
-    points = [job for job in plan if not job.shared
-              and (not only or any(fnmatchcase(job.point.variant, name) for name in only))]
+    points = [job for job in plan if not job.shared and wanted(job.point, only)]
     if force:
         for job in [*points, *(job.twin for job in points if job.twin)]:
             job.why, job.done = ("forced" if job.done else job.why), False
-    wanted = [job for job in points if not job.done][:limit]
-    return in_order(with_needs(wanted))
+    return in_order(with_needs([job for job in points if not job.done][:limit]))
 
 
-def with_needs(wanted: Sequence[Job]) -> list[Job]:
+def wanted(point: Point, only: Sequence[str]) -> bool:
+    return not only or any(fnmatchcase(point.variant, name) for name in only)
+
+
+def with_needs(points: Sequence[Job]) -> list[Job]:
     """Jobs after everything that has to be made before them."""
     jobs: dict[Job, None] = {}
 
@@ -134,7 +137,7 @@ def with_needs(wanted: Sequence[Job]) -> list[Job]:
                 add(need)
         jobs[job] = None
 
-    for job in wanted:
+    for job in points:
         add(job)
     return list(jobs)
 
