@@ -9,21 +9,33 @@ from pathlib import Path
 from ...errors import LabError
 from ...shapes import shown
 from .read import STUDY, Entry, Results, Run, read_results
-from .tables import made_with
+from .tables import profile_of
 
 
 def read_joined(folders: Sequence[Path]) -> Results:
-    """The runs of all folders as one study, described as in the first; each holds runs or kept results of it."""
-    joined, *others = [read_results(Path(folder)) for folder in folders]
-    for other in others:
+    """The runs of all folders as one study, described as in the first, and what they were made with.
+
+    Each folder holds runs or kept results of the study.
+    """
+    parts = [read_results(Path(folder)) for folder in folders]
+    joined = parts[0]
+    for other in parts[1:]:
         _check(joined, other)
         study = {**joined.study, "variants": {**other.study["variants"], **joined.study["variants"]}}
-        if noted := made_with(joined) + made_with(other):
-            study["made_with"] = noted
-        study["runs"], runs = _once([*_pairs(joined, "runs"), *_pairs(other, "runs")])
-        study["shared_runs"], shared = _once([*_pairs(joined, "shared_runs"), *_pairs(other, "shared_runs")])
+        study["runs"], runs = _once([*zip(joined.study["runs"], joined.runs), *zip(other.study["runs"], other.runs)])
+        study["shared_runs"], shared = _once([*zip(joined.study["shared_runs"], joined.shared),
+                                              *zip(other.study["shared_runs"], other.shared)])
         joined = replace(joined, study=study, runs=runs, shared=shared)
-    return joined
+    versions = set().union(*map(_made_with, parts))
+    return replace(joined, study={**joined.study, "made_with": sorted(versions)}) if versions else joined
+
+
+def _made_with(results: Results) -> set[str]:
+    """What the runs were made with; of kept results as their report noted it, since their run folders are gone."""
+    names = ("python", "torch", "transformers", "commit")
+    versions = {", ".join(f"{name} {run.environment[name]}" for name in names if run.environment.get(name))
+                for run in results.done}
+    return (versions | set(results.study.get("made_with", []))) - {""}
 
 
 def _check(first: Results, other: Results) -> None:
@@ -44,15 +56,11 @@ def _check(first: Results, other: Results) -> None:
 
 def _settings(study: dict) -> dict:
     """What the numbers depend on. A variant is compared where both have it, since a folder may hold a part of them."""
-    profile = study["profiles"].get(study.get("profile", ""), {})
+    profile = profile_of(study)
     return ({name: study.get(name) for name in ("name", "profile", "preset", "base", "shared", "reference", "against",
                                                 "conditions")}
             | {f"profile.{name}": profile.get(name) for name in ("base", "shared")}
             | {f"variants.{name}": overrides for name, overrides in study["variants"].items()})
-
-
-def _pairs(results: Results, kind: str) -> Iterable[tuple[Entry, Run]]:
-    return zip(results.study[kind], results.runs if kind == "runs" else results.shared)
 
 
 def _once(pairs: Iterable[tuple[Entry, Run]]) -> tuple[list[Entry], tuple[Run, ...]]:

@@ -117,21 +117,11 @@ def make_tables(results: Results) -> Tables:
     named = results.study["metrics"]
     more = [metric for metric in REFUSALS if metric not in named and any(metric in run.metrics for run in results.done)]
     study = results.study | {"metrics": [*named, *more]}
-    if versions := made_with(results):
-        study["made_with"] = versions
     rows = [{"study": results.study["name"], "profile": results.study.get("profile", ""), "variant": run.variant,
              "seed": run.seed, "run": run.id, "metric": metric, "value": value}
             for run in results.done for metric, value in run.metrics.items()]
     table = pd.DataFrame(rows, columns=["study", "profile", "variant", "seed", "run", "metric", "value"])
     return Tables(study, table.astype({"seed": int, "value": float}))
-
-
-def made_with(results: Results) -> list[str]:
-    """What the runs were made with, of kept results as their report noted it: their run folders are gone."""
-    names = ("python", "torch", "transformers", "commit")
-    versions = {", ".join(f"{name} {run.environment[name]}" for name in names if run.environment.get(name))
-                for run in results.done}
-    return sorted({*versions, *results.study.get("made_with", [])} - {""})
 
 
 def write_tables(tables: Tables, out: Path) -> None:
@@ -202,12 +192,12 @@ def costs(results: Results) -> pd.DataFrame:
 
 def held_fixed(study: dict) -> dict:
     """Preset and settings that all variants of the profile have in common."""
-    return {"preset": study["preset"], **study["base"], **_profile(study).get("base", {})}
+    return {"preset": study["preset"], **study["base"], **profile_of(study).get("base", {})}
 
 
 def shared_work(study: dict) -> dict[str, dict]:
     """Preset and settings of the checkpoints that variants started from, by their names with @."""
-    used, more = {run["variant"] for run in study["shared_runs"]}, _profile(study).get("shared", {})
+    used, more = {run["variant"] for run in study["shared_runs"]}, profile_of(study).get("shared", {})
     return {f"@{name}": {"preset": work["preset"] or study["preset"], **work["overrides"], **more.get(name, {})}
             for name, work in study["shared"].items() if f"@{name}" in used}
 
@@ -240,7 +230,7 @@ def interval(values: pd.Series) -> dict:
             "interval": INTERVAL if len(values) > 1 else DEMONSTRATION}
 
 
-def _profile(study: dict) -> dict:
+def profile_of(study: dict) -> dict:
     return study["profiles"].get(study.get("profile", ""), {})
 
 

@@ -18,7 +18,6 @@ from .tables import (
     costs,
     held_fixed,
     label,
-    made_with,
     plain,
     shared_work,
     signed,
@@ -77,7 +76,7 @@ def background(results: Results, tables: Tables, pages: Pages | None = None) -> 
     if ids:
         rows, seeds = list(dict.fromkeys(variant for variant, _ in ids)), sorted({seed for _, seed in ids})
         parts += ["## Runs", table(rows, seeds, lambda seed, variant: ids.get((variant, seed), ""), "seed {}".format)]
-    return _join(parts + [f"Made with {text}." for text in made_with(results)] + papers(study))
+    return _join(parts + [f"Made with {text}." for text in study.get("made_with", [])] + papers(study))
 
 
 def in_short(tables: Tables, metric: str) -> str:
