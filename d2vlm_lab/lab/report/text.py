@@ -133,8 +133,8 @@ def drawn(tables: Tables, figures: Iterable[str]) -> list[str]:
     if {entry["metric"] for entry in tables.study["paper"]} & set(tables.metrics):
         parts += ["Squares are the numbers of the paper, for another model on other data and in other units. They have "
                   "an axis of their own, since only their order can be compared."]
-    notes = {"training": "How training went: a line for each run. Names with @ are shared work that variants start "
-                         "from."}
+    notes = {"training": "How training went: a line for each run; where kept results were joined, for the runs of one "
+                         "of them. Names with @ are shared work that variants start from."}
     parts += [MAP] if (mapped := has_map(tables)) else []
     for name in figures:
         note = notes.get(name) or (map_conclusion if mapped else conclusion)(tables, name)
