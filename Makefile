@@ -1,5 +1,5 @@
 # `make ablations` runs the main job, `make test` the tests; both set up what is missing first.
-STUDIES := objective evidence preference rewards refusal time streaming hour saliency losses formulation noise overlap budget domain length lora conditions
+STUDIES := objective evidence preference rewards refusal time streaming hour saliency precision losses formulation noise overlap budget domain length lora conditions
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
