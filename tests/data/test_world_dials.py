@@ -135,7 +135,7 @@ def doubtful(middle, size=64):
 
 
 def test_what_a_long_caption_says_is_what_the_pixels_show():
-    config, scenes = made("told=1", "objects=[1,1]", *STILL, videos=60)
+    config, scenes = made("detailed=1", "objects=[1,1]", *STILL, videos=60)
     checked = Counter()
     for scene, sample in asked(config, scenes, "dvc"):
         frames = draw(scene, config, np.random.default_rng(0))
@@ -171,7 +171,7 @@ def test_what_a_long_caption_says_is_what_the_pixels_show():
 
 
 def test_a_long_caption_tells_how_far_a_thing_spins_and_what_is_around_it():
-    config, scenes = made("told=1", videos=100)
+    config, scenes = made("detailed=1", videos=100)
     spins = 0
     for scene, sample in asked(config, scenes, "dvc"):
         for k, (event, told) in enumerate(zip(scene.events, sample.events, strict=True)):
@@ -190,7 +190,7 @@ def test_a_long_caption_tells_how_far_a_thing_spins_and_what_is_around_it():
 def test_captions_grow_with_the_dial_and_stay_on_one_clause():
     lengths = []
     for amount in (0, 0.34, 0.67, 1):
-        config, scenes = made(f"told={amount}", "events=[2,3]", videos=15)
+        config, scenes = made(f"detailed={amount}", "events=[2,3]", videos=15)
         captions = [e.caption for _, s in asked(config, scenes, "dvc") for e in s.events]
         assert not any(set(caption) & set(".,") for caption in captions)
         lengths.append(np.array([len(caption.split()) for caption in captions]))
@@ -200,7 +200,7 @@ def test_captions_grow_with_the_dial_and_stay_on_one_clause():
 
 
 def test_a_colour_that_changes_is_labelled_by_what_is_seen():
-    config, scenes = made("told=1", "actions=[changes color]", "objects=[1,1]")
+    config, scenes = made("detailed=1", "actions=[changes color]", "objects=[1,1]")
     words = frame_words(config)
     for scene in scenes:
         labels, own = frame_labels(scene, words), scene.things[0].color
@@ -210,13 +210,13 @@ def test_a_colour_that_changes_is_labelled_by_what_is_seen():
 
 
 def test_lessons_for_the_base_have_words_for_whatever_a_crowded_video_holds():
-    config, scenes = made("crowded=1", "told=1", "scattered=1", "events=[8,10]", "frames=110", videos=20)
+    config, scenes = made("crowded=1", "detailed=1", "scattered=1", "events=[8,10]", "frames=110", videos=20)
     for scene in scenes:
         questions = [q for s in questions_of(scene, config) if (q := without_times(s))]
         endless = lessons(scene, (0, scene.n_frames - 1), questions, np.random.default_rng(scene.number))
         for _ in range(60):
             kind, question, answer = next(endless)
-            assert question and (answer or kind == "told")
+            assert question and (answer or kind == "world")
 
 
 # Questions that join moments: an answer key made a second way, from the words alone.
@@ -263,7 +263,7 @@ def joined_key(scene, question):
 
 
 @pytest.mark.parametrize("changes", [["scattered=1"], ["scattered=0.5"], ["crowded=1", "moments=3"],
-                                     ["scattered=1", "told=1", "overlap=0.3"]])
+                                     ["scattered=1", "detailed=1", "overlap=0.3"]])
 def test_questions_that_join_moments_have_the_answer_that_their_words_lead_to(changes):
     config, scenes = made(*changes, videos=60)
     kinds, questions = Counter(), asked(config, scenes, "multi")

@@ -181,7 +181,7 @@ def test_without_a_complete_pair_there_is_no_map(tables):
 
 def test_one_seed_tells_nothing_and_levels_of_an_axis_stand_together():
     assert not clear({"n": 1, "low": .2, "high": .2}) and clear({"n": 3, "low": -.2, "high": -.1})
-    assert [axis_of(name) for name in ("small", "told-0.5", "told-1")] == ["small", "told", "told"]
+    assert [axis_of(name) for name in ("small", "detailed-0.5", "detailed-1")] == ["small", "detailed", "detailed"]
 
 
 def test_a_plan_has_the_runs_of_all_conditions(tmp_path, small_world_folder):

@@ -58,6 +58,16 @@ def test_refusals_stand_in_the_table_of_every_study_whose_runs_have_them(tmp_pat
     assert tables.metrics == [F1, "refused", "refusal_F1"] and tables.mean("refused", "full")["mean"] == 0.5
 
 
+def test_a_metric_that_no_run_has_is_named(tmp_path):
+    folder = study(tmp_path / "s")
+    text = (write_report(folder, tmp_path / "all", tmp_path / "none").parent / "README.md").read_text()
+    assert "No run has a value" not in text
+    plan = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(plan | {"metrics": [*plan["metrics"], "live_delay"]}))
+    text = (write_report(folder, tmp_path / "more", tmp_path / "none").parent / "README.md").read_text()
+    assert "No run has a value of `live_delay`." in text
+
+
 def test_differences_are_taken_on_the_same_seed(tmp_path):
     difference = tables_of(study(tmp_path / "s", failed=[("without", 1)])).differences.iloc[0]
     half = 12.706204736432095 * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)

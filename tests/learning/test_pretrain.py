@@ -53,8 +53,8 @@ def test_what_is_told_opens_with_what_the_question_names_in_any_order():
     answers = {answer for _, answer in taught((0, 31), questions) if answer.endswith("The second time is in .")}
     words = {tuple(sorted(answer.split(".")[0].split())) for answer in answers}
     assert words == {("disc", "red", "second", "spins")} and len(answers) > 5
-    assert is_right("told", " spins disc red. It is in .", "red disc spins. It is in .")
-    assert not is_right("told", "spins disc. It is in .", "red disc spins. It is in .")
+    assert is_right("world", " spins disc red. It is in .", "red disc spins. It is in .")
+    assert not is_right("world", "spins disc. It is in .", "red disc spins. It is in .")
     assert is_right("thing", " it spins.", "it spins.") and not is_right("thing", "spins it.", "it spins.")
 
 
@@ -153,7 +153,7 @@ def test_sizes_that_do_not_fit_each_other_are_named_before_anything_is_made(chan
 def test_a_base_goes_on_from_another_one_whose_words_it_keeps(base, tmp_path):
     folder, recipe = base
     old = load(folder / "a")
-    world = load_world(make_world(tmp_path / "w", from_preset("small", ["videos=10", "told=1"]), workers=1))
+    world = load_world(make_world(tmp_path / "w", from_preset("small", ["videos=10", "detailed=1"]), workers=1))
     frames = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels)
     new = assemble(replace(recipe, start=str(folder / "a")), world, frames)
     for table in ("get_input_embeddings", "get_output_embeddings"):

@@ -42,7 +42,7 @@ def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, 
     if found > len(times):
         raise ValueError(f"{found} {TOKEN} in {text[:60]!r}, but {len(times)} times")
     marked, done, left, spans = "", 0, iter(times), []
-    for match in TOKENS.finditer(text) if found else _told(text, times):
+    for match in TOKENS.finditer(text) if found else _in_order(text, times):
         ends = [next(left) for _ in _words(match)]
         spans.append((ends[0], ends[-1]))
         marked += text[done:match.start()] + EVIDENCE
@@ -50,7 +50,7 @@ def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, 
     return marked + text[done:], tuple(spans)
 
 
-def _told(text: str, times: Sequence[float]) -> Sequence[re.Match]:
+def _in_order(text: str, times: Sequence[float]) -> Sequence[re.Match]:
     """The numbers of a text that are its times: those that explain the most listed times, one after the other.
 
     Of several such choices the one with the most decimals is taken, then the one with the longest words, because a time

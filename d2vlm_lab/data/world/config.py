@@ -126,7 +126,7 @@ PRESETS: dict[str, dict] = {
 # Where each dial leads. A dial at 0 changes nothing, and one at 1 gives all these knobs these values.
 DIALS: dict[str, dict] = {
     "crowded": {"frames": 96, "events": [4, 10], "repeats": 0.6, "look_alike": 1.0, "objects": [3, 3]},
-    "told": {"details": 3, "actions": ["changes color"]},
+    "detailed": {"details": 3, "actions": ["changes color"]},
     "scattered": {"moments": 3, "frames": 48, "events": [3, 5]},
     "hidden": {"contrast": 0.3, "occluders": 3, "shake": 0.06, "feints": 1.0, "camera_noise": 12.0, "clutter": 6},
     "mislabelled": {"jitter": 1.5, "dropped": 0.3, "merged": 0.3, "swapped": 0.4},

@@ -18,7 +18,7 @@ from .scene import Scene, SceneEvent
 from .telling import place
 
 NOW, ALL, NOTHING = "what is happening here?", "what happens, in order?", "nothing."
-SHARES = {"all": 1, "thing": 1, "yes or no": 1, "who": 1, "next": 1, "nth": 1, "told": 4}  # told: the world's questions
+SHARES = {"all": 1, "thing": 1, "yes or no": 1, "who": 1, "next": 1, "nth": 1, "world": 4}  # world: its own questions
 RELATIONS = {"after", "next", "before", *ORDINALS, "last", "longest", "every", "all", "anything", "everything"}
 
 
@@ -75,7 +75,7 @@ def lessons(scene: Scene, window: tuple[int, int], questions: Sequence[tuple[str
             thing, action = _ask_about(scene, events, rng)
             happened = any((event.thing, event.action) == (thing, action) for event in events)
             yield Lesson(kind, f"does the {scene.things[thing].name} {VERBS[action][0]}?", "yes" if happened else "no")
-        elif kind == "told":
+        elif kind == "world":
             if whole and questions:
                 question, answer = questions[int(rng.integers(len(questions)))]
                 yield Lesson(kind, question, f"{_key_words(scene, question, rng)} {answer}".strip())
@@ -122,8 +122,8 @@ def without_times(sample: Sample) -> tuple[str, str] | None:
 
 
 def is_right(kind: str, text: str, answer: str) -> bool:
-    """Whether an answer is right to the letter; for `told`, the key words before the answer may come in any order."""
-    if kind == "told":
+    """Whether an answer is right to the letter; for `world`, the key words before the answer may come in any order."""
+    if kind == "world":
         written, expected = ([sorted(part.split()) for part in each.split(".")] for each in (text, answer))
         return written == expected
     return text.strip() == answer

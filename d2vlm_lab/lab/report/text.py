@@ -49,6 +49,8 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
         note = f"Mean over the seeds {seeds} ± half of its 95 % interval (Student's t)." if several else ONE_SEED
         parts += ["## All numbers", numbers(tables, pages),
                   f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
+        if absent := [f"`{name}`" for name in study["metrics"] if name not in tables.metrics]:
+            parts.append(f"No run has a value of {', '.join(absent)}.")
     if not tables.differences.empty:
         parts += [f"## Against {study['reference']}", against(tables, pages),
                   f"{PAIRED if several else ONE_SEED} The same as [differences.csv](differences.csv)."]
