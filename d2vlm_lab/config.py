@@ -289,7 +289,8 @@ class Reward:
     updates: Count = 1  # number of optimizer steps that learn from the same drawn answers
     clip: Weight = 0.2  # with several updates: largest relative change of a probability that is still rewarded
     # Weight of the divergence from the model as it was when this stage began. TimeLens2 has 0.04, Dr. GRPO has 0. Above
-    # 0, every step runs that earlier model, too, which costs about half a supervised step on the laptop preset.
+    # 0, every step runs that earlier model, too, which costs about half a supervised step on the laptop preset. With 0,
+    # the divergence is not logged either; a weight such as 1e-6 logs it and steers nothing.
     kl: Weight = 0.0
     weight: Weight = 1.0  # weight of the loss that follows from the rewards
     # Weight of all other losses, on the true answers; 0 means that the drawn answers alone are trained on.

@@ -29,7 +29,7 @@ from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_be
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import check_trackers, contents, differing, fit, last_checkpoint, same_content
+from ..learning.trainer import check_start, check_trackers, contents, differing, fit, last_checkpoint, same_content
 from ..model.adapter import prepare
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
@@ -75,6 +75,8 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     if not processes.number() and last_checkpoint(folder / "checkpoints") is None:
         (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now
     model = prepare(start(config), config)
+    check_start(config, model)
+    worth = worth_training(config)  # what does not fit is refused before a world is made
     train_split, val_split = splits(config)
     content = contents(config) | content  # with a world that was made just now
     read = reader(config, model.frames, train_split.videos)
@@ -92,7 +94,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed,
                       config.data.ask_early)
 
-    groups = grouped(teaching(config, usable(data.samples, config.data, skips)), config.seed)
+    groups = grouped(teaching(config, usable(data.samples, config.data, skips), worth), config.seed)
     log(summary(model, config, groups, questions))
     held_out = as_groups(grouped(questions, 0), data.held_out_rejects)
     if unusable := leave_out_unusable(held_out, skips):
@@ -110,17 +112,22 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     return metrics
 
 
-def teaching(config: RunConfig, samples: list[Sample]) -> list[Sample]:
-    """The samples whose drawn answers were rewarded differently, if the run names a file of them; else all."""
+def worth_training(config: RunConfig) -> set[str] | None:
+    """The samples whose drawn answers were rewarded differently, if the run names a file of them; None means all."""
     if not config.reward.file:
-        return samples
-    path = resolve(config.reward.file)
+        return None
     if not config.parts.start:
         raise LabError("reward.file holds answers that were drawn from a checkpoint; name it in parts.start")
-    groups = read_groups(path, checkpoint_id(config.parts.start), config.parts.start)
-    worth = {group.sample for group in groups if group.teaches}
+    groups = read_groups(resolve(config.reward.file), checkpoint_id(config.parts.start), config.parts.start)
+    return {group.sample for group in groups if group.teaches}
+
+
+def teaching(config: RunConfig, samples: list[Sample], worth: set[str] | None) -> list[Sample]:
+    if worth is None:
+        return samples
     if not (kept := [sample for sample in samples if sample.id in worth]):
-        raise LabError(f"{path}: no question in it teaches anything that this run could train on")
+        raise LabError(f"{resolve(config.reward.file)}: no question in it teaches anything that this run could train "
+                       "on")
     return kept
 
 
@@ -159,6 +166,8 @@ def dry_run(config: RunConfig) -> str:
     """What a run would train, on what, with one training sample as the model will see it. It makes no world."""
     check_trackers(config)
     model = prepare(start(config), config)
+    check_start(config, model)
+    worth = worth_training(config)
     override(Recipe(), config.preference.recipe, "preference.recipe")
     if (missing := missing_world(config)) is not None:
         return (f"{config.data.world}: there is no world yet; training would first make one with {missing.videos:,} "
@@ -169,8 +178,8 @@ def dry_run(config: RunConfig) -> str:
     for skip in split.bad:
         skips.add(skip)
     data = preference_data(config, split.samples)
-    groups = group_by_video(teaching(config, usable(data.samples, config.data, skips)), config.texts, config.seed,
-                            model.frames.reads_question)
+    groups = group_by_video(teaching(config, usable(data.samples, config.data, skips), worth), config.texts,
+                            config.seed, model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
     loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed)[0]
     for skip in loaded.skipped:

@@ -350,11 +350,15 @@ def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | Int
         return IntervalLoss(config.reward)
     if not config.reward.draws:
         return None
-    if not model.can_ground:
+    check_start(config, model)
+    return Rewards(config.reward, model, config.seed)
+
+
+def check_start(config: RunConfig, model: D2VLM) -> None:
+    if config.reward.draws and not model.can_ground:
         begun = config.parts.start or config.parts.language
         raise LabError(f"reward.form={config.reward.form} draws answers from a trained model, but {begun} was never "
                        "trained to ground; name a trained checkpoint in parts.start")
-    return Rewards(config.reward, model, config.seed)
 
 
 def same_run(folder: Path, config: RunConfig, content: dict[str, str] | None = None) -> None:

@@ -532,6 +532,18 @@ def test_a_group_file_of_another_checkpoint_or_of_other_questions_is_an_error(co
             dry_run(override(config, {"reward.file": str(group_file)}))
 
 
+def test_what_a_stage_of_rewards_starts_from_is_checked_before_a_world_is_made(config, group_file, tmp_path):
+    other = json.dumps({"checkpoint": "0123456789ab", "answers": 4})
+    group_file.write_text("\n".join([other, *group_file.read_text().splitlines()[1:]]) + "\n")
+    world = tmp_path / "world"
+    for changes, message in (({"reward.file": str(group_file)}, "drawn from the checkpoint 0123456789ab"),
+                             ({"parts.start": "data/base/small"}, "never trained to ground")):
+        for started in (dry_run, lambda config: train(config, tmp_path / "run", str)):
+            with pytest.raises(LabError, match=message):
+                started(override(config, {"data.world": str(world), **changes}))
+    assert not world.exists()
+
+
 def test_the_file_of_a_drawn_answer_with_nul_can_be_read(config, tmp_path, monkeypatch):
     def with_nul(model, drawn, truth):
         nul = model.tokenizer.convert_tokens_to_ids("\u0100")  # as tokenizers of bytes write the byte 0
