@@ -58,6 +58,16 @@ def test_refusals_stand_in_the_table_of_every_study_whose_runs_have_them(tmp_pat
     assert tables.metrics == [F1, "refused", "refusal_F1"] and tables.mean("refused", "full")["mean"] == 0.5
 
 
+def test_variants_with_fewer_seeds_than_others_are_said_to_have_them(tmp_path):
+    scores = {"full": [.5, .6, .7, .8], "without": [.4, .4, .5, .5], "half": [.3, .2, .3]}
+    folder = study(tmp_path / "s", scores)
+    text = (write_report(folder, kept=tmp_path / "none").parent / "README.md").read_text()
+    assert "3 to 4 paired seeds" in text and "Some variants have fewer seeds" in text
+    folder = study(tmp_path / "t", {name: values[:3] for name, values in scores.items()})
+    text = (write_report(folder, kept=tmp_path / "none").parent / "README.md").read_text()
+    assert " 3 paired seeds" in text and "fewer seeds" not in text
+
+
 def test_a_metric_that_no_run_has_is_named(tmp_path):
     folder = study(tmp_path / "s")
     text = (write_report(folder, tmp_path / "all", tmp_path / "none").parent / "README.md").read_text()

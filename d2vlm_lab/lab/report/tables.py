@@ -166,7 +166,9 @@ def conclusion(tables: Tables, metric: str) -> str:
         groups[DEMONSTRATION if row["n"] < 2 else "clearly higher" if row["low"] > 0 else
                "clearly lower" if row["high"] < 0 else "no clear difference"].append(row)
     parts = [f"{group}: {_listed(tables.study, members)}" for group, members in groups.items() if members]
-    return f"{where}, {seeds} paired seeds: {'; '.join(parts)}."
+    fewest = min(row["n"] for row in rows if row["n"] > 1)
+    paired = f"{seeds} paired seeds" if fewest == seeds else f"{fewest} to {seeds} paired seeds"
+    return f"{where}, {paired}: {'; '.join(parts)}."
 
 
 def conclusions(tables: Tables | None, metrics: Sequence[str], name: str) -> str:

@@ -47,6 +47,8 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
     seeds = ", ".join(map(str, tables.seeds))
     if tables.metrics:
         note = f"Mean over the seeds {seeds} ± half of its 95 % interval (Student's t)." if several else ONE_SEED
+        if tables.runs.groupby("variant").seed.nunique().nunique() > 1:
+            note += " Some variants have fewer seeds, as the last table shows."
         parts += ["## All numbers", numbers(tables, pages),
                   f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
         if absent := [f"`{name}`" for name in study["metrics"] if name not in tables.metrics]:
