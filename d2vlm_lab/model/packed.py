@@ -39,7 +39,7 @@ from ..data.plan import packing_of
 from . import passes
 from .backbone import attention_masks, decoder_layers, family
 from .last_layer import only_at
-from .passes import HEAD_LAYER, READ, Prefix, States, kept_positions, text_positions
+from .passes import HEAD_LAYER, READ, Prefix, States, kept_position_ids, text_position_ids
 from .precision import dtype_of
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
@@ -78,9 +78,9 @@ def read_row(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
     The keys and values of the row, for each layer (1, H, S, d), are appended to `keep`.
     """
     packing = packing_of(batch)
-    position_ids = text_positions(batch, prefix)
+    position_ids = text_position_ids(batch, prefix)
     masks = attention_masks(language, passes.view(batch, prefix), position_ids,
-                            torch.cat([kept_positions(batch, prefix), position_ids], 1), embeddings.dtype)
+                            torch.cat([kept_position_ids(batch, prefix), position_ids], 1), embeddings.dtype)
     decoder = language.get_decoder()
     tokens = embeddings[packing.row, packing.column].to(dtype_of(decoder_layers(decoder)))
     with attention(decoder, NAME), only_at(decoder, predicting):
