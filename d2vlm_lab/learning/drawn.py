@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import Reward
-from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate
+from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate, to_seconds
 from ..data.plan import plan_of
 from ..data.spelled import decode
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
@@ -129,8 +129,7 @@ def truths_of(model: D2VLM, batch: Batch) -> list[Truth]:
     for n in range(len(batch.ids)):
         seconds = batch.seconds[int(batch.video[n])].cpu().numpy()
         wanted = GROUNDED if any(r == GROUNDED and k == n for r, k in zip(role, row)) else REFERENCED
-        spans = [tuple(np.interp(span, np.arange(len(seconds)), seconds).tolist())
-                 for span, r, k in zip(spans_of, role, row) if r == wanted and k == n]
+        spans = [to_seconds(span, seconds) for span, r, k in zip(spans_of, role, row) if r == wanted and k == n]
         ids = [token for token in batch.labels[n].tolist() if token != IGNORE]
         text = model.tokenizer.decode([token for token in ids if token not in stops])
         truths.append(Truth(tuple(spans), spoken(parse(text, style=model.method.style)), seconds))
@@ -140,7 +139,7 @@ def truths_of(model: D2VLM, batch: Batch) -> list[Truth]:
 def read_drawn(model: D2VLM, drawn: DrawnAnswer, truth: Truth) -> Answer:
     """What a drawn answer says; its frames become seconds."""
     ids = drawn.ids[:-1] if drawn.finished else drawn.ids
-    spans = [(float(truth.seconds[first]), float(truth.seconds[last])) for first, last in drawn.intervals]
+    spans = [to_seconds(frames, truth.seconds) for frames in drawn.intervals]
     answer = parse(decode(model.tokenizer, ids), spans, model.method.style)
     return Answer(drawn.ids, drawn.intervals, answer, drawn.finished and in_style(answer, model.method), truth,
                   drawn.log_p, drawn.entropies)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..config import Reward
-from ..data.batch import Batch
+from ..data.batch import Batch, tensor_to_seconds
 from ..data.plan import plan_of
 from ..ideas import intervals, policy
 from ..ideas.rewards import SET_REWARDS, pair_rewards
@@ -233,19 +233,11 @@ def expected_overlap(out: Output, batch: Batch) -> Tensor:
     logits, mask = out.similarity[supervised].float(), out.frame_mask[supervised]
     for number, seconds in enumerate(batch.seconds):
         here = (video == number).nonzero().squeeze(1)
-        true = in_seconds(truth[here], seconds)[:, None, None]
+        true = tensor_to_seconds(truth[here], seconds)[:, None, None]
         table = pair_rewards("iou", intervals.all_intervals(seconds), true)
         n_frames = len(seconds)
         values.append(intervals.expected_reward(logits[here, :n_frames], table, mask[here, :n_frames]))
     return torch.cat(values)
-
-
-def in_seconds(interval: Tensor, seconds: Tensor) -> Tensor:
-    """(..., 2) fractional frame positions -> seconds, between the times of the frames (F,)."""
-    position = interval.clamp(0, len(seconds) - 1)
-    before = position.floor().long().clamp_max(max(0, len(seconds) - 2))
-    after = (before + 1).clamp_max(len(seconds) - 1)
-    return seconds[before] + (position - before) * (seconds[after] - seconds[before])
 
 
 def mean(values: Sequence[float]) -> Tensor:

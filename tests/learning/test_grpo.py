@@ -39,7 +39,7 @@ from d2vlm_lab.learning.drawn import (
     true_text,
     truths_of,
 )
-from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap, in_seconds
+from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
 from d2vlm_lab.model.drawing import DrawnAnswer, chance, draw_answers, pick
@@ -204,13 +204,6 @@ def test_refusing_pays_where_nothing_happens_and_costs_where_something_does():
              (([], []), ([event], []), ([], [event]), ([other], [event]))]
     assert worth == [3.0, 1.0, -1.0, 1.0]
     assert answer_with([event], [event], "never", readable=False).reward(settings) == -1.0
-
-
-def test_seconds_lie_between_those_of_the_frames():
-    seconds = torch.tensor([0.0, 0.5, 1.5])
-    assert torch.allclose(in_seconds(torch.tensor([[0.5, 1.5], [-1.0, 9.0]]), seconds),
-                          torch.tensor([[0.25, 1.0], [0.0, 1.5]]))
-    assert in_seconds(torch.tensor([0.0, 0.0]), torch.tensor([2.0])).tolist() == [2.0, 2.0]
 
 
 # What is learned.
