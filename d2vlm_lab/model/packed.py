@@ -100,13 +100,13 @@ def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: T
     work = in_group
     if torch.is_grad_enabled() and copies_are_large(module, video.keys, packing):
         work = partial(checkpoint, in_group, use_reentrant=False, preserve_rng_state=settings.get("dropout", 0) > 0)
-    attended = [work(module, group, settings, mask, query, key, value, video.keys, video.values)
-                for group in packing.groups]
+    attended = [work(module, group, settings, mask=mask, query=query, key=key, value=value, kept_keys=video.keys,
+                     kept_values=video.values) for group in packing.groups]
     return torch.cat(attended).index_select(0, packing.laid_out)[None], None
 
 
-def in_group(module: nn.Module, group: Group, settings: dict, mask: Tensor, query: Tensor, key: Tensor, value: Tensor,
-             kept_keys: Tensor, kept_values: Tensor) -> Tensor:
+def in_group(module: nn.Module, group: Group, settings: dict, *, mask: Tensor, query: Tensor, key: Tensor,
+             value: Tensor, kept_keys: Tensor, kept_values: Tensor) -> Tensor:
     """The texts of one group, laid out behind the frames of their videos -> (M * L, H, d)."""
     longest = group.place.shape[1]
     keys = torch.cat([kept_keys.index_select(0, group.video), lay_out(key, group.place)], 2)
