@@ -131,8 +131,8 @@ def joined(clips: dict, split: str, rng: np.random.Generator) -> tuple[np.ndarra
         shot, length = SHOTS[k], int(rng.choice(LENGTHS))
         frames, seconds = clips[shot.clip]
         first, last = (shot.start + share * (shot.end - shot.start) for share in PART[split])
-        chosen = np.abs(seconds[:, None] - np.linspace(first, last, length)).argmin(0)
-        pieces.append(altered(frames[chosen], shot.across, rng))
+        nearest = np.abs(seconds[:, None] - np.linspace(first, last, length)).argmin(0)
+        pieces.append(altered(frames[nearest], shot.across, rng))
         shots.append((shot, begin / RATE, (begin + length - 1) / RATE))
         begin += length
     return np.concatenate(pieces), shots

@@ -13,7 +13,7 @@ from d2vlm_lab.config import REWARDS, ROOT, RunConfig, Training, from_flat, pres
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.ideas.rejected import Recipe
 from d2vlm_lab.lab.commands.settings import all_settings
-from d2vlm_lab.learning.pretrain import Recipe as BaseRecipe
+from d2vlm_lab.learning.pretrain import BaseRecipe
 from d2vlm_lab.settings import ConfigError, flatten, meanings, override, to_dict
 from d2vlm_lab.shapes import words
 

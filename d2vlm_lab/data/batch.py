@@ -207,6 +207,14 @@ def to_seconds(interval: Sequence[float], timestamps: np.ndarray) -> Interval:
     return float(start), float(end)
 
 
+def tensor_to_seconds(interval: Tensor, seconds: Tensor) -> Tensor:
+    """(..., 2), (F,) -> (..., 2) as `to_seconds`, but on the device: a loss does not wait until numbers are fetched."""
+    position = interval.clamp(0, len(seconds) - 1)
+    before = position.floor().long().clamp_max(max(0, len(seconds) - 2))
+    after = (before + 1).clamp_max(len(seconds) - 1)
+    return seconds[before] + (position - before) * (seconds[after] - seconds[before])
+
+
 def new_evidence_tokens(tokenizer: Tokenizer) -> list[str]:
     """Which of `<evi>` and `</evi>` a tokenizer does not have yet."""
     return [token for token in (EVIDENCE, END) if token not in tokenizer.get_vocab()]

@@ -16,7 +16,7 @@ from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.streaming.memory import Memory
 from .in_blocks import listen
-from .metrics.live import Watched, live_scores
+from .metrics.live import LiveCase, live_scores
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction
 
@@ -33,7 +33,7 @@ def standing_scores(model: D2VLM, samples: Sequence[Sample], read: Reader, memor
         clip = read(about[0])
         for sample, said in zip(about, listen(model, about, clip, memory)):
             truth = [event.interval for event in sample.events]
-            cases.append(Watched(said, truth, float(clip.timestamps[-1])))
+            cases.append(LiveCase(said, truth, float(clip.timestamps[-1])))
     scores = live_scores(cases) if cases else {}
     return {f"live_{name}": round(value, 4) for name, value in scores.items() if math.isfinite(value)}
 

@@ -36,7 +36,7 @@ class Hashes(TypedDict):
     shared: dict[str, str]
 
 
-class Record(TypedDict):
+class RunRecord(TypedDict):
     """`point.json`: what a run is."""
 
     id: str
@@ -75,4 +75,4 @@ def read_state(folder: Path) -> State:
 
 def read_record(folder: Path) -> dict:
     """What the run in a folder is."""
-    return read_json(folder / POINT, Record)
+    return read_json(folder / POINT, RunRecord)

@@ -28,10 +28,10 @@ class Clocks(nn.Module):
 
     def draw(self, videos: np.ndarray, times: np.ndarray, rng: np.random.Generator) -> Tensor:
         """(B, F, H, W, 3), (F,) -> (B,) True on the videos that now have a clock."""
-        chosen = rng.random(len(videos)) < self.share
-        for n in np.flatnonzero(chosen):
+        shown = rng.random(len(videos)) < self.share
+        for n in np.flatnonzero(shown):
             draw_times(videos[n], times)
-        return torch.from_numpy(chosen)
+        return torch.from_numpy(shown)
 
     def loss(self, summary: Tensor, times: np.ndarray, shown: Tensor) -> Tensor:
         """(B, F, C), (F,), (B,) -> cross-entropy of the digits of the videos with a clock; 0 where there is none."""

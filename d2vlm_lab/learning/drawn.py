@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import Reward
-from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate
+from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate, to_seconds
 from ..data.plan import plan_of
 from ..data.spelled import decode
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
@@ -93,7 +93,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnBatch:
     """The drawn answers that are learned from, as a batch."""
 
     batch: Batch
@@ -129,8 +129,7 @@ def truths_of(model: D2VLM, batch: Batch) -> list[Truth]:
     for n in range(len(batch.ids)):
         seconds = batch.seconds[int(batch.video[n])].cpu().numpy()
         wanted = GROUNDED if any(r == GROUNDED and k == n for r, k in zip(role, row)) else REFERENCED
-        spans = [tuple(np.interp(span, np.arange(len(seconds)), seconds).tolist())
-                 for span, r, k in zip(spans_of, role, row) if r == wanted and k == n]
+        spans = [to_seconds(span, seconds) for span, r, k in zip(spans_of, role, row) if r == wanted and k == n]
         ids = [token for token in batch.labels[n].tolist() if token != IGNORE]
         text = model.tokenizer.decode([token for token in ids if token not in stops])
         truths.append(Truth(tuple(spans), spoken(parse(text, style=model.method.style)), seconds))
@@ -140,10 +139,11 @@ def truths_of(model: D2VLM, batch: Batch) -> list[Truth]:
 def read_drawn(model: D2VLM, drawn: DrawnAnswer, truth: Truth) -> Answer:
     """What a drawn answer says; its frames become seconds."""
     ids = drawn.ids[:-1] if drawn.finished else drawn.ids
-    spans = [(float(truth.seconds[first]), float(truth.seconds[last])) for first, last in drawn.intervals]
+    spans = [to_seconds(frames, truth.seconds) for frames in drawn.intervals]
     answer = parse(decode(model.tokenizer, ids), spans, model.method.style)
-    return Answer(drawn.ids, drawn.intervals, answer, drawn.finished and in_style(answer, model.method), truth,
-                  drawn.log_p, drawn.entropies)
+    return Answer(ids=drawn.ids, frames=drawn.intervals, answer=answer,
+                  readable=drawn.finished and in_style(answer, model.method), truth=truth, log_p=drawn.log_p,
+                  entropies=drawn.entropies)
 
 
 def in_style(answer: GroundedAnswer, method) -> bool:
@@ -163,20 +163,20 @@ def spoken(answer: GroundedAnswer) -> str:
 
 
 def drawn_batch(model: D2VLM, batch: Batch, answers: Sequence[Answer], groups: Sequence[int],
-                with_truth: bool) -> Drawn:
+                with_truth: bool) -> DrawnBatch:
     """The answers of some groups as texts that share their videos, with the true answer first in each group if wanted.
 
     The first text of a group counts as the chosen one: the question is then read once for all of them.
     """
     size = len(answers) // len(batch.ids)
-    prompts, learned = prompt_texts(batch), []
+    prompts, selected = prompt_texts(batch), []
     texts: list[list[Text]] = [[] for _ in groups]
     for texts_of_group, n in zip(texts, groups):
         if with_truth:
             texts_of_group.append(true_text(batch, n))
         for answer in answers[n * size:(n + 1) * size]:
             texts_of_group.append(drawn_text(model, prompts[n], answer))
-            learned.append(answer)
+            selected.append(answer)
     of_text, preferred = [], []
     for k, group in enumerate(texts):
         first = len(preferred)
@@ -187,9 +187,10 @@ def drawn_batch(model: D2VLM, batch: Batch, answers: Sequence[Answer], groups: S
     whole = replace(whole, preferred=torch.tensor(preferred), factors=[""] * len(preferred))
     plan_of(whole)
     nothing = torch.tensor([not answer.intervals and not answer.truth.intervals and answer.readable
-                            for answer in learned])
-    return Drawn(whole.to(model.device), learned, list(groups), torch.tensor(of_text, device=model.device),
-                 matches_of(learned, size, model.device), nothing)
+                            for answer in selected])
+    return DrawnBatch(batch=whole.to(model.device), answers=selected, groups=list(groups),
+                      answer_of_text=torch.tensor(of_text, device=model.device),
+                      matches=matches_of(selected, size, model.device), nothing=nothing)
 
 
 def true_text(batch: Batch, n: int) -> Text:

@@ -21,24 +21,38 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..config import Reward
-from ..data.batch import Batch
+from ..data.batch import Batch, tensor_to_seconds
 from ..data.plan import plan_of
 from ..ideas import intervals, policy
 from ..ideas.rewards import SET_REWARDS, pair_rewards
 from ..model.d2vlm import D2VLM, Output, evaluation
 from ..model.drawing import draw_answers
-from .drawn import Answer, Drawn, drawn_batch, prompts_of, read_drawn, truths_of
+from .drawn import Answer, DrawnBatch, drawn_batch, prompts_of, read_drawn, truths_of
 
 
 @dataclass
-class Draw:
-    """Drawn answers to Q questions, G to each, and what is learned from those with a signal."""
+class RewardedAnswers:
+    """Drawn answers to Q questions, G to each, and what they are worth."""
 
     answers: list[Answer]  # Q * G, in the order of the questions
     parts: list[dict[str, float]]  # the parts of the reward of each answer
     rewards: Tensor  # (Q, G)
-    learned: Drawn  # the batch of the answers that are learned from
-    reference: tuple[Tensor, Tensor] | None  # words' log-probabilities and intervals' logits of the model as it was
+
+
+@dataclass
+class ReferenceOutput:
+    """What the model as it was when this stage began says about the answers that are learned from."""
+
+    words: Tensor  # (T,) log-probabilities of their tokens
+    logits: Tensor  # (E, F) of their intervals
+
+
+@dataclass
+class Draw(RewardedAnswers):
+    """Rewarded answers, and what is learned from those with a signal."""
+
+    selected: DrawnBatch  # the answers that are learned from
+    reference: ReferenceOutput | None  # None if the divergence has no weight
     old: dict[str, Tensor] | None = None  # log-probabilities at the first update after drawing
 
 
@@ -57,34 +71,35 @@ class Rewards:
     def draw(self, model: D2VLM, batch: Batch, step: int) -> Draw:
         """Answers to the questions of a batch. With several updates, the answers of an earlier step are used again."""
         if not model.training:
-            return self.drawn(model, batch, "held out")  # the same random numbers at every evaluation
+            return self.draw_anew(model, batch, "held out")  # the same random numbers at every evaluation
         self.place = self.place + 1 if step == self.step else 0
         self.step = step
         if step % self.settings.updates:
             return self.kept[self.place]
         with evaluation(model):
-            draw = self.drawn(model, batch, f"{self.seed} {step}")
+            draw = self.draw_anew(model, batch, f"{self.seed} {step}")
         self.kept = [*self.kept[:self.place], draw]
         return draw
 
-    def drawn(self, model: D2VLM, batch: Batch, key: str) -> Draw:
+    def draw_anew(self, model: D2VLM, batch: Batch, key: str) -> Draw:
         settings = self.settings
-        answers, parts, rewards = rewarded_answers(model, batch, settings, key)
+        rewarded = rewarded_answers(model, batch, settings, key)
         # The exact form learns about intervals even if all answers were rewarded alike.
-        wanted = policy.has_signal(rewards) | (settings.form == "exact")
-        chosen = wanted.nonzero().squeeze(1).tolist() or [0]  # one without a signal if there is no other
-        learned = drawn_batch(model, batch, answers, chosen, settings.supervised > 0)
-        return Draw(answers, parts, rewards, learned, self.reference(model, learned))
+        wanted = policy.has_signal(rewarded.rewards) | (settings.form == "exact")
+        groups = wanted.nonzero().squeeze(1).tolist() or [0]  # one without a signal if there is no other
+        selected = drawn_batch(model, batch, rewarded.answers, groups, settings.supervised > 0)
+        return Draw(answers=rewarded.answers, parts=rewarded.parts, rewards=rewarded.rewards, selected=selected,
+                    reference=self.reference(model, selected))
 
     def __call__(self, model: D2VLM, draw: Draw, out: Output) -> tuple[Output, dict[str, Tensor]]:
         """The output with the loss of the drawn answers, and what to log."""
-        settings, learned = self.settings, draw.learned
-        n, whole = len(learned.answers), draw.rewards.numel()
-        words, spans = Words.of(out, learned), Spans.of(out, learned)
+        settings, selected = self.settings, draw.selected
+        n, whole = len(selected.answers), draw.rewards.numel()
+        words, spans = Words.of(out, selected), Spans.of(out, selected)
         now = {"words": words.log_p, "spans": spans.log_p}
         if draw.old is None:
             draw.old = {name: value.detach() for name, value in now.items()}
-        expected = self.expected(learned, spans, out) if settings.form == "exact" else None
+        expected = self.expected(selected, spans, out) if settings.form == "exact" else None
         advantage = self.advantages(draw, expected).to(out.log_p.device)
 
         gain = policy.by_answer(policy.clipped_gain(words.log_p, draw.old["words"], advantage[words.answer],
@@ -107,17 +122,17 @@ class Rewards:
 
     def advantages(self, draw: Draw, expected: Tensor | None) -> Tensor:
         """(n,) the advantages of the answers that are learned from."""
-        rewards = draw.rewards[draw.learned.groups]
+        rewards = draw.rewards[draw.selected.groups]
         if expected is not None:  # the expected reward of the intervals replaces that of the drawn ones
             rewards = expected.detach().cpu().view_as(rewards) + torch.tensor(
-                [answer.other_rewards(self.settings) for answer in draw.learned.answers]).view_as(rewards)
+                [answer.other_rewards(self.settings) for answer in draw.selected.answers]).view_as(rewards)
         return policy.advantages(rewards, self.settings.form == "grpo").flatten()
 
-    def expected(self, learned: Drawn, spans: Spans, out: Output) -> Tensor:
+    def expected(self, selected: DrawnBatch, spans: Spans, out: Output) -> Tensor:
         """(n,) the expected reward of the intervals of each answer, given its words."""
         weights = {name: weight for name, weight in self.settings.weights.items() if name in SET_REWARDS}
-        total = out.similarity.new_zeros(len(learned.answers))
-        for match in learned.matches:
+        total = out.similarity.new_zeros(len(selected.answers))
+        for match in selected.matches:
             table = 0
             for name, weight in weights.items():
                 every = intervals.all_intervals(match.seconds)
@@ -125,17 +140,17 @@ class Rewards:
             rows, n_frames = match.mentions, len(match.seconds)
             value = intervals.expected_reward(spans.logits[rows, :n_frames], table)
             total = total.index_add(0, spans.answer[rows], value * match.share)
-        return total + sum(weights.values()) * learned.nothing.to(total)
+        return total + sum(weights.values()) * selected.nothing.to(total)
 
     @torch.no_grad()
-    def reference(self, model: D2VLM, learned: Drawn) -> tuple[Tensor, Tensor] | None:
+    def reference(self, model: D2VLM, selected: DrawnBatch) -> ReferenceOutput | None:
         """What the model before this stage says about the answers; None if the divergence has no weight."""
         if self.before is None:
             return None
         self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
         with evaluation(model):
-            out = functional_call(model, self.before, (learned.batch,))
-        return Words.of(out, learned).log_p, Spans.of(out, learned).logits
+            out = functional_call(model, self.before, (selected.batch,))
+        return ReferenceOutput(words=Words.of(out, selected).log_p, logits=Spans.of(out, selected).logits)
 
     def notes(self, draw: Draw) -> dict[str, Tensor]:
         """Numbers for the log, over all drawn answers, also those without a signal."""
@@ -156,14 +171,13 @@ def divergence_of(draw: Draw, words: Words, spans: Spans, n: int) -> Tensor:
     """(n,) divergence from the earlier model: of words as drawn, of intervals exactly; 0 if it has no weight."""
     if draw.reference is None:
         return words.log_p.new_zeros(n)
-    of_words = policy.drawn_divergence(words.log_p, draw.reference[0])
-    of_spans = intervals.divergence(spans.logits, draw.reference[1], spans.mask)
+    of_words = policy.drawn_divergence(words.log_p, draw.reference.words)
+    of_spans = intervals.divergence(spans.logits, draw.reference.logits, spans.mask)
     return policy.by_answer(of_words, words.answer, n) + policy.by_answer(of_spans, spans.answer, n)
 
 
-def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward,
-                     key: str) -> tuple[list[Answer], list[dict[str, float]], Tensor]:
-    """Q * G drawn answers, the parts of their rewards, and their (Q, G) rewards.
+def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward, key: str) -> RewardedAnswers:
+    """Answers that are drawn to every question of a batch, and their rewards.
 
     `key` and the name of a sample decide what is drawn: it is the same in any process and after an interruption.
     """
@@ -173,7 +187,7 @@ def rewarded_answers(model: D2VLM, batch: Batch, settings: Reward,
     answers = [read_drawn(model, one, truths[n // settings.answers]) for n, one in enumerate(drawn)]
     parts = [answer.parts(settings) for answer in answers]
     rewards = [answer.reward(settings, each) for answer, each in zip(answers, parts)]
-    return answers, parts, torch.tensor(rewards).view(-1, settings.answers)
+    return RewardedAnswers(answers, parts, torch.tensor(rewards).view(-1, settings.answers))
 
 
 @dataclass
@@ -184,8 +198,8 @@ class Words:
     log_p: Tensor  # (T,)
 
     @classmethod
-    def of(cls, out: Output, learned: Drawn) -> Words:
-        answer = learned.answer_of_text[out.target_row]
+    def of(cls, out: Output, selected: DrawnBatch) -> Words:
+        answer = selected.answer_of_text[out.target_row]
         drawn = answer >= 0  # the others belong to true answers
         return cls(answer[drawn], out.log_p[drawn])
 
@@ -200,12 +214,12 @@ class Spans:
     log_p: Tensor  # (E,)
 
     @classmethod
-    def of(cls, out: Output, learned: Drawn) -> Spans:
-        mention = plan_of(learned.batch).mention
-        answer = learned.answer_of_text[learned.batch.row[mention]]
+    def of(cls, out: Output, selected: DrawnBatch) -> Spans:
+        mention = plan_of(selected.batch).mention
+        answer = selected.answer_of_text[selected.batch.row[mention]]
         drawn = answer >= 0
         logits, mask = out.similarity[drawn].float(), out.frame_mask[drawn]
-        log_p = intervals.log_probability(logits, learned.batch.interval[mention][drawn].round(), mask)
+        log_p = intervals.log_probability(logits, selected.batch.interval[mention][drawn].round(), mask)
         return cls(answer[drawn], logits, mask, log_p)
 
 
@@ -233,19 +247,11 @@ def expected_overlap(out: Output, batch: Batch) -> Tensor:
     logits, mask = out.similarity[supervised].float(), out.frame_mask[supervised]
     for number, seconds in enumerate(batch.seconds):
         here = (video == number).nonzero().squeeze(1)
-        true = in_seconds(truth[here], seconds)[:, None, None]
+        true = tensor_to_seconds(truth[here], seconds)[:, None, None]
         table = pair_rewards("iou", intervals.all_intervals(seconds), true)
         n_frames = len(seconds)
         values.append(intervals.expected_reward(logits[here, :n_frames], table, mask[here, :n_frames]))
     return torch.cat(values)
-
-
-def in_seconds(interval: Tensor, seconds: Tensor) -> Tensor:
-    """(..., 2) fractional frame positions -> seconds, between the times of the frames (F,)."""
-    position = interval.clamp(0, len(seconds) - 1)
-    before = position.floor().long().clamp_max(max(0, len(seconds) - 2))
-    after = (before + 1).clamp_max(len(seconds) - 1)
-    return seconds[before] + (position - before) * (seconds[after] - seconds[before])
 
 
 def mean(values: Sequence[float]) -> Tensor:

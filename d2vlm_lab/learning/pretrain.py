@@ -53,7 +53,7 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BaseRecipe:
     """All settings of the base; the same recipe gives the same weights on the same machine."""
 
     world: str = "data/world-small"
@@ -85,7 +85,7 @@ class Recipe:
             raise LabError(f"semantic_layer is {self.semantic_layer}; the language model has {self.layers} layers")
 
 
-def pretrain(recipe: Recipe, log: Log = print) -> Path:
+def pretrain(recipe: BaseRecipe, log: Log = print) -> Path:
     """Both stages; the base is saved with its recipe and its scores on validation videos."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -129,7 +129,7 @@ def optimize(name: str, parameters: list[Tensor], rate: float, steps: int, next_
             log(f"{name} {step + 1}/{steps}: loss {loss.item():.4f}")
 
 
-def train_frames(recipe: Recipe, world: World, log: Log) -> TinyFrames:
+def train_frames(recipe: BaseRecipe, world: World, log: Log) -> TinyFrames:
     """The encoder learns which words are active on each frame, and which things are there, or shapes come late."""
     net = TinyFrames(world.words, recipe.width, recipe.features, recipe.channels, world.config.size)
     if recipe.start:
@@ -180,7 +180,7 @@ def pixels(world: World, scenes: Sequence[Scene], clock: bool = False) -> tuple[
             np.stack([frame_labels(scene, world.words) for scene in scenes]))
 
 
-def assemble(recipe: Recipe, world: World, frames: TinyFrames) -> D2VLM:
+def assemble(recipe: BaseRecipe, world: World, frames: TinyFrames) -> D2VLM:
     """A tokenizer of the world's words, a small language model, and frames that enter it as soft words."""
     tokenizer = train_tokenizer(world_texts(world), recipe.vocabulary)
     language = tiny_language(len(tokenizer), recipe.width, recipe.layers)
@@ -224,7 +224,7 @@ def world_texts(world: World) -> Iterator[str]:
         yield from (f" {event.caption}" for event in sample.events)
 
 
-def read_videos(model: D2VLM, world: World, split: str, recipe: Recipe) -> Iterator[Video]:
+def read_videos(model: D2VLM, world: World, split: str, recipe: BaseRecipe) -> Iterator[Video]:
     questions, rng = defaultdict(list), np.random.default_rng(recipe.seed)
     for sample in world.samples(split):
         if (question := without_times(sample)) is not None:
@@ -235,7 +235,7 @@ def read_videos(model: D2VLM, world: World, split: str, recipe: Recipe) -> Itera
         yield Video(clip, scene, questions[scene.video])
 
 
-def train_language(recipe: Recipe, model: D2VLM, videos: Sequence[Video], log: Log) -> None:
+def train_language(recipe: BaseRecipe, model: D2VLM, videos: Sequence[Video], log: Log) -> None:
     """Answers about cuts and whole videos; everything but the encoder and the two heads is trained."""
     model.requires_grad_(False)
     model.language.requires_grad_(True)
@@ -291,5 +291,5 @@ def run(args) -> None:
         changes.insert(0, args.recipe)
         args.recipe = RECIPE
     path = resolve(args.recipe)
-    recipe = override(override(Recipe(), read_yaml(path), str(path)), changes)
+    recipe = override(override(BaseRecipe(), read_yaml(path), str(path)), changes)
     print(pretrain(recipe, lambda line: print(line, flush=True)))

@@ -76,7 +76,7 @@ class GroundedTrainer(Trainer):
         batch = inputs["batch"]
         if isinstance(self.stage, Rewards):  # answers are drawn from the model, and learned instead of the true ones
             draw = self.stage.draw(self.plain_model, batch, self.state.global_step)
-            out, notes = self.stage(self.plain_model, draw, model(draw.learned.batch))
+            out, notes = self.stage(self.plain_model, draw, model(draw.selected.batch))
         else:
             out, notes = model(batch), {}
             if self.stage is not None:

@@ -33,7 +33,7 @@ SHAPES = "Its frame encoder has only ever seen coloured shapes, and tells little
 WHAT = "A D2VLM: a video-language model that first finds *when* something happens, then says *what*."
 
 
-class Recipe(TypedDict):
+class RecipeFile(TypedDict):
     """The content of recipe.json. Bases that were made from nothing have further fields."""
 
     config: NotRequired[dict[str, object]]
@@ -66,7 +66,7 @@ def recorded(config: RunConfig) -> dict[str, object]:
     return to_dict(config) | {"processes": processes.total()}
 
 
-def write_recipe(folder: Path, recipe: Recipe) -> None:
+def write_recipe(folder: Path, recipe: RecipeFile) -> None:
     with atomic_path(folder / RECIPE) as partial:
         partial.write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -74,7 +74,7 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
 def read_recipe(folder: Path) -> dict:
     """The recipe of a checkpoint; for an older one, what its run left beside it. Empty if there is neither."""
     if (folder / RECIPE).is_file():
-        return read_json(folder / RECIPE, Recipe)
+        return read_json(folder / RECIPE, RecipeFile)
     run, scored = folder.parent / "config.json", folder.parent / "metrics.json"
     recipe = {"config": _portable(read_json(run, dict))} if run.is_file() else {}
     if recipe and scored.is_file():

@@ -34,7 +34,7 @@ from .frames import encoded
 from .heads import head
 from .last_layer import only_at
 from .layout import frames_look, lay_out, pool_frames
-from .mrope import frame_positions
+from .mrope import frame_position_ids
 from .passes import HEAD_LAYER, Prefix, States, shift_after
 from .precision import at_least_float32, dtype_of, full_precision
 from .sharing import Shared
@@ -185,8 +185,8 @@ class D2VLM(Shared, nn.Module):
         is_frame = torch.cat([torch.zeros_like(batch.before_mask), rows.is_frame], 1)
         if self.method.bidirectional_frames:
             attend |= frames_look(is_frame, self.frames.tokens_per_frame, self.method.frame_block)
-        position_ids = frame_positions(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
-                                       batch.layout is not None)
+        position_ids = frame_position_ids(self.language, is_frame, mask, self.frames.tokens_per_frame, batch.seconds,
+                                          batch.layout is not None)
         added = tuple(torch.cat([torch.zeros_like(start), each.to(start.dtype)], 1) for each in added)
 
         # If nothing is kept, only the states up to the semantic layer are needed.

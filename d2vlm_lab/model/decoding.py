@@ -66,6 +66,14 @@ class Generated:
     finished: bool  # False where the token limit cut it off
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Where each of R states points in its video."""
+
+    curves: Tensor  # (R, F) similarity of the frames with the state
+    intervals: Tensor  # (R, 2) salient frames of the curve
+
+
 @dataclass
 class Step:
     """One new token for each of R texts that still run."""
@@ -75,22 +83,22 @@ class Step:
     written: dict[int, int]  # rows and tokens as numbers: the new token of each text, in this order
     logits: Tensor  # (R, vocabulary)
     embeddings: Tensor  # (R, D) what the token enters the model as
-    look: Callable[[], tuple[Tensor, Tensor]]  # compares the state that predicts the token with every frame
+    look: Callable[[], Seen]  # compares the state that predicts the token with every frame
 
     @cached_property
-    def seen(self) -> tuple[Tensor, Tensor]:
+    def seen(self) -> Seen:
         """The curves and intervals. Only an `<evi>` needs them, so they are computed when somebody asks for them."""
         return self.look()
 
     @property
     def curves(self) -> Tensor:
         """(R, F) similarity of the frames with the state that predicts the token."""
-        return self.seen[0]
+        return self.seen.curves
 
     @property
     def intervals(self) -> Tensor:
         """(R, 2) salient frames of the curve."""
-        return self.seen[1]
+        return self.seen.intervals
 
 
 Chooser = Callable[[Tensor, Tensor, int], Tensor]  # (logits (R, vocabulary), rows (R,), step) -> tokens (R,)
@@ -177,13 +185,13 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int, prefix: Prefi
 
 
 @torch.no_grad()
-def look_at(model: D2VLM, prefix: Prefix, frames: Tensor, video: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    """(V, F, D), (R,), (R, D) -> (R, F) similarity of each state with the frames of its video, (R, 2) what it finds."""
+def look_at(model: D2VLM, prefix: Prefix, frames: Tensor, video: Tensor, states: Tensor) -> Seen:
+    """(V, F, D), (R,), (R, D): compare each state with the frames of its video."""
     _, similarity = model.point(states, frames, video)
-    curve, interval = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
+    curves, intervals = model.formulation.read(similarity, prefix.frame_mask[video], model.salient)
     if model.citing is not None:
-        interval = model.citing(states, prefix.frame_states, video, similarity, prefix.frame_mask[video]).interval
-    return curve, interval
+        intervals = model.citing(states, prefix.frame_states, video, similarity, prefix.frame_mask[video]).interval
+    return Seen(curves, intervals)
 
 
 def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:

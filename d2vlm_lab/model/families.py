@@ -18,7 +18,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ..errors import LabError
 from .backbone import ATTENTION, family, logits_of, window_size
-from .passes import causal, decode, positions
+from .passes import causal, decode, position_ids_of
 
 FIRST, GAP, REST = 5, 2, 7  # tokens
 WINDOW = 4  # sliding window of the check: small enough for twelve tokens to reach beyond it
@@ -64,9 +64,9 @@ def our_logits(language: PreTrainedModel) -> Tensor:
     exists = (torch.arange(FIRST + GAP, device=ids.device) < FIRST)[None]
     after, all_exist = ids[None, FIRST:], torch.ones(1, REST, dtype=torch.bool, device=ids.device)
     cache = DynamicCache()
-    first = decode(language, embed(before), causal(exists), positions(exists), cache)
-    rest = decode(language, embed(after), causal(all_exist, exists), positions(all_exist, exists), cache,
-                  positions(exists))
+    first = decode(language, embed(before), causal(exists), position_ids_of(exists), cache)
+    rest = decode(language, embed(after), causal(all_exist, exists), position_ids_of(all_exist, exists), cache,
+                  position_ids_of(exists))
     return logits_of(language, torch.cat([first[-1][0, :FIRST], rest[-1][0]]))
 
 

@@ -35,7 +35,7 @@ from . import passes
 from .backbone import attention_masks, decoder_layers
 from .d2vlm import D2VLM
 from .packed import attention, lay_out, read_row, serves
-from .passes import HEAD_LAYER, READ, Prefix, decode, kept_positions, one_pass, seen_before, text_positions
+from .passes import HEAD_LAYER, READ, Prefix, decode, kept_position_ids, one_pass, seen_before, text_position_ids
 from .precision import dtype_of
 
 NAME = "d2vlm_growing"  # of the attention function, as transformers knows it
@@ -81,11 +81,11 @@ class Together:
         self.states = [[self.set_aside(states, batch) for states in layer] for layer in read]
         self.size = batch.ids.shape[1]  # how many columns of a text are filled
 
-        seen, ids = seen_by_answers(batch, prefix), text_positions(batch, prefix)
+        seen, ids = seen_by_answers(batch, prefix), text_position_ids(batch, prefix)
         self.position = ids[text, column]
         future = torch.arange(1, limit + 1, device=ids.device)
         self.exists = F.pad(torch.cat([seen, batch.mask], 1), (0, limit), value=True)  # (R, P + T + limit)
-        self.key_ids = torch.cat([kept_positions(batch, prefix), ids, self.position[:, None] + future], 1)
+        self.key_ids = torch.cat([kept_position_ids(batch, prefix), ids, self.position[:, None] + future], 1)
         self.video = batch.video.tolist()  # of each text, as its place among the kept ones
         self.arrange()
 
@@ -179,9 +179,9 @@ class Apart:
         states = one_pass(model.language, batch, prefix, model.embed(batch, prefix))
         text, column = last_tokens(batch)
         self.head, self.last = states.head[text, column], states.last[text, column]
-        self.position = text_positions(batch, prefix)[text, column]
+        self.position = text_position_ids(batch, prefix)[text, column]
         self.mask = torch.cat([seen_by_answers(batch, prefix), batch.mask], 1)
-        self.key_ids = torch.cat([kept_positions(batch, prefix), text_positions(batch, prefix)], 1)
+        self.key_ids = torch.cat([kept_position_ids(batch, prefix), text_position_ids(batch, prefix)], 1)
 
     def keep(self, going_on: Sequence[int]) -> None:
         kept = torch.tensor(going_on, device=self.position.device)

@@ -24,17 +24,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from .passes import positions
+from .passes import position_ids_of
 
 
-def frame_positions(language: PreTrainedModel, is_frame: Tensor, mask: Tensor, per_frame: int,
-                    seconds: Sequence[Tensor], text_between: bool) -> Tensor:
+def frame_position_ids(language: PreTrainedModel, is_frame: Tensor, mask: Tensor, per_frame: int,
+                       seconds: Sequence[Tensor], text_between: bool) -> Tensor:
     """Position ids of rows with frames: (3, V, P) where the language model counts in three parts, else (V, P).
 
     `seconds`: V of (F_v,) when each frame was shown. `text_between`: whether each frame stands by itself.
     """
     if not has_three_parts(language):
-        return positions(mask)
+        return position_ids_of(mask)
     side = isqrt(per_frame)
     number = (is_frame.cumsum(-1) - 1).clamp_min(0)  # of each token, among the tokens of frames
     frame, cell = number // per_frame, number % per_frame

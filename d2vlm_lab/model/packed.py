@@ -39,7 +39,7 @@ from ..data.plan import packing_of
 from . import passes
 from .backbone import attention_masks, decoder_layers, family
 from .last_layer import only_at
-from .passes import HEAD_LAYER, READ, Prefix, States, kept_positions, text_positions
+from .passes import HEAD_LAYER, READ, Prefix, States, kept_position_ids, text_position_ids
 from .precision import dtype_of
 
 NAME = "d2vlm_packed"  # of the attention function, as transformers knows it
@@ -78,9 +78,9 @@ def read_row(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings
     The keys and values of the row, for each layer (1, H, S, d), are appended to `keep`.
     """
     packing = packing_of(batch)
-    position_ids = text_positions(batch, prefix)
+    position_ids = text_position_ids(batch, prefix)
     masks = attention_masks(language, passes.view(batch, prefix), position_ids,
-                            torch.cat([kept_positions(batch, prefix), position_ids], 1), embeddings.dtype)
+                            torch.cat([kept_position_ids(batch, prefix), position_ids], 1), embeddings.dtype)
     decoder = language.get_decoder()
     tokens = embeddings[packing.row, packing.column].to(dtype_of(decoder_layers(decoder)))
     with attention(decoder, NAME), only_at(decoder, predicting):
@@ -100,13 +100,13 @@ def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: T
     work = in_group
     if torch.is_grad_enabled() and copies_are_large(module, video.keys, packing):
         work = partial(checkpoint, in_group, use_reentrant=False, preserve_rng_state=settings.get("dropout", 0) > 0)
-    attended = [work(module, group, settings, mask, query, key, value, video.keys, video.values)
-                for group in packing.groups]
+    attended = [work(module, group, settings, mask=mask, query=query, key=key, value=value, kept_keys=video.keys,
+                     kept_values=video.values) for group in packing.groups]
     return torch.cat(attended).index_select(0, packing.laid_out)[None], None
 
 
-def in_group(module: nn.Module, group: Group, settings: dict, mask: Tensor, query: Tensor, key: Tensor, value: Tensor,
-             kept_keys: Tensor, kept_values: Tensor) -> Tensor:
+def in_group(module: nn.Module, group: Group, settings: dict, *, mask: Tensor, query: Tensor, key: Tensor,
+             value: Tensor, kept_keys: Tensor, kept_values: Tensor) -> Tensor:
     """The texts of one group, laid out behind the frames of their videos -> (M * L, H, d)."""
     longest = group.place.shape[1]
     keys = torch.cat([kept_keys.index_select(0, group.video), lay_out(key, group.place)], 2)

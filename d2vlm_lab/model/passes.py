@@ -1,4 +1,4 @@
-"""How the language model reads a batch: three ways to the same states, and the masks and positions they need.
+"""How the language model reads a batch: three ways to the same states, and the masks and position ids they need.
 
 **One pass.** Nothing that follows the frames can change their states. So the frames, and the start of the prompt before
 them, are read once. Their keys and values are kept, and every text about the video runs against them:
@@ -82,8 +82,8 @@ class States:
 def one_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
     """Read every text against the kept keys and values of its video."""
     repeat_rows(prefix.cache, batch.video, plan_of(batch).one_text_each)
-    layers = decode(language, embeddings, view(batch, prefix), text_positions(batch, prefix), prefix.cache,
-                    kept_positions(batch, prefix), wanted=READ)
+    layers = decode(language, embeddings, view(batch, prefix), text_position_ids(batch, prefix), prefix.cache,
+                    kept_position_ids(batch, prefix), wanted=READ)
     return States(head=layers[HEAD_LAYER], last=layers[-1], frames=prefix.frame_states, frames_row=batch.video)
 
 
@@ -93,7 +93,7 @@ def branching_pass(language: PreTrainedModel, batch: Batch, prefix: Prefix, embe
     # Each question is read once, after the frames of its video.
     video, asked = batch.video[branches.text], branches.question_mask
     repeat_rows(prefix.cache, video, branches.one_each)
-    ids, kept = text_positions(batch, prefix), kept_positions(batch, prefix)
+    ids, kept = text_position_ids(batch, prefix), kept_position_ids(batch, prefix)
     before = seen_before(batch, prefix)[branches.text]
     question_ids = ids[branches.text, :asked.shape[1]]
     question = decode(language, embeddings[branches.text, :asked.shape[1]], causal(asked, before), question_ids,
@@ -124,7 +124,7 @@ def two_passes(language: PreTrainedModel, batch: Batch, prefix: Prefix, embeddin
     attend[:, :size, :size] = prefix.attend[batch.video]
     attend[:, size:, :size] = view(batch, prefix)[..., :size]
     ids_before = prefix.position_ids[..., batch.video, :]
-    ids_after = text_positions(batch, prefix).expand(*ids_before.shape[:-1], -1)
+    ids_after = text_position_ids(batch, prefix).expand(*ids_before.shape[:-1], -1)
     added = tuple(torch.cat([each[batch.video], torch.zeros_like(embeddings)], 1) for each in prefix.added)
     layers = decode(language, torch.cat([prefix.embeddings[batch.video], embeddings], 1), attend,
                     torch.cat([ids_before, ids_after], -1), added=added, wanted=READ)
@@ -138,7 +138,7 @@ def select(states: Tensor, columns: Tensor) -> Tensor:
     return states.gather(1, columns[..., None].expand(-1, -1, states.shape[-1]))
 
 
-# The decoder, its cache, its masks and its positions.
+# The decoder, its cache, its masks and its position ids.
 
 def decode(language: PreTrainedModel, embeddings: Tensor, attend: Tensor, position_ids: Tensor,
            cache: DynamicCache | None = None, kept: Tensor | None = None, up_to: int | None = None,
@@ -201,7 +201,7 @@ def repeat_rows(cache: DynamicCache, rows: Tensor, in_order: bool | None = None)
                                     for state in (layer.keys, layer.values))
 
 
-def positions(mask: Tensor, before: Tensor | None = None) -> Tensor:
+def position_ids_of(mask: Tensor, before: Tensor | None = None) -> Tensor:
     """(B, T) -> (B, T) position ids: the tokens that exist are counted, after those that exist `before` (B, P)."""
     counted = (mask.cumsum(-1) - 1).clamp_min(0)
     return counted if before is None else before.sum(-1, keepdim=True) + counted
@@ -215,19 +215,19 @@ def seen_before(batch: Batch, prefix: Prefix) -> Tensor:
     return before & (prefix.owner[batch.video] < batch.asked[:, None])
 
 
-def text_positions(batch: Batch, prefix: Prefix) -> Tensor:
+def text_position_ids(batch: Batch, prefix: Prefix) -> Tensor:
     """(N, T) position ids of the texts, which follow those of what the texts see, unless the batch has its own."""
     if batch.position_ids is not None:
         return batch.position_ids
     before, shift = seen_before(batch, prefix), prefix.shift[batch.video]
     if batch.asked is not None:
         shift = shift_after(prefix.position_ids[..., batch.video, :], before)
-    return positions(batch.mask, before) + shift
+    return position_ids_of(batch.mask, before) + shift
 
 
-def kept_positions(batch: Batch, prefix: Prefix) -> Tensor:
+def kept_position_ids(batch: Batch, prefix: Prefix) -> Tensor:
     """(N, P) position ids of what comes before each text; sliding windows are measured by them."""
-    return (prefix.position_ids if prefix.position_ids.ndim == 2 else positions(prefix.mask))[batch.video]
+    return (prefix.position_ids if prefix.position_ids.ndim == 2 else position_ids_of(prefix.mask))[batch.video]
 
 
 def shift_after(position_ids: Tensor, mask: Tensor) -> Tensor:

@@ -77,6 +77,6 @@ class Step:
     def loss(self, batch: Batch, step: int) -> torch.Tensor:
         if self.draws:
             draw = self.stage.draw(self.model, batch, step)
-            return self.stage(self.model, draw, self.model(draw.learned.batch))[0].loss
+            return self.stage(self.model, draw, self.model(draw.selected.batch))[0].loss
         out = self.model(batch)
         return out.loss if self.stage is None else self.stage(self.model, batch, out)[0].loss

@@ -27,7 +27,7 @@ from d2vlm_lab.model.backbone import logits_of
 from d2vlm_lab.model.checkpoint import load
 from d2vlm_lab.model.d2vlm import D2VLM
 from d2vlm_lab.model.decoding import Decoding, stop_ids
-from d2vlm_lab.model.passes import HEAD_LAYER, decode, one_pass, positions, text_positions
+from d2vlm_lab.model.passes import HEAD_LAYER, decode, one_pass, position_ids_of, text_position_ids
 
 CHECKPOINT, VIDEOS, BATCH_BEFORE, ALONE, TURNS = "data/tiny-sft", 250, 32, 30, 3
 Ids = dict[str, tuple[int, ...]]  # of each sample its answer
@@ -114,7 +114,8 @@ def steps_before(model: D2VLM, batch: Batch, limit: int) -> Iterator[dict[int, i
     running = list(range(len(batch.ids)))
     rows = torch.tensor(running)
     column = batch.mask.sum(1) - 1
-    position, mask = text_positions(batch, prefix)[rows, column], torch.cat([prefix.mask[batch.video], batch.mask], 1)
+    position = text_position_ids(batch, prefix)[rows, column]
+    mask = torch.cat([prefix.mask[batch.video], batch.mask], 1)
     head, last = states.head[rows, column], states.last[rows, column]
     for number in range(limit):
         video = batch.video[rows]
@@ -137,7 +138,7 @@ def steps_before(model: D2VLM, batch: Batch, limit: int) -> Iterator[dict[int, i
             rows, position, mask, embeddings = (each[kept] for each in (rows, position, mask, embeddings))
         position, mask = position + 1, torch.cat([mask, mask.new_ones(len(running), 1)], 1)
         layers = decode(model.language, embeddings[:, None], mask[:, None], position[:, None], prefix.cache,
-                        positions(mask[:, :-1]))
+                        position_ids_of(mask[:, :-1]))
         head, last = layers[HEAD_LAYER][:, 0], layers[-1][:, 0]
 
 

@@ -5,8 +5,18 @@ import pytest
 import torch
 from small import clip, mixed, model, text, tokenizer
 
-from d2vlm_lab.data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Clip, PromptFormat, encode_prompt, to_frames
-from d2vlm_lab.data.batch import to_seconds as seconds
+from d2vlm_lab.data.batch import (
+    GROUNDED,
+    IGNORE,
+    QUESTION,
+    REFERENCED,
+    Clip,
+    PromptFormat,
+    encode_prompt,
+    tensor_to_seconds,
+    to_frames,
+    to_seconds,
+)
 from d2vlm_lab.data.sample import SampleError
 
 
@@ -17,7 +27,14 @@ def test_seconds_and_frames_convert_both_ways_also_where_frames_are_uneven():
     assert to_frames((-1.0, 99.0), even) == (0.0, 9.0)
     for times in (even, uneven):
         for frames in ((0, 3), (1, 4), (2, 2)):
-            assert to_frames(seconds(frames, times), times) == frames
+            assert to_frames(to_seconds(frames, times), times) == frames
+
+
+def test_a_tensor_of_positions_becomes_the_same_seconds():
+    times, positions = np.array([0.0, 0.4, 1.5, 1.6, 4.0], np.float32), [(0.5, 1.5), (-1.0, 9.0), (2.0, 3.25)]
+    found = tensor_to_seconds(torch.tensor(positions), torch.tensor(times))
+    assert torch.allclose(found, torch.tensor([to_seconds(span, times) for span in positions]))
+    assert tensor_to_seconds(torch.tensor([0.0, 0.0]), torch.tensor([2.0])).tolist() == [2.0, 2.0]
 
 
 def test_the_prompt_is_read_off_a_chat_template():

@@ -14,7 +14,7 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.rejected import Recipe
 from d2vlm_lab.lab.study.study import points_of, read_study
-from d2vlm_lab.learning.pretrain import Recipe as BaseRecipe
+from d2vlm_lab.learning.pretrain import BaseRecipe
 from d2vlm_lab.settings import flatten, override
 
 WORDS = [yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip() for value in ODD]

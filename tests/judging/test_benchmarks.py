@@ -5,7 +5,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging.metrics.charades import score_charades
 from d2vlm_lab.judging.metrics.mvbench import first_word_is_right, is_right, score_mvbench
 from d2vlm_lab.judging.metrics.videomme import first_capital, read_letter, score_videomme
-from d2vlm_lab.judging.metrics.youcook2 import Recipe, read_truth, score_youcook2
+from d2vlm_lab.judging.metrics.youcook2 import CookingRecipe, read_truth, score_youcook2
 
 CHARADES = {r["id"]: r["timestamp"] for r in recorded("charades/gt/test.caption_coco_format.json")["annotations"]}
 RECIPES = read_truth(recorded("youcook2/gt/val.caption_coco_format.json")["annotations"], "val")
@@ -72,7 +72,8 @@ def test_youcook2_as_published_compares_wrong_paragraphs_once_a_video_is_missing
 
 
 def test_youcook2_clean_of_perfect_answers_is_perfect_and_silence_halves_it():
-    recipes = [Recipe(f"{k}.mp4", [[0, 10], [20, 35]], ["chop the red onions.", "fry them in butter."]) for k in (0, 1)]
+    captions = ["chop the red onions.", "fry them in butter."]
+    recipes = [CookingRecipe(f"{k}.mp4", [[0, 10], [20, 35]], captions) for k in (0, 1)]
     said = "0 - 10 seconds, chop the red onions. 20 - 35 seconds, fry them in butter."
     record = {"task": "dvc", "source": "youcook2", "video": "x/0.mp4", "a": said}
     means = score_youcook2([record, {**record, "video": "x/1.mp4"}], recipes)["means"]

@@ -12,7 +12,7 @@ from d2vlm_lab.data.world import load
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.judging.metrics import confidence
-from d2vlm_lab.judging.metrics.live import Watched, f1_by_moment, live_scores, notices, standing
+from d2vlm_lab.judging.metrics.live import LiveCase, f1_by_moment, live_scores, notices, standing
 from d2vlm_lab.judging.metrics.trace import Utterance, align, judge, trace
 
 
@@ -171,7 +171,7 @@ class Update:
     interval: tuple[float, float]
 
 
-WATCHED = Watched([
+CASE = LiveCase([
     Update("opened", 1, 3.0, (2.0, 3.0)), Update("extended", 1, 5.0, (2.0, 5.0)), Update("opened", 2, 6.0, (5.5, 6.0)),
     Update("closed", 1, 6.0, (2.0, 5.0)), Update("withdrawn", 2, 8.0, (5.5, 6.0)),
     Update("opened", 3, 9.0, (10.0, 11.0)), Update("revised", 3, 12.0, (10.0, 12.0))],
@@ -179,15 +179,15 @@ WATCHED = Watched([
 
 
 def test_what_is_claimed_changes_with_the_updates():
-    assert standing(WATCHED.updates, 5.5) == {1: (2.0, 5.0)}
-    assert standing(WATCHED.updates, 7.0) == {1: (2.0, 5.0), 2: (5.5, 6.0)}
-    assert standing(WATCHED.updates) == {1: (2.0, 5.0), 3: (10.0, 12.0)}
+    assert standing(CASE.updates, 5.5) == {1: (2.0, 5.0)}
+    assert standing(CASE.updates, 7.0) == {1: (2.0, 5.0), 2: (5.5, 6.0)}
+    assert standing(CASE.updates) == {1: (2.0, 5.0), 3: (10.0, 12.0)}
 
 
 def test_delay_early_false_and_revised_notices():
     """The first event is noticed 1 s late, the second 1 s early, the third never; one notice was withdrawn."""
-    assert notices(WATCHED) == ([1.0, -1.0], 1)
-    scores = live_scores([WATCHED, Watched([], [], 4.0)], step=1.0)
+    assert notices(CASE) == ([1.0, -1.0], 1)
+    scores = live_scores([CASE, LiveCase([], [], 4.0)], step=1.0)
     assert scores["delay"] == 0 and scores["early"] == 0.5 and scores["false"] == 0.5 and scores["revisions"] == 1
     assert scores["noticed"] == pytest.approx(2 / 3) and scores["F1_at_end"] == pytest.approx((0.8 + 1) / 2)
 
@@ -195,7 +195,7 @@ def test_delay_early_false_and_revised_notices():
 def test_f1_at_a_moment_asks_only_for_what_has_happened_by_then():
     """Before anything happened, silence is right; while an event runs, its beginning is enough."""
     moments = np.array([1.0, 2.5, 3.0, 4.5, 5.0, 7.0, 8.5, 9.5, 12.0, 17.0])
-    assert f1_by_moment(WATCHED, moments) == pytest.approx([1, 0, 1, 0, 1, 2 / 3, 1, 2 / 3, 1, 0.8])
+    assert f1_by_moment(CASE, moments) == pytest.approx([1, 0, 1, 0, 1, 2 / 3, 1, 2 / 3, 1, 0.8])
 
 
 def test_without_questions_nothing_is_claimed_about_delay():

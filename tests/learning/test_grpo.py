@@ -39,7 +39,7 @@ from d2vlm_lab.learning.drawn import (
     true_text,
     truths_of,
 )
-from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap, in_seconds
+from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
 from d2vlm_lab.model.drawing import DrawnAnswer, chance, draw_answers, pick
@@ -142,10 +142,10 @@ def test_what_is_drawn_has_the_probability_with_which_it_is_learned(trained):
     """The text pass of training gives each drawn token and each curve the probability that it was drawn with."""
     model, batch = trained
     answers = answers_of(model, batch, drawn_by(model, batch))
-    learned = drawn_batch(model, batch, answers, range(len(batch.ids)), with_truth=False)
+    selected = drawn_batch(model, batch, answers, range(len(batch.ids)), with_truth=False)
     with torch.no_grad():
-        out = model(learned.batch)
-    words, spans = Words.of(out, learned), Spans.of(out, learned)
+        out = model(selected.batch)
+    words, spans = Words.of(out, selected), Spans.of(out, selected)
     n = len(answers)
     total = policy.by_answer(words.log_p, words.answer, n)
     assert torch.allclose(total, torch.tensor([a.log_p for a in answers]), atol=1e-3)
@@ -194,7 +194,8 @@ def test_an_answer_is_readable_only_in_the_style_of_the_method(text, style, righ
 
 def answer_with(spans, truth, words="", readable=True):
     text = "<evi>" * len(spans) + ("</evi> " if spans else "") + words
-    return Answer([], [], parse(text, spans), readable, Truth(tuple(truth), "never", np.arange(8) / 2), 0.0, [])
+    return Answer(ids=[], frames=[], answer=parse(text, spans), readable=readable,
+                  truth=Truth(tuple(truth), "never", np.arange(8) / 2), log_p=0.0, entropies=[])
 
 
 def test_refusing_pays_where_nothing_happens_and_costs_where_something_does():
@@ -204,13 +205,6 @@ def test_refusing_pays_where_nothing_happens_and_costs_where_something_does():
              (([], []), ([event], []), ([], [event]), ([other], [event]))]
     assert worth == [3.0, 1.0, -1.0, 1.0]
     assert answer_with([event], [event], "never", readable=False).reward(settings) == -1.0
-
-
-def test_seconds_lie_between_those_of_the_frames():
-    seconds = torch.tensor([0.0, 0.5, 1.5])
-    assert torch.allclose(in_seconds(torch.tensor([[0.5, 1.5], [-1.0, 9.0]]), seconds),
-                          torch.tensor([[0.25, 1.0], [0.0, 1.5]]))
-    assert in_seconds(torch.tensor([0.0, 0.0]), torch.tensor([2.0])).tolist() == [2.0, 2.0]
 
 
 # What is learned.
@@ -228,7 +222,7 @@ def stage(trained):
 def gradients(model, stage, batch, step=0):
     model.zero_grad()
     draw = stage.draw(model, batch, step)
-    out, notes = stage(model, draw, model(draw.learned.batch))
+    out, notes = stage(model, draw, model(draw.selected.batch))
     out.loss.backward()
     return draw, out, notes, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -237,10 +231,10 @@ def gradients(model, stage, batch, step=0):
 def test_leaving_out_groups_without_a_signal_changes_no_gradient(stage, form, monkeypatch):
     model, batch, rewards = stage(form=form, iou=0.0, wasserstein=0.0, words=1.0)  # some are always said alike
     draw, _, notes, skipping = gradients(model, rewards, batch)
-    assert len(draw.learned.groups) < len(batch.ids) and notes["signal"] == len(draw.learned.groups) / len(batch.ids)
+    assert len(draw.selected.groups) < len(batch.ids) and notes["signal"] == len(draw.selected.groups) / len(batch.ids)
     monkeypatch.setattr(policy, "has_signal", lambda rewards: torch.ones(len(rewards), dtype=torch.bool))
     draw, _, _, whole = gradients(model, rewards, batch)
-    assert len(draw.learned.groups) == len(batch.ids)
+    assert len(draw.selected.groups) == len(batch.ids)
     assert all(torch.allclose(skipping[name], whole[name], atol=1e-6) for name in whole)
 
 
@@ -254,9 +248,9 @@ def test_a_step_makes_better_answers_more_likely_than_worse_ones(stage, form):
             if name in grads:
                 value -= 1e-4 * grads[name] / math.sqrt(sum(g.square().sum() for g in grads.values()))
         model.eval()
-        out = model(draw.learned.batch)
-    words, spans = Words.of(out, draw.learned), Spans.of(out, draw.learned)
-    n = len(draw.learned.answers)
+        out = model(draw.selected.batch)
+    words, spans = Words.of(out, draw.selected), Spans.of(out, draw.selected)
+    n = len(draw.selected.answers)
     moved = (policy.by_answer(words.log_p - draw.old["words"], words.answer, n)
              + policy.by_answer(spans.log_p - draw.old["spans"], spans.answer, n))
     advantage = rewards.advantages(draw, None)
@@ -269,7 +263,7 @@ def test_a_step_makes_better_answers_more_likely_than_worse_ones(stage, form):
 def test_nothing_is_learned_where_every_answer_is_worth_the_same(stage):
     model, batch, rewards = stage(iou=0.0, wasserstein=0.0, refusal=1e-9, unreadable=0.0)
     draw, out, notes, grads = gradients(model, rewards, batch)
-    assert notes["signal"] == 0 and len(draw.learned.groups) == 1
+    assert notes["signal"] == 0 and len(draw.selected.groups) == 1
     assert all(not g.any() for g in grads.values())
 
 
@@ -277,11 +271,11 @@ def test_the_exact_form_computes_the_reward_of_single_intervals(stage):
     """Of an answer with one interval for one event it is the mean over all intervals; a refusal has its own."""
     model, batch, rewards = stage(form="exact", wasserstein=0.0)
     draw, out, _, grads = gradients(model, rewards, batch)
-    learned = draw.learned
-    spans = Spans.of(out, learned)
-    expected = rewards.expected(learned, spans, out)
+    selected = draw.selected
+    spans = Spans.of(out, selected)
+    expected = rewards.expected(selected, spans, out)
     first, checked = 0, 0
-    for n, answer in enumerate(learned.answers):
+    for n, answer in enumerate(selected.answers):
         if answer.readable and len(answer.intervals) == 1 == len(answer.truth.intervals):
             size = len(answer.truth.seconds)
             p = intervals.log_probabilities(spans.logits[[first], :size]).exp()[0]
@@ -293,8 +287,9 @@ def test_the_exact_form_computes_the_reward_of_single_intervals(stage):
             assert expected[n] == 0
         first += len(answer.frames)
     assert checked > 2 and any(g.any() for g in grads.values())
-    silent = replace(learned, nothing=torch.ones_like(learned.nothing))  # rightly without an interval: the full reward
-    assert torch.allclose(rewards.expected(silent, spans, out), expected + (~learned.nothing).float())
+    # Rightly without an interval: the full reward.
+    silent = replace(selected, nothing=torch.ones_like(selected.nothing))
+    assert torch.allclose(rewards.expected(silent, spans, out), expected + (~selected.nothing).float())
 
 
 def test_the_reference_is_the_model_as_it_was(stage):
@@ -310,10 +305,10 @@ def test_the_reference_is_the_model_as_it_was(stage):
     with torch.no_grad():
         head.copy_(kept)
     assert moved["kl"].min() >= 0 and moved["kl"].max() > 0.01
-    words, spans = Words.of(out, draw.learned), Spans.of(out, draw.learned)
-    n, (of_words, of_spans) = len(draw.learned.answers), draw.reference
-    by_hand = policy.by_answer(policy.drawn_divergence(words.log_p, of_words), words.answer, n)
-    by_hand += policy.by_answer(intervals.divergence(spans.logits, of_spans, spans.mask), spans.answer, n)
+    words, spans = Words.of(out, draw.selected), Spans.of(out, draw.selected)
+    n, reference = len(draw.selected.answers), draw.reference
+    by_hand = policy.by_answer(policy.drawn_divergence(words.log_p, reference.words), words.answer, n)
+    by_hand += policy.by_answer(intervals.divergence(spans.logits, reference.logits, spans.mask), spans.answer, n)
     by_hand /= torch.bincount(torch.cat([words.answer, spans.answer]), minlength=n)  # the mean over actions
     assert torch.allclose(moved["kl"], by_hand, atol=1e-6)
     assert (out.loss - free.loss).item() == pytest.approx(0.5 * by_hand.sum().item() / draw.rewards.numel(), rel=1e-3)
@@ -327,7 +322,7 @@ def test_several_updates_learn_from_one_draw_within_the_clipped_range(stage):
     third, _, _, _ = gradients(model, rewards, batch, 2)
     assert third is not first
     first.old = {name: value - 1.0 for name, value in first.old.items()}  # all have become 2.7 times as likely
-    out, _ = rewards(model, first, model(first.learned.batch))
+    out, _ = rewards(model, first, model(first.selected.batch))
     model.zero_grad()
     out.loss.backward()
     clipped = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -340,12 +335,12 @@ def test_several_updates_learn_from_one_draw_within_the_clipped_range(stage):
 def test_true_answers_can_be_learned_beside_the_drawn_ones(stage):
     model, batch, rewards = stage(supervised=1.0)
     draw, out, _, _ = gradients(model, rewards, batch)
-    n = len(draw.learned.groups)
-    supervised = draw.learned.batch.supervised
-    assert supervised.sum() == n and (draw.learned.answer_of_text[supervised] == -1).all()
+    n = len(draw.selected.groups)
+    supervised = draw.selected.batch.supervised
+    assert supervised.sum() == n and (draw.selected.answer_of_text[supervised] == -1).all()
     assert set(out.parts) == {"answer", "grounding", "consistency", "reward"}
-    some = replace_texts(batch, draw.learned.groups)
-    assert some == [(t.ids, t.columns) for t in (true_text(draw.learned.batch, int(k)) for k in
+    some = replace_texts(batch, draw.selected.groups)
+    assert some == [(t.ids, t.columns) for t in (true_text(draw.selected.batch, int(k)) for k in
                                                  supervised.nonzero().squeeze(1))]
     with torch.no_grad():
         alone = model(batch).parts

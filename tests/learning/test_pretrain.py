@@ -15,7 +15,7 @@ from d2vlm_lab.data.world.lessons import ALL, NOW, is_right, lessons, without_ti
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.learning.clocks import Clocks, digits
-from d2vlm_lab.learning.pretrain import Recipe, assemble, pretrain
+from d2vlm_lab.learning.pretrain import BaseRecipe, assemble, pretrain
 from d2vlm_lab.model.checkpoint import load
 from d2vlm_lab.model.towers.tiny import TinyFrames
 from d2vlm_lab.settings import from_dict
@@ -71,22 +71,22 @@ def test_no_lesson_holds_a_time_or_an_evidence_token(base):
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
     make_world(folder / "world", from_dict(WorldConfig, {"videos": 10}), workers=1)
-    recipe = Recipe(world=str(folder / "world"), out=str(folder / "a"), frame_steps=4, frame_videos=2, language_steps=4,
-                    width=32, layers=2, features=16, channels=8, vocabulary=400)
+    recipe = BaseRecipe(world=str(folder / "world"), out=str(folder / "a"), frame_steps=4, frame_videos=2,
+                        language_steps=4, width=32, layers=2, features=16, channels=8, vocabulary=400)
     pretrain(recipe, str)
     return folder, recipe
 
 
 def test_the_same_recipe_gives_the_same_weights(base):
     folder, recipe = base
-    pretrain(Recipe(**vars(recipe) | {"out": str(folder / "b")}), str)
+    pretrain(BaseRecipe(**vars(recipe) | {"out": str(folder / "b")}), str)
     a, b = (weights(folder / name) for name in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a) and not load(folder / "a").can_ground
 
 
 def test_a_base_of_before_is_made_bit_by_bit_without_clocks_and_another_one_with_them(base):
     folder, recipe = base
-    pretrain(Recipe(**vars(recipe) | {"out": str(folder / "c"), "clock": 0.5}), str)
+    pretrain(BaseRecipe(**vars(recipe) | {"out": str(folder / "c"), "clock": 0.5}), str)
     a, c = (weights(folder / name) for name in "ac")
     probe = "d2vlm.safetensors", "frames.probe.weight"
     assert a.keys() == c.keys() and not torch.equal(a[probe], c[probe])

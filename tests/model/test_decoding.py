@@ -11,7 +11,7 @@ from small import clip, mixed, model
 from d2vlm_lab.data.batch import collate, encode_prompt
 from d2vlm_lab.ideas.evidence import EVIDENCE
 from d2vlm_lab.model.decoding import Decoding, Evidence, chooser, draw, generate, read_answer, steps
-from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, positions
+from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, position_ids_of
 
 
 def prompts(net, clips):
@@ -55,7 +55,7 @@ def test_cached_decoding_equals_running_the_whole_sequence_again():
             mask = torch.ones(whole.shape[:2], dtype=torch.bool)
             attend = causal(mask)
             attend[:, n_text:n_prefix, n_text:n_prefix] = True
-            states = decode(net.language, whole, attend, positions(mask))
+            states = decode(net.language, whole, attend, position_ids_of(mask))
             torch.testing.assert_close(net.language.get_output_embeddings()(states[-1][:, -1]), step.logits,
                                        atol=1e-4, rtol=1e-4)
             evidence, frames = net.evidence_head(states[HEAD_LAYER][:, -1]), net.frame_head(prefix.frame_states)

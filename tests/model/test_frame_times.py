@@ -183,9 +183,9 @@ def test_drawn_answers_have_the_probability_with_which_they_are_learned():
     batch = replace(batch, names=[str(n) for n in range(len(batch.ids))])
     drawn, truths = draw_answers(net, prompts_of(net, batch), batch.names, 2, 10), truths_of(net, batch)
     answers = [read_drawn(net, one, truths[n // 2]) for n, one in enumerate(drawn)]
-    learned = drawn_batch(net, batch, answers, range(len(batch.ids)), with_truth=False)
+    selected = drawn_batch(net, batch, answers, range(len(batch.ids)), with_truth=False)
     with torch.no_grad():
-        words = Words.of(net(learned.batch), learned)
+        words = Words.of(net(selected.batch), selected)
     total = torch.zeros(len(answers)).index_add(0, words.answer, words.log_p)
     torch.testing.assert_close(total, torch.tensor([answer.log_p for answer in answers]), atol=1e-3, rtol=1e-4)
 

@@ -23,7 +23,7 @@ def questions(net, padding="right"):
     return collate(clips, prompts, net.tokenizer, net.prompt, padding=padding)
 
 
-def chosen(net, logits, rows, step):
+def scripted(net, logits, rows, step):
     """The same tokens for any logits; an `<evi>` now and then; each text stops after another number of them."""
     token = (7 * rows + 13 * step) % 256
     token = torch.where((rows + step) % 3 == 0, net.tokenizer.convert_tokens_to_ids(EVIDENCE), token)
@@ -31,7 +31,7 @@ def chosen(net, logits, rows, step):
 
 
 def written(net, batch, limit=20):
-    taken = list(steps(net, batch, lambda *given: chosen(net, *given), limit))
+    taken = list(steps(net, batch, lambda *given: scripted(net, *given), limit))
     return [(step.rows, step.tokens, step.logits, step.curves, step.intervals, step.embeddings) for step in taken]
 
 

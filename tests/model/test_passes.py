@@ -81,7 +81,7 @@ def test_a_shortened_decoder_gives_the_same_states_up_to_its_layer_and_is_whole_
     net = model()
     embeddings = net.embed_words(torch.arange(7)[None])
     mask = torch.ones(1, 7, dtype=torch.bool)
-    given = net.language, embeddings, passes.causal(mask), passes.positions(mask)
+    given = net.language, embeddings, passes.causal(mask), passes.position_ids_of(mask)
     whole, part = passes.decode(*given), passes.decode(*given, up_to=2)
     assert len(whole) == 5 and len(part) == 4
     assert all(torch.equal(whole[layer], part[layer]) for layer in range(3))

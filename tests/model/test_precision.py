@@ -155,9 +155,9 @@ def test_a_checkpoint_is_loaded_in_the_precision_it_was_saved_in_unless_another_
         assert {name: value.dtype for name, value in again.named_parameters()} == {
             name: value.dtype for name, value in model.named_parameters()}
         assert all(value.equal(model.state_dict()[name]) for name, value in again.state_dict().items())
-        chosen = load(folder, dtype=torch.float32)
-        assert {value.dtype for value in chosen.parameters()} == {torch.float32}
-        assert load(save(chosen, tmp_path / "chosen")).dtype == torch.float32
+        single = load(folder, dtype=torch.float32)
+        assert {value.dtype for value in single.parameters()} == {torch.float32}
+        assert load(save(single, tmp_path / "single")).dtype == torch.float32
 
 
 def test_holding_in_one_16_bit_format_and_computing_in_the_other_is_refused():

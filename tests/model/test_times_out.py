@@ -25,7 +25,7 @@ from d2vlm_lab.learning.fpo import Preferences
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, chooser, generate, read_answer, steps
-from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, positions
+from d2vlm_lab.model.passes import HEAD_LAYER, causal, decode, position_ids_of
 from d2vlm_lab.settings import override
 
 TOKENS = {"style": "time_tokens"}
@@ -207,7 +207,7 @@ def test_cached_decoding_in_time_mode_equals_running_the_whole_sequence_again(fa
             mask = torch.ones(whole.shape[:2], dtype=torch.bool)
             attend = causal(mask)
             attend[:, n_text:n_prefix, n_text:n_prefix] = True
-            last = decode(net.language, whole, attend, positions(mask))[-1][:, -1]
+            last = decode(net.language, whole, attend, position_ids_of(mask))[-1][:, -1]
             modes.append(bool(step.logits[0, 0] == -torch.inf))
             expected = net.time_symbols.head(last) if modes[-1] else net.language.get_output_embeddings()(last)
             found = step.logits[:, n_words:] if modes[-1] else step.logits[:, :n_words]
@@ -233,7 +233,7 @@ def test_cached_decoding_with_bins_equals_running_the_whole_sequence_again():
             mask = torch.ones(whole.shape[:2], dtype=torch.bool)
             attend = causal(mask)
             attend[:, n_text:n_prefix, n_text:n_prefix] = True
-            states = decode(net.language, whole, attend, positions(mask))[HEAD_LAYER][:, -1]
+            states = decode(net.language, whole, attend, position_ids_of(mask))[HEAD_LAYER][:, -1]
             logits = net.bins(states)
             ends = net.formulation.read(logits, prefix.frame_mask, net.salient)[1]
             torch.testing.assert_close(step.intervals, ends, atol=1e-4, rtol=1e-4)

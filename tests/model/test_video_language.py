@@ -26,8 +26,8 @@ from d2vlm_lab.model.card import model_card
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.language import load_language
-from d2vlm_lab.model.mrope import frame_positions
-from d2vlm_lab.model.passes import decode, positions, shift_after
+from d2vlm_lab.model.mrope import frame_position_ids
+from d2vlm_lab.model.passes import decode, position_ids_of, shift_after
 from d2vlm_lab.model.start import attend_with, start
 from d2vlm_lab.model.streaming.stream import Stream
 from d2vlm_lab.model.video_language import take_apart
@@ -159,7 +159,8 @@ def test_with_a_video_the_logits_are_those_of_the_family(tmp_path, kind, keep, f
 @pytest.mark.parametrize("part", ["position ids", "added layers"])
 def test_the_comparison_notices_what_is_left_out(tmp_path, monkeypatch, part):
     if part == "position ids":
-        monkeypatch.setattr("d2vlm_lab.model.d2vlm.frame_positions", lambda net, is_frame, mask, *_: positions(mask))
+        monkeypatch.setattr("d2vlm_lab.model.d2vlm.frame_position_ids",
+                            lambda net, is_frame, mask, *_: position_ids_of(mask))
     else:
         def without(*args, added=(), **settings):
             return decode(*args, **settings)
@@ -227,7 +228,7 @@ def test_the_text_goes_on_after_the_largest_id_of_a_long_video(tmp_path):
     shown = [torch.tensor([0.0, 3.0, 10.0]), torch.tensor([4.0])]
     is_frame = torch.tensor([[False] + [True] * 12, [False] + [True] * 4 + [False] * 8])
     mask = torch.arange(13) < torch.tensor([[13], [5]])
-    time, row, column = frame_positions(model.language, is_frame, mask, 4, shown, False)
+    time, row, column = frame_position_ids(model.language, is_frame, mask, 4, shown, False)
     assert time[0].tolist() == [0] + [1] * 4 + [7] * 4 + [21] * 4
     assert row[0].tolist() == [0] + [1, 1, 2, 2] * 3 and column[0].tolist() == [0] + [1, 2, 1, 2] * 3
     ids = torch.stack([time, row, column])

@@ -134,8 +134,8 @@ def state_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], calls: l
 def evidence_rows(model: D2VLM, add: Add, batch: Batch, starts: list[int], out: Output,
                   arrays: dict[str, np.ndarray], values: dict) -> list[Row]:
     """Evidence states, their similarity with the frames, targets, and each sample's share of the losses."""
-    chosen = batch.in_answer
-    owner, position, intervals = batch.row[chosen], batch.column[chosen], batch.interval[chosen]
+    answers = batch.in_answer
+    owner, position, intervals = batch.row[answers], batch.column[answers], batch.interval[answers]
     rows, bce, l1 = [], [], []
     states = out.evidence.detach()
     for n, clip in enumerate(batch.features):

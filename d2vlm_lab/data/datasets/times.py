@@ -67,10 +67,10 @@ def _in_order(text: str, times: Sequence[float]) -> Sequence[re.Match]:
         for first in sorted(best, reverse=True):
             covered = times[first:first + len(words)]
             if len(covered) == len(words) and all(map(le, lows, covered)) and all(map(le, covered, highs)):
-                after, (earlier, length, chosen) = first + len(words), best[first]
+                after, (earlier, length, found) = first + len(words), best[first]
                 value = earlier + decimals, length + len(match[0])
                 if after not in best or value > best[after][:2]:
-                    best[after] = (*value, (*chosen, match))
+                    best[after] = (*value, (*found, match))
     return best[max(best)][2]
 
 

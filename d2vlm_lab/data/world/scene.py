@@ -213,12 +213,12 @@ def _cast(spans: list[tuple[int, int]], n_things: int, config: WorldConfig,
 
 def _look_alikes(kinds: Sequence[tuple[str, str]], n: int, config: WorldConfig, rng: np.random.Generator) -> list[int]:
     """Different kinds, most of which share their colour or their shape with the first one."""
-    chosen = [int(rng.integers(len(kinds)))]
-    while len(chosen) < n:
-        near = [1.0 if set(kind) & set(kinds[chosen[0]]) else 1 - config.look_alike for kind in kinds]
-        weights = np.array([0.0 if k in chosen else max(weight, 1e-9) for k, weight in enumerate(near)])
-        chosen.append(int(rng.choice(len(kinds), p=weights / weights.sum())))
-    return chosen
+    picked = [int(rng.integers(len(kinds)))]
+    while len(picked) < n:
+        near = [1.0 if set(kind) & set(kinds[picked[0]]) else 1 - config.look_alike for kind in kinds]
+        weights = np.array([0.0 if k in picked else max(weight, 1e-9) for k, weight in enumerate(near)])
+        picked.append(int(rng.choice(len(kinds), p=weights / weights.sum())))
+    return picked
 
 
 def _vary(events: tuple[SceneEvent, ...], things: list[Thing], config: WorldConfig,

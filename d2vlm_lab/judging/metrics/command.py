@@ -37,7 +37,7 @@ from .tglg import read_truth as read_due
 from .tglg import report as tglg_report
 from .videomme import DURATIONS, check_videomme, score_videomme
 from .youcook2 import SOURCE as YOUCOOK2
-from .youcook2 import Recipe, read_truth, score_youcook2, video_name
+from .youcook2 import CookingRecipe, read_truth, score_youcook2, video_name
 
 KNOWN = {"etbench": (*PROTOCOLS, "all"), "charades": ("clean", "d2vlm", "lmms-eval"), "tglg": ("clean",),
          "timelens": ("clean", "timelens"), "qvhighlights": ("clean", "qvhighlights")}  # the others: clean and d2vlm
@@ -173,7 +173,7 @@ def qvhighlights(args) -> Scored:
 
 def youcook2(args) -> Scored:
     checked = _answers_to(args, YOUCOOK2)
-    split, truth = "val", [Recipe(video_name(r), r["tgt"], [text.rstrip(".") + "." for text in r["g"]])
+    split, truth = "val", [CookingRecipe(video_name(r), r["tgt"], [text.rstrip(".") + "." for text in r["g"]])
                            for r in checked.records]
     if args.truth:
         split, truth = args.truth.name.split(".")[0], read_truth(load_annotations(args.truth), args.truth.name)

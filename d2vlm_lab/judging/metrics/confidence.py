@@ -18,7 +18,7 @@ from .resampling import Estimate, ScoreFunction, differences, intervals, paired
 from .sentences import SentenceModel
 from .tglg import Spoken, judged, trace_of
 from .videomme import score_videomme
-from .youcook2 import Recipe, score_youcook2
+from .youcook2 import CookingRecipe, score_youcook2
 
 DRAWS = 200  # draws of videos for an interval; a draw of all of E.T. Bench takes about half a second
 FEWEST = 10  # videos: draws of fewer are too much alike, and all draws of a single video are the same
@@ -82,7 +82,7 @@ def qvhighlights(records: Sequence[dict]) -> Answered:
     return Answered(records, score, _video, ETBENCH_ID)
 
 
-def youcook2(records: Sequence[dict], truth: Sequence[Recipe]) -> Answered:
+def youcook2(records: Sequence[dict], truth: Sequence[CookingRecipe]) -> Answered:
     """Every column of the table has a score for each video, so that a draw is a mean of these."""
     columns = score_youcook2(records, truth)["per_video"]
     row = {name: number for number, name in enumerate(columns.pop("key"))}

@@ -27,7 +27,7 @@ class Update(Protocol):
 
 
 @dataclass(frozen=True)
-class Watched:
+class LiveCase:
     """One standing question about one video: its updates in order, the true events, and when the video ended."""
 
     updates: Sequence[Update]
@@ -48,27 +48,27 @@ def standing(updates: Sequence[Update], at: float = np.inf) -> dict[Hashable, In
     return claimed
 
 
-def f1_by_moment(watched: Watched, moments: Array, threshold: float = HIT) -> Array:
+def f1_by_moment(case: LiveCase, moments: Array, threshold: float = HIT) -> Array:
     """F1 at each moment, against the part of the truth that has happened by then."""
-    return np.array([_f1(standing(watched.updates, moment), [(start, min(end, moment)) for start, end in watched.truth
-                                                             if start < moment], threshold) for moment in moments])
+    return np.array([_f1(standing(case.updates, moment), [(start, min(end, moment)) for start, end in case.truth
+                                                          if start < moment], threshold) for moment in moments])
 
 
-def notices(watched: Watched, threshold: float = HIT) -> tuple[list[float], int]:
+def notices(case: LiveCase, threshold: float = HIT) -> tuple[list[float], int]:
     """For each true event that was found, how many seconds after its start it was first noticed (negative: before its
     start); and how many noticed events belong to no true event."""
     first: dict[Hashable, float] = {}
     last: dict[Hashable, Interval] = {}
-    for update in watched.updates:
+    for update in case.updates:
         first.setdefault(update.event, update.at)
         last[update.event] = update.interval
-    kept = list(standing(watched.updates))
-    pairs = assign(temporal_iou([last[event] for event in kept], watched.truth), threshold)
-    delays = [first[kept[i]] - watched.truth[j][0] for i, j in pairs]
+    kept = list(standing(case.updates))
+    pairs = assign(temporal_iou([last[event] for event in kept], case.truth), threshold)
+    delays = [first[kept[i]] - case.truth[j][0] for i, j in pairs]
     return delays, len(last) - len(pairs)
 
 
-def live_scores(cases: Sequence[Watched], step: float = 0.5, threshold: float = HIT) -> dict[str, float]:
+def live_scores(cases: Sequence[LiveCase], step: float = 0.5, threshold: float = HIT) -> dict[str, float]:
     """Scores of all questions together. Moments come every `step` seconds up to the end of each video."""
     found = [notices(case, threshold) for case in cases]
     delays = [delay for each, _ in found for delay in each]

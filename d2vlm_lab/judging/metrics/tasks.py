@@ -93,7 +93,7 @@ def highlight(samples: Sequence[dict], p: Protocol) -> Row:
 
 def choice(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None) -> Row:
     """rar, eca, rvq: is it the right option?"""
-    picked = pick(samples, p.choice, p.letters(samples), p, similar, p.second_chance)
+    picked = pick_options(samples, p.choice, p.letters(samples), p, similar, p.second_chance)
     by_letter, right = picked.by.count("letter"), picked.right_by_letter
     values: dict = {"Acc": picked.accuracy}
     if p.extras:
@@ -108,7 +108,7 @@ def choice(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None) 
 
 def choice_and_moment(samples: Sequence[dict], p: Protocol, similar: SentenceModel | None) -> Row:
     """gvq: the right option, and then the first interval."""
-    picked = pick(samples, p.timed_choice, p.timed_letters(samples), p, similar, False)
+    picked = pick_options(samples, p.timed_choice, p.timed_letters(samples), p, similar, False)
     nowhere = ((0.0, 0.0),) if p.answer_for_evidence else ()  # missing evidence, as published for this task alone
     overlaps, failed = [], []
     for sample, hit, by in zip(samples, picked.hits, picked.by):
@@ -142,8 +142,8 @@ class Picked:
         return sum(hit for by, hit in zip(self.by, self.hits) if by == "letter")
 
 
-def pick(samples: Sequence[dict], read: Callable[[str, Sequence[str], int], Choice], letters: Sequence[int],
-         p: Protocol, similar: SentenceModel | None, second_chance: bool) -> Picked:
+def pick_options(samples: Sequence[dict], read: Callable[[str, Sequence[str], int], Choice], letters: Sequence[int],
+                 p: Protocol, similar: SentenceModel | None, second_chance: bool) -> Picked:
     """Choose by letter if one decides, else the option most similar to the answer's text."""
     hits, by, formed, undecided = [], [], [], []
     for i, (sample, n) in enumerate(zip(samples, letters)):

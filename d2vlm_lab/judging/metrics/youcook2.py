@@ -25,7 +25,7 @@ SPLITS = {"train": 1, "val": 2, "test": 3}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CookingRecipe:
     """What happens in one video."""
 
     video: str
@@ -33,7 +33,7 @@ class Recipe:
     captions: list[str]
 
 
-def read_truth(annotations: Sequence[dict], file: str) -> list[Recipe]:
+def read_truth(annotations: Sequence[dict], file: str) -> list[CookingRecipe]:
     recipes = []
     for number, record in enumerate(annotations, 1):
         try:
@@ -46,7 +46,7 @@ def read_truth(annotations: Sequence[dict], file: str) -> list[Recipe]:
         if len(sentences) != len(segments):
             raise LabError(f"{file}, record {number} ({brief(video)}): {len(sentences)} captions for {len(segments)} "
                            "segments")
-        recipes.append(Recipe(video, segments, [sentence + "." for sentence in sentences]))
+        recipes.append(CookingRecipe(video, segments, [sentence + "." for sentence in sentences]))
     return recipes
 
 
@@ -54,7 +54,7 @@ def video_name(record: dict) -> str:
     return PurePosixPath(record["video"]).name
 
 
-def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: str = "clean",
+def score_youcook2(records: Sequence[dict], truth: Sequence[CookingRecipe], protocol: str = "clean",
                    split: str = "val") -> dict:
     """Scores for each video, and their means. `truth` decides which videos count; answers to others are left out."""
     clean = protocol == "clean"
@@ -81,7 +81,7 @@ def score_youcook2(records: Sequence[dict], truth: Sequence[Recipe], protocol: s
     return result
 
 
-def _per_video(truth: Sequence[Recipe], readings: Sequence[Reading], clean: bool,
+def _per_video(truth: Sequence[CookingRecipe], readings: Sequence[Reading], clean: bool,
                soda_name: str) -> dict[str, list | None]:
     """The columns of the published table, each with a score for every video."""
     overlap, hit = (temporal_iou, np.greater_equal) if clean else (_sorted_iou, np.greater)
@@ -101,7 +101,7 @@ def _per_video(truth: Sequence[Recipe], readings: Sequence[Reading], clean: bool
     return table if clean else table | {"SODA_c_1": [-1] * len(truth)}
 
 
-def _caption_columns(truth: Sequence[Recipe], readings: Sequence[Reading],
+def _caption_columns(truth: Sequence[CookingRecipe], readings: Sequence[Reading],
                      overlaps: Sequence[Array]) -> dict[str, list | None]:
     if captions.unavailable():
         return {"CIDER": None, "METEOR": None, "SODA_c": None}
@@ -118,7 +118,8 @@ def _caption_columns(truth: Sequence[Recipe], readings: Sequence[Reading],
             "SODA_c": [soda(iou, np.reshape(values, iou.shape)) for values, iou in zip(similarity, overlaps)]}
 
 
-def _paragraphs(truth: Sequence[Recipe], readings: Sequence[Reading]) -> tuple[dict[str, float | None], list[str]]:
+def _paragraphs(truth: Sequence[CookingRecipe],
+                readings: Sequence[Reading]) -> tuple[dict[str, float | None], list[str]]:
     """Scores for all captions of a video as one text of letters only. Notes say why a score is empty."""
     if reason := captions.unavailable():
         return {"Para_CIDER": None, "Para_METEOR": None}, [

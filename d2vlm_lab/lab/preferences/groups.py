@@ -63,7 +63,7 @@ def drawn_groups(config: RunConfig) -> Iterator[DrawnGroup]:
         if inputs["batch"] is None:
             continue
         batch = inputs["batch"].to(model.device)
-        answers, _, rewards = rewarded_answers(model, batch, config.reward, f"{config.seed} groups")
-        for n, (name, values) in enumerate(zip(batch.names, rewards.tolist())):
-            texts = [render(answer.answer) for answer in answers[n * questions:(n + 1) * questions]]
+        drawn = rewarded_answers(model, batch, config.reward, f"{config.seed} groups")
+        for n, (name, values) in enumerate(zip(batch.names, drawn.rewards.tolist())):
+            texts = [render(answer.answer) for answer in drawn.answers[n * questions:(n + 1) * questions]]
             yield DrawnGroup(name, asked[name], [round(value, 6) for value in values], texts)

@@ -75,15 +75,15 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
                              if values[name] and os.path.exists(values[name])})
 
 
-def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> Rehearsal:
-    """Parts and data in `folder`, and the config of a run on them; what the user has `chosen` stays as it is.
+def miniature(config: RunConfig, folder: Path, given: set[str], full: bool) -> Rehearsal:
+    """Parts and data in `folder`, and the config of a run on them; what the user has `given` stays as it is.
 
     A world that the user names and that is not there yet would be made with the few videos of a rehearsal, and the real
     run would then train on it. So the world of the rehearsal takes its place. And annotations go with their own videos.
     """
-    there = "data.world" in chosen and (resolve(config.data.world) / "world.json").exists()
-    chosen = chosen | WORLD if there else chosen - WORLD
-    chosen = chosen | FILES if "data.train" in chosen else chosen - FILES
+    there = "data.world" in given and (resolve(config.data.world) / "world.json").exists()
+    given = given | WORLD if there else given - WORLD
+    given = given | FILES if "data.train" in given else given - FILES
     world, data = write_data(config.data, folder, LONG if full and torch.cuda.is_available() else None)
     texts = [" ".join([sample.question, *(piece for piece in sample.answer if isinstance(piece, str))])
              for sample in world.samples("train")]
@@ -100,7 +100,7 @@ def miniature(config: RunConfig, folder: Path, chosen: set[str], full: bool) -> 
                      "training.videos": min(2, config.training.videos),
                      "training.accumulate": min(2, config.training.accumulate),
                      "training.rest_learning_rate": 1e-2, "training.learning_rate": 1e-2}
-    return Rehearsal(override(config, {key: value for key, value in settings.items() if key not in chosen}), folder,
+    return Rehearsal(override(config, {key: value for key, value in settings.items() if key not in given}), folder,
                      world)
 
 

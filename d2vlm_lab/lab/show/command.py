@@ -103,13 +103,13 @@ def run(args) -> None:
     if videos is not None and not os.path.isdir(videos):
         print(f"{brief(str(videos))} is gone; the page has no frames (name their folder with --videos)")
         videos = None
-    chosen = [with_frames(card, videos) for card in cards[:args.limit]]
+    on_page = [with_frames(card, videos) for card in cards[:args.limit]]
     try:
         with atomic_path(args.out) as partial:
-            partial.write_text(page(chosen, len(cards), notes, args.predictions.name), encoding="utf-8")
+            partial.write_text(page(on_page, len(cards), notes, args.predictions.name), encoding="utf-8")
     except OSError as error:
         raise LabError(f"--out is {brief(str(args.out))}; no page can be written there ({error.strerror})") from None
-    print(f"{args.out}: {len(chosen)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")
+    print(f"{args.out}: {len(on_page)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")
     if skipped:
         print(f"{len(skipped)} predictions cannot be shown; the first: {skipped[0]}")
 

@@ -81,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass
-class Chosen:
+class PlannedStudy:
     """A study with the profile that it is run in, and its plan."""
 
     study: Study
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
     first = next(path for path in (out, *out.parents) if path.exists())
     if not first.is_dir():
         raise LabError(f"--out {args.out}: {first} is no folder")
-    chosen = [with_profile(name, args.profile) for name in args.studies]
-    check_chosen(chosen, args.only)
+    studies = [with_profile(name, args.profile) for name in args.studies]
+    check_studies(studies, args.only)
     out, jobs = Path(args.out).absolute(), []
-    for part in chosen:
+    for part in studies:
         if not args.dry_run:
             points = [point for point in points_of(part.study, part.profile, tuple(args.seeds))
                       if wanted(point, args.only)]
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
         jobs += [job for job in part.plan if job not in jobs]
     todo = choose(jobs, args.only, args.limit, args.force)
-    for part in chosen:
+    for part in studies:
         print(describe(part, [job for job in part.plan if job.record["study"] == part.study.name], todo))
         if others := seeds_left_out(part, out):
             seeds = sorted({job.point.seed for job in part.plan if not job.shared})
@@ -125,39 +125,39 @@ def run(args: argparse.Namespace) -> int:
     for job in jobs:
         if job.done and not job.shared:
             relabel(job)
-        if len(chosen) > 1 and not job.shared:
+        if len(studies) > 1 and not job.shared:
             job.prefix = f"{job.record['study']}: "
     if args.force:
         clear(todo)
-    for part in chosen:
+    for part in studies:
         write_index(part.study, part.profile, out, reported(part.plan, args.only), part.source)
     failed = [(job, state) for job, state in execute(todo, args, out) if state["status"] != "done"]
     for job, state in failed:
         print(f"failed: {job.title}: {state['error']}\n        {job.folder}")
-    for part in chosen:
+    for part in studies:
         report(out / part.study.name)
     return 1 if failed else 0
 
 
-def with_profile(name: str, profile: str | None) -> Chosen:
+def with_profile(name: str, profile: str | None) -> PlannedStudy:
     study, source = read_study(name)
     if profile is None:
         profile = "quick" if "quick" in study.profiles else ""
     if profile and profile not in study.profiles:
         raise LabError(f"{source}: no profile {profile!r}{suggest(profile, study.profiles)}")
-    return Chosen(study, source, profile)
+    return PlannedStudy(study, source, profile)
 
 
-def check_chosen(chosen: Sequence[Chosen], only: Sequence[str]) -> None:
+def check_studies(studies: Sequence[PlannedStudy], only: Sequence[str]) -> None:
     """No study is given twice, and each variant of --only is part of some study in the profile that is run."""
-    names = [part.study.name for part in chosen]
+    names = [part.study.name for part in studies]
     if twice := [name for name in names if names.count(name) > 1]:
         raise LabError(f"the study {twice[0]} is given twice")
     for name in only:
-        having = [part for part in chosen if matching(part.study.variants, name)]
+        having = [part for part in studies if matching(part.study.variants, name)]
         if not having:
             raise LabError(f"--only {name}: no such variant"
-                           f"{suggest(name, [v for part in chosen for v in part.study.variants])}")
+                           f"{suggest(name, [v for part in studies for v in part.study.variants])}")
         if not any(matching(variants_of(part.study, part.profile), name) for part in having):
             part = having[0]
             others = [profile for profile in part.study.profiles
@@ -189,7 +189,7 @@ def reported(plan: Sequence[Job], only: Sequence[str]) -> list[Job]:
     return [job for job in plan if job in kept]
 
 
-def seeds_left_out(part: Chosen, out: Path) -> list[int]:
+def seeds_left_out(part: PlannedStudy, out: Path) -> list[int]:
     """Other seeds with runs that are done and would count."""
     planned = {job.point.seed for job in part.plan if not job.shared}
     seen = {record["seed"] for record in records(out)
@@ -204,7 +204,7 @@ def counted(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}"
 
 
-def describe(part: Chosen, plan: list[Job], todo: list[Job]) -> str:
+def describe(part: PlannedStudy, plan: list[Job], todo: list[Job]) -> str:
     """The plan, one run a line."""
     now = [job for job in plan if job in todo]
     needed = [job.seconds for job in now if not job.twin]
