@@ -25,6 +25,8 @@ PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
 Forget = Literal["oldest", "change", "merge"]  # which frames of a video that is still running go first
+# The formats of annotation files to train on: each has an adapter in data/datasets/.
+Format = Literal["et_instruct", "samples", "charades_sta", "youcook2", "timelens", "qvhighlights"]
 NAMED = ("tvg", "gvq")  # tasks whose questions name one event
 REWARDS = ("iou", "giou", "matched_giou", "wasserstein", "wasserstein2", "precision_iou", "words", "refusal")
 
@@ -180,7 +182,7 @@ class Data:
     val: str = ""  # with `train`: annotation file for validation; empty means none
     videos: str = ""  # with `train`: folder that holds the videos of `train` and `val`
     # The format of `train` and `val`: that of a public data set, or the samples of this project.
-    format: Literal["et_instruct", "samples", "charades_sta", "youcook2", "timelens", "qvhighlights"] = "et_instruct"
+    format: Format = "et_instruct"
     tasks: tuple[str, ...] = ()  # names of the tasks to train on; an empty list means all
     fps: Annotated[float, Range(0, 1000, open=True)] = 2.0  # frames per second that are read from a video
     max_frames: Frames = 512  # largest number of frames that are read from a video, spread evenly over it

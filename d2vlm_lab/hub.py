@@ -39,7 +39,7 @@ def download(name: str, revision: str | None = None, files: tuple[str, ...] = MO
              kind: Literal["model", "dataset"] = "model") -> Path:
     """The folder in the client's cache that holds these files of a repository, as far as it has them.
 
-    A process asks the hub once, so that a branch that moves meanwhile does not change what a run stands on.
+    A process asks the hub once, so that a run uses the same files throughout, even if a branch moves meanwhile.
     """
     from huggingface_hub import errors, snapshot_download  # takes a third of a second, and folders need none of it
 

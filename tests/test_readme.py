@@ -1,14 +1,16 @@
 """The README is short, and the tree in it is true."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TREE = re.search(r"```\n(d2vlm_lab/\n.*?)```", README, re.DOTALL)[1]
-FLOORS = ("ideas", "data", "model", "learning", "judging", "lab")
+TREE = re.search(r"```\n(d2vlm_lab/.*?)```", README, re.DOTALL)[1]
+FLOORS = ("", "ideas", "data", "model", "learning", "judging", "lab", "lab/commands")
 
 
 def described():
@@ -29,15 +31,23 @@ def test_it_can_be_read_in_one_sitting():
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_every_file_of_a_floor_stands_in_its_line(floor):
+def test_the_files_of_a_floor_stand_in_its_line_behind_the_colon_and_nothing_else_does(floor):
     folder = ROOT / "d2vlm_lab" / floor
+    words = " ".join(described()[f"{folder.relative_to(ROOT).as_posix()}/"])
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    assert files <= set(described()[f"d2vlm_lab/{floor}/"])
+    assert sorted(words.rpartition(": ")[2].split()) == sorted(files)
 
 
 def test_every_folder_of_the_library_stands_in_the_tree_and_nothing_else_does():
     folders = {path.parent.relative_to(ROOT).as_posix() + "/" for path in (ROOT / "d2vlm_lab").rglob("*.py")}
     assert {name for name in described() if name.startswith("d2vlm_lab/")} == folders
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="needs a git checkout")
+def test_every_folder_of_the_project_stands_in_the_tree():
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True).stdout
+    folders = {path.partition("/")[0] + "/" for path in listed.splitlines() if "/" in path and path[0] != "."}
+    assert {name for name in described() if name.count("/") == 1} == folders
 
 
 def test_every_path_in_the_tree_exists():

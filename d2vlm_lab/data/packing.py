@@ -1,4 +1,4 @@
-"""Where the tokens of a batch stand when its texts are written in one row, without padding: counted once, on the CPU.
+"""Where the tokens of a batch are when its texts are written in one row, without padding: computed once, on the CPU.
 
 Shapes: N texts, T tokens of the longest, S tokens in the row. A group has M texts, the longest of L tokens.
 """

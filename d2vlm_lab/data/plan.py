@@ -1,4 +1,4 @@
-"""What the losses need to know about a batch, as indices: counted once, where the batch is made.
+"""What the losses need to know about a batch, as indices: computed once, where the batch is made.
 
 On a GPU, finding the places where something holds means waiting until everything before it is computed. So this is done
 on the CPU, and the indices go to the GPU together with the batch.

@@ -180,7 +180,7 @@ def _size(name: str, size: object, square: bool = True) -> int | tuple[int, int]
 
 
 def _prepares_alike(preparation: Preparation, processor: Any) -> bool:
-    """Whether both give the same for a picture of an odd shape, up to the rounding of two resizing libraries."""
+    """Whether both prepare a picture of an unusual shape alike, up to the rounding of two resizing libraries."""
     coarse = np.random.default_rng(0).integers(0, 256, (1, 9, 14, 3), dtype=np.uint8)
     picture = _resize(coarse, (61, 97), BILINEAR)
     expected = torch.as_tensor(np.asarray(processor(picture[0], return_tensors="np")["pixel_values"]))

@@ -39,9 +39,9 @@ class Live:
         self.turn: Callable[[], AbstractContextManager] = nullcontext  # entered whenever the model is at work
         self.questions: list[StandingQuestion] = []
         self.silent: set[StandingQuestion] = set()  # those whose words nobody wants
-        self.overdue: list[tuple[StandingQuestion, Update]] = []  # what is told with the next frame
+        self.overdue: list[tuple[StandingQuestion, Update]] = []  # updates that come out with the next frame
         self.ended: dict[tuple[StandingQuestion, int], Closed] = {}  # the last closing of each event
-        self.pending: list[Update | SourceNote] = []  # what nobody has taken yet of the newest moment
+        self.pending: list[Update | SourceNote] = []  # what was found at the newest moment and not yet taken
         self.pixels: dict[int, np.ndarray] = {}  # the kept frames, as the tower saw them
         self.open, self.items, self.running = ExitStack(), None, True
 
@@ -54,7 +54,7 @@ class Live:
 
     @property
     def closed(self) -> list[Closed]:
-        """Everything that was closed, as it is known now."""
+        """All events that are over, as far as they are known now."""
         return list(self.ended.values())
 
     @property
@@ -66,7 +66,8 @@ class Live:
                  past: bool = False) -> StandingQuestion:
         """From now on, tell when this happens; with `words`, also what the model says about it once it is over.
 
-        What goes on right now is told with the next frame, and with `past` also what is over, as far as it is kept.
+        An event that goes on right now is reported with the next frame. With `past`, so are events that are over, as
+        far as their frames are kept.
         """
         model, kept, text = self.stream.model, self.stream.kept, self.wording(question)
         sample = validate(Sample("asked", "live", 1.0, "", "lab", text))
@@ -106,7 +107,7 @@ class Live:
                 with self.turn():
                     moment = [*self.said_late(), *self.take(item)]
                 yield moment
-        except LabError as error:  # what came before it is still read and told
+        except LabError as error:  # what came before it is still read and reported
             failed = error
         self.running = False
         with self.turn():

@@ -127,7 +127,7 @@ def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
 
 
 def knows_annotations(folder: Path) -> bool:
-    """Whether a checkpoint, or one that it stands on, was trained on an annotation file, as far as recipes tell."""
+    """Whether a checkpoint, or one that it starts from, was trained on an annotation file, as far as recipes tell."""
     sources = [str(folder), *ancestry(folder, flatten_record(read_recipe(folder).get("config", {})))]
     with suppress(LabError):
         return any(flatten_record(read_recipe(find_checkpoint(source)).get("config", {})).get("data.train")
@@ -202,9 +202,9 @@ def _use(folder: Path, hub_id: str, description: dict) -> list[str]:
 
 
 def _base(bases: list[str], license: str) -> list[str]:
-    names = ", which stands on ".join(f"`{_portable(base)}`" for base in bases)
+    names = ", which starts from ".join(f"`{_portable(base)}`" for base in bases)
     terms = f"`{license}`" if license else "not recorded: see where the base was published before you share this"
-    return [f"It stands on {names}." if bases else "It was made from nothing.", f"Licence of the base: {terms}."]
+    return [f"It starts from {names}." if bases else "It was made from nothing.", f"Licence of the base: {terms}."]
 
 
 def _data(config: dict) -> list[str]:

@@ -129,7 +129,7 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
 
 
 def language_of(base: str, tables: set[str]) -> tuple[str, bool]:
-    """The language model that an adapter beside a checkpoint stands on, and whether its `tables` were trained since."""
+    """The language model beneath an adapter beside a checkpoint, and whether its `tables` were trained since."""
     changed = False
     for _ in range(CHAIN):
         folder = find_checkpoint(base)
@@ -151,7 +151,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
     `folder` may be a hub id, with the `revision` after an `@` or as an argument.
 
     Its weights keep the precision that they were saved in. With `dtype`, the frozen weights are held in that precision
-    instead. `above` are the checkpoints that stand on this one.
+    instead. `above` are the checkpoints whose base this one is, directly or not.
     """
     folder = find_checkpoint(folder, revision)
     if not os.path.isdir(folder):

@@ -113,7 +113,7 @@ def generate(model: D2VLM, clips: Sequence[Clip], prompts: Sequence[Sequence[Tex
     """
     decoding = decoding or Decoding()
     batch = collate(clips, prompts, model.tokenizer, model.prompt, questions, names)
-    packing_of(batch)  # counted before the batch is on the device, where counting would mean waiting
+    packing_of(batch)  # made before the batch is on the device, where making it would mean waiting
     batch = batch.to(model.device)
     evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
     ids: list[list[int]] = [[] for _ in batch.ids]

@@ -23,7 +23,7 @@ REST, ADAPTER, LANGUAGE = "d2vlm.safetensors", "adapter_model.safetensors", f"la
 SEALED = (WEIGHTS, REST, ADAPTER, LANGUAGE, TOKENIZER)
 HEX = 64  # digits of one hash
 PIECE = 2**24  # bytes of a file that one thread hashes at a time
-CHAIN = 8  # most checkpoints in a chain: one may stand on a base, which stands on another base, and so on
+CHAIN = 8  # most checkpoints in a chain: one may have a base, which has another base, and so on
 OF_A_BASE = ("language", "frames", "adapter")  # what a checkpoint takes from its base besides weights and tokenizer
 TOOLS = ("config.json", TOKENIZER, "preprocessor_config.json")  # likewise, if a base is not of this project
 
@@ -74,12 +74,12 @@ def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
 
 
 def check_chain(folder: Path, above: tuple[Path, ...]) -> None:
-    """An error if a checkpoint stands on itself, directly or through the base of its base."""
+    """An error if a checkpoint is its own base, directly or through the base of its base."""
     if folder.resolve() in [each.resolve() for each in above]:
         raise LabError(f"{above[-1] / DESCRIPTION}: base: {folder} leads back to this checkpoint itself; give the "
                        "checkpoint that it was trained from")
     if len(above) >= CHAIN:
-        raise LabError(f"{above[-1] / DESCRIPTION}: base: more than {CHAIN} checkpoints stand on each other")
+        raise LabError(f"{above[-1] / DESCRIPTION}: base: more than {CHAIN} checkpoints, each the base of the next one")
 
 
 def check_seal(folder: Path, description: dict) -> None:

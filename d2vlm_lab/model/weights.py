@@ -3,7 +3,7 @@
     d2vlm.safetensors            the heads, the frame encoder, and whatever is in no other file, by our names
     adapter_model.safetensors    what PEFT has trained: the folder of the checkpoint is one that PEFT itself loads
     model.safetensors            the language model without an adapter: the folder is one that transformers loads
-    language/model.safetensors   the language model beneath an adapter, where the checkpoint stands on no base
+    language/model.safetensors   the language model beneath an adapter, where the checkpoint has no base
 
 An older checkpoint has one file, model.safetensors, with our names.
 """

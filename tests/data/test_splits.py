@@ -1,7 +1,7 @@
 """The samples of a run: a world, or annotation files in any format that can be learned from."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -76,6 +76,25 @@ def test_a_dry_run_shows_a_sample_of_every_training_format(name, place, tmp_path
     task = {"youcook2": "dvc", "qvhighlights": "tal"}.get(name, "tvg")
     assert "1 samples in 1 groups" in out and f"\nvalidation questions: 1 {task}\n" in out
     assert f"supervised: {'<evi>' * (2 if name == 'youcook2' else 1)}</evi>" in out
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_what_a_training_format_writes_is_read_as_the_same_samples(name, place, tmp_path):
+    """As far as the format holds them: some number the samples of a file."""
+    samples = ADAPTERS[name].read(place / f"{name}.json")
+    ADAPTERS[name].write_file(tmp_path / f"{name}.json", samples)
+    again = ADAPTERS[name].read(tmp_path / f"{name}.json")
+    assert [replace(sample, id="") for sample in again] == [replace(sample, id="") for sample in samples]
+
+
+@pytest.mark.parametrize("name", ["timelens", "qvhighlights"])
+def test_a_question_with_several_moments_is_written_where_the_format_holds_it(name, tmp_path):
+    events = Event(2.0, 5.0, "it spins"), Event(7.0, 9.0, "it spins")
+    several = replace(SAMPLE, task="tal", events=events, answer=("In ", 0, " and ", 1, "."))
+    mixed = replace(several, events=(events[0], Event(7.0, 9.0, "it moves")))
+    ADAPTERS[name].write_file(tmp_path / "a.json", [several, mixed, replace(SAMPLE, events=events[:1])])
+    first, second = ADAPTERS[name].read(tmp_path / "a.json")
+    assert (first.video, first.task, first.events) == (VIDEO, "tal", events) and second.events == events[:1]
 
 
 def test_the_choices_of_the_setting_are_the_training_formats():

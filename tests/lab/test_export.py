@@ -90,7 +90,7 @@ def test_the_card_says_base_data_recipe_scores_limits_and_licence(trained, tmp_p
     assert card.data.license == "other" and card.data.library_name == "peft"
     result = card.data.eval_results[0]
     assert (result.dataset_name, result.metric_value, result.metric_name) == ("etbench", 0.5, "tvg F1 (clean)")
-    for words in ("stands on `base`", "the base: not recorded", "synthetic world", "| `training.steps` | `30` |",
+    for words in ("starts from `base`", "the base: not recorded", "synthetic world", "| `training.steps` | `30` |",
                   "| `processes` | `1` |",
                   "| f1@0.5 | 0.75 |", "etbench, protocol `clean`", "greedy, checkpoint", "4 frames a second",
                   'folder = "shared"\nbase = AutoModelForCausalLM.from_pretrained(f"{folder}/language")'):

@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import presets, read_config
+from d2vlm_lab.data.datasets.formats import TRAINING
 from d2vlm_lab.data.splits import splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
@@ -78,13 +79,17 @@ def test_the_paper_starts_from_the_layout_of_stage_2(tmp_path):
     assert len(model.added) == 4 and model.language.config.model_type == "phi3"
 
 
-@pytest.mark.parametrize("form", ["et_instruct", "samples", "charades_sta", "youcook2"])
+@pytest.mark.parametrize("form", TRAINING)
 def test_annotations_are_written_in_the_format_that_a_preset_reads(tmp_path, form):
-    config = override(read_config("paper"), {"data.format": form})
+    tasks = {"evaluation.tasks": ["tal"]} if form == "qvhighlights" else {}
+    config = override(read_config("paper"), {"data.format": form, **tasks})
     world, settings = write_data(config.data, tmp_path)
     train, val = splits(override(config, settings))
     assert len(train.samples) > 3 and len(val.samples) > 0
     assert all((train.videos / sample.video).exists() for sample in train.samples)
+    assert train.bad == val.bad == ()
+    asked = {(sample.video, sample.events) for sample in world.samples("train")}
+    assert {(sample.video, sample.events) for sample in train.samples} <= asked
 
 
 def test_a_precision_that_changes_the_loss_is_an_error(rehearsed, monkeypatch):

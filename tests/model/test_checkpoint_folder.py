@@ -110,7 +110,7 @@ def test_merged_it_is_a_plain_language_model_with_the_same_logits(tmp_path, chan
 
 
 def test_what_a_first_stage_changed_lies_beside_the_adapter_of_the_second(tmp_path):
-    """The second stage trains no embeddings, but stands on a checkpoint that did; PEFT knows only the plain base."""
+    """The second stage trains no embeddings, but starts from a checkpoint that did; PEFT knows only the plain base."""
     base = save(tiny_model(), tmp_path / "base")
     first = save(trained(load(base)), tmp_path / "first", base=str(base))
     model = trained(load(first), **{"adapter.embeddings": "frozen"})

@@ -6,12 +6,12 @@ Two public files hold it: captions as JSON, and the original lines `VIDEO start 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ...ideas.evidence import Event
 from ..sample import UNKNOWN, Sample
 from . import et_bench
-from .records import OnBad, field, interval, opened, read_coco, to_samples, unique
+from .records import OnBad, about_one_sentence, field, interval, opened, read_coco, to_samples, unique, write_coco
 
 PROMPT = ("You are given a video about indoor activities. Watch the video carefully and find a visual event described "
           "by the sentence: '{caption}'. The format of your response should be: 'The event happens in <start time> - "
@@ -23,6 +23,14 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
     """All queries of a file in either form, asked in the published words."""
     records, build = (read_lines(path), from_line) if str(path).endswith(".txt") else (read_coco(path), from_record)
     return unique(to_samples(records, build, path, half_frame, on_bad), path, on_bad)
+
+
+def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
+    """The JSON form, with the questions about one moment alone; their number in the file becomes their id."""
+    moments = [sample for sample in about_one_sentence(samples) if len(sample.events) == 1]
+    write_coco(path, [{"id": index, "image_id": sample.video, "duration": sample.duration,
+                       "caption": sample.events[0].caption, "timestamp": list(sample.events[0].interval)}
+                      for index, sample in enumerate(moments)])
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

@@ -6,13 +6,14 @@ Its lines hold `qid`, `query`, `vid`, `duration` and `relevant_windows`; the lin
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from ...files import as_json_lines, atomic_path
 from ...ideas.evidence import Event
 from ...shapes import shown
 from ..sample import Sample
 from . import et_bench
-from .records import OnBad, field, interval, read_records, to_samples, unique
+from .records import OnBad, about_one_sentence, field, interval, read_records, to_samples, unique
 
 # There is no published prompt: the data set is older than the models that would need one.
 PROMPT = ("Find every moment of the video that fits the sentence: '{query}'. Name the best one first. The format of "
@@ -22,6 +23,15 @@ PROMPT = ("Find every moment of the video that fits the sentence: '{query}'. Nam
 def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
     records = read_records(path, go_on=on_bad is not None)
     return unique(to_samples(records, from_record, path, half_frame, on_bad), path, on_bad)
+
+
+def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
+    """The questions about one sentence, all of them about .mp4 files; their number in the file becomes their id."""
+    records = [{"qid": index, "query": sample.events[0].caption, "vid": sample.video.removesuffix(".mp4"),
+                "duration": sample.duration, "relevant_windows": [list(event.interval) for event in sample.events]}
+               for index, sample in enumerate(about_one_sentence(samples))]
+    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as lines:
+        lines.writelines(as_json_lines(records))
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

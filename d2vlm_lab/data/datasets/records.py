@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TextIO, TypedDict, overload
@@ -123,6 +123,12 @@ def read_coco(path: str | os.PathLike) -> list[dict]:
         raise SampleError(f"{error}; an annotation file holds an object with the list 'annotations'") from None
 
 
+def write_coco(path: str | os.PathLike, annotations: Sequence[dict]) -> None:
+    """A file that `read_coco` reads; it takes its name only when it is complete."""
+    with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
+        json.dump({"annotations": annotations}, out, ensure_ascii=False)
+
+
 def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
     """A JSON list with one record a line; the file takes its name only when it is complete."""
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
@@ -183,6 +189,13 @@ def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None 
             raise error
         on_bad(f"{path}, sample {brief(sample.id)} again ({index})", str(error))
     return list(kept.values())
+
+
+def about_one_sentence(samples: Iterable[Sample]) -> list[Sample]:
+    """The questions when something happens whose events all have the same caption: a data set of moments holds these.
+    """
+    return [sample for sample in samples
+            if sample.task in ("tvg", "tal") and len({event.caption for event in sample.events}) == 1]
 
 
 def field(record: dict, name: str, kind: type) -> Any:

@@ -6,18 +6,20 @@ line of the training set is `{"video_path": "a.mp4", "duration": 30.0, "events":
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from ...errors import LabError
+from ...files import atomic_path
 from ...ideas.evidence import Event
 from ...reader import read_json
 from ...shapes import shown
 from ..sample import Sample, SampleError
 from . import et_bench
-from .records import OnBad, field, interval, read_records, to_samples
+from .records import OnBad, about_one_sentence, field, interval, read_records, to_samples
 
 PROMPT = ("Please find the visual event described by the sentence '{query}', determining its starting and ending "
           "times. The format should be: 'The event happens in <start time> - <end time> seconds'.")
@@ -34,6 +36,19 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
         except LabError as error:
             raise SampleError(f"{error}; a file of TimeLens-Bench holds one object for each video") from None
     return to_samples(records, lambda record, index: from_record(record, index, path.stem), path, half_frame, on_bad)
+
+
+def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
+    """The form of TimeLens-Bench, with the questions about one sentence, all of them about .mp4 files."""
+    videos: dict[str, dict] = {}
+    for sample in about_one_sentence(samples):
+        video = videos.setdefault(sample.video.removesuffix(".mp4"),
+                                  {"duration": sample.duration, "spans": [], "queries": []})
+        moments = [list(event.interval) for event in sample.events]
+        video["spans"].append(moments if len(moments) > 1 else moments[0])
+        video["queries"].append(sample.events[0].caption)
+    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as out:
+        json.dump(videos, out, ensure_ascii=False)
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

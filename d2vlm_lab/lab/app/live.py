@@ -105,7 +105,7 @@ class Sessions:
             yield
 
     def lines(self, live: Live, video: Kept, seconds: float) -> Iterator[dict]:
-        """What the page is told: first about the session, then after every frame, and at last why it is over."""
+        """What is sent to the page: first about the session, then after every frame, and at last why it is over."""
         lab, shown = self.shelf.lab, [0] * len(live.questions)
         names = [standing.question for standing in live.questions]
         yield {"name": video.name, "end": seconds, "step": 1 / lab.fps, "questions": [

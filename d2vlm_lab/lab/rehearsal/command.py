@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -112,8 +113,6 @@ def attempt(name: str, stage: Callable[[], str], log) -> Done:
         try:
             ok, note = True, stage()
         except Exception as error:  # a rehearsal reports every error as its result
-            import traceback
-
             traceback.print_exc()
             ok, note = False, f"{'' if isinstance(error, LabError) else type(error).__name__ + ': '}{error}"
     return Done(name, ok, round(time.perf_counter() - started, 2), round(peak(), 1), " ".join(note.split())[:300])

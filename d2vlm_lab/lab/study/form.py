@@ -17,7 +17,7 @@ class Reported:
     metric: str
     variant: str
     value: float
-    source: str  # where it stands
+    source: str  # where the paper gives it
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Profile:
     base: dict[str, object] = field(default_factory=dict)  # after the study's base, before the variant
     shared: dict[str, dict[str, object]] = field(default_factory=dict)  # further overrides of shared work
     conditions: tuple[str, ...] = ()  # empty: all
-    minutes: Positive | None = None  # that all runs take together, used until runs have been measured
+    minutes: Positive | None = None  # how long all runs take together, until runs have been measured
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Study:
     hypothesis: str
     notebook: str  # relative to the project
     preset: str
-    variants: dict[str, dict[str, object]]  # an empty one is the base as it is
-    reference: str  # differences are taken to this variant
+    variants: dict[str, dict[str, object]]  # changes to the base; an empty one changes nothing
+    reference: str  # differences are measured from this variant
     metrics: tuple[str, ...]
     against: dict[str, str] = field(default_factory=dict)  # variants that are compared with another one instead
     seeds: tuple[Seed, ...] = (0,)
