@@ -55,6 +55,13 @@ def test_variants_from_two_places_are_one_study_in_the_order_of_its_file(tmp_pat
     assert [entry["id"] for entry in joined.study["runs"]] == [run.id for run in joined.runs]
 
 
+def test_a_variant_that_came_later_brings_what_it_is_compared_with(tmp_path):
+    first = part(tmp_path / "a" / "s", lambda run: run["variant"] != "full",
+                 variants={name: {"method.semantics": "off"} for name in ("without", "half")})
+    second = part(tmp_path / "b" / "s", lambda run: run["variant"] == "full", against={"full": "half"})
+    assert read_joined([first, second]).study["against"] == {"full": "half"}
+
+
 def test_a_joined_report_names_all_commits_that_its_runs_were_made_with(tmp_path):
     parts = [part(tmp_path / name / "s", lambda run, seed=seed: run["seed"] == seed) for seed, name in enumerate("ab")]
     for path in parts[1].glob("*/environment.json"):
@@ -76,6 +83,7 @@ def test_of_two_runs_for_one_point_the_one_that_is_done_counts(tmp_path):
     ({"name": "t"}, "name"), ({"profile": "full"}, "profile"), ({"preset": "tiny-full"}, "preset"),
     ({"base": {"training.steps": 4}}, "base"), ({"profiles": {"quick": {"base": {"seed": 1}}}}, "profile.base"),
     ({"variants": {"full": {"method.semantics": "on"}, "without": {"method.semantics": "off"}}}, "variants.full"),
+    ({"against": {"full": "other"}}, "against.full"),
 ])
 def test_folders_of_different_studies_are_refused_by_name(tmp_path, changes, where):
     first = part(tmp_path / "a" / "s", lambda run: run["seed"] < 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import LabError
 from ...shapes import shown
 from .read import STUDY, Entry, Results, Run, read_results
-from .tables import profile_of
+from .tables import compared_with, profile_of
 
 
 def read_joined(folders: Sequence[Path]) -> Results:
@@ -21,7 +21,8 @@ def read_joined(folders: Sequence[Path]) -> Results:
     joined = parts[0]
     for other in parts[1:]:
         _check(joined, other)
-        study = {**joined.study, "variants": {**other.study["variants"], **joined.study["variants"]}}
+        study = joined.study | {name: other.study.get(name, {}) | joined.study.get(name, {})
+                                for name in ("variants", "against") if name in joined.study | other.study}
         study["runs"], runs = _once([*zip(joined.study["runs"], joined.runs), *zip(other.study["runs"], other.runs)])
         study["shared_runs"], shared = _once([*zip(joined.study["shared_runs"], joined.shared),
                                               *zip(other.study["shared_runs"], other.shared)])
@@ -57,10 +58,11 @@ def _check(first: Results, other: Results) -> None:
 def _settings(study: dict) -> dict:
     """What the numbers depend on. A variant is compared where both have it, since a folder may hold a part of them."""
     profile = profile_of(study)
-    return ({name: study.get(name) for name in ("name", "profile", "preset", "base", "shared", "reference", "against",
+    return ({name: study.get(name) for name in ("name", "profile", "preset", "base", "shared", "reference",
                                                 "conditions")}
             | {f"profile.{name}": profile.get(name) for name in ("base", "shared")}
-            | {f"variants.{name}": overrides for name, overrides in study["variants"].items()})
+            | {f"variants.{name}": overrides for name, overrides in study["variants"].items()}
+            | {f"against.{name}": compared_with(study, name) for name in study["variants"]})
 
 
 def _once(pairs: Iterable[tuple[Entry, Run]]) -> tuple[list[Entry], tuple[Run, ...]]:
