@@ -12,9 +12,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2vlm_lab.config import RunConfig
 from d2vlm_lab.lab.bench import machine
 from d2vlm_lab.lab.study.cluster import place
-from d2vlm_lab.lab.study.identity import library
+from d2vlm_lab.lab.study.form import Point
+from d2vlm_lab.lab.study.identity import hashes_of, notebook_hash
+from d2vlm_lab.settings import flatten
 
 RUNS, SHELL_RUNS = 5, 3
 IMPORTS = "import time, torch, transformers, peft, d2vlm_lab.lab.run\nstarted = time.time()\ncpu = time.process_time()"
@@ -57,7 +60,9 @@ def run() -> dict:
 
 def _in_grid(here, notebook: Path, folder: Path) -> Measured:
     """As `ablate` makes a run."""
-    record = {"kind": "point", "study": "startup", "variant": folder.name, "seed": 0, "hashes": {"library": library()}}
+    point = Point(folder.name, 0, RunConfig(), {})
+    record = {"kind": "point", "study": "startup", "variant": folder.name, "seed": 0, "settings": flatten(point.config),
+              "extras": {}, "hashes": hashes_of(point, notebook_hash(notebook), {})}
     asked = time.time()
     state = here.submit({"record": record, "folder": str(folder), "notebook": str(notebook), "cwd": os.getcwd(),
                          "parameters": {"settings": {}, "out": str(folder)}}).result()
