@@ -146,6 +146,12 @@ def as_json_lines(records: Iterable[dict]) -> Iterator[str]:
     return (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
+def write_json_lines(path: str | os.PathLike, records: Iterable[dict]) -> None:
+    """A JSON Lines file, which takes its name only when it is complete."""
+    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as out:
+        out.writelines(as_json_lines(records))
+
+
 def packaged(package: str, suffix: str, known: str = "") -> Path:
     """The first file with this ending inside an installed package, without importing the package.
 

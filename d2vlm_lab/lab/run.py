@@ -29,7 +29,7 @@ from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_be
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import check_start, check_trackers, contents, differing, fit, last_checkpoint, same_content
+from ..learning.trainer import check_can_draw, check_trackers, contents, differing, fit, last_checkpoint, same_content
 from ..model.adapter import prepare
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
@@ -75,7 +75,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     if not processes.number() and last_checkpoint(folder / "checkpoints") is None:
         (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now
     model = prepare(start(config), config)
-    check_start(config, model)
+    check_can_draw(config, model)
     worth = worth_training(config)  # what does not fit is refused before a world is made
     train_split, val_split = splits(config)
     content = contents(config) | content  # with a world that was made just now
@@ -166,7 +166,7 @@ def dry_run(config: RunConfig) -> str:
     """What a run would train, on what, with one training sample as the model will see it. It makes no world."""
     check_trackers(config)
     model = prepare(start(config), config)
-    check_start(config, model)
+    check_can_draw(config, model)
     worth = worth_training(config)
     override(Recipe(), config.preference.recipe, "preference.recipe")
     if (missing := missing_world(config)) is not None:

@@ -350,11 +350,11 @@ def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | Int
         return IntervalLoss(config.reward)
     if not config.reward.draws:
         return None
-    check_start(config, model)
+    check_can_draw(config, model)
     return Rewards(config.reward, model, config.seed)
 
 
-def check_start(config: RunConfig, model: D2VLM) -> None:
+def check_can_draw(config: RunConfig, model: D2VLM) -> None:
     if config.reward.draws and not model.can_ground:
         begun = config.parts.start or config.parts.language
         raise LabError(f"reward.form={config.reward.form} draws answers from a trained model, but {begun} was never "

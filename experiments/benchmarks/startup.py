@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,8 +15,9 @@ from d2vlm_lab.config import RunConfig
 from d2vlm_lab.lab.bench import machine
 from d2vlm_lab.lab.study.cluster import place
 from d2vlm_lab.lab.study.form import Point
-from d2vlm_lab.lab.study.identity import hashes_of, notebook_hash
-from d2vlm_lab.settings import flatten
+from d2vlm_lab.lab.study.identity import notebook_hash
+from d2vlm_lab.lab.study.job import Job
+from d2vlm_lab.lab.study.plan import record_of
 
 RUNS, SHELL_RUNS = 5, 3
 IMPORTS = "import time, torch, transformers, peft, d2vlm_lab.lab.run\nstarted = time.time()\ncpu = time.process_time()"
@@ -61,11 +61,9 @@ def run() -> dict:
 def _in_grid(here, notebook: Path, folder: Path) -> Measured:
     """As `ablate` makes a run."""
     point = Point(folder.name, 0, RunConfig(), {})
-    record = {"kind": "point", "study": "startup", "variant": folder.name, "seed": 0, "settings": flatten(point.config),
-              "extras": {}, "hashes": hashes_of(point, notebook_hash(notebook), {})}
+    record = record_of("startup", "", point, notebook_hash(notebook), {})
     asked = time.time()
-    state = here.submit({"record": record, "folder": str(folder), "notebook": str(notebook), "cwd": os.getcwd(),
-                         "parameters": {"settings": {}, "out": str(folder)}}).result()
+    state = here.submit(Job(point, record, folder, notebook, trains=False).order(Path.cwd())).result()
     assert state["status"] == "done", state
     return _read(folder, asked)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ...ideas.evidence import Event
 from ..sample import UNKNOWN, Sample
 from . import et_bench
-from .records import OnBad, about_one_sentence, field, interval, opened, read_coco, to_samples, unique, write_coco
+from .records import OnBad, about_one_sentence, field, interval, opened, read_coco, to_samples, unique, write_object
 
 PROMPT = ("You are given a video about indoor activities. Watch the video carefully and find a visual event described "
           "by the sentence: '{caption}'. The format of your response should be: 'The event happens in <start time> - "
@@ -28,9 +28,9 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
     """The JSON form, with the questions about one moment alone; their number in the file becomes their id."""
     moments = [sample for sample in about_one_sentence(samples) if len(sample.events) == 1]
-    write_coco(path, [{"id": index, "image_id": sample.video, "duration": sample.duration,
-                       "caption": sample.events[0].caption, "timestamp": list(sample.events[0].interval)}
-                      for index, sample in enumerate(moments)])
+    write_object(path, {"annotations": [
+        {"id": index, "image_id": sample.video, "duration": sample.duration, "caption": sample.events[0].caption,
+         "timestamp": list(sample.events[0].interval)} for index, sample in enumerate(moments)]})
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from ...files import as_json_lines, atomic_path
+from ...files import write_json_lines
 from ...ideas.evidence import Event
 from ...shapes import shown
 from ..sample import Sample
@@ -27,11 +27,10 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
     """The questions about one sentence, all of them about .mp4 files; their number in the file becomes their id."""
-    records = [{"qid": index, "query": sample.events[0].caption, "vid": sample.video.removesuffix(".mp4"),
-                "duration": sample.duration, "relevant_windows": [list(event.interval) for event in sample.events]}
-               for index, sample in enumerate(about_one_sentence(samples))]
-    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as lines:
-        lines.writelines(as_json_lines(records))
+    write_json_lines(path, (
+        {"qid": index, "query": sample.events[0].caption, "vid": sample.video.removesuffix(".mp4"),
+         "duration": sample.duration, "relevant_windows": [list(event.interval) for event in sample.events]}
+        for index, sample in enumerate(about_one_sentence(samples))))
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TextIO, TypedDict, overload
@@ -123,10 +123,10 @@ def read_coco(path: str | os.PathLike) -> list[dict]:
         raise SampleError(f"{error}; an annotation file holds an object with the list 'annotations'") from None
 
 
-def write_coco(path: str | os.PathLike, annotations: Sequence[dict]) -> None:
-    """A file that `read_coco` reads; it takes its name only when it is complete."""
+def write_object(path: str | os.PathLike, content: dict) -> None:
+    """One JSON object; the file takes its name only when it is complete."""
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
-        json.dump({"annotations": annotations}, out, ensure_ascii=False)
+        json.dump(content, out, ensure_ascii=False)
 
 
 def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:

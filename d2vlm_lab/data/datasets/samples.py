@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
-from ...files import as_json_lines, atomic_path
+from ...files import write_json_lines
 from ..sample import Sample, SampleError, from_record, to_record
 from .records import OnBad, collect, read_records
 
@@ -22,6 +22,4 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 
 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
-    """JSON Lines; the file takes its name only when it is complete."""
-    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as lines:
-        lines.writelines(as_json_lines(map(to_record, samples)))
+    write_json_lines(path, map(to_record, samples))

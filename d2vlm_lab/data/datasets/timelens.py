@@ -6,20 +6,18 @@ line of the training set is `{"video_path": "a.mp4", "duration": 30.0, "events":
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from ...errors import LabError
-from ...files import atomic_path
 from ...ideas.evidence import Event
 from ...reader import read_json
 from ...shapes import shown
 from ..sample import Sample, SampleError
 from . import et_bench
-from .records import OnBad, about_one_sentence, field, interval, read_records, to_samples
+from .records import OnBad, about_one_sentence, field, interval, read_records, to_samples, write_object
 
 PROMPT = ("Please find the visual event described by the sentence '{query}', determining its starting and ending "
           "times. The format should be: 'The event happens in <start time> - <end time> seconds'.")
@@ -47,8 +45,7 @@ def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
         moments = [list(event.interval) for event in sample.events]
         video["spans"].append(moments if len(moments) > 1 else moments[0])
         video["queries"].append(sample.events[0].caption)
-    with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as out:
-        json.dump(videos, out, ensure_ascii=False)
+    write_object(path, videos)
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

@@ -9,7 +9,7 @@ from ...ideas.evidence import EVIDENCE, Event
 from ...shapes import shown
 from ..sample import Sample
 from . import et_bench
-from .records import OnBad, field, interval, read_coco, to_samples, unique, write_coco
+from .records import OnBad, field, interval, read_coco, to_samples, unique, write_object
 from .times import pieces_of
 
 # as published, slips included: the topic is the same for every video
@@ -25,10 +25,11 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:
     """The dense captions alone, each event with one sentence; their number in the file becomes their id."""
     dense = [sample for sample in samples if sample.task == "dvc" and sample.events]
-    write_coco(path, [{"id": index, "image_id": sample.video, "duration": sample.duration,
-                       "segments": [list(event.interval) for event in sample.events],
-                       "pure_cap": ". ".join(event.caption.rstrip(". ") for event in sample.events)}
-                      for index, sample in enumerate(dense)])
+    write_object(path, {"annotations": [
+        {"id": index, "image_id": sample.video, "duration": sample.duration,
+         "segments": [list(event.interval) for event in sample.events],
+         "pure_cap": ". ".join(event.caption.rstrip(". ") for event in sample.events)}
+        for index, sample in enumerate(dense)]})
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:

@@ -36,12 +36,13 @@ def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),
         starts, rank = {}, ranks.index(point.seed)
         for name in point.needs:
             work = make_shared(study, profile, name, point.seed)
-            record = _record(study, profile, work, "", {})
+            record = record_of(study.name, profile, work, "", {})
             folder = shared_folder(out, name, record["id"])
             job = known.get(record["id"]) or Job(work, record, folder, notebook, trains=True, seed_rank=rank)
             job.seed_rank = min(job.seed_rank, rank)  # another study may need it only for a later seed
             starts[f"@{name}"] = works.setdefault(record["id"], job)
-        record = _record(study, profile, point, code, {name[1:]: work.record["id"] for name, work in starts.items()})
+        shared = {name[1:]: work.record["id"] for name, work in starts.items()}
+        record = record_of(study.name, profile, point, code, shared)
         jobs.append(Job(point, record, out / study.name / record["id"], notebook,
                         trains=bool((parameters | point.extras).get("learn")), starts=starts,
                         twin=known.get(record["id"]), seed_rank=rank))
@@ -86,10 +87,10 @@ def relabel(job: Job) -> None:
         write_json(job.folder / POINT, job.record)
 
 
-def _record(study: Study, profile: str, point: Point, notebook: str, shared: dict[str, str]) -> dict:
+def record_of(study: str, profile: str, point: Point, notebook: str, shared: dict[str, str]) -> dict:
     hashes = identity.hashes_of(point, notebook, shared)
     return {"id": identity.run_id(hashes), "kind": "shared" if point.variant.startswith("@") else "point",
-            "study": study.name, "variant": point.variant, "seed": point.seed, "profile": profile,
+            "study": study, "variant": point.variant, "seed": point.seed, "profile": profile,
             "settings": flatten(point.config), "extras": point.extras, "hashes": hashes}
 
 
