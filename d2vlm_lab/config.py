@@ -45,13 +45,14 @@ class Method:
     style: Literal["interleaved", "factorized", "coupled", "digits", "time_tokens"] = "interleaved"
     end_marker: bool = True  # write `</evi>` between the `<evi>` tokens that open an answer and its text
     # What is added to the embedding of an `<evi>` token: the mean state of the frames of its event. layer: their states
-    # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing.
+    # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing. An
+    # event that is given in a question is the mean of its projected frames in any case.
     semantics: Literal["layer", "projection", "off"] = "layer"
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6
     # The interval whose frames an `<evi>` carries while a model is trained. true: the annotated interval. predicted:
-    # the interval that the token finds, as when an answer is written; every step then takes a second pass, which is not
-    # trained.
+    # the interval that the token finds, as when an answer is written; for that, every step first reads its texts twice
+    # without training.
     evidence_from: Literal["true", "predicted"] = "true"
     # What the words of an answer may look at, besides the question and each other. frames: all frames. evidence: no
     # frame and no word between frames, such as their times, because these words have read frames too. So the answer

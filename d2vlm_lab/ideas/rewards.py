@@ -3,7 +3,8 @@
 P are the predicted intervals and G the true ones. |X| is the length that X covers, P* and G* are the sets after
 intervals that overlap or touch have been joined. So for all rewards but `matched_giou` it costs nothing to say a moment
 twice, and models learn that (experiments/results). Intervals without a length, and those with an end that is not
-finite, cover nothing and are left out. All but the GIoU of sets and `refusal` lie within [0, 1].
+finite, cover nothing and are left out; but where nothing happens, even they are wrong. All but the GIoU of sets and
+`refusal` lie within [0, 1].
 
 `pair_rewards` computes six of them for many pairs of single intervals at once, by closed forms.
 """
@@ -46,18 +47,18 @@ def giou(predicted: Intervals, true: Intervals) -> float:
 
 def matched_giou(predicted: Intervals, true: Intervals) -> float:
     """sum_i (1 + GIoU(p_i, g_i)) / 2 / max(#P, #G); both sorted by start, then end. One without a partner counts 0."""
-    predicted, true = sorted(_valid(predicted)), sorted(_valid(true))
-    if not predicted or not true:
+    if not _valid(predicted) or not _valid(true):
         return float(not predicted and not true)
+    predicted, true = sorted(_valid(predicted)), sorted(_valid(true))
     pairs = [(1 + giou([p], [g])) / 2 for p, g in zip(predicted, true)]
     return sum(pairs) / max(len(predicted), len(true))
 
 
 def wasserstein(predicted: Intervals, true: Intervals, beta: float = 1.0) -> float:
     """exp(-beta W1 / |G*|), W1 = integral |CDF_P - CDF_G| dt, of the uniform densities over P* and G*."""
-    predicted, true = merge(predicted), merge(true)
-    if not predicted or not true:
+    if not merge(predicted) or not merge(true):
         return float(not predicted and not true)
+    predicted, true = merge(predicted), merge(true)
     cdf_p, cdf_g = _cdf(predicted), _cdf(true)
     points = sorted({t for t, _ in cdf_p + cdf_g})
     difference = [_at(cdf_p, t) - _at(cdf_g, t) for t in points]
@@ -68,9 +69,9 @@ def wasserstein(predicted: Intervals, true: Intervals, beta: float = 1.0) -> flo
 
 def wasserstein2(predicted: Intervals, true: Intervals, beta: float = 1.0) -> float:
     """exp(-beta W2 / |(P and G)*|), W2^2 = integral over u of (Q_P(u) - Q_G(u))^2, of the quantile functions Q."""
-    predicted, true = merge(predicted), merge(true)
-    if not predicted or not true:
+    if not merge(predicted) or not merge(true):
         return float(not predicted and not true)
+    predicted, true = merge(predicted), merge(true)
     shares = sorted({u for _, u in _cdf(predicted) + _cdf(true)})
     square = 0.0
     for low, high in zip(shares, shares[1:]):

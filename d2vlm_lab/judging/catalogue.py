@@ -94,8 +94,8 @@ _OTHERS = (
     Metric("dvc_caption_F1", "dense captions right, times aside", "F1", "F1 between the sentences of a dense caption "
            "and the true ones, whatever their times are.", True, ("dvc",)),
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
-           "matched one to one where the caption is the same and the intervals overlap by at least one half.", True,
-           ("dvc",)),
+           "matched one to one where the caption is the same and the intervals overlap by at least one half; a sentence "
+           "without an interval is an event too many.", True, ("dvc",)),
     Metric("dvc_words_F1@0.5", "dense captions: words right at the right time", "F1", "F1 between predicted and "
            "true events, matched one to one where the intervals overlap by at least one half; a pair counts as much as "
            "the F1 of the words of both captions.", True, ("dvc",)),
@@ -112,19 +112,19 @@ _OTHERS = (
     Metric("refusal_F1", "refusing, F1", "", "F1 of refusing: giving no interval where nothing happens, and only "
            "there; both kinds of questions count alike.", True, NAMED),
     Metric("second_F1@0.5", "second mentions: F1 at overlap 0.5", "", "F1 at an overlap of one half of the intervals "
-           "that answers give in their second stage; over answers that ground events first and refer to them later.",
-           True),
+           "that answers give in their second stage; over answers that ground events first and refer to them later. "
+           "Missing for styles of answers that have no second stage with intervals.", True),
     Metric("mentions_agree", "overlap of both mentions", "IoU", "Intersection over union of the first and the second "
            "mention of the same event; over answers that ground events first and refer to them later.", True),
     Metric("second_drift", "drift of second mentions", "s", "Seconds between the ends of the first and the second "
            "mention of the same event, mean over both ends; over answers that ground events first and refer to them "
            "later.", False),
     Metric("blind_words", "what words need of the frames", "nats per token", "By how much the loss of the answer's "
-           f"words grows if they may not look at any frame, {_FORCED}; what `<evi>` carries remains. Missing if "
-           "they never may look at frames.", None),
+           f"words, without `<evi>` and `</evi>`, grows if they may not look at any frame, {_FORCED}; what `<evi>` "
+           "carries remains. Missing if they never may look at frames.", None),
     Metric("exposure_gap", "what pointing wrongly costs the words", "nats per token", "By how much the loss of the "
-           "answer's words grows if `<evi>` carries the frames of the interval that it finds, and not of the true one, "
-           f"{_FORCED}.", False),
+           "answer's words, without `<evi>` and `</evi>`, grows if `<evi>` carries the frames of the interval that it "
+           f"finds, and not of the true one, {_FORCED}. Missing if `<evi>` carries nothing.", False),
     Metric("mistakes_any", "answers with a mistake", "share", "Share of answers about events that are wrong in any of "
            "the four factors of a rejected answer.", False),
     Metric("mistakes_which", "answers about more or fewer events", "share", "Share of answers about events that point "

@@ -35,7 +35,7 @@ from ..model.streaming.memory import Memory
 from ..model.streaming.standing import stands
 from .in_blocks import predict_in_blocks
 from .live_exam import Ask, asked_during, standing_scores
-from .mechanisms import mistakes, needs_of_words
+from .mechanisms import are_words, mistakes, needs_of_words
 from .metrics.temporal import interval_f1_miou
 from .predict import Prediction, predict, with_problems
 from .refusals import questions_about_nothing, refusal_scores
@@ -59,7 +59,9 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     samples = readable(held_out_questions(val, config), read)
     ask, memory = asker(model, config), memory_of(config)
     predictions = tuple(ask(samples, read))
-    scores = scores_by_task(predictions) | caption_scores(predictions) | second_mentions(predictions)
+    scores = scores_by_task(predictions) | caption_scores(predictions)
+    if model.method.style == "interleaved":  # in other styles, a second mention is a slip
+        scores |= second_mentions(predictions)
     scores |= boundary_errors(predictions) | mistakes(predictions)
     nothing = readable(questions_about_nothing(val, config), read)
     scores |= refusal_scores(list(ask(nothing, read)), predictions)
@@ -125,8 +127,8 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
                 values["proposed_at_0.5"] += [(x, 1) for x in (out.cited.overlap(truth) >= 0.5).float().tolist()]
             values["read_at_0.5"] += [(x, 1) for x in (frame_overlap(spans, truth) >= 0.5).float().tolist()]
         if mechanisms and model.method.style != "digits":
-            for name, value in needs_of_words(model, batch, float(out.parts["answer"])).items():
-                values[name].append((value, words))
+            for name, value in needs_of_words(model, batch, out).items():
+                values[name].append((value, int(are_words(model, out.targets).sum())))
     scores = {name: sum(x * n for x, n in each) / max(1, sum(n for _, n in each)) for name, each in values.items()}
     if any(map(len, states)):
         scores["spread"] = float(spread(torch.cat(states)))

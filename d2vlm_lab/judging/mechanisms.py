@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..data.batch import Batch
 from ..data.pairs import stutters, what_is_wrong
 from ..data.sample import Sample
-from ..ideas.evidence import Event, GroundedAnswer, overlap
+from ..ideas.evidence import END, EVIDENCE, Event, GroundedAnswer, overlap
 from ..ideas.rejected import FACTORS, Rejected
-from ..model.d2vlm import D2VLM
+from ..model.d2vlm import D2VLM, Output
 from .predict import Prediction
 from .scores import captions, rounded_mean, true_captions
 
@@ -31,21 +32,30 @@ def with_method(model: D2VLM, **changes) -> Iterator[bool]:
 
 
 @torch.no_grad()
-def needs_of_words(model: D2VLM, batch: Batch, as_trained: float) -> dict[str, float]:
+def needs_of_words(model: D2VLM, batch: Batch, out: Output) -> dict[str, float]:
     """How much the loss of the answers' words grows if they see no frame, and if `<evi>` carries what the model finds.
 
     Both are compared with words after true evidence, even for a model that was trained on the evidence that it finds.
-    `as_trained` is this loss of the model as it is.
+    `out` is what the model makes of the batch as it is.
     """
+    words = are_words(model, out.targets)
+
     def loss(**changes) -> float:
         with with_method(model, **changes) as same:
-            return as_trained if same else float(model(batch).parts["answer"])
+            return float(-(out if same else model(batch)).log_p[words].mean())
 
-    true = loss(evidence_from="true")
-    needs = {"exposure_gap": loss(evidence_from="predicted") - true}
+    true, needs = loss(evidence_from="true"), {}
+    if model.method.semantics != "off" or model.bins is not None:  # otherwise `<evi>` carries nothing
+        needs["exposure_gap"] = loss(evidence_from="predicted") - true
     if model.method.answer_view != "evidence":  # otherwise its words never see a frame
         needs["blind_words"] = loss(evidence_from="true", answer_view="evidence") - true
     return needs
+
+
+def are_words(model: D2VLM, targets: Tensor) -> Tensor:
+    """Which tokens of an answer are not `<evi>` or `</evi>`, of which some styles have more than others."""
+    marks = [model.tokenizer.convert_tokens_to_ids(mark) for mark in (EVIDENCE, END)]
+    return ~torch.isin(targets, targets.new_tensor(marks))
 
 
 def mistakes(predictions: Sequence[Prediction]) -> dict[str, float]:

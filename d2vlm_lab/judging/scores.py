@@ -15,7 +15,7 @@ from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..processes import shared_out
-from .metrics.temporal import best_pairs, interval_f1_miou, matched_f1, temporal_iou
+from .metrics.temporal import assign, best_pairs, interval_f1_miou, temporal_iou
 from .predict import Prediction, predict
 
 FULL_STOP = re.compile(r"\.(?!\d)")  # the dot of 1.5 does not end a sentence
@@ -84,10 +84,11 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
         overlap = temporal_iou(p.intervals, p.truth)
         described = predicted[:len(p.intervals)] + [""] * (len(p.intervals) - len(predicted))
         same = np.array([[a == b for b in true] for a in described]).reshape(overlap.shape)
-        joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
+        total = max(len(predicted), len(overlap)) + len(true)  # a sentence without an interval is an event too many
+        joint.append(2 * len(assign(np.where(same, overlap, 0), 0.5)) / max(1, total))
         alike = np.array([[_word_f1(a, b) for b in true] for a in described]).reshape(overlap.shape)
         alike = np.where(overlap >= 0.5, alike, 0)
-        alike_words.append(2 * alike[best_pairs(alike)].sum() / max(1, max(len(predicted), len(overlap)) + len(true)))
+        alike_words.append(2 * alike[best_pairs(alike)].sum() / max(1, total))
     if not words:
         return {}
     return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint),

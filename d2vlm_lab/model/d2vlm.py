@@ -241,11 +241,11 @@ class D2VLM(Shared, nn.Module):
 
         An event that is given in a question is the mean of its projected frames instead, which no layer has read.
         """
+        given = interval_mean(intervals, video, prefix.projected, prefix.frame_mask)
         if self.method.semantics == "off":
-            return prefix.meaning.new_zeros(len(intervals), prefix.meaning.shape[-1])
+            return given * in_question[:, None]
         seen = prefix.projected.detach() if self.method.semantics == "projection" else prefix.meaning
         m = interval_mean(intervals, video, seen, prefix.frame_mask)
-        given = interval_mean(intervals, video, prefix.projected, prefix.frame_mask)
         return torch.where(in_question[:, None], given, m)
 
     def read_texts(self, batch: Batch, prefix: Prefix, embeddings: Tensor) -> States:
@@ -364,19 +364,22 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
 
 @torch.no_grad()
 def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
-    """(E, 2) what each evidence token of an answer finds if the tokens before it carry the true events.
+    """(E, 2) what each evidence token of an answer finds if the tokens before it carry what they found themselves.
 
-    An event that is given in a question keeps its interval. This takes a pass of its own over frames and texts.
+    An event that is given in a question keeps its interval. The texts are read twice. The first time, they carry the
+    true events, so a second mention would nearly always be right: the first mention has told it the truth.
     """
+    intervals = batch.interval
     if not len(plan_of(batch).mention):
-        return batch.interval
-    prefix = model.read(batch, keep=not model.two_pass)
-    evidence = model.ground(batch, prefix, model.read_texts(batch, prefix, model.embed(batch, prefix)))
-    _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
-    if evidence.cited is not None:
-        spans = evidence.cited.interval
-    intervals = batch.interval.clone()
-    intervals[plan_of(batch).mention] = spans.to(intervals)
+        return intervals
+    for _ in range(2):
+        prefix = model.read(batch, keep=not model.two_pass)  # anew, since texts may be appended to its keys and values
+        evidence = model.ground(batch, prefix, model.read_texts(batch, prefix, model.embed(batch, prefix, intervals)))
+        _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
+        if evidence.cited is not None:
+            spans = evidence.cited.interval
+        intervals = batch.interval.clone()
+        intervals[plan_of(batch).mention] = spans.to(intervals)
     return intervals
 
 

@@ -95,6 +95,7 @@ def test_precision_counts_for_two_fifths():
 def test_saying_nothing_is_right_only_where_there_is_nothing(name):
     reward, some = r.SET_REWARDS[name], [(1.0, 2.0)]
     assert reward([], []) == 1 and reward(some, []) == 0 and reward([], some) == 0
+    assert reward([(3.0, 3.0)], []) == 0, "an event of one frame has no length, but it is none the less claimed"
 
 
 @pytest.mark.parametrize("bad", [(3.0, 3.0), (5.0, 2.0), (math.nan, 4.0), (1.0, math.inf)])

@@ -6,7 +6,7 @@ import torch
 
 from d2vlm_lab.data.sample import Sample
 from d2vlm_lab.ideas.evidence import Event, parse
-from d2vlm_lab.judging.mechanisms import mistakes, needs_of_words, with_method
+from d2vlm_lab.judging.mechanisms import are_words, mistakes, needs_of_words, with_method
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.scores import caption_scores, second_mentions
 from d2vlm_lab.model.decoding import Generated
@@ -80,6 +80,7 @@ def test_words_are_matched_one_to_one_and_telling_more_costs():
     assert caption_scores([shower])["dvc_words_F1@0.5"] == pytest.approx(2 * 2 / (8 + 2), abs=1e-4)
     told = predicted(f"<evi><evi></evi> {TOLD} the green disc fades.", *SAME)
     assert caption_scores([told])["dvc_words_F1@0.5"] == pytest.approx(2 * 2 / (3 + 2), abs=1e-4)
+    assert caption_scores([told])["dvc_joint_F1@0.5"] == caption_scores([told])["dvc_caption_F1"] == 0.8
 
 
 @pytest.mark.parametrize("changes", [{}, {"evidence_from": "predicted"}, {"answer_view": "evidence"}])
@@ -87,14 +88,27 @@ def test_what_words_need_is_compared_with_true_evidence_and_changes_no_model(cha
     net = small.model(**changes).eval()
     _, _, batch = small.mixed(net)
     with torch.no_grad():
-        loss, method = float(net(batch).parts["answer"]), net.method
-        needs = needs_of_words(net, batch, loss)
-        assert net.method is method and float(net(batch).parts["answer"]) == loss
-        with with_method(net, evidence_from="true"):
-            true = float(net(batch).parts["answer"])
-        with with_method(net, evidence_from="predicted"):
-            assert float(net(batch).parts["answer"]) - true == pytest.approx(needs["exposure_gap"]) != 0
+        out, method = net(batch), net.method
+        needs = needs_of_words(net, batch, out)
+        assert net.method is method and torch.equal(net(batch).log_p, out.log_p)
+        words = are_words(net, out.targets)
+        assert net.tokenizer.decode(out.targets[~words]).count("evi>") == (~words).sum() > 0
+        assert "evi>" not in net.tokenizer.decode(out.targets[words])
+
+        def loss(**how):
+            with with_method(net, **how):
+                return float(-net(batch).log_p[words].mean())
+
+        true = loss(evidence_from="true")
+        assert loss(evidence_from="predicted") - true == pytest.approx(needs["exposure_gap"]) != 0
         assert ("blind_words" in needs) == ("answer_view" not in changes)
         if "blind_words" in needs:
-            with with_method(net, evidence_from="true", answer_view="evidence"):
-                assert float(net(batch).parts["answer"]) - true == pytest.approx(needs["blind_words"]) != 0
+            assert loss(evidence_from="true", answer_view="evidence") - true == pytest.approx(needs["blind_words"]) != 0
+
+
+@pytest.mark.parametrize("changes, gap", [({"semantics": "off"}, False), ({"semantics": "projection"}, True)])
+def test_there_is_no_gap_where_evidence_carries_nothing(changes, gap):
+    net = small.model(**changes).eval()
+    _, _, batch = small.mixed(net)
+    with torch.no_grad():
+        assert ("exposure_gap" in needs_of_words(net, batch, net(batch))) == gap

@@ -149,10 +149,11 @@ def test_what_bins_carry_depends_on_the_times_alone_and_is_added_to_what_is_seen
     batch = batch_of(alone)
     prefix = with_frames.read(batch)
     given = batch.interval, batch.video[batch.row], prefix, batch.role == 0
-    times = alone.carried(*given)
+    times = alone.carried(*given) - alone.meaning(*given)
     torch.testing.assert_close(with_frames.carried(*given), with_frames.meaning(*given) + times)
+    assert not alone.meaning(*given)[~given[3]].any()
     moved = alone.carried(batch.interval + 0.25, *given[1:])
-    assert (moved != times).any(-1).all(), "also between two frames"
+    assert (moved != alone.carried(*given)).any(-1).all(), "also between two frames"
 
 
 # Answers.

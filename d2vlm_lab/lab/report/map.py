@@ -27,7 +27,7 @@ LEAST = 0.05  # a map whose largest difference is smaller than this stays pale
 BY_CHANCE = 0.05  # the share of the cells without an effect whose 95 % interval does not contain zero
 
 
-def maps(tables: Tables, most: int = 4) -> list[str]:
+def maps(tables: Tables, most: int = 6) -> list[str]:
     """The first metrics of the study for which some condition has runs with and without some idea: each has a map."""
     if not (tables.study.get("ideas") and tables.study.get("conditions")):
         return []
