@@ -62,6 +62,21 @@ def test_a_variant_that_came_later_brings_what_it_is_compared_with(tmp_path):
     assert read_joined([first, second]).study["against"] == {"full": "half"}
 
 
+def test_a_condition_that_came_later_brings_its_variants_and_shared_work(tmp_path):
+    shared = {"sft-easy": {"overrides": {"seed": 1}, "preset": ""}}
+    before = part(tmp_path / "a" / "s", lambda run: run["seed"] < 2, shared=shared, conditions={"easy": {}})
+    more = {"sft-hard": {"overrides": {"seed": 2}, "preset": ""}}, {"hard": {"data.limit": 5}}
+    later = part(tmp_path / "b" / "s", lambda run: run["seed"] == 2, shared=shared | more[0],
+                 conditions={"easy": {}} | more[1])
+    for folders in ([before, later], [later, before]):
+        joined = read_joined(folders).study
+        assert joined["shared"] == shared | more[0] and joined["conditions"] == {"easy": {}} | more[1]
+    other = part(tmp_path / "c" / "s", lambda run: run["seed"] == 2,
+                 shared={"sft-easy": {"overrides": {"seed": 3}, "preset": ""}})
+    with pytest.raises(LabError, match="shared.sft-easy is"):
+        read_joined([before, other])
+
+
 def test_a_joined_report_names_all_commits_that_its_runs_were_made_with(tmp_path):
     parts = [part(tmp_path / name / "s", lambda run, seed=seed: run["seed"] == seed) for seed, name in enumerate("ab")]
     for path in parts[1].glob("*/environment.json"):

@@ -11,6 +11,8 @@ from ...shapes import shown
 from .read import STUDY, Entry, Results, Run, read_results
 from .tables import compared_with, profile_of
 
+NAMED_PARTS = ("variants", "shared", "conditions")  # of which a folder may have more than another
+
 
 def read_joined(folders: Sequence[Path]) -> Results:
     """The runs of all folders as one study, described as in the first, and what they were made with.
@@ -22,7 +24,7 @@ def read_joined(folders: Sequence[Path]) -> Results:
     for other in parts[1:]:
         _check(joined, other)
         study = joined.study | {name: other.study.get(name, {}) | joined.study.get(name, {})
-                                for name in ("variants", "against") if name in joined.study | other.study}
+                                for name in (*NAMED_PARTS, "against") if name in joined.study | other.study}
         study["runs"], runs = _once([*zip(joined.study["runs"], joined.runs), *zip(other.study["runs"], other.runs)])
         study["shared_runs"], shared = _once([*zip(joined.study["shared_runs"], joined.shared),
                                               *zip(other.study["shared_runs"], other.shared)])
@@ -58,10 +60,9 @@ def _check(first: Results, other: Results) -> None:
 def _settings(study: dict) -> dict:
     """What the numbers depend on. A variant is compared where both have it, since a folder may hold a part of them."""
     profile = profile_of(study)
-    return ({name: study.get(name) for name in ("name", "profile", "preset", "base", "shared", "reference",
-                                                "conditions")}
+    return ({name: study.get(name) for name in ("name", "profile", "preset", "base", "reference")}
             | {f"profile.{name}": profile.get(name) for name in ("base", "shared")}
-            | {f"variants.{name}": overrides for name, overrides in study["variants"].items()}
+            | {f"{part}.{name}": value for part in NAMED_PARTS for name, value in study.get(part, {}).items()}
             | {f"against.{name}": compared_with(study, name) for name in study["variants"]})
 
 
