@@ -45,8 +45,8 @@ class Method:
     style: Literal["interleaved", "factorized", "coupled", "digits", "time_tokens"] = "interleaved"
     end_marker: bool = True  # write `</evi>` between the `<evi>` tokens that open an answer and its text
     # What is added to the embedding of an `<evi>` token: the mean state of the frames of its event. layer: their states
-    # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing. An
-    # event that is given in a question is the mean of its projected frames in any case.
+    # after the decoder layer `semantic_layer`. projection: the projected frames that enter the decoder. off: nothing.
+    # An event that is given in a question is the mean of its projected frames in any case.
     semantics: Literal["layer", "projection", "off"] = "layer"
     # The number of the decoder layer that `semantics: layer` reads; 0 is the embeddings.
     semantic_layer: Annotated[int, Range(0, 1000)] = 6

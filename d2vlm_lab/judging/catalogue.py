@@ -94,8 +94,8 @@ _OTHERS = (
     Metric("dvc_caption_F1", "dense captions right, times aside", "F1", "F1 between the sentences of a dense caption "
            "and the true ones, whatever their times are.", True, ("dvc",)),
     Metric("dvc_joint_F1@0.5", "dense captions right at the right time", "F1", "F1 between predicted and true events, "
-           "matched one to one where the caption is the same and the intervals overlap by at least one half; a sentence "
-           "without an interval is an event too many.", True, ("dvc",)),
+           "matched one to one where the caption is the same and the intervals overlap by at least one half; a "
+           "sentence without an interval is an event too many.", True, ("dvc",)),
     Metric("dvc_words_F1@0.5", "dense captions: words right at the right time", "F1", "F1 between predicted and "
            "true events, matched one to one where the intervals overlap by at least one half; a pair counts as much as "
            "the F1 of the words of both captions.", True, ("dvc",)),
