@@ -47,45 +47,45 @@ def giou(predicted: Intervals, true: Intervals) -> float:
 
 def matched_giou(predicted: Intervals, true: Intervals) -> float:
     """sum_i (1 + GIoU(p_i, g_i)) / 2 / max(#P, #G); both sorted by start, then end. One without a partner counts 0."""
-    if not _valid(predicted) or not _valid(true):
+    found, wanted = sorted(_valid(predicted)), sorted(_valid(true))
+    if not found or not wanted:
         return float(not predicted and not true)
-    predicted, true = sorted(_valid(predicted)), sorted(_valid(true))
-    pairs = [(1 + giou([p], [g])) / 2 for p, g in zip(predicted, true)]
-    return sum(pairs) / max(len(predicted), len(true))
+    pairs = [(1 + giou([p], [g])) / 2 for p, g in zip(found, wanted)]
+    return sum(pairs) / max(len(found), len(wanted))
 
 
 def wasserstein(predicted: Intervals, true: Intervals, beta: float = 1.0) -> float:
     """exp(-beta W1 / |G*|), W1 = integral |CDF_P - CDF_G| dt, of the uniform densities over P* and G*."""
-    if not merge(predicted) or not merge(true):
+    found, wanted = merge(predicted), merge(true)
+    if not found or not wanted:
         return float(not predicted and not true)
-    predicted, true = merge(predicted), merge(true)
-    cdf_p, cdf_g = _cdf(predicted), _cdf(true)
+    cdf_p, cdf_g = _cdf(found), _cdf(wanted)
     points = sorted({t for t, _ in cdf_p + cdf_g})
     difference = [_at(cdf_p, t) - _at(cdf_g, t) for t in points]
     distance = sum(_absolute_area(a, b, right - left)
                    for a, b, left, right in zip(difference, difference[1:], points, points[1:]))
-    return math.exp(-beta * distance / _length(true))
+    return math.exp(-beta * distance / _length(wanted))
 
 
 def wasserstein2(predicted: Intervals, true: Intervals, beta: float = 1.0) -> float:
     """exp(-beta W2 / |(P and G)*|), W2^2 = integral over u of (Q_P(u) - Q_G(u))^2, of the quantile functions Q."""
-    if not merge(predicted) or not merge(true):
+    found, wanted = merge(predicted), merge(true)
+    if not found or not wanted:
         return float(not predicted and not true)
-    predicted, true = merge(predicted), merge(true)
-    shares = sorted({u for _, u in _cdf(predicted) + _cdf(true)})
+    shares = sorted({u for _, u in _cdf(found) + _cdf(wanted)})
     square = 0.0
     for low, high in zip(shares, shares[1:]):
-        a, b = (p - g for p, g in zip(_quantiles(predicted, low, high), _quantiles(true, low, high)))
+        a, b = (p - g for p, g in zip(_quantiles(found, low, high), _quantiles(wanted, low, high)))
         square += (a * a + a * b + b * b) / 3 * (high - low)
-    return math.exp(-beta * math.sqrt(max(0.0, square)) / _length(merge([*predicted, *true])))
+    return math.exp(-beta * math.sqrt(max(0.0, square)) / _length(merge([*found, *wanted])))
 
 
 def precision_iou(predicted: Intervals, true: Intervals) -> float:
     """IoU^0.6 (|P* with G*| / |P*|)^0.4: covering more than the events costs more than missing a part of them."""
-    if not merge(predicted) or not merge(true):
+    found, wanted = merge(predicted), merge(true)
+    if not found or not wanted:
         return iou(predicted, true)
-    both = _overlaps(merge(predicted), merge(true))
-    return iou(predicted, true) ** 0.6 * min(1.0, both / _length(merge(predicted))) ** 0.4
+    return iou(predicted, true) ** 0.6 * min(1.0, _overlaps(found, wanted) / _length(found)) ** 0.4
 
 
 def refusal(predicted: Intervals, true: Intervals) -> float:

@@ -21,7 +21,16 @@ from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import as_json_lines, atomic_path, claimed, json_lines, locked, naming_full_disk, sweep_below
+from ..files import (
+    as_json_lines,
+    atomic_path,
+    claimed,
+    json_lines,
+    locked,
+    naming_full_disk,
+    sweep_below,
+    write_json_lines,
+)
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
@@ -144,8 +153,7 @@ def drop_unread(file: Path) -> None:
     records = json_lines(file)
     answered = [record for record in records if "error" not in record]
     if len(answered) < len(records):
-        with atomic_path(file) as partial:
-            partial.write_text("".join(as_json_lines(answered)), encoding="utf-8")
+        write_json_lines(file, answered)
 
 
 def read_answers(file: Path) -> dict[AnswerKey, dict]:

@@ -114,8 +114,9 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
     for i in range(0, len(samples), at_once):
         batch = batch_of(model, samples[i:i + at_once], read)
         out, plan = model(batch), plan_of(batch)
-        words, texts = len(out.targets), len(plan.mentions_by_text.count)
-        counts = {"answer": words, "grounding": texts, "citing": texts, "consistency": len(plan.pairs_by_text.count)}
+        texts = len(plan.mentions_by_text.count)
+        counts = {"answer": len(out.targets), "grounding": texts, "citing": texts,
+                  "consistency": len(plan.pairs_by_text.count)}
         for name, value in out.parts.items():
             values[f"held_out_{name}"].append((float(value), counts[name]))
         states.append(out.evidence.float())
@@ -127,8 +128,9 @@ def teacher_forced(model: D2VLM, samples: Sequence[Sample], read: Reader, at_onc
                 values["proposed_at_0.5"] += [(x, 1) for x in (out.cited.overlap(truth) >= 0.5).float().tolist()]
             values["read_at_0.5"] += [(x, 1) for x in (frame_overlap(spans, truth) >= 0.5).float().tolist()]
         if mechanisms and model.method.style != "digits":
-            for name, value in needs_of_words(model, batch, out).items():
-                values[name].append((value, int(are_words(model, out.targets).sum())))
+            words = are_words(model, out.targets)
+            for name, value in needs_of_words(model, batch, out, words).items():
+                values[name].append((value, int(words.sum())))
     scores = {name: sum(x * n for x, n in each) / max(1, sum(n for _, n in each)) for name, each in values.items()}
     if any(map(len, states)):
         scores["spread"] = float(spread(torch.cat(states)))

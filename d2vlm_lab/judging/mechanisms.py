@@ -32,14 +32,12 @@ def with_method(model: D2VLM, **changes) -> Iterator[bool]:
 
 
 @torch.no_grad()
-def needs_of_words(model: D2VLM, batch: Batch, out: Output) -> dict[str, float]:
+def needs_of_words(model: D2VLM, batch: Batch, out: Output, words: Tensor) -> dict[str, float]:
     """How much the loss of the answers' words grows if they see no frame, and if `<evi>` carries what the model finds.
 
     Both are compared with words after true evidence, even for a model that was trained on the evidence that it finds.
-    `out` is what the model makes of the batch as it is.
+    `out` is what the model makes of the batch as it is; `words` says which of its targets are words.
     """
-    words = are_words(model, out.targets)
-
     def loss(**changes) -> float:
         with with_method(model, **changes) as same:
             return float(-(out if same else model(batch)).log_p[words].mean())
@@ -54,7 +52,7 @@ def needs_of_words(model: D2VLM, batch: Batch, out: Output) -> dict[str, float]:
 
 def are_words(model: D2VLM, targets: Tensor) -> Tensor:
     """Which tokens of an answer are not `<evi>` or `</evi>`, of which some styles have more than others."""
-    marks = [model.tokenizer.convert_tokens_to_ids(mark) for mark in (EVIDENCE, END)]
+    marks = model.tokenizer.convert_tokens_to_ids([EVIDENCE, END])
     return ~torch.isin(targets, targets.new_tensor(marks))
 
 

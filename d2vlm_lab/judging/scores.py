@@ -15,7 +15,7 @@ from ..data.sample import Sample
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..processes import shared_out
-from .metrics.temporal import assign, best_pairs, interval_f1_miou, temporal_iou
+from .metrics.temporal import best_pairs, interval_f1_miou, matched_f1, temporal_iou
 from .predict import Prediction, predict
 
 FULL_STOP = re.compile(r"\.(?!\d)")  # the dot of 1.5 does not end a sentence
@@ -81,14 +81,14 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
             continue
         predicted, true = captions(p), [event.caption.strip(" .,") for event in p.sample.events]
         words.append(2 * sum((Counter(predicted) & Counter(true)).values()) / max(1, len(predicted) + len(true)))
-        overlap = temporal_iou(p.intervals, p.truth)
-        described = predicted[:len(p.intervals)] + [""] * (len(p.intervals) - len(predicted))
+        overlap = temporal_iou(p.intervals, p.truth)  # a sentence without an interval overlaps nothing
+        overlap = np.pad(overlap, ((0, max(0, len(predicted) - len(overlap))), (0, 0)))
+        described = predicted + [""] * (len(overlap) - len(predicted))
         same = np.array([[a == b for b in true] for a in described]).reshape(overlap.shape)
-        total = max(len(predicted), len(overlap)) + len(true)  # a sentence without an interval is an event too many
-        joint.append(2 * len(assign(np.where(same, overlap, 0), 0.5)) / max(1, total))
+        joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
         alike = np.array([[_word_f1(a, b) for b in true] for a in described]).reshape(overlap.shape)
         alike = np.where(overlap >= 0.5, alike, 0)
-        alike_words.append(2 * alike[best_pairs(alike)].sum() / max(1, total))
+        alike_words.append(2 * alike[best_pairs(alike)].sum() / max(1, sum(overlap.shape)))
     if not words:
         return {}
     return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint),

@@ -43,7 +43,7 @@ def new_adapter(model: D2VLM, adapter: Adapter) -> PeftModel:
     """The language model with LoRA in it, and with the rows of the evidence tokens if these alone are trained."""
     language, new_rows = model.language, None
     if adapter.embeddings == "evidence":
-        ids = [model.tokenizer.convert_tokens_to_ids(token) for token in (EVIDENCE, END)]
+        ids = model.tokenizer.convert_tokens_to_ids([EVIDENCE, END])
         tables = (language.get_input_embeddings(), language.get_output_embeddings())
         new_rows = {name: ids for name, module in language.named_modules() if module in tables}
     return adapt(language, LoraConfig(

@@ -89,9 +89,9 @@ def test_what_words_need_is_compared_with_true_evidence_and_changes_no_model(cha
     _, _, batch = small.mixed(net)
     with torch.no_grad():
         out, method = net(batch), net.method
-        needs = needs_of_words(net, batch, out)
-        assert net.method is method and torch.equal(net(batch).log_p, out.log_p)
         words = are_words(net, out.targets)
+        needs = needs_of_words(net, batch, out, words)
+        assert net.method is method and torch.equal(net(batch).log_p, out.log_p)
         assert net.tokenizer.decode(out.targets[~words]).count("evi>") == (~words).sum() > 0
         assert "evi>" not in net.tokenizer.decode(out.targets[words])
 
@@ -111,4 +111,5 @@ def test_there_is_no_gap_where_evidence_carries_nothing(changes, gap):
     net = small.model(**changes).eval()
     _, _, batch = small.mixed(net)
     with torch.no_grad():
-        assert ("exposure_gap" in needs_of_words(net, batch, net(batch))) == gap
+        out = net(batch)
+        assert ("exposure_gap" in needs_of_words(net, batch, out, are_words(net, out.targets))) == gap
