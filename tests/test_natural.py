@@ -1,5 +1,7 @@
 """The natural videos of the study `eye`."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,9 @@ def test_the_study_of_the_eye_runs_as_its_file_says(tmp_path):
         text = text.replace(f" {name}", f" {place}")
     (tmp_path / "eye.yaml").write_text(text)
     study, _ = read_study(str(tmp_path / "eye.yaml"))
-    assert len(points_of(study, "full")) == 15 and not [metric for metric in study.metrics if label(metric) == metric]
+    points = Counter(point.variant.partition(": ")[0] for point in points_of(study, "full"))
+    assert points == {"natural": 15, "world": 15, "world-own-encoder": 15}  # five variants, three seeds
+    assert not [metric for metric in study.metrics if label(metric) == metric]
 
     config = override(make_point(study, "quick", "natural: factorized", 0).config, {
         "training.steps": 2, "training.eval_every": 2, "training.save_every": 2, "evaluation.samples": 1,
