@@ -48,9 +48,10 @@ class ReferenceOutput:
 
 
 @dataclass
-class Draw(RewardedAnswers):
+class Draw:
     """Rewarded answers, and what is learned from those with a signal."""
 
+    rewarded: RewardedAnswers
     selected: DrawnBatch  # the answers that are learned from
     reference: ReferenceOutput | None  # None if the divergence has no weight
     old: dict[str, Tensor] | None = None  # log-probabilities at the first update after drawing
@@ -88,13 +89,12 @@ class Rewards:
         wanted = policy.has_signal(rewarded.rewards) | (settings.form == "exact")
         groups = wanted.nonzero().squeeze(1).tolist() or [0]  # one without a signal if there is no other
         selected = drawn_batch(model, batch, rewarded.answers, groups, settings.supervised > 0)
-        return Draw(answers=rewarded.answers, parts=rewarded.parts, rewards=rewarded.rewards, selected=selected,
-                    reference=self.reference(model, selected))
+        return Draw(rewarded=rewarded, selected=selected, reference=self.reference(model, selected))
 
     def __call__(self, model: D2VLM, draw: Draw, out: Output) -> tuple[Output, dict[str, Tensor]]:
         """The output with the loss of the drawn answers, and what to log."""
         settings, selected = self.settings, draw.selected
-        n, whole = len(selected.answers), draw.rewards.numel()
+        n, whole = len(selected.answers), draw.rewarded.rewards.numel()
         words, spans = Words.of(out, selected), Spans.of(out, selected)
         now = {"words": words.log_p, "spans": spans.log_p}
         if draw.old is None:
@@ -117,12 +117,12 @@ class Rewards:
         loss = -(gain - settings.kl * divergence).sum() / whole
         parts = {name: settings.supervised * value for name, value in out.parts.items()} if settings.supervised else {}
         parts["reward"] = settings.weight * loss
-        notes = self.notes(draw) | ({} if draw.reference is None else {"kl": divergence.detach()})
+        notes = self.notes(draw.rewarded) | ({} if draw.reference is None else {"kl": divergence.detach()})
         return replace(out, loss=sum(parts.values()), parts=parts), notes
 
     def advantages(self, draw: Draw, expected: Tensor | None) -> Tensor:
         """(n,) the advantages of the answers that are learned from."""
-        rewards = draw.rewards[draw.selected.groups]
+        rewards = draw.rewarded.rewards[draw.selected.groups]
         if expected is not None:  # the expected reward of the intervals replaces that of the drawn ones
             rewards = expected.detach().cpu().view_as(rewards) + torch.tensor(
                 [answer.other_rewards(self.settings) for answer in draw.selected.answers]).view_as(rewards)
@@ -152,18 +152,18 @@ class Rewards:
             out = functional_call(model, self.before, (selected.batch,))
         return ReferenceOutput(words=Words.of(out, selected).log_p, logits=Spans.of(out, selected).logits)
 
-    def notes(self, draw: Draw) -> dict[str, Tensor]:
+    def notes(self, rewarded: RewardedAnswers) -> dict[str, Tensor]:
         """Numbers for the log, over all drawn answers, also those without a signal."""
-        answers = draw.answers
+        answers, rewards = rewarded.answers, rewarded.rewards
         tokens = sum(len(answer.ids) for answer in answers)
         entropies = [entropy for answer in answers for entropy in answer.entropies]
-        notes = {"reward": draw.rewards.mean(), "signal": policy.has_signal(draw.rewards).float().mean(),
+        notes = {"reward": rewards.mean(), "signal": policy.has_signal(rewards).float().mean(),
                  "readable": mean([answer.readable for answer in answers]),
                  "length": torch.tensor(tokens / len(answers)),
                  "entropy_words": torch.tensor(-sum(answer.log_p for answer in answers) / tokens),
                  "entropy_intervals": mean(entropies)}
         for name in self.settings.weights:
-            notes[f"reward_{name}"] = mean([parts[name] for parts in draw.parts])
+            notes[f"reward_{name}"] = mean([parts[name] for parts in rewarded.parts])
         return notes
 
 

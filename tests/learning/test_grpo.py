@@ -311,7 +311,8 @@ def test_the_reference_is_the_model_as_it_was(stage):
     by_hand += policy.by_answer(intervals.divergence(spans.logits, reference.logits, spans.mask), spans.answer, n)
     by_hand /= torch.bincount(torch.cat([words.answer, spans.answer]), minlength=n)  # the mean over actions
     assert torch.allclose(moved["kl"], by_hand, atol=1e-6)
-    assert (out.loss - free.loss).item() == pytest.approx(0.5 * by_hand.sum().item() / draw.rewards.numel(), rel=1e-3)
+    expected = 0.5 * by_hand.sum().item() / draw.rewarded.rewards.numel()
+    assert (out.loss - free.loss).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_several_updates_learn_from_one_draw_within_the_clipped_range(stage):
