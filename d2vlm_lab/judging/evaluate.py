@@ -35,7 +35,7 @@ from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
-from ..model.rate import frame_rate
+from ..model.rate import frames_as_trained
 from ..model.seal import find_checkpoint
 from ..model.streaming.memory import Memory
 from ..model.streaming.stream import check_streams
@@ -169,11 +169,12 @@ def all_answers(out: Path) -> list[dict]:
 def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, data: Data, benchmark: str) -> dict:
     """Everything on which answers depend; kept beside the answers and, with the sentence model, beside their score."""
     prompt = json.dumps([asdict(model.prompt), BENCHMARKS[benchmark].prompt], sort_keys=True)
+    kept = {"keep_frames": data.keep_frames, "pruning": data.pruning} if data.keep_frames else {}
     return {"benchmark": benchmark, "checkpoint": _name(checkpoint), "annotations": annotations.name,
             "annotations_sha256": fingerprint(annotations),
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()[:16], "method": asdict(model.method),
             "decoding": asdict(decoding), "fps": data.fps, "max_frames": data.max_frames,
-            "library": __version__}
+            **kept, "library": __version__}
 
 
 def note_settings(out: Path, settings: dict, videos: Path) -> None:
@@ -260,8 +261,8 @@ def answer_and_score(args, out: Path) -> None:
     layout = BENCHMARKS[args.benchmark]
     annotations, videos = find(args.benchmark, resolve(args.data))
     scoring.check_protocol(layout.scorer, args.protocol)
-    fps, max_frames = frame_rate(Path(args.checkpoint), args.fps, args.max_frames, layout.fps)
-    data = Data(fps=fps, max_frames=max_frames, cache=args.cache)
+    data = frames_as_trained(Path(args.checkpoint), args.fps, args.max_frames, layout.fps)
+    data = replace(data, cache=args.cache)
     published = args.decoding == "published"
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)

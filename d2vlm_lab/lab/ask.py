@@ -18,6 +18,7 @@ import torch
 from ..config import Forget
 from ..data.batch import Clip
 from ..data.live.sources import open_source
+from ..data.pruning import prune
 from ..data.sample import Sample, validate
 from ..data.video import about_file, read_frames
 from ..data.world.phrases import with_options
@@ -32,7 +33,7 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.frames import encode_all
-from ..model.rate import frame_rate
+from ..model.rate import frames_as_trained
 from ..model.seal import find_checkpoint
 from ..model.streaming.memory import Kept, Memory
 from ..model.streaming.stream import Stream
@@ -56,6 +57,8 @@ class Lab:
     fps: float
     max_frames: int
     annotated: bool = False  # trained on annotations, and so on other words than those of the synthetic world
+    keep_frames: int | None = None  # of these frames, the language model sees at most so many; None means all
+    pruning: str = "even"  # which ones, see data/pruning.py
 
     @property
     def world_only(self) -> bool:
@@ -76,16 +79,19 @@ class Lab:
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        kept = f", of which the language model sees {self.keep_frames}" if self.keep_frames else ""
         return (f"{self.name}: {size:,.1f} million parameters, {self.model.method.style} answers, "
-                f"{self.fps:g} frames a second, at most {self.max_frames}. {self.expect}")
+                f"{self.fps:g} frames a second, at most {self.max_frames}{kept}. {self.expect}")
 
     def watch(self, path: str | os.PathLike) -> Watched:
         """Read a video and encode its frames, once for all questions."""
         frames, path = self.model.frames, path_of(path, "a video")
         seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames, clock=frames.preparation.clock)
         features = encode_all(frames, torch.from_numpy(seen.frames).to(self.model.device))
+        clip = prune(Clip(features, seen.timestamps), self.keep_frames, self.pruning)
+        kept = np.isin(seen.timestamps, clip.timestamps)
         length = 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds
-        return Watched(self, Path(path), seen.frames, Clip(features, seen.timestamps), length=length)
+        return Watched(self, Path(path), seen.frames[kept], clip, length=length)
 
     def listen(self, source, block: int | None = None, keep_seconds: float | None = None,
                keep_frames: int | None = None, forget: Forget = "oldest", sinks: int = 4,
@@ -263,7 +269,8 @@ def load(checkpoint: str | os.PathLike, fps: float | None = None, max_frames: in
     model = on_device(load_model(folder), device)
     name = f"{checkpoint} ({checkpoint_id(folder) if (folder / DESCRIPTION).exists() else 'imported'})"
     otherwise = 2.0 if isinstance(model.frames, TinyFrames) else 1.0
-    return Lab(model, name, *frame_rate(folder, fps, max_frames, otherwise), knows_annotations(folder))
+    seen = frames_as_trained(folder, fps, max_frames, otherwise)
+    return Lab(model, name, seen.fps, seen.max_frames, knows_annotations(folder), seen.keep_frames, seen.pruning)
 
 
 def path_of(path, what: str) -> str:

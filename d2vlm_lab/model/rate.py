@@ -1,10 +1,10 @@
-"""How many frames of a video a checkpoint sees: as many as in training, unless somebody asks for another number."""
+"""Which frames of a video a checkpoint sees: those that it saw in training, unless somebody asks for other numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from ..config import Data, Frames
 from ..reader import read_json
@@ -15,6 +15,8 @@ from .seal import DESCRIPTION
 class Rate(TypedDict):
     fps: NotRequired[Annotated[float, Range(0, 1000, open=True)]]
     max_frames: NotRequired[Frames]
+    keep_frames: NotRequired[Frames | None]
+    pruning: NotRequired[Literal["even", "change"]]
 
 
 class RunRate(TypedDict):
@@ -39,9 +41,9 @@ def trained_rate(checkpoint: Path) -> Rate:
     return read_json(run, RunRate).get("data", {}) if run.is_file() else {}
 
 
-def frame_rate(checkpoint: Path, fps: float | None, max_frames: int | None, otherwise: float,
-               tell: Callable[[str], object] = print) -> tuple[float, int]:
-    """Frames a second, and the largest number of frames: as asked for, else as in training.
+def frames_as_trained(checkpoint: Path, fps: float | None, max_frames: int | None, otherwise: float,
+                      tell: Callable[[str], object] = print) -> Data:
+    """Frames a second, the largest number of frames, and which of them are kept: as asked for, else as in training.
 
     `otherwise` are the frames a second of a checkpoint that does not say how it was trained. `tell` gets a line if
     other numbers are asked for than in training.
@@ -50,4 +52,6 @@ def frame_rate(checkpoint: Path, fps: float | None, max_frames: int | None, othe
     for name, asked in (("fps", fps), ("max_frames", max_frames)):
         if asked is not None and trained.get(name, asked) != asked:
             tell(f"{name} is {asked:g}; this checkpoint was trained with {trained[name]:g}")
-    return fps or trained.get("fps", otherwise), max_frames or trained.get("max_frames", Data.max_frames)
+    return Data(fps=fps or trained.get("fps", otherwise),
+                max_frames=max_frames or trained.get("max_frames", Data.max_frames),
+                keep_frames=trained.get("keep_frames"), pruning=trained.get("pruning", Data.pruning))

@@ -221,6 +221,26 @@ def test_a_checkpoint_sees_as_many_frames_as_it_was_trained_with_or_as_are_asked
     assert shown("unknown") == (2.0, 512, False)
 
 
+def test_a_checkpoint_that_was_trained_on_some_frames_of_each_video_sees_as_many(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(e, "score", lambda *_: ({}, []))
+    model, frames, real = tmp_path / "model", [], e.answer
+    shutil.copytree(place.model, model)
+    (model / "recipe.json").write_text('{"config": {"data": {"fps": 2.0, "keep_frames": 3}}}')
+
+    def answer(model, portion, read, *more):
+        frames.extend(len(read(sample).timestamps) for sample, _ in portion)
+        return real(model, portion, read, *more)
+
+    monkeypatch.setattr(e, "answer", answer)
+    command = ["evaluate", str(model), "world", "--data", str(place.world), "--limit", "2", "--max-new-tokens", "2"]
+    assert main([*command, "--out", str(tmp_path / "few")]) == 0 and frames == [3, 3]
+    assert json.loads((tmp_path / "few" / "run.json").read_text())["keep_frames"] == 3
+    assert main([*command, "--out", str(tmp_path / "off"), "--cache", "off"]) == 2
+    assert "data.keep_frames: frames are chosen by their features" in capsys.readouterr().err
+    (model / "recipe.json").write_text('{"config": {"data": {"fps": 2.0}}}')
+    assert main([*command, "--out", str(tmp_path / "all")]) == 0 and frames[2:] == [32, 32]
+
+
 def test_questions_with_more_frames_than_the_language_model_reads_are_counted(place, tmp_path, capsys):
     model = tiny_model()
     model.language.config.max_position_embeddings = 75

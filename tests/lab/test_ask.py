@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from d2vlm_lab.data.batch import Clip, encode_prompt
+from d2vlm_lab.data.pruning import prune
 from d2vlm_lab.data.sample import SampleError
 from d2vlm_lab.data.video import VideoError
 from d2vlm_lab.data.world import WorldConfig
@@ -82,6 +83,18 @@ def test_a_checkpoint_inside_a_run_is_asked_at_the_rate_of_that_run(tmp_path, ca
     (tmp_path / "config.json").write_text('{"data": {"fps": 0}}')
     with pytest.raises(LabError, match="config.json: data.fps: expected a number above 0"):
         lab.load(tmp_path / "model")
+
+
+def test_a_checkpoint_that_was_trained_on_some_frames_of_each_video_is_asked_about_as_many(tmp_path, video):
+    shutil.copytree(BASE, tmp_path / "model")
+    (tmp_path / "config.json").write_text('{"data": {"keep_frames": 6, "pruning": "change"}}')
+    few, every = lab.load(tmp_path / "model").watch(video), lab.load(BASE).watch(video)
+    expected = prune(every.clip, 6, "change")
+    assert torch.equal(few.clip.features, expected.features) and (few.timestamps == expected.timestamps).all()
+    assert not torch.equal(few.clip.features, prune(every.clip, 6, "even").features)
+    shown = [np.flatnonzero(every.timestamps == time).item() for time in few.timestamps]
+    assert len(shown) == 6 and (few.frames == every.frames[shown]).all()
+    assert "at most 512, of which the language model sees 6." in repr(few.lab)
 
 
 def test_text_intervals_references_and_curves_of_an_answer_agree(watched):

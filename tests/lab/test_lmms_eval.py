@@ -104,13 +104,15 @@ def test_a_model_sees_as_many_frames_as_it_was_trained_with(tmp_path, monkeypatc
     from d2vlm_lab.lab.harness.model import D2VLMModel
 
     save_model(tiny_model(), tmp_path / "model")
-    (tmp_path / "model" / "recipe.json").write_text('{"config": {"data": {"fps": 1.0, "max_frames": 5}}}')
+    data = {"fps": 1.0, "max_frames": 5, "keep_frames": 3}
+    (tmp_path / "model" / "recipe.json").write_text(json.dumps({"config": {"data": data}}))
     trained, asked = D2VLMModel(tmp_path / "model"), D2VLMModel(tmp_path / "model", max_frames=7)
-    assert (trained.fps, trained.max_frames, asked.max_frames) == (1.0, 5, 7)
+    assert (trained.data.fps, trained.data.max_frames, trained.data.keep_frames) == (1.0, 5, 3)
+    assert asked.data.max_frames == 7
     assert warned == ["max_frames is 7; this checkpoint was trained with 5"]
     (tmp_path / "model" / "recipe.json").unlink()
-    unknown = D2VLMModel(tmp_path / "model")
-    assert (unknown.fps, unknown.max_frames) == (0, 512)  # each task says its own
+    unknown = D2VLMModel(tmp_path / "model").data
+    assert (unknown.fps, unknown.max_frames, unknown.keep_frames) == (0, 512, None)  # each task says its own rate
 
 
 @pytest.mark.slow

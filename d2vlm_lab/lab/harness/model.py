@@ -12,7 +12,7 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from loguru import logger
 
-from ...config import Data, RunConfig, resolve
+from ...config import RunConfig, resolve
 from ...data.sample import UNKNOWN, Sample, from_record
 from ...data.splits import reader
 from ...judging.benchmarks import Question, clip_reader
@@ -22,7 +22,7 @@ from ...judging.portions import Once, by_video, portions
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
 from ...model.device import on_device
-from ...model.rate import frame_rate
+from ...model.rate import frames_as_trained
 from ...model.seal import find_checkpoint
 
 LONGEST = 160  # tokens of an answer, where a task does not say
@@ -39,9 +39,9 @@ class D2VLMModel(lmms):
                  cache: str = "off", **of_lmms_eval):
         super().__init__()
         folder = find_checkpoint(resolve(checkpoint))
-        self.model, self.cache = on_device(load(str(folder))), cache
-        # 0: the checkpoint does not say, and each task does
-        self.fps, self.max_frames = frame_rate(folder, fps, max_frames, 0.0, logger.warning)
+        self.model = on_device(load(str(folder)))
+        # 0 frames a second: the checkpoint does not say, and each task does
+        self.data = replace(frames_as_trained(folder, fps, max_frames, 0.0, logger.warning), cache=cache)
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         groups: dict[tuple, list[Question]] = defaultdict(list)
@@ -54,11 +54,10 @@ class D2VLMModel(lmms):
                                 float(settings.get("temperature") or 0) if settings.get("do_sample") else 0.0)
             whole[number] = bool(settings.get("evidence"))
             question = replace(sample, id=str(number), source=task), {"number": number}
-            groups[videos, float(self.fps or doc.get("fps") or 1), decoding].append(question)
+            groups[videos, float(self.data.fps or doc.get("fps") or 1), decoding].append(question)
         texts = {}
         for (videos, fps, decoding), questions in groups.items():
-            data = Data(fps=fps, max_frames=self.max_frames, cache=self.cache)
-            once = Once(reader(RunConfig(data=data), self.model.frames, videos))
+            once = Once(reader(RunConfig(data=replace(self.data, fps=fps)), self.model.frames, videos))
             read = clip_reader(once, videos)
             for portion in portions(by_video(questions, videos), read, once):
                 for record in answer(self.model, portion, read, decoding):

@@ -23,7 +23,7 @@ from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
 from ...model.device import on_device
-from ...model.rate import frame_rate
+from ...model.rate import frames_as_trained
 from ...model.seal import find_checkpoint
 from ...reader import read_json
 from ...settings import override
@@ -158,8 +158,8 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     if args.tries < 1:
         raise LabError(f"--tries is {args.tries}; it must be a positive number")
     policy = find_checkpoint(args.policy)
-    model, (fps, max_frames) = on_device(load(policy)), frame_rate(policy, args.fps, args.max_frames, Data.fps)
-    read = reader(RunConfig(data=Data(fps=fps, max_frames=max_frames)), model.frames, videos)
+    model, data = on_device(load(policy)), frames_as_trained(policy, args.fps, args.max_frames, Data.fps)
+    read = reader(RunConfig(data=data), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
     return sampled_preferences(model, readable(grounded, read, on_bad), read, recipe, decoding, args.tries, on_bad)
