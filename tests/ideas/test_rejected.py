@@ -35,6 +35,28 @@ def text(rejected):
     return "".join(piece if isinstance(piece, str) else f"<{piece}>" for piece in rejected.answer)
 
 
+@pytest.mark.parametrize("kind, wrong", [
+    ("pace", "moves left quickly from the middle to the left side before the"),
+    ("side", "moves left slowly from the middle to the right side before the"),
+    ("relation", "moves left slowly from the middle to the left side after the"),
+    ("sequence", None), ("number", None), ("level", None)])  # there is none in this caption
+def test_what_long_captions_say_can_be_wrong_too(kind, wrong):
+    said = "the blue square moves left slowly from the middle to the left side before the green disc spins"
+    words = Words(facts(["blue", "green"], ["disc", "square"], ["moves left", "spins"], details=3))
+    for seed in range(9):
+        found = words(said, kind, Random(seed))
+        assert found == (wrong and said.replace("moves left slowly from the middle to the left side before the", wrong))
+
+
+def test_numbers_in_long_captions_keep_their_form_and_short_captions_have_no_such_kinds():
+    words = Words(facts(["red"], ["disc"], ["spins"], details=1))
+    turned = {words("it spins slowly by one quarter turn", "number", Random(n)) for n in range(99)}
+    assert "it spins slowly by two quarter turns" in turned and len(turned) == 11
+    assert words("it blinks two times at the top", "number", Random(0)).endswith(" at the top")
+    assert {"pace", "number"} < set(words.kinds) and not {"side", "level", "relation"} & set(words.kinds)
+    assert not {"pace", "number", "side"} & set(WORDS.kinds)
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "color", "object", "action"])
 @pytest.mark.parametrize("seed", range(5))
 def test_every_kind_applies_to_a_dense_answer_and_changes_its_own_factor_only(kind, seed):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .phrases import LEVELS, NUMBERS, PACES, SIDES
+from .phrases import LEVELS, PACES, SIDES, counted
 from .scene import Scene, SceneEvent
 
 
@@ -26,13 +26,12 @@ def manner(event: SceneEvent) -> str:
     if event.action == "changes color":
         return f"to {event.into}"
     if event.action == "blinks":
-        times = (frames + 1) // 2  # dark on every other frame
-        return f"{NUMBERS[min(times, 12)]} time{'s' if times > 1 else ''}"
+        return counted((frames + 1) // 2, "time")  # dark on every other frame
     speed = next((word for word, pace in PACES.items() if pace == event.pace), "")
     if event.action != "spins":
         return speed
     turns = max(1, round(0.5 * event.pace * frames / (np.pi / 2)))
-    return f"{speed} by {NUMBERS[min(turns, 12)]} quarter turn{'s' if turns > 1 else ''}".strip()
+    return f"{speed} by {counted(turns, 'quarter turn')}".strip()
 
 
 def whereabouts(scene: Scene, event: SceneEvent) -> str:

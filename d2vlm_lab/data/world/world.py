@@ -50,7 +50,7 @@ class World:
     @property
     def facts(self) -> dict[str, list[tuple[str, ...]]]:
         """What a wrong answer can change about an event, as `ideas.rejected.Words` takes it."""
-        return facts(self.config.colors, self.config.shapes, self.config.actions)
+        return facts(self.config.colors, self.config.shapes, self.config.actions, self.config.details)
 
     @property
     def baselines(self) -> dict:
