@@ -111,22 +111,29 @@ def with_options(question: str, options: list[str]) -> str:
     return f"{question} " + " ".join(f"({letter}) {option}" for letter, option in zip("ABCDE", options))
 
 
-def facts(colors: Sequence[str], shapes: Sequence[str], actions: Sequence[str],
-          details: int = 0) -> dict[str, list[tuple[str, ...]]]:
-    """What a wrong answer can change about an event: kind of fact -> its values, each in all its forms.
+Facts = dict[str, list[tuple[str, ...]]]  # kind of fact -> its values, each in all its forms
+
+
+def facts(colors: Sequence[str], shapes: Sequence[str], actions: Sequence[str], details: int = 0) -> Facts:
+    """What a wrong answer can change about an event.
 
     `details` are the parts of long captions, as in `telling.details`: how, where, and after or before what.
     """
-    short = {"color": [(color,) for color in colors], "object": [(shape,) for shape in shapes],
-             "action": [(action, *VERBS[action][:2]) for action in actions],
-             "order": [(f"{word} time", f"{word} one") for word in ORDINALS],
-             "sequence": [("next,", "after that,"), ("before,", "before that,")],
-             "option": [(f"({letter})",) for letter in "ABCD"]}
-    long = ({"pace": [(pace,) for pace in PACES],
-             "number": [(counted(n, "time"), counted(n, "quarter turn")) for n in range(1, len(NUMBERS))]},
-            {"side": [("left side",), ("right side",)], "level": [("top",), ("bottom",)]},
-            {"relation": [("before the",), ("after the",)]})
-    return short | {kind: values for part in long[:details] for kind, values in part.items()}
+    known: Facts = {
+        "color": [(color,) for color in colors], "object": [(shape,) for shape in shapes],
+        "action": [(action, *VERBS[action][:2]) for action in actions],
+        "order": [(f"{word} time", f"{word} one") for word in ORDINALS],
+        "sequence": [("next,", "after that,"), ("before,", "before that,")],
+        "option": [(f"({letter})",) for letter in "ABCD"]}
+    numbers = range(1, len(NUMBERS))
+    parts: tuple[Facts, ...] = (
+        {"pace": [(pace,) for pace in PACES],
+         "number": [(counted(n, "time"), counted(n, "quarter turn")) for n in numbers]},
+        {"side": [("left side",), ("right side",)], "level": [("top",), ("bottom",)]},
+        {"relation": [("before the",), ("after the",)]})
+    for part in parts[:details]:
+        known |= part
+    return known
 
 
 def counted(n: int, word: str) -> str:
