@@ -24,6 +24,7 @@ ONLY_IN_A_CHECKOUT = ": this comes with a checkout of the project, and here only
 PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
+Pruning = Literal["even", "change"]  # which frames of a longer video the language model sees
 Forget = Literal["oldest", "change", "merge"]  # which frames of a video that is still running go first
 # The formats of annotation files to train on: each has an adapter in data/datasets/.
 Format = Literal["et_instruct", "samples", "charades_sta", "youcook2", "timelens", "qvhighlights"]
@@ -193,7 +194,7 @@ class Data:
     keep_frames: Frames | None = None  # largest number of frames of a video in the language model; null means all
     # Which frames are kept if a video has more than `keep_frames`. even: at equal distances. change: those that differ
     # most from their neighbours.
-    pruning: Literal["even", "change"] = "even"
+    pruning: Pruning = "even"
     # How the features of frames are kept in data/cache, so that a video is read and encoded only once. fp16, fp32: as
     # numbers of 16 or 32 bits; a dry run prints how much disk they take. off: nothing is kept; frames are read and
     # encoded whenever they are needed.

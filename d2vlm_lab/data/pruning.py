@@ -6,15 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import Pruning
 from .batch import Clip
 
 
-def prune(clip: Clip, most: int | None, rule: str = "even") -> Clip:
+def prune(clip: Clip, most: int | None, rule: Pruning = "even") -> Clip:
     """At most `most` frames of a clip, in order. An interval may then begin or end between two frames."""
-    if most is None or len(clip.timestamps) <= most:
-        return clip
-    kept = RULES[rule](clip.features, most)
-    return Clip(clip.features[kept], clip.timestamps[kept.numpy()])
+    kept = kept_frames(clip.features, most, rule)
+    return clip if isinstance(kept, slice) else Clip(clip.features[kept], clip.timestamps[kept])
+
+
+def kept_frames(features: Tensor, most: int | None, rule: Pruning = "even") -> slice | np.ndarray:
+    """The positions of at most `most` frames, in order; a slice if these are all."""
+    if most is None or len(features) <= most:
+        return slice(None)
+    return RULES[rule](features, most).cpu().numpy()  # the features may lie on a GPU, times and pixels never do
 
 
 def even(features: Tensor, n: int) -> Tensor:

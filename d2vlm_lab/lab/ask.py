@@ -15,10 +15,10 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
-from ..config import Forget
+from ..config import Forget, Pruning
 from ..data.batch import Clip
 from ..data.live.sources import open_source
-from ..data.pruning import prune
+from ..data.pruning import kept_frames
 from ..data.sample import Sample, validate
 from ..data.video import about_file, read_frames
 from ..data.world.phrases import with_options
@@ -58,7 +58,7 @@ class Lab:
     max_frames: int
     annotated: bool = False  # trained on annotations, and so on other words than those of the synthetic world
     keep_frames: int | None = None  # of these frames, the language model sees at most so many; None means all
-    pruning: str = "even"  # which ones, see data/pruning.py
+    pruning: Pruning = "even"  # which ones, see data/pruning.py
 
     @property
     def world_only(self) -> bool:
@@ -88,10 +88,9 @@ class Lab:
         frames, path = self.model.frames, path_of(path, "a video")
         seen = read_frames(path, self.fps, frames.preparation.frames, self.max_frames, clock=frames.preparation.clock)
         features = encode_all(frames, torch.from_numpy(seen.frames).to(self.model.device))
-        clip = prune(Clip(features, seen.timestamps), self.keep_frames, self.pruning)
-        kept = np.isin(seen.timestamps, clip.timestamps)
+        kept = kept_frames(features, self.keep_frames, self.pruning)
         length = 0.0 if os.path.isdir(path) else about_file(Path(path)).seconds
-        return Watched(self, Path(path), seen.frames[kept], clip, length=length)
+        return Watched(self, Path(path), seen.frames[kept], Clip(features[kept], seen.timestamps[kept]), length=length)
 
     def listen(self, source, block: int | None = None, keep_seconds: float | None = None,
                keep_frames: int | None = None, forget: Forget = "oldest", sinks: int = 4,

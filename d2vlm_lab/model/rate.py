@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
-from ..config import Data, Frames
+from ..config import Data, Frames, Pruning
 from ..reader import read_json
 from ..shapes import Range
 from .seal import DESCRIPTION
@@ -16,7 +16,7 @@ class Rate(TypedDict):
     fps: NotRequired[Annotated[float, Range(0, 1000, open=True)]]
     max_frames: NotRequired[Frames]
     keep_frames: NotRequired[Frames | None]
-    pruning: NotRequired[Literal["even", "change"]]
+    pruning: NotRequired[Pruning]
 
 
 class RunRate(TypedDict):

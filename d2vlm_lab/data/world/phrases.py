@@ -129,7 +129,7 @@ def facts(colors: Sequence[str], shapes: Sequence[str], actions: Sequence[str], 
     parts: tuple[Facts, ...] = (
         {"pace": [(pace,) for pace in PACES],
          "number": [(counted(n, "time"), counted(n, "quarter turn")) for n in numbers]},
-        {"side": [("left side",), ("right side",)], "level": [("top",), ("bottom",)]},
+        {"side": [(side,) for side in SIDES[::2]], "level": [(level,) for level in LEVELS[::2]]},  # without the middle
         {"relation": [("before the",), ("after the",)]})
     for part in parts[:details]:
         known |= part

@@ -17,7 +17,7 @@ from ..datasets import et_bench, et_instruct
 from ..sample import Sample
 from .config import WorldConfig
 from .lessons import frame_labels, frame_words
-from .phrases import facts
+from .phrases import Facts, facts
 from .scene import Scene, Truth, from_truth
 
 FILES = {"train": "train.json", "val": "val.json", "test": "etbench.json"}
@@ -48,7 +48,7 @@ class World:
         return frame_words(self.config)
 
     @property
-    def facts(self) -> dict[str, list[tuple[str, ...]]]:
+    def facts(self) -> Facts:
         """What a wrong answer can change about an event, as `ideas.rejected.Words` takes it."""
         return facts(self.config.colors, self.config.shapes, self.config.actions, self.config.details)
 
