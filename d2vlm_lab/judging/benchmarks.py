@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,19 +51,24 @@ class Benchmark:
     fps: float = 1.0
     hub: OnHub | None = None
 
-    def read(self, annotations: Path, half_frame: float = 0.5) -> list[Question]:
-        """The questions of a benchmark."""
+    def read(self, annotations: Path, half_frame: float = 0.5, bad: list[str] | None = None) -> list[Question]:
+        """The questions of a benchmark. What is wrong with others is added to `bad`; without it, it is an error."""
         adapter = ADAPTERS[self.format]
-        samples = adapter.read(annotations, max(half_frame, 0.5))
-        if not samples:
-            raise LabError(f"{annotations}: there is no question in this file")
-        questions = [(sample, {**record, "sample": sample.id})
-                     for sample, record in zip(samples, adapter.predictions(annotations, samples))]
-        repeated = [key for key, count in Counter(answer_key(record) for _, record in questions).items() if count > 1]
-        if repeated:
-            raise LabError(f"{annotations}: {len(repeated)} questions are there several times; the first is "
-                           f"{' '.join(filter(None, repeated[0]))}")
-        return questions
+        problems: list[str] = [] if bad is None else bad
+        samples = adapter.read(annotations, max(half_frame, 0.5),
+                               None if bad is None else lambda _, problem: problems.append(problem))
+        questions: dict[AnswerKey, Question] = {}
+        for sample, record in zip(samples, adapter.predictions(annotations, samples)):
+            record = {**record, "sample": sample.id}
+            if (key := answer_key(record)) in questions:
+                problems.append(f"{annotations}: {' '.join(filter(None, key))} is there several times")
+            questions.setdefault(key, (sample, record))
+        if problems and bad is None:
+            raise LabError(problems[0])
+        if not questions:
+            raise LabError(f"{annotations}: there is no question in this file"
+                           + (f" that can be used; the first: {problems[0]}" if problems else ""))
+        return list(questions.values())
 
 
 def answer_key(record: dict) -> AnswerKey:

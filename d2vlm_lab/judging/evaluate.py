@@ -9,7 +9,6 @@ import time
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,16 +20,7 @@ from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import (
-    as_json_lines,
-    atomic_path,
-    claimed,
-    json_lines,
-    locked,
-    naming_full_disk,
-    sweep_below,
-    write_json_lines,
-)
+from ..files import as_json_lines, atomic_path, naming_full_disk
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
@@ -40,8 +30,17 @@ from ..model.seal import find_checkpoint
 from ..model.streaming.memory import Memory
 from ..model.streaming.stream import check_streams
 from ..processes import parse_shard
-from ..reader import opened, read_json
-from .benchmarks import BENCHMARKS, AnswerKey, Question, answer_key, clip_reader, find, fingerprint
+from .answers import (
+    all_answers,
+    alone_in,
+    drop_half_line,
+    drop_unread,
+    note_settings,
+    only_writer,
+    read_answers,
+    write_predictions,
+)
+from .benchmarks import BENCHMARKS, Question, answer_key, clip_reader, find, fingerprint
 from .in_blocks import predict_in_blocks
 from .metrics import command as scoring
 from .portions import Once, by_video, portions
@@ -63,7 +62,9 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     """
     index, count = shard
     layout = BENCHMARKS[benchmark]
-    everything = layout.read(annotations, 0.5 / data.fps)
+    everything = layout.read(annotations, 0.5 / data.fps, unfit := [])
+    for line in about_unfit(unfit):
+        report(line)
     place = {answer_key(record): k for k, (_, record) in enumerate(everything)}
     questions = everything[:limit][index::count]
     model = on_device(load(checkpoint), worker=index)
@@ -129,41 +130,9 @@ def about_long(records: Sequence[dict]) -> list[str]:
     return [f"too long, give a smaller --max-frames: {len(found)}; the first: {found[0]}"] if found else []
 
 
-def alone_in(out: Path) -> AbstractContextManager[None]:
-    """A lock for writing anything but answers into the folder; other shards wait for their turn."""
-    return locked(out / ".lock")
-
-
-def only_writer(file: Path) -> AbstractContextManager[None]:
-    """Refuses to write to a file to which another process is writing."""
-    return claimed(file.with_name(f".{file.stem}.lock"), f"another process writes to {file}; each needs a --shard of "
-                   "its own, or another --out")
-
-
-def drop_half_line(file: Path) -> None:
-    """Remove what follows the last line end, if a kill or a full disk has cut a line off."""
-    if os.path.lexists(file):
-        with opened(file) as stream:
-            content = stream.read()
-        os.truncate(file, content.rfind(b"\n") + 1)
-
-
-def drop_unread(file: Path) -> None:
-    """Remove the empty answers to questions whose video could not be read, so that they are asked again."""
-    records = json_lines(file)
-    answered = [record for record in records if "error" not in record]
-    if len(answered) < len(records):
-        write_json_lines(file, answered)
-
-
-def read_answers(file: Path) -> dict[AnswerKey, dict]:
-    """The answers in a file, which is not changed. A cut-off line is not an answer: its sample is asked again."""
-    return {answer_key(record): record for record in json_lines(file)}
-
-
-def all_answers(out: Path) -> list[dict]:
-    """The records of all shards."""
-    return [record for file in sorted(out.glob("answers_*.jsonl")) for record in read_answers(file).values()]
+def about_unfit(problems: Sequence[str]) -> list[str]:
+    """A line about the questions of a file that cannot be used, if there are any."""
+    return [f"{len(problems)} questions cannot be used and are left out; the first: {problems[0]}"] if problems else []
 
 
 def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, data: Data, benchmark: str) -> dict:
@@ -174,40 +143,16 @@ def card(checkpoint: str, model: D2VLM, annotations: Path, decoding: Decoding, d
             "annotations_sha256": fingerprint(annotations),
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()[:16], "method": asdict(model.method),
             "decoding": asdict(decoding), "fps": data.fps, "max_frames": data.max_frames,
-            **kept, "library": __version__}
+            **kept, "features": "float16" if data.cache == "fp16" else "float32", "library": __version__}
 
 
-def note_settings(out: Path, settings: dict, videos: Path) -> None:
-    """Write the settings beside the answers; an error if answers there have other settings. Videos may have moved."""
-    sweep_below(out)
-    path = out / "run.json"
-    if path.exists():
-        before = read_json(path, dict)
-        if different := [key for key in settings if before.get(key) != settings[key]]:
-            raise LabError(f"{out} holds answers with another {', '.join(different)}; choose another --out")
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps({**settings, "videos": str(videos.resolve())}, indent=1) + "\n",
-                           encoding="utf-8")
-
-
-def score(out: Path, benchmark: str, protocol: str) -> tuple[dict, list[str]]:
-    """Scores and printed lines, as `d2vlm-lab score` computes them."""
+def score(out: Path, benchmark: str, protocol: str, records: Sequence[dict]) -> tuple[dict, list[str]]:
+    """Scores and printed lines, as `d2vlm-lab score` computes them from the predictions that are written to `out`."""
     scorer = BENCHMARKS[benchmark].scorer
-    predictions = split_by_task(out) if scorer == "mvbench" else out
+    predictions = write_predictions(out / "predictions", records, by_task=scorer == "mvbench")
     parser = ArgumentParser()
     scoring.configure(parser)
     return scoring.score(parser.parse_args([scorer, str(predictions), "--protocol", protocol]))
-
-
-def split_by_task(out: Path) -> Path:
-    """Write a folder with one file of predictions for each task, which is what MVBench's scorer reads."""
-    tasks: dict[str, list[dict]] = defaultdict(list)
-    for record in all_answers(out):
-        tasks[record["sample"].split("/")[0]].append(record)
-    for task, records in tasks.items():
-        with atomic_path(out / "predictions" / f"{task}.json") as partial:
-            partial.write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
-    return out / "predictions"
 
 
 def configure(parser) -> None:
@@ -270,26 +215,36 @@ def answer_and_score(args, out: Path) -> None:
                        lambda line: print(line, flush=True), args.benchmark, layout.penalized if published else (),
                        not args.whole_videos,
                        Memory(frames=args.keep_frames, forget=args.forget) if args.keep_frames else None)
-    questions = len(layout.read(annotations, 0.5 / data.fps))
+    questions = len(layout.read(annotations, 0.5 / data.fps, unfit := []))
     if len(records) < (expected := min(questions, args.limit or questions)):
         print(f"{len(records)} of {expected} samples are answered; the score is computed with the last shard")
         return
     with alone_in(out):
-        scores, lines = score(out, args.benchmark, args.protocol)
-    unread = sum("error" in record for record in records)
-    beside = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
+        scores, lines = score(out, args.benchmark, args.protocol, records)
+    asked_in_vain = [record["error"] for record in records if "error" in record]  # each error names its video
     folder = annotations.parent.resolve()
     named = {"own_questions": folder.name} if args.benchmark == "world" and not (folder / "world.json").exists() else {}
-    page = {"card": beside | similar, **named, "protocol": args.protocol, "samples": len(records),
-            "questions": questions, "unreadable_videos": unread,
-            "too_long": sum("too_long" in record for record in records), "seconds": round(time.time() - started, 1),
+    counts = {"samples": len(records), "questions": questions, "unfit_questions": len(unfit),
+              "unreadable_videos": len(set(asked_in_vain)), "too_long": sum("too_long" in record for record in records)}
+    page = write_page(out, args.protocol, scores, named | counts, time.time() - started)
+    read = f"{counts['unreadable_videos']} videos could not be read, which {len(asked_in_vain)} questions are about"
+    print(*lines, *about_unfit(unfit), read if asked_in_vain else "every video was read", *about_long(records),
+          signature(page), page_file(out, args.protocol), sep="\n")
+
+
+def write_page(out: Path, protocol: str, scores: dict, about: dict, seconds: float) -> dict:
+    """Keep scores as a page, with all that they stand for."""
+    beside = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
+    page = {"card": beside | similar, **about, "protocol": protocol, "seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
-    file = out / f"score_{args.protocol}.json"
-    with alone_in(out), atomic_path(file) as partial:
+    with alone_in(out), atomic_path(page_file(out, protocol)) as partial:
         partial.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
-    print(*lines, f"{unread} videos could not be read" if unread else "every video was read", *about_long(records),
-          signature(page), file, sep="\n")
+    return page
+
+
+def page_file(out: Path, protocol: str) -> Path:
+    return out / f"score_{protocol}.json"
 
 
 def signature(page: dict) -> str:

@@ -63,6 +63,15 @@ def test_times_are_found_by_their_value_and_in_order_and_other_numbers_stay(text
     assert mark_times(text, times) == (marked, spans)
 
 
+@pytest.mark.parametrize("answer, tgt, message", [
+    ("In 24 - 30 seconds.", [24.3, 30.6], "2 times are listed, but 'In 24 - 30 seconds.' has 0 of them; .* 24.3"),
+    ("In <vid> - <vid> seconds.", [1, 2, 3, 4], "has 2 of them; the next would be 3"),
+    ("In 00:24 - 00:30.", [24, 30], "has 0 of them")])
+def test_a_listed_time_that_the_answer_lacks_is_an_error(answer, tgt, message):
+    with pytest.raises(ValueError, match=message):
+        et_instruct.from_record(instruct("When?", answer, tgt=tgt))
+
+
 def test_numbers_without_end_are_refused_and_not_compared_for_ever():
     with pytest.raises(ValueError, match="100000 numbers in '1 1 1.*too many to find 41 times"):
         mark_times("1 " * 100_000, [1.0] * 41)

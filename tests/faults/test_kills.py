@@ -17,7 +17,7 @@ from d2vlm_lab.cli import main
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.files import json_lines
-from d2vlm_lab.judging import evaluate, portions
+from d2vlm_lab.judging import answers, portions
 from d2vlm_lab.model.checkpoint import save
 from d2vlm_lab.settings import from_dict
 
@@ -130,11 +130,11 @@ def test_three_shards_at_once_that_are_killed_twelve_times_give_the_answers_of_o
             killed = pool.map(kill_shard, range(3), children, [rng.choice((0, 1, 2)) for _ in children],
                               [rng.uniform(0, 0.03) for _ in children])
             assert all(killed), f"a kill of round {k} came too late"
-    assert len(evaluate.all_answers(tmp_path / "shards")) < len(evaluate.all_answers(tmp_path / "whole"))
+    assert len(answers.all_answers(tmp_path / "shards")) < len(answers.all_answers(tmp_path / "whole"))
     children = [shard(index) for index in range(3)]
     for child in children:
         finish(child, log)
-    whole, shards = (evaluate.all_answers(tmp_path / name) for name in ("whole", "shards"))
+    whole, shards = (answers.all_answers(tmp_path / name) for name in ("whole", "shards"))
     assert len(shards) == len(whole) and {str(a) for a in shards} == {str(a) for a in whole}
     assert [len(json_lines(file)) for file in (tmp_path / "shards").glob("answers_*")] == [
         len(file.read_text().splitlines()) for file in (tmp_path / "shards").glob("answers_*")], "no half lines"

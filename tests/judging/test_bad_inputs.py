@@ -8,7 +8,7 @@ import pytest
 from d2vlm_lab.cli import main
 from d2vlm_lab.data.world import load
 from d2vlm_lab.errors import LabError
-from d2vlm_lab.judging.evaluate import drop_half_line
+from d2vlm_lab.judging.answers import drop_half_line
 from d2vlm_lab.judging.metrics.published_reading import plain_intervals, split_events
 from d2vlm_lab.judging.metrics.reading import read_events
 from d2vlm_lab.judging.metrics.records import ANSWER, etbench_problem

@@ -6,7 +6,7 @@ import pytest
 from benchmark_files import CHARADES, CHOICE, MME, RECIPE, coco, save
 from golden_metrics import GOLDEN, answers
 
-from d2vlm_lab.data.datasets import charades_sta, mvbench, video_mme, youcook2
+from d2vlm_lab.data.datasets import charades_sta, et_bench, mvbench, video_mme, youcook2
 from d2vlm_lab.data.sample import UNKNOWN, SampleError
 from d2vlm_lab.ideas.evidence import Event
 
@@ -69,6 +69,16 @@ def test_a_question_of_mvbench_lists_its_options_and_the_part_it_is_about(tmp_pa
     assert record["candidates"] == ["Ate it.", "Tidied up.", "Left."]
 
 
+@pytest.mark.parametrize("adapter, good, name", [(video_mme, MME, "question_id"), (
+    et_bench, {"task": "tvg", "source": "s", "video": "v.mp4", "duration": 9.0, "tgt": [1.0, 2.0], "q": "?"}, "idx")])
+def test_records_that_cannot_be_used_are_reported_and_the_others_keep_their_own(adapter, good, name, tmp_path):
+    path = save(tmp_path / "a.json", [{**good, name: "1"}, {name: "2"}, "text", {**good, name: "3", "more": 4}])
+    seen = []
+    samples = adapter.read(path, on_bad=lambda place, problem: seen.append(problem))
+    assert [sample.id for sample in samples] == ["1", "3"] and len(seen) == 2
+    assert adapter.predictions(path, samples) == [{**good, name: "1"}, {**good, name: "3", "more": 4}]
+
+
 def test_mvbench_has_twenty_tasks_of_which_five_are_about_parts():
     assert len(mvbench.FILES) == 20 and sum(part for _, _, part in mvbench.TABLE) == 5
     assert mvbench.FILES["fine_grained_action"][0] == "Fine-grained Action"
@@ -116,7 +126,7 @@ def test_a_bad_recipe_is_named(change, message, tmp_path):
 
 @pytest.mark.parametrize("change, message", [
     ({"answer": "Slept."}, "must be one of the candidates"), ({"candidates": ["one"]}, "at least two"),
-    ({"start": "GONE"}, "'start' is missing"), ({"start": 30}, "begins before it ends"),
+    ({"start": "GONE"}, "'start' is missing"), ({"start": 30}, "ends after it"),
     ({"video": "../../x.mp4"}, "leaves the video folder"), ({"question": ""}, "question is ''")])
 def test_a_bad_question_of_mvbench_is_named(change, message, tmp_path):
     path = save(tmp_path / "action_sequence.json", [CHOICE, changed(CHOICE, change)])

@@ -137,6 +137,13 @@ def test_videomme_as_published_needs_all_videos_and_clean_does_not():
     assert score_videomme(part)["Total"] == len(part)
 
 
+def test_videomme_as_published_counts_a_video_that_cannot_be_read_as_failed():
+    """An answer without a letter is left out; so would be all questions about videos that were never read."""
+    records = answers("videomme/pred")
+    silent, unread = ([{**records[0], "a": "", **more}, *records[1:]] for more in ({}, {"error": "no such file"}))
+    assert score_videomme(unread, "d2vlm")["Overall"] < score_videomme(silent, "d2vlm")["Overall"]
+
+
 def test_videomme_letters_are_found_as_recorded():
     for case in recorded("unit/small_functions.json")["videomme_extract"]:
         assert first_capital(case["s"]) == case["res"]["out"], case["s"]

@@ -16,8 +16,10 @@ from d2vlm_lab.data.batch import Clip
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.files import json_lines
 from d2vlm_lab.judging import evaluate as e
 from d2vlm_lab.judging import portions
+from d2vlm_lab.judging.answers import all_answers, only_writer, read_answers
 from d2vlm_lab.judging.benchmarks import BENCHMARKS, within
 from d2vlm_lab.model import decoding
 from d2vlm_lab.model.checkpoint import save as save_model
@@ -36,8 +38,9 @@ def place(tmp_path_factory):
                            annotations=folder / "world" / "etbench.json", videos=folder / "world" / "videos")
 
 
-def answer(place, out, **more):
-    return e.evaluate(place.model, place.annotations, place.videos, out, QUICK, Data(fps=2.0), report=str, **more)
+def answer(place, out, decoding=QUICK, data=None, **more):
+    return e.evaluate(place.model, place.annotations, place.videos, out, decoding, data or Data(fps=2.0), report=str,
+                      **more)
 
 
 def test_every_sample_is_answered_once_in_the_public_format(place, tmp_path):
@@ -120,12 +123,12 @@ def test_a_shard_only_reads_the_files_of_the_others(place, tmp_path):
         before = len(answer(place, tmp_path, shard=(0, 2)))
         stream.write(line[50:].replace('"sample": "x', '"sample": "y'))
     assert other.read_text() == line + line.replace('"sample": "x', '"sample": "y')
-    assert len(e.all_answers(tmp_path)) == before + 1
+    assert len(all_answers(tmp_path)) == before + 1
 
 
 def test_two_processes_never_write_to_one_file(place, tmp_path):
     answer(place, tmp_path, limit=2)
-    with (e.only_writer(tmp_path / "answers_0_of_1.jsonl"),
+    with (only_writer(tmp_path / "answers_0_of_1.jsonl"),
           pytest.raises(LabError, match="another process writes to .*answers_0_of_1.jsonl; each needs a --shard")):
         answer(place, tmp_path, limit=2)
 
@@ -143,7 +146,7 @@ def test_questions_that_each_task_numbers_anew_keep_their_own_answers(place, tmp
     words = ["evaluate", place.model, "world", "--data", str(folder), "--out", str(tmp_path / "out"),
              "--max-new-tokens", "6"]
     assert main(words) == 0
-    answered = e.all_answers(tmp_path / "out")
+    answered = all_answers(tmp_path / "out")
     assert {(r["task"], r["source"], r["idx"], r["q"], r["video"]) for r in answered} == {
         (r["task"], r["source"], r["idx"], r["q"], r["video"]) for r in records}
     page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
@@ -151,15 +154,37 @@ def test_questions_that_each_task_numbers_anew_keep_their_own_answers(place, tmp
     assert page["own_questions"] == "world" and e.signature(page) in capsys.readouterr().out  # it has no world.json
     assert e.signature(page).startswith("own questions (world) etbench.json ")
     (folder / "etbench.json").write_text(json.dumps([*records, records[3]]))
-    for command in (words, ["data", "world", str(folder)]):
-        assert main(command) == 2
-        assert "1 questions are there several times" in capsys.readouterr().err
+    assert main(["data", "world", str(folder)]) == 0
+    assert "1 more cannot be used; the first: " in (out := capsys.readouterr().out) and "several times" in out
+
+
+def test_a_question_that_cannot_be_used_is_left_out_and_counted(place, tmp_path, capsys):
+    records, folder = json.loads(place.annotations.read_text()), tmp_path / "own"
+    late = {**next(record for record in records if record["task"] == "tvg"), "tgt": [9e3, 9.1e3], "idx": "late"}
+    good = records[:3]
+    folder.mkdir()
+    (folder / "etbench.json").write_text(json.dumps([good[0], late, {"task": "tvg"}, *good[1:], good[0]]))
+    (folder / "videos").symlink_to(place.videos)
+    assert main(["evaluate", place.model, "world", "--data", str(folder), "--out", str(tmp_path / "out"),
+                 "--max-new-tokens", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("3 questions cannot be used and are left out; the first: ") == 2
+    assert 'sample late ("' in printed
+    page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
+    assert (page["samples"], page["questions"], page["unfit_questions"]) == (3, 3, 3)
+    assert [r["idx"] for r in read_answers(tmp_path / "out/predictions/answers.jsonl").values()] == [
+        r["idx"] for r in good]
 
 
 def test_answers_under_other_settings_are_never_mixed(place, tmp_path):
     answer(place, tmp_path, limit=2)
-    with pytest.raises(LabError, match="another decoding"):
-        e.evaluate(place.model, place.annotations, place.videos, tmp_path, Decoding(7), Data(fps=2.0), report=str)
+    for change, other in (("decoding", {"decoding": Decoding(7)}), ("features", {"data": Data(fps=2.0, cache="fp16")})):
+        with pytest.raises(LabError, match=f"another {change};"):
+            answer(place, tmp_path, **other)
+    with_memory = {**json.loads((tmp_path / "run.json").read_text()), "memory": {"frames": 8}}
+    (tmp_path / "run.json").write_text(json.dumps(with_memory))
+    with pytest.raises(LabError, match="another memory;"):  # also if the new answers would have none
+        answer(place, tmp_path)
 
 
 def test_a_limited_score_says_so_and_no_answer_beyond_the_limit_is_scored(place, tmp_path, capsys):
@@ -181,6 +206,30 @@ def test_a_video_that_cannot_be_read_is_reported_and_fails(place, tmp_path):
     answered = e.evaluate(place.model, place.annotations, videos, tmp_path / "out", QUICK, Data(fps=2.0), report=str)
     bad = [r for r in answered if "error" in r]
     assert bad and all(r["video"] == "test_00000.mp4" and r["a"] == "" for r in bad) and len(bad) < len(answered)
+
+
+def test_a_video_of_mvbench_that_cannot_be_read_is_wrong_also_as_published(place, tmp_path, capsys):
+    """By the published rule an empty answer is right, and the answers to such a video are empty."""
+    folder = small_benchmark("mvbench", tmp_path / "mvbench", place.videos)
+    (folder / "video/star/Charades_v1_480/ZS9XR.mp4").write_bytes(b"")
+    assert main(["evaluate", place.model, "mvbench", "--data", str(folder), "--out", str(tmp_path / "out"),
+                 "--max-new-tokens", "6", "--protocol", "d2vlm"]) == 0
+    assert "1 videos could not be read, which 2 questions are about" in capsys.readouterr().out
+    page = json.loads((tmp_path / "out" / "score_d2vlm.json").read_text())
+    assert page["unreadable_videos"] == 1 and page["scores"]["acc_dict"]["action_sequence"] == [0, 2]
+
+
+def test_what_is_scored_does_not_depend_on_shards(place, tmp_path, monkeypatch):
+    """Published scorers keep, for example, the last answer about each video, whichever that is in their file."""
+    monkeypatch.setattr(e.scoring, "score", lambda args: ({}, []))  # which takes longer than these answers
+    records = json.loads(place.annotations.read_text())[:6]
+    for out, shards in (("whole", ["0/1"]), ("shards", ["1/2", "0/2"])):
+        for shard in shards:
+            assert main(["evaluate", place.model, "world", "--data", str(place.world), "--out", str(tmp_path / out),
+                         "--limit", "6", "--max-new-tokens", "6", "--shard", shard, "--protocol", "d2vlm"]) == 0
+    whole, shards = ([(r["idx"], r["a"]) for r in json_lines(tmp_path / out / "predictions" / "answers.jsonl")]
+                     for out in ("whole", "shards"))
+    assert whole == shards and [idx for idx, _ in whole] == [record["idx"] for record in records]
 
 
 def test_a_video_that_was_missing_is_asked_about_again_and_no_other(place, tmp_path):
@@ -262,7 +311,7 @@ def test_an_answer_with_nul_is_scored_like_any_other(place, tmp_path, monkeypatc
     monkeypatch.setattr(decoding, "read_answer", with_nul)
     assert main(["evaluate", place.model, "world", "--data", str(place.world), "--limit", "2", "--max-new-tokens", "2",
                  "--out", str(tmp_path)]) == 0
-    assert all(record["a"].endswith("\ufffd") for record in e.all_answers(tmp_path))
+    assert all(record["a"].endswith("\ufffd") for record in all_answers(tmp_path))
 
 
 def test_the_command_scores_and_leaves_the_protocol_beside_the_number(place, tmp_path, capsys):
@@ -330,7 +379,7 @@ def test_every_benchmark_is_answered_and_scored_from_its_own_files(name, count, 
     assert main(words) == 0
     page = json.loads((tmp_path / "out" / "score_clean.json").read_text())
     assert page["samples"] == count and page["card"]["benchmark"] == name and "every video" in capsys.readouterr().out
-    answered = e.all_answers(tmp_path / "out")
+    answered = all_answers(tmp_path / "out")
     assert len(answered) == count and all(isinstance(r[BENCHMARKS[name].answer], str) for r in answered)
     predictions = tmp_path / "out" / ("predictions" if name == "mvbench" else "")
     assert main(["score", name, str(predictions), "--json"]) == 0

@@ -79,6 +79,8 @@ def test_loose_times_equal_the_recorded_ones():
     ("from 12 till 20", [(12, 20)]), ("12.0s ~ 20.0s", [(12, 20)]),
     ("12,5 - 20,5", []), ("1,200 - 1,300", []), ("900 - 1,300", []),
     ("3 - 5,7.5 s - 9,12-15, 18 - 20", [(3, 5), (7.5, 9), (12, 15), (18, 20)]),
+    ("0 - 5: a man walks in", [(0, 5)]), ("00:00 - 00:05: a man", [(0, 5)]), ("3 - 12:345", []),
+    ("between 3 and 5: he sits. 6 to 9.5:he stands", [(3, 5), (6, 9.5)]),
 ])
 def test_times_are_read_however_they_are_written(text, times):
     assert list(reading.read_intervals(text).intervals) == times

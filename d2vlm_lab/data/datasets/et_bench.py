@@ -13,7 +13,7 @@ from typing import Literal, NotRequired, TypedDict
 from ...ideas.evidence import EVIDENCE, Event, seconds
 from ...shapes import fit
 from ..sample import UNKNOWN, Sample, brief, sample_error
-from .records import field, interval, options, read_records, to_samples, write_records
+from .records import OnBad, field, interval, made_into, options, read_records, to_samples, write_records
 from .times import mark_times
 
 CHOICE = ("rar", "eca", "rvq")
@@ -36,14 +36,16 @@ class Record(TypedDict):
     p: NotRequired[int | None]
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
     """All samples; their answers are empty, since only what scoring needs is public."""
-    return to_samples(read_records(path), from_record, path, half_frame)
+    return to_samples(read_records(path, go_on=on_bad is not None), from_record, path, half_frame, on_bad)
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
     """What the scorer wants back, without the answer `a`: the records as they are."""
-    return list(read_records(path))
+    return made_into(samples, read_records(path, go_on=True),
+                     lambda record, index: (record.get("task"), record.get("source"), str(record.get("idx", index))),
+                     lambda sample: (sample.task, sample.source, sample.id))
 
 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:

@@ -104,7 +104,7 @@ def _answer(text: str, times: Sequence[float], captions: Sequence[str]) -> tuple
             raise ValueError(f"the answer grounds {head.count(EVIDENCE)} events and refers to {text.count(EVIDENCE)}, "
                              f"tgt holds {len(spans)} (two numbers each); all three must agree")
     else:
-        text, marked = mark_times(text, times)
+        text, marked = mark_times(text, times, all_of_them=True)
         spans = list(marked)
     if captions and len(captions) != len(spans):
         raise ValueError(f"captions has {len(captions)} entries for {len(spans)} events")

@@ -3,11 +3,11 @@
 A training format is also named in `Format` of `config.py`, which lists the choices of `data.format`: the samples of
 these formats have answers, and the data sets have files for training.
 
-`read(path, half_frame)` of an adapter returns the samples of a file, whose times may pass the ends of the video by half
-a frame. The `read` of a training format also takes `on_bad`, to which it reports records that cannot be used; without
-`on_bad`, the first of them is an error. Such an adapter also has `write_file(path, samples)`, which writes the samples
-that the format can hold: a rehearsal makes its files with it. The adapter of a benchmark has `predictions(path,
-samples)`: what its scorer wants back for each sample, without the answer.
+`read(path, half_frame, on_bad)` of an adapter returns the samples of a file, whose times may pass the ends of the video
+by half a frame. It reports records that cannot be used to `on_bad`; without `on_bad`, the first of them is an error.
+The adapter of a training format also has `write_file(path, samples)`, which writes the samples that the format can
+hold: a rehearsal makes its files with it. The adapter of a benchmark has `predictions(path, samples)`: what its scorer
+wants back for each sample, without the answer.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from string import ascii_uppercase as LETTERS
 from ...ideas.evidence import Interval
 from ...shapes import shown
 from ..sample import UNKNOWN, Sample, SampleError
-from .records import field, read_records, to_samples
+from .records import OnBad, field, read_records, to_samples
 
 # name, folder of its videos, whether a question is about the part from `start` to `end`
 TABLE = (
@@ -38,7 +38,7 @@ PROMPT = ("Carefully watch the video and pay attention to the cause and sequence
 FRAGMENT = re.compile(r"#t=([\d.]+),([\d.]+)$")
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
     """Every task whose file is in the folder, in the order of the table; or one file of a task."""
     path = Path(path)
     files = [path / f"{stem}.json" for stem in FILES] if os.path.isdir(path) else [path]
@@ -49,7 +49,8 @@ def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
         raise SampleError(f"{path}: no task of MVBench has this name; it must be one of {', '.join(FILES)}")
     samples = []
     for file in files:
-        samples += to_samples(read_records(file), partial(from_record, stem=file.stem), file, half_frame)
+        records = read_records(file, go_on=on_bad is not None)
+        samples += to_samples(records, partial(from_record, stem=file.stem), file, half_frame, on_bad)
     return samples
 
 
@@ -71,8 +72,8 @@ def from_record(record: dict, index: int, stem: str) -> Sample:
     video = f"{folder}/{field(record, 'video', str)}"
     if has_part:
         start, end = field(record, "start", float), field(record, "end", float)
-        if not 0 <= start < end:
-            raise ValueError(f"start is {start} and end is {end}; a part begins before it ends, and not before 0")
+        if not 0 <= start <= end:  # in an early version of one file, a part is a single moment
+            raise ValueError(f"start is {start} and end is {end}; a part begins at 0 or later, and ends after it")
         video += f"#t={start:g},{end:g}"
     correct = max(k for k, option in enumerate(options) if option == right)  # of equal options the last, as published
     lines = "".join(f"({letter}) {option}.\n" for letter, option in zip(LETTERS, options))

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TextIO, TypedDict, overload
@@ -189,6 +189,17 @@ def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None 
             raise error
         on_bad(f"{path}, sample {brief(sample.id)} again ({index})", str(error))
     return list(kept.values())
+
+
+def made_into(samples: Sequence[Sample], records: Iterable[Any], key: Callable[[Any, int], object],
+              key_of: Callable[[Sample], object]) -> list[dict]:
+    """The records that became `samples`, in the same order; the keys of a record and of its sample are equal."""
+    left, found = list(map(key_of, reversed(samples))), []
+    for index, record in enumerate(records):
+        if left and isinstance(record, dict) and key(record, index) == left[-1]:
+            found.append(record)
+            left.pop()
+    return found
 
 
 def about_one_sentence(samples: Iterable[Sample]) -> list[Sample]:

@@ -27,12 +27,12 @@ def pieces_of(text: str) -> tuple[str | int, ...]:
     return tuple(piece for piece in pieces if piece != "")
 
 
-def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, ...]]:
+def mark_times(text: str, times: Sequence[float], all_of_them: bool = False) -> tuple[str, tuple[Interval, ...]]:
     """`text` with its times as `<evi>`, and their intervals; `times` are those that the annotation lists, in order.
 
     Each `<evi>` of a text stands for two listed times. In other texts a time is a `<vid>` token, or, without such
     tokens, a number that equals a listed time. Two times joined by `-`, `to` or `and` are an interval, and one alone is
-    an instant. Any other number stays text.
+    an instant. Any other number stays text. With `all_of_them`, a listed time that the text lacks is an error.
     """
     needed, found = 2 * text.count(EVIDENCE), text.count(TOKEN)
     if needed > len(times):
@@ -47,6 +47,9 @@ def mark_times(text: str, times: Sequence[float]) -> tuple[str, tuple[Interval, 
         spans.append((ends[0], ends[-1]))
         marked += text[done:match.start()] + EVIDENCE
         done = match.end()
+    if all_of_them and (rest := list(left)):
+        raise ValueError(f"{len(times)} times are listed, but {text[:60]!r} has {len(times) - len(rest)} of them; the "
+                         f"next would be {rest[0]:g}")
     return marked + text[done:], tuple(spans)
 
 

@@ -10,7 +10,7 @@ from ...errors import LabError
 from ...reader import opened
 from ...shapes import shown
 from ..sample import UNKNOWN, Sample, SampleError
-from .records import field, read_records, to_samples, unique
+from .records import OnBad, field, made_into, read_records, to_samples, unique
 
 PROMPT = ("Select the best answer to the following multiple-choice question based on the video. Respond with only the "
           "letter (A, B, C, or D) of the correct option.\n{question}\n{options}\nThe best answer is:")
@@ -19,18 +19,19 @@ LETTERS = ("A", "B", "C", "D")
 DURATIONS = ("short", "medium", "long")
 
 
-def read(path: str | os.PathLike, half_frame: float = 0.5) -> list[Sample]:
-    return unique(to_samples(rows(path), from_record, path, half_frame), path)
+def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None = None) -> list[Sample]:
+    records = rows(path, go_on=on_bad is not None)
+    return unique(to_samples(records, from_record, path, half_frame, on_bad), path, on_bad)
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
     """What the scorer wants back, without the answer `a`: the rows as they are."""
-    return rows(path)
+    return made_into(samples, rows(path, go_on=True), lambda row, _: row.get("question_id"), lambda sample: sample.id)
 
 
-def rows(path: str | os.PathLike) -> list[dict]:
+def rows(path: str | os.PathLike, go_on: bool = False) -> list[dict | SampleError]:
     if not str(path).endswith(".parquet"):
-        return list(read_records(path))
+        return list(read_records(path, go_on))
     import pandas
     from pyarrow import ArrowException
 

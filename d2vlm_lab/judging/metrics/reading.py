@@ -18,8 +18,9 @@ TIME = r"(?:(?:\d+:)?\d+:\d\d(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 UNIT = r"(?:\s*(?:seconds?|secs?|s)\b)?"
 BOUND = r"(?<![\w.:])"  # a time starts a word
 AT = r"(?:seconds?\s+)?"  # "from second 5 to second 10"
-# What may not follow a time: the rest of "20,5" or "1,300", but "5 - 9,12 - 20" is a list.
-WHOLE = rf"(?![\d:]|\.\d|\.\.\d|,(?=\d)(?!{TIME}{UNIT}\s*(?:[-–—~]|to\b)))"
+# What may not follow a time: the rest of "20,5", "1,300" or "3:60:20", but "5 - 9,12 - 20" is a list, and a colon opens
+# a caption.
+WHOLE = rf"(?!:?\d|\.\d|\.\.\d|,(?=\d)(?!{TIME}{UNIT}\s*(?:[-–—~]|to\b)))"
 AFTER_COMMA = re.compile(r"\d,$")  # and the 5 of "12,5" is not a time
 SPAN = re.compile(rf"{BOUND}({TIME}){UNIT}(?:\s*[-–—~]\s*|\s+to\s+{AT})({TIME}){WHOLE}{UNIT}|"
                   rf"\bbetween\s+{AT}({TIME}){UNIT}\s+and\s+{AT}({TIME}){WHOLE}{UNIT}|"

@@ -40,8 +40,8 @@ def score_videomme(records: Sequence[dict], protocol: str = "clean", durations: 
     read = read_letter if clean else first_capital
     answers = [(record, read(record["a"], record.get("options", ()))) for record in records
                if record["duration"] in durations]
-    # Published bug: an answer without a letter is left out of the denominator.
-    counted = answers if clean else [(record, letter) for record, letter in answers if letter]
+    # Published bug: an answer without a letter is left out of the denominator. A video that cannot be read is not.
+    counted = answers if clean else [(record, letter) for record, letter in answers if letter or "error" in record]
     lines = []
     for duration in durations:
         part = [(record, letter) for record, letter in counted if record["duration"] == duration]

@@ -44,10 +44,10 @@ def check(benchmark: str, folder: Path, all_videos: bool = False) -> bool:
 
 
 def _samples(name: str, annotations: Path) -> tuple[list[Sample], list[str]]:
-    """What can be asked or learned, and what is wrong with the rest; training leaves that out."""
-    if name in BENCHMARKS:
-        return [sample for sample, _ in BENCHMARKS[name].read(annotations)], []
+    """What can be asked or learned, and what is wrong with the rest, which evaluation and training leave out."""
     unfit: list[str] = []
+    if name in BENCHMARKS:
+        return [sample for sample, _ in BENCHMARKS[name].read(annotations, bad=unfit)], unfit
     adapter = ADAPTERS[TRAINING_SETS[name].format]
     return adapter.read(annotations, on_bad=lambda place, message: unfit.append(message)), unfit
 

@@ -9,6 +9,7 @@ from ...config import resolve
 from ...errors import LabError
 from ...files import atomic_path
 from ...judging.benchmarks import BENCHMARKS, find
+from ...judging.evaluate import about_unfit
 from ...judging.metrics.command import check_protocol
 from .tasks import SCORES, columns, document
 
@@ -51,7 +52,8 @@ def write_task(benchmark: str, folder: Path, out: Path, protocols: list[str]) ->
         if (layout.scorer, protocol) in (("etbench", "all"), ("charades", "d2vlm")):
             raise LabError(f"--protocols {protocol}: it has no numbers that a task of lmms-eval could show")
     annotations, videos = find(benchmark, folder)
-    questions = layout.read(annotations, 0.5 / layout.fps)
+    questions = layout.read(annotations, 0.5 / layout.fps, unfit := [])
+    print(*about_unfit(unfit), sep="\n", end="\n" if unfit else "")
     name = f"d2vlm_{benchmark.replace('-', '_')}"
     module = f"{name}_scores"
     metrics = {f"{protocol} {column}": (protocol, column) for protocol in protocols

@@ -70,6 +70,5 @@ class Scorer:
 def scored(benchmark: str, protocol: str, records: Sequence[str]) -> dict[str, float | None]:
     """The scores of a benchmark from its answered records, one a line, as after `d2vlm-lab evaluate`."""
     with TemporaryDirectory() as folder:
-        (Path(folder) / "answers_0_of_1.jsonl").write_text("\n".join(records) + "\n", encoding="utf-8")
-        result, _ = score(Path(folder), benchmark, protocol)
+        result, _ = score(Path(folder), benchmark, protocol, [json.loads(record) for record in records])
     return result.get("task_averages", result)
