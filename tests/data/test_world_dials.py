@@ -20,7 +20,7 @@ from d2vlm_lab.data.world.make import make_world, questions_of, sample_scenes
 from d2vlm_lab.data.world.phrases import LEVELS, NUMBERS, PACES, SIDES
 from d2vlm_lab.data.world.render import COLORS
 from d2vlm_lab.data.world.render import render as draw
-from d2vlm_lab.data.world.scene import from_truth, to_truth
+from d2vlm_lab.data.world.scene import Sway, from_truth, to_truth
 from d2vlm_lab.settings import ConfigError
 
 STILL = ["camera_noise=0", "clutter=0", "shake=0"]  # nothing changes but what happens
@@ -168,6 +168,29 @@ def test_what_a_long_caption_says_is_what_the_pixels_show():
                 assert min(COLORS, key=lambda name: np.abs(shown[-1] - COLORS[name]).sum()) == m[1] != color
                 checked["into what"] += 1
     assert len(checked) == 5 and min(checked.values()) > 9, checked
+
+
+def test_places_are_right_where_the_camera_swings():
+    """In captions and in the labels from which frame encoders learn."""
+    config, scenes = made("detailed=1", "objects=[1,1]", *STILL[:2], "shake=0.1", videos=160)
+    words, checked = frame_words(config), 0
+    for scene, sample in asked(config, scenes, "dvc"):
+        frames, labels = draw(scene, config, np.random.default_rng(0)), frame_labels(scene, frame_words(config))
+        for event, told in zip(scene.events, sample.events, strict=True):
+            last, radius = frames[event.last:event.last + 1], 1.3 * scene.path["radius"][0, event.last]
+            cut_in_two = not all(radius < at < 64 - radius for at in scene.seen_at(0, event.last))
+            if event.action in ("blinks", "changes color") or cut_in_two or doubtful(
+                    seen := spot(last, scene.things[0].color)[0]):
+                continue
+            side, level = third(seen)
+            across, down = (f" {side}" in told.caption, f" {level}" in told.caption)
+            if event.action in ("moves left", "moves right", "moves up", "moves down"):
+                assert re.search(rf" to the ({side}|{level})\b", told.caption)
+            else:
+                assert (across or side == "middle") and (down or level == "middle")
+            assert labels[event.last, [words.index(side), words.index(level)]].all()
+            checked += 1
+    assert checked > 40
 
 
 def test_a_long_caption_tells_how_far_a_thing_spins_and_what_is_around_it():
@@ -320,7 +343,8 @@ def test_contrast_posts_and_a_swinging_camera_do_what_they_say():
     columns = (posts.max((0, 1, 3)) < 50)
     assert 0 < columns.sum() <= 2 * round(0.08 * size) < 1.7 * min(t.radius for t in scene.things)
     assert (posts[:, :, ~columns] == clear[:, :, ~columns]).all()
-    swung = draw(scene, replace(config, shake=0.1), np.random.default_rng(3)).astype(int)
+    swung = draw(replace(scene, sways=(Sway(6.4, 9, 0.2), Sway(6.4, 14, 0.5))), config, np.random.default_rng(3))
+    swung = swung.astype(int)
     moved = [any((np.roll(swung[k], (-y, -x), (0, 1)) == clear[k]).all() for y in range(-7, 8) for x in range(-7, 8))
              for k in (0, 9, 20)]
     assert all(moved) and (swung != clear).any()

@@ -44,12 +44,11 @@ def frame_labels(scene: Scene, words: tuple[str, ...]) -> np.ndarray:
 
 def _label_details(labels: np.ndarray, scene: Scene, words: tuple[str, ...]) -> None:
     """Label how fast a thing that does something is, and where it is on each frame."""
-    path = scene.path
     for event in scene.events:
         how = [words.index(word) for word, pace in PACES.items() if pace == event.pace]
         labels[event.first:event.last + 1, how] = 1
         for frame in range(event.first, event.last + 1):
-            for word in place(path, event.thing, frame, scene.size):
+            for word in place(scene, event.thing, frame):
                 labels[frame, words.index(word)] = 1
 
 

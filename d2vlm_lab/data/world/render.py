@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .config import WorldConfig
-from .scene import Scene, Thing
+from .scene import Scene, Sway, Thing
 from .surgery import veil
 
 COLORS = {"red": (226, 48, 42), "green": (40, 186, 66), "blue": (52, 96, 240), "yellow": (246, 216, 44),
@@ -32,8 +32,8 @@ def render(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> np.nd
         _stand(picture, rng)
     if config.blur or config.smoke:
         veil(picture, config, rng)
-    if config.shake:
-        _swing(picture, config.shake, rng)
+    if scene.sways is not None:
+        _swing(picture, scene.sways)
     if config.camera_noise:
         picture += config.camera_noise * rng.standard_normal((*picture.shape[:3], 1), np.float32)
     return picture.clip(0, 255).astype(np.uint8)
@@ -57,13 +57,11 @@ def _stand(picture: np.ndarray, rng: np.random.Generator) -> None:
     picture[:, :, left:left + width] = rng.uniform(15, 45)
 
 
-def _swing(picture: np.ndarray, shake: float, rng: np.random.Generator) -> None:
+def _swing(picture: np.ndarray, sways: tuple[Sway, Sway]) -> None:
     """The camera swings to and fro; what leaves the picture comes back in on the other side."""
-    time, size = np.arange(len(picture)), picture.shape[1]
-    for axis in (0, 1):
-        turn = 2 * np.pi * (time / rng.uniform(8, 20) + rng.random())
-        for frame, by in enumerate((shake * size * np.sin(turn)).round().astype(int)):
-            picture[frame] = np.roll(picture[frame], by, axis)
+    across, down = (sway.offsets(len(picture)) for sway in sways)
+    for frame, by in enumerate(zip(down, across)):
+        picture[frame] = np.roll(picture[frame], by, (0, 1))
 
 
 def _draw(picture: np.ndarray, thing: Thing, path: dict[str, np.ndarray], config: WorldConfig) -> None:

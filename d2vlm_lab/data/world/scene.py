@@ -52,6 +52,19 @@ class SceneEvent:
 
 
 @dataclass(frozen=True)
+class Sway:
+    """How the camera swings to and fro along one axis: how far in pixels, how often, and where it begins."""
+
+    reach: float
+    frames: float  # from one swing to the next
+    begin: float  # 0 to 1: the part of a swing that has passed on the first frame
+
+    def offsets(self, n: int) -> np.ndarray:
+        """By how many pixels all things are moved on each of n frames."""
+        return (self.reach * np.sin(2 * np.pi * (np.arange(n) / self.frames + self.begin))).round().astype(int)
+
+
+@dataclass(frozen=True)
 class Scene:
     video: str
     split: str
@@ -63,6 +76,7 @@ class Scene:
     cuts: tuple[int, ...] = ()  # first frames of the shots after the first
     annotated: tuple[SceneEvent, ...] | None = None  # what a careless annotator wrote, if annotation is noisy
     feints: tuple[SceneEvent, ...] = ()  # what begins like an event and stops before it is one
+    sways: tuple[Sway, Sway] | None = None  # of the camera, across and down, if it swings
 
     @property
     def number(self) -> int:
@@ -85,6 +99,14 @@ class Scene:
         """Where the things are on each frame, feints included."""
         return trajectory(self.things, (*self.events, *self.feints), self.n_frames)
 
+    def seen_at(self, thing: int, frame: int) -> tuple[float, float]:
+        """Where a thing is in the picture, across and down. What the camera loses comes back on the other side."""
+        x, y = (float(self.path[axis][thing, frame]) for axis in ("x", "y"))
+        if self.sways is None:
+            return x, y
+        across, down = (sway.offsets(self.n_frames)[frame] for sway in self.sways)
+        return (x + across) % self.size, (y + down) % self.size
+
     @property
     def signature(self) -> tuple:
         """What happens when: scenes with the same signature ask the same questions."""
@@ -104,7 +126,12 @@ def sample_scene(config: WorldConfig, rng: np.random.Generator, video: str, spli
         cuts = tuple(int(f) for f in range(1, config.frames) if rng.random() < 1 / config.shot_frames)
     feints = _feints(events, config, rng) if config.feints else ()
     placed = _place(things, (*events, *feints), config, rng)
-    return Scene(video, split, config.fps, config.frames, config.size, placed, events, cuts, feints=feints)
+    sways = (_sway(config, rng), _sway(config, rng)) if config.shake else None
+    return Scene(video, split, config.fps, config.frames, config.size, placed, events, cuts, feints=feints, sways=sways)
+
+
+def _sway(config: WorldConfig, rng: np.random.Generator) -> Sway:
+    return Sway(config.shake * config.size, round(rng.uniform(8, 20), 4), round(rng.random(), 4))
 
 
 def careless(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> tuple[SceneEvent, ...]:
@@ -305,6 +332,12 @@ class ThingTruth(TypedDict):
     growth: float
 
 
+class SwayTruth(TypedDict):
+    reach: float
+    frames: float
+    begin: float
+
+
 class Truth(TypedDict):
     """A line of truth.jsonl."""
 
@@ -318,6 +351,7 @@ class Truth(TypedDict):
     cuts: list[int]
     annotated: NotRequired[list[EventTruth]]
     feints: NotRequired[list[EventTruth]]
+    sways: NotRequired[tuple[SwayTruth, SwayTruth]]
 
 
 def to_truth(scene: Scene) -> dict:
@@ -332,7 +366,11 @@ def to_truth(scene: Scene) -> dict:
               "events": records(scene.events), "cuts": list(scene.cuts)}
     if scene.annotated is not None:
         record["annotated"] = records(scene.annotated)
-    return record if not scene.feints else {**record, "feints": records(scene.feints)}
+    if scene.feints:
+        record["feints"] = records(scene.feints)
+    if scene.sways is not None:
+        record["sways"] = [asdict(sway) for sway in scene.sways]
+    return record
 
 
 def from_truth(record: dict) -> Scene:
@@ -347,4 +385,4 @@ def from_truth(record: dict) -> Scene:
     things = tuple(Thing(**{name: thing[name] for name in ThingTruth.__annotations__}) for thing in record["objects"])
     return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"], things,
                  events("events"), tuple(record["cuts"]), events("annotated") if "annotated" in record else None,
-                 events("feints"))
+                 events("feints"), tuple(Sway(**sway) for sway in record["sways"]) if "sways" in record else None)

@@ -37,7 +37,7 @@ def manner(event: SceneEvent) -> str:
 def whereabouts(scene: Scene, event: SceneEvent) -> str:
     """From where to where a thing moves, or where it is at the end of the event."""
     before = max(event.first - 1, 0)
-    (old_side, old_level), (side, level) = (place(scene.path, event.thing, k, scene.size) for k in (before, event.last))
+    (old_side, old_level), (side, level) = (place(scene, event.thing, k) for k in (before, event.last))
     if event.action in ("moves left", "moves right"):
         return f"from the {old_side} to the {side}"
     if event.action in ("moves up", "moves down"):
@@ -55,7 +55,7 @@ def relation(scene: Scene, event: SceneEvent, events: Sequence[SceneEvent]) -> s
     return f"before {scene.caption(events[1])}" if k == 0 else f"after {scene.caption(events[k - 1])}"
 
 
-def place(path: dict[str, np.ndarray], thing: int, frame: int, size: int) -> tuple[str, str]:
+def place(scene: Scene, thing: int, frame: int) -> tuple[str, str]:
     """The third of the picture, across and down, in which the middle of a thing is."""
-    across, down = (min(max(int(3 * path[axis][thing, frame] / size), 0), 2) for axis in ("x", "y"))
+    across, down = (min(max(int(3 * at / scene.size), 0), 2) for at in scene.seen_at(thing, frame))
     return SIDES[across], LEVELS[down]
