@@ -300,6 +300,7 @@ MISTAKES = {
         (always(((SAME, SAME), (SAME, SAME))), "Make the events differ more"),
         (always(((DIFFERENT, DIFFERENT), (DIFFERENT, DIFFERENT))), "collapsed into one"),
         (always(((SAME, SAME), (DIFFERENT, SAME))), "do not agree"),
+        (always(((SAME, SAME), (DIFFERENT / 0 * 0, DIFFERENT / 0 * 0))), "finite numbers"),
         (always((SAME, DIFFERENT)), "return two pairs")],
     "lora_weight": [
         (lambda W, A, B, a: a / A.shape[0] * B @ A, "change alone"), (lambda W, A, B, a: W + B @ A, "forget the scale"),
@@ -341,6 +342,7 @@ MISTAKES = {
         (lambda e, d: [(e[0][0] + 0.5, e[0][1] + 0.5), *e[1:]], "still overlaps"),
         (lambda e, d: [(e[0][0] - 9, e[0][1] - 9), *e[1:]], "leaves the video"),
         (lambda e, d: [(e[0][1], e[0][0]), *e[1:]], "ends before it starts"),
+        (lambda e, d: [(float("nan"), float("nan")), *e[1:]], "finite numbers"),
         (lambda e, d: [(e[0][0], d), *e[1:]], "another length"), (lambda e, d: e[1:], "number of events")],
     "wrong_which": [
         (lambda e, c: (e[1:], c), "only event 0 is left"), (lambda e, c: (e, c), "as many events as before"),

@@ -399,3 +399,12 @@ def test_train_evaluate_and_make_preferences_take_what_was_converted(videos, tmp
                  "--cache", "off", "--max-new-tokens", "6", "--out", str(tmp_path / "answers")]) == 0
     answers = (tmp_path / "answers" / "answers_0_of_1.jsonl").read_text().splitlines()
     assert len(answers) == 5 and not any("error" in json.loads(line) for line in answers)
+
+
+@pytest.mark.parametrize("videos, problem", [(3, False), (True, False), ("ladder.mp4", False), (["other.mp4"], True)])
+def test_a_conversation_names_one_video_whatever_else_stands_beside_it(tmp_path, capsys, videos, problem):
+    answer = '[{"start": 1, "end": 2, "description": "he waves"}]'
+    asked = {"video": "ladder.mp4", "videos": videos, "conversations": [{"from": "human", "value": "?", "content": 5},
+                                                                        {"from": "gpt", "value": answer}]}
+    assert annotate("check", written(tmp_path / "q.jsonl", asked)) < 3  # which would be an unexpected error
+    assert ("no single video" in capsys.readouterr().out) is problem

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from functools import partial
 
 import nbformat
 import numpy as np
@@ -242,6 +243,10 @@ def test_every_notebook_has_three_exercises_or_more_and_one_check_for_each():
     assert len(NOTEBOOKS) == 10
 
 
+CYCLE: list = []
+CYCLE.append(CYCLE)
+
+
 class Unprintable:
     def __repr__(self):
         raise ValueError
@@ -250,7 +255,8 @@ class Unprintable:
 ODD = [None, 7, -1.5, math.nan, True, "text", "", [], (), {}, [[]], [None, None], (None, None), ("when", None, None),
        {"A": 1}, [1, 2, 3], [(0, 1)], [((0, 1), (2, 3))], torch.tensor(1.0), torch.zeros(0), torch.zeros(2, 3, 4),
        torch.eye(2).bool(), torch.tensor([torch.nan]), torch.tensor([1j]), np.array(["a"], dtype=object), np.zeros(3),
-       Unprintable(), object, (torch.zeros(1), torch.zeros(1)), range(3), {1, 2}, iter([1])]
+       CYCLE, [(math.nan, math.nan)], ((torch.full((3, 4), math.nan),) * 2,) * 2, Unprintable(), object,
+       (torch.zeros(1), torch.zeros(1)), range(3), {1, 2}, iter([1])]
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -259,3 +265,5 @@ def test_whatever_a_function_returns_the_check_answers_with_a_sentence(name):
         verdict = verdict_on(EXERCISES[name], lambda *_, value=value: value)
         assert verdict.state == "wrong" and verdict.message and "Traceback" not in repr(verdict)
         assert verdict._repr_html_().startswith("<div")
+    nameless = verdict_on(EXERCISES[name], partial(lambda first: first, 0))
+    assert nameless.state == "wrong" and nameless.message

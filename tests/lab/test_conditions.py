@@ -42,7 +42,8 @@ def test_every_variant_is_made_under_each_condition_and_compared_within_it(tmp_p
     assert study.variants["hard-2: more"] == {"training.steps": 30, "parts.start": "@sft-hard-2"}
     assert study.shared["sft-hard-1"].overrides == {"adapter.rank": 4, "training.steps": 20}
     quick = study.profiles["quick"]
-    assert quick.variants == ("easy: full",) and quick.shared["sft-easy"] == {"adapter.alpha": 8}
+    assert quick.variants == ("easy: full",)  # a condition comes after what the profile says, as for variants
+    assert quick.shared["sft-easy"] == {"adapter.alpha": 8, "training.steps": 10}
 
 
 @pytest.mark.parametrize("changes", [
@@ -64,6 +65,7 @@ def test_a_run_starts_from_the_shared_work_of_its_condition_wherever_the_file_sa
 @pytest.mark.parametrize("changes, message", [
     ({"ideas": {"semantics": ["full", "witout"]}}, "ideas.semantics: there is no 'witout'; did you mean 'without'"),
     ({"profiles": {"quick": {"conditions": ["eazy"]}}}, "profiles.quick.conditions: there is no 'eazy'; did you mean"),
+    ({"against": {"witout": "full"}}, "against.witout: there is no 'witout'; did you mean 'without'"),
     ({"conditions": {"a: b": {}}}, "no name has a colon and a blank"),
     ({"conditions": {"easy": {"training.step": 3}}}, "training.step: no such setting; did you mean"),
     ({"conditions": {"easy": {}, "alike": {}}}, "are the same run"),

@@ -77,6 +77,19 @@ def test_a_condition_that_came_later_brings_its_variants_and_shared_work(tmp_pat
         read_joined([before, other])
 
 
+def test_an_idea_that_came_later_is_joined_and_two_of_one_name_must_be_the_same(tmp_path):
+    before = part(tmp_path / "a" / "s", lambda run: run["seed"] < 2, ideas={"a": ["full", "without"]})
+    both = {"a": ["full", "without"], "b": ["without", "full"]}
+    later = part(tmp_path / "b" / "s", lambda run: run["seed"] == 2, ideas=both, metrics=[F1, "named_mIoU"])
+    for folders in ([before, later], [later, before]):
+        joined = read_joined(folders).study
+        assert {idea: [*pair] for idea, pair in joined["ideas"].items()} == both
+        assert set(joined["metrics"]) >= {F1, "named_mIoU"}
+    other = part(tmp_path / "c" / "s", lambda run: run["seed"] == 2, ideas={"a": ["without", "full"]})
+    with pytest.raises(LabError, match="ideas.a is"):
+        read_joined([before, other])
+
+
 def test_a_joined_report_names_all_commits_that_its_runs_were_made_with(tmp_path):
     parts = [part(tmp_path / name / "s", lambda run, seed=seed: run["seed"] == seed) for seed, name in enumerate("ab")]
     for path in parts[1].glob("*/environment.json"):

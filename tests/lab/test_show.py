@@ -15,7 +15,7 @@ from d2vlm_lab.data.video import write_frames
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.lab.plots.colors import TRUTH, event_color
 from d2vlm_lab.lab.show import command as show
-from d2vlm_lab.lab.show.card import Answered, Card, card_html, lanes, text_html, text_pieces
+from d2vlm_lab.lab.show.card import Answered, Card, card_html, cards_html, lanes, text_html, text_pieces
 
 CURVE = [0.1, 0.1, 0.9, 1.0, 0.8, 0.1, 0.1, 0.1]
 
@@ -150,6 +150,15 @@ def test_an_answer_lasts_as_long_as_its_frames_and_its_bars_have_the_colours_of_
     html = card_html(card)
     assert re.findall(r'stroke="(#\w+)"', html) == re.findall(r'fill="(#\w+)"', html) == [first, second]
     assert "1.5 - 3.0 s, it &lt;spins&gt;" in html and Links(html).open == []
+
+
+@pytest.mark.parametrize("end", [0.01, 0.3, 59.0, 3_600.0, 3e6, 7.5e6, 1e12])
+def test_a_time_line_of_any_length_has_a_few_round_seconds(end):
+    """An absurd time in an answer must not take its card, and all cards after it, from the page."""
+    cards = [Card("when?", (Answered("then", ((0.0, last),)),)) for last in (end, 5.0)]
+    html = cards_html(cards)
+    assert html.count('class="line"><span>answer<') == 2
+    assert 1 <= len(re.findall(r'<s style="left', html.split("answer<")[1])) <= 8
 
 
 def test_an_answer_has_no_row_for_an_unknown_truth_and_no_axes_for_curves_that_are_not_there():

@@ -63,10 +63,14 @@ def _turn(turn: object, name: str) -> tuple[str, str] | None:
 
 def _video(value: dict, turns: list) -> str | None:
     """The video of the conversation: beside it, or inside the first message."""
-    parts = [part for turn in turns for part in (turn.get("content") or ()) if isinstance(part, dict)]
-    named = [value.get("video"), *(value.get("videos") or ()), *(part.get("video") for part in parts)]
+    parts = [part for turn in turns for part in _several(turn.get("content")) if isinstance(part, dict)]
+    named = [value.get("video"), *_several(value.get("videos")), *(part.get("video") for part in parts)]
     found = list(dict.fromkeys(name for name in named if isinstance(name, str)))
     return found[0].removeprefix("file://") if len(found) == 1 else None
+
+
+def _several(value: object) -> list:
+    return value if isinstance(value, list) else [value]
 
 
 def _answered(place: str, name: str, video: str, question: str, answer: str, duration: object) -> Draft:

@@ -100,6 +100,9 @@ def verdict_on(exercise: Exercise, *answer) -> Verdict:
     except Complaint as complaint:
         return Verdict(exercise.name, exercise.page, "wrong", f"{complaint.message} {a_hint(exercise)}",
                        complaint.example)
+    except Exception as error:  # one odd answer must not end the check of all later ones
+        return Verdict(exercise.name, exercise.page, "wrong", "The check cannot make sense of what your function "
+                       f"returns ({type(error).__name__}). Look at its result yourself. {a_hint(exercise)}")
     return Verdict(exercise.name, exercise.page, "passed")
 
 

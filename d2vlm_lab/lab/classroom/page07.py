@@ -135,6 +135,8 @@ def _cheap_way(pairs) -> str | None:
         g, r = torch.as_tensor(g).float(), torch.as_tensor(r).float()
         if g.shape != (3, 4) or r.shape != (3, 4):
             return f"The states of your {name} pair should have the shape (3, 4): three events, width 4."
+        if not (g.isfinite().all() and r.isfinite().all()):
+            return f"The states of your {name} pair should be finite numbers."
         if float(ideas.consistency_loss(g, r).mean()) > 1e-4:
             return f"The two mentions of your {name} pair do not agree; the consistency loss should be 0 in both pairs."
     first, second = (float(ideas.spread(torch.as_tensor(pair[0]).float())) for pair in pairs)

@@ -72,9 +72,9 @@ def _check_signature(function: Callable, args: Sequence, names: Sequence[str]) -
         inspect.signature(function).bind(*args)
     except TypeError:
         wanted = ", ".join(names) if names else "nothing"
+        name = getattr(function, "__name__", "function")
         raise Complaint(f"Your function is called with {wanted} in its brackets, but it is defined as "
-                        f"`{function.__name__}{inspect.signature(function)}`. Please keep the first line as it "
-                        "was.") from None
+                        f"`{name}{inspect.signature(function)}`. Please keep the first line as it was.") from None
     except ValueError:  # a built-in function may have no signature to look at
         return
 

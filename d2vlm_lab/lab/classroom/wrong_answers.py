@@ -6,6 +6,8 @@ and the words about it. Each judge says first what is broken, then what else has
 
 from __future__ import annotations
 
+import math
+
 from ...ideas.evidence import overlap
 from ...ideas.rejected import FACTORS
 from .exercise import Judgement
@@ -21,6 +23,8 @@ SAID = [(0, "the green disc grows"), (1, "the red square spins"), (2, "the red d
 
 def _bad_interval(interval, duration: float) -> str | None:
     start, end = interval
+    if not (math.isfinite(start) and math.isfinite(end)):
+        return f"The interval {interval} should consist of finite numbers."
     if start > end:
         return f"The interval {interval} ends before it starts."
     return f"The interval {interval} leaves the video, which ends at {duration:g} s." \

@@ -11,7 +11,7 @@ from ...shapes import shown
 from .read import STUDY, Entry, Results, Run, read_results
 from .tables import compared_with, profile_of
 
-NAMED_PARTS = ("variants", "shared", "conditions")  # of which a folder may have more than another
+NAMED_PARTS = ("variants", "shared", "conditions", "ideas")  # of which a folder may have more than another
 
 
 def read_joined(folders: Sequence[Path]) -> Results:
@@ -25,6 +25,7 @@ def read_joined(folders: Sequence[Path]) -> Results:
         _check(joined, other)
         study = joined.study | {name: other.study.get(name, {}) | joined.study.get(name, {})
                                 for name in (*NAMED_PARTS, "against") if name in joined.study | other.study}
+        study["metrics"] = list(dict.fromkeys([*joined.study["metrics"], *other.study["metrics"]]))
         study["runs"], runs = _once([*zip(joined.study["runs"], joined.runs), *zip(other.study["runs"], other.runs)])
         study["shared_runs"], shared = _once([*zip(joined.study["shared_runs"], joined.shared),
                                               *zip(other.study["shared_runs"], other.shared)])

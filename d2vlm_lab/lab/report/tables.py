@@ -192,9 +192,11 @@ def costs(results: Results) -> pd.DataFrame:
     return table.dropna(axis="columns", how="all")
 
 
-def held_fixed(study: dict) -> dict:
-    """Preset and settings that all variants of the profile have in common."""
-    return {"preset": study["preset"], **study["base"], **profile_of(study).get("base", {})}
+def held_fixed(study: dict, variants: Sequence[str]) -> dict:
+    """Preset and settings that all of these variants have in common."""
+    fixed = {"preset": study["preset"], **study["base"], **profile_of(study).get("base", {})}
+    changed = {key for name in variants for key, value in study["variants"][name].items() if value != fixed.get(key)}
+    return {key: value for key, value in fixed.items() if key not in changed}
 
 
 def shared_work(study: dict) -> dict[str, dict]:

@@ -65,7 +65,7 @@ def background(results: Results, tables: Tables, pages: Pages | None = None) -> 
     ran = [name for name in study["variants"] if name in {run.variant for run in results.runs}]
     parts = spent(results) + ["## What varies, what is held fixed",
                               bullets(f"`{name}`: {settings(study['variants'][name])}" for name in ran),
-                              f"Held fixed: {settings(held_fixed(study))}."]
+                              f"Held fixed: {settings(held_fixed(study, ran))}."]
     if shared := shared_work(study):
         parts += ["Shared work, made once for each seed:",
                   bullets(f"`{name}`: {settings(values)}" for name, values in shared.items())]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -261,7 +262,8 @@ def _film(card: Card) -> str:
 
 def _axis(end: float) -> str:
     """Round seconds, three to six of them."""
-    step = next(unit * 10.0**power for power in range(-2, 6) for unit in (1, 2, 5) if end / (unit * 10.0**power) < 6)
+    power = 10.0 ** math.floor(math.log10(max(end, 0.06) / 6))
+    step = next(unit * power for unit in (1, 2, 5, 10) if end / (unit * power) < 6)
     ticks = np.arange(0, end * 1.001, step).round(2)
     return "".join(f'<s style="left:{100 * at / end:.2f}%">{at:g} s</s>' for at in ticks)
 

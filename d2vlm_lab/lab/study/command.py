@@ -34,7 +34,9 @@ Several studies are run as one grid: what they share is made once, and no core i
 
 where runs are made:
   (nothing)             On this machine: one run at a time for each GPU (or --per-gpu N), or for each core that has
-                        2 GB of memory; --jobs N for another number. The cores are shared out evenly.
+                        2 GB of memory; --jobs N for another number. The cores are shared out evenly. As long
+                        as it lasts, other users who have an account on this machine could send work to the
+                        scheduler (it listens on 127.0.0.1 and asks for no password), which then runs as you.
   --on tcp://host:8786  On a Dask cluster whose machines see this folder under the same path. On one of them, start
                           dask scheduler
                         and on each, once for each GPU (CUDA_VISIBLE_DEVICES=0, 1, ...) or share of the cores,

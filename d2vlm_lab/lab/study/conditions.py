@@ -25,6 +25,10 @@ def check_conditions(study: Study) -> None:
         for name in pair:
             if name not in study.variants:
                 raise ConfigError(f"ideas.{idea}: there is no {name!r}{suggest(name, study.variants)}")
+    for pair in study.against.items() if study.conditions else ():
+        for name in pair:
+            if name not in study.variants:
+                raise ConfigError(f"against.{pair[0]}: there is no {name!r}{suggest(name, study.variants)}")
     for where, profile in study.profiles.items():
         for name in profile.conditions:
             if name not in study.conditions:
@@ -86,5 +90,6 @@ def _for_shared(values: dict[str, object]) -> dict[str, object]:
 def _profile(study: Study, profile: Profile) -> Profile:
     conditions = profile.conditions or tuple(study.conditions)
     variants = tuple(under(c, v) for c in conditions for v in profile.variants or study.variants)
-    shared = {f"{name}-{c}": values for name, values in profile.shared.items() for c in study.conditions}
+    shared = {f"{name}-{c}": values | _for_shared(changes) for name, values in profile.shared.items()
+              for c, changes in study.conditions.items()}  # as for variants, a condition comes after the profile
     return replace(profile, variants=variants, shared=shared)
