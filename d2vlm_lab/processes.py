@@ -26,6 +26,11 @@ def number() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def on_this_machine() -> int | None:
+    """The number of this process among those on its machine; None if it was not started with others."""
+    return int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None
+
+
 def total() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 

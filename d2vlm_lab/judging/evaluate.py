@@ -21,6 +21,7 @@ from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
 from ..files import as_json_lines, atomic_path, naming_full_disk
+from ..model.backbone import position_limit
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
@@ -113,8 +114,13 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
             unread.append({**record, field: "", "error": str(error)})
             continue
         record["shown"] = [round(float(second), 3) for second in (clip.timestamps[0], clip.timestamps[-1])]
-        if memory is None and (problem := too_long(model, clip, sample.question)):
+        ends = position_limit(model.language) is not None  # then nothing can be read or written behind the last one
+        answer_size = decoding.max_new_tokens if ends else 0
+        if memory is None and (problem := too_long(model, clip, sample.question, answer_size)):
             record["too_long"] = problem
+            if ends:
+                unread.append({**record, field: "", "error": f"{sample.video}: {problem}"})
+                continue
         by_decoding[replace(decoding, repetition_penalty=PENALTY) if sample.task in penalized else decoding].append(
             sample)
     ask = predict if memory is None else partial(predict_in_blocks, memory=memory)

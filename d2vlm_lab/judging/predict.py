@@ -14,6 +14,7 @@ from ..data.groups import Reader, encode_question
 from ..data.sample import Sample
 from ..data.video import VideoError
 from ..ideas.evidence import Interval, render
+from ..model.backbone import position_limit
 from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, Generated, generate
 from ..model.frames import encoded
@@ -71,15 +72,16 @@ def with_problems(samples: Iterable[Sample], read: Reader) -> Iterator[tuple[Sam
         yield sample, problems[sample.video]
 
 
-def too_long(model: D2VLM, clip: Clip, question: str) -> str:
-    """Why the language model cannot read a question together with its video; "" if it can."""
-    room = getattr(model.language.config.get_text_config(), "max_position_embeddings", None)
-    words = len(model.tokenizer.encode(question))
+def too_long(model: D2VLM, clip: Clip, question: str, answer: int = 0) -> str:
+    """Why the language model was not made to read a question and write `answer` tokens behind its video; "" if it was.
+    """
+    room = position_limit(model.language) or getattr(model.language.config.get_text_config(),
+                                                     "max_position_embeddings", None)
+    words = len(model.tokenizer.encode(question)) + answer
     frames = prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
     if room is None or words + frames <= room:
         return ""
-    return (f"the question has {words:,} tokens and the video {frames:,}, but this language model reads {room:,} "
-            "together")
+    return (f"the text has {words:,} tokens and the video {frames:,}, but this language model reads {room:,} together")
 
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,

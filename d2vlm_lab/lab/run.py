@@ -34,6 +34,7 @@ from ..model.adapter import prepare
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
+from ..model.device import on_device
 from ..model.start import start
 from ..settings import override
 from .commands.features import disk_space
@@ -74,7 +75,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     started = time.time()
     if not processes.number() and last_checkpoint(folder / "checkpoints") is None:
         (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now
-    model = prepare(start(config), config)
+    model = on_device(prepare(start(config), config), worker=processes.on_this_machine())  # it encodes frames there
     check_can_draw(config, model)
     worth = worth_training(config)  # what does not fit is refused before a world is made
     train_split, val_split = splits(config)

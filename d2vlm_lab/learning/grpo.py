@@ -76,7 +76,7 @@ class Rewards:
         self.place = self.place + 1 if step == self.step else 0
         self.step = step
         if step % self.settings.updates:
-            return self.kept[self.place]
+            return self.kept[self.place % len(self.kept)]  # the last step of a pass may have drawn for fewer batches
         with evaluation(model):
             draw = self.draw_anew(model, batch, f"{self.seed} {step}")
         self.kept = [*self.kept[:self.place], draw]
@@ -131,7 +131,8 @@ class Rewards:
     def expected(self, selected: DrawnBatch, spans: Spans, out: Output) -> Tensor:
         """(n,) the expected reward of the intervals of each answer, given its words."""
         weights = {name: weight for name, weight in self.settings.weights.items() if name in SET_REWARDS}
-        total = out.similarity.new_zeros(len(selected.answers))
+        # If no answer has an interval, the heads get a gradient of 0: of several processes, each waits for that of all.
+        total = out.similarity.new_zeros(len(selected.answers)) + 0 * spans.log_p.sum()
         for match in selected.matches:
             table = 0
             for name, weight in weights.items():

@@ -293,13 +293,13 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     if config.training.gradient_checkpointing:
         model.language.activation_checkpointing_enable({"use_reentrant": False})
     check_trained(model)
+    model.can_ground = True  # already now, so that a checkpoint of this run can be gone on from like its end
     checkpoints = folder / "checkpoints"
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     except Exception:
         last_checkpoint(checkpoints)  # removes a checkpoint that was cut off: on a full disk it would be in the way
         raise
-    model.can_ground = True
     if trainer.is_world_process_zero():
         save(model, folder / "model", base=config.parts.base)
     step, scores = trainer.judged

@@ -17,6 +17,7 @@ from ..errors import LabError
 from .precision import dtype_of
 
 Mask = Tensor | BlockMask
+FIXED = ("default", "linear", "llama3", "yarn")  # rotary embeddings that do not depend on how long the text is
 ATTENTION = ("sdpa", "eager", "flex_attention")  # implementations of attention that take our masks
 
 
@@ -34,6 +35,30 @@ def window_size(language: nn.Module) -> int | None:
     return getattr(language.config.get_text_config(), "sliding_window", None) or None
 
 
+def position_limit(language: nn.Module) -> int | None:
+    """How many positions a language model can count; None where only the distance between two of them matters.
+
+    Learned positions end there. Some rotary embeddings turn all tokens in another way once a text is longer, so that
+    keys that were kept before no longer fit.
+    """
+    config = language.config.get_text_config()
+    rotary = getattr(language.get_decoder(), "rotary_emb", None)
+    kinds = getattr(rotary, "rope_type", "default")  # some families have one for each kind of layer
+    if rotary is not None and set(kinds.values() if isinstance(kinds, dict) else [kinds]) <= set(FIXED):
+        return None
+    most = getattr(config, "max_position_embeddings", None)
+    return (getattr(config, "rope_parameters", None) or {}).get("original_max_position_embeddings", most)
+
+
+def check_length(language: nn.Module, query: Tensor, n_keys: int) -> None:
+    """An error where a video and its text take more positions than the language model can count."""
+    limit = position_limit(language)
+    if limit is not None and n_keys > limit and int(query.max()) >= limit:
+        raise LabError(f"a video and its text take {int(query.max()) + 1:,} positions, but this language model "
+                       f"({family(language)}) keeps its position ids apart for {limit:,} only; use fewer frames "
+                       "(data.max_frames) or fewer tokens for each frame (parts.frame_tokens)")
+
+
 def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Tensor,
                     dtype: torch.dtype) -> Mask | dict[str, Mask]:
     """(B, T, K) True where a token may look -> masks as the attention of this model takes them.
@@ -41,6 +66,8 @@ def attention_masks(language: nn.Module, attend: Tensor, query: Tensor, key: Ten
     `query` (B, T) and `key` (B, K) are position ids. With a sliding window of n, a token sees position ids that are
     less than n away from its own. Families that mix windowed and full layers get one mask for each kind.
     """
+    check_length(language, query, attend.shape[-1])
+
     def as_taken(allowed: Tensor) -> Mask:
         if language.config._attn_implementation in ("sdpa", "flex_attention"):
             allowed = allowed | ~allowed.any(-1, keepdim=True)  # a row of padding must not be empty: NaN

@@ -187,7 +187,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         train_in_float32(model)
     else:
         model.dtype = recorded
-        if dtype is not None:
+        if dtype not in (None, recorded):  # else what was trained in float32 stays in it
             hold(model, dtype)
     model.can_ground, model.added, model.loaded_from = description["grounded"], [], folder
     return model.eval()

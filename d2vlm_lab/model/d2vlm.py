@@ -311,8 +311,9 @@ class D2VLM(Shared, nn.Module):
         plan = plan_of(batch)
         supervised = plan.supervised_mentions
         intervals = batch.interval[plan.mention][supervised]
-        each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
-                                     evidence.frame_mask[supervised], self.method.base)
+        with full_precision(evidence.similarity):
+            each = self.formulation.loss(evidence.similarity[supervised].float(), intervals,
+                                         evidence.frame_mask[supervised], self.method.base)
         texts = plan.mentions_by_text
         return self.method.grounding_weight * mean_of_means(each, texts.index, texts.count)
 
@@ -359,7 +360,8 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
     weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)
     belongs = (video[:, None] == torch.arange(len(states), device=video.device)).to(states.dtype)  # (E, V)
-    return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)
+    with full_precision(states):
+        return torch.einsum("ev,ef,vfd->ed", belongs, weight, states)
 
 
 @torch.no_grad()
@@ -375,7 +377,8 @@ def predicted_intervals(model: D2VLM, batch: Batch) -> Tensor:
     for _ in range(2):
         prefix = model.read(batch, keep=not model.two_pass)  # anew, since texts may be appended to its keys and values
         evidence = model.ground(batch, prefix, model.read_texts(batch, prefix, model.embed(batch, prefix, intervals)))
-        _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
+        with full_precision(evidence.similarity):
+            _, spans = model.formulation.read(evidence.similarity.float(), evidence.frame_mask, model.salient)
         if evidence.cited is not None:
             spans = evidence.cited.interval
         intervals = batch.interval.clone()

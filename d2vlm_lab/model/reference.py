@@ -70,7 +70,7 @@ def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | 
     if not trained_to_ground:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(FOREIGN)}
     if dtype is not None:
-        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        tensors = {name: tensor if name.startswith(HEADS) else tensor.to(dtype) for name, tensor in tensors.items()}
     words, width = word_tokenizer(vocabulary or folder / VOCABULARY), config["hidden_size"]
     with torch.device("meta"):  # shapes only: the tensors that were read become the parameters
         parts = nn.ModuleDict({

@@ -292,6 +292,24 @@ def test_the_exact_form_computes_the_reward_of_single_intervals(stage):
     assert torch.allclose(rewards.expected(silent, spans, out), expected + (~selected.nothing).float())
 
 
+def test_the_exact_form_reaches_the_heads_also_where_no_answer_has_an_interval(stage):
+    """Processes that train together wait for each other's gradients of all weights that were used."""
+    model, batch, rewards = stage(form="exact")
+    draw = rewards.draw(model, batch, 0)
+    draw.selected = replace(draw.selected, matches=[])
+    model.zero_grad()
+    out, _ = rewards(model, draw, model(draw.selected.batch))
+    out.loss.backward()
+    assert all(value.grad is not None for part in model.heads for value in part.parameters())
+
+
+def test_a_step_with_fewer_batches_at_the_end_of_the_data_is_followed_by_a_whole_one(stage):
+    """With two updates for each draw, a whole step may use again what a shorter one has drawn."""
+    model, batch, rewards = stage(updates=2, max_new_tokens=4)
+    drawn = rewards.draw(model, batch, 0)
+    assert [rewards.draw(model, batch, 1) for _ in range(3)] == [drawn] * 3
+
+
 def test_the_reference_is_the_model_as_it_was(stage):
     model, batch, rewards = stage(kl=0.5)
     draw, out, notes, _ = gradients(model, rewards, batch)

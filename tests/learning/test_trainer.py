@@ -22,10 +22,12 @@ from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.lab import run
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
 from d2vlm_lab.learning.trainer import NotFinite, contents, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.model.start import start
 from d2vlm_lab.processes import refuse_split_weights
 from d2vlm_lab.settings import from_dict, override
 
@@ -218,6 +220,27 @@ def test_two_processes_answer_together_and_neither_waits_for_a_video_that_cannot
     metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert metrics["skipped"] == {"video": len(named)} and "named_mIoU" in metrics["validation"]
     assert sum("eval_named_mIoU" in line for line in history(tmp_path / "two")) == 2
+
+
+def test_another_run_can_start_from_a_checkpoint_in_the_middle_of_a_run(config, tmp_path):
+    train(config, tmp_path / "run", str)
+    for name in ("checkpoints/checkpoint-4", "model"):
+        folder = tmp_path / "run" / name
+        begun, saved = start(override(config, {"parts.start": str(folder)})), load(folder)
+        assert saved.can_ground and begun.can_ground
+        for part in ("frame_head.", "evidence_head."):
+            assert all(value.equal(saved.state_dict()[key]) for key, value in begun.state_dict().items()
+                       if key.startswith(part))
+
+
+def test_videos_are_encoded_where_the_model_will_be_trained(config, tmp_path, monkeypatch):
+    """Validation videos are read before the training begins: on a GPU if there is one."""
+    order = []
+    monkeypatch.setattr(run, "on_device", lambda model, worker: order.append("moved") or model)
+    monkeypatch.setattr(run, "leave_out_unusable", lambda *given: order.append("read") or exit())
+    with pytest.raises(SystemExit):
+        train(config, tmp_path / "run", str)
+    assert order == ["moved", "read"]
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_used(config, tmp_path):

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import clip, mixed, model, text
+from small import clip, language, mixed, model, text
 
 from d2vlm_lab.data.batch import collate
 from d2vlm_lab.data.branches import find_branches
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.model import passes
+
+LIMIT = 80  # positions
 
 
 def answers_to_one_question(net):
@@ -40,6 +43,21 @@ def test_all_passes_return_the_same_states(monkeypatch):
             frames = slice(0, len(batch.features[video]))
             torch.testing.assert_close(states.frames[states.frames_row[n], frames],
                                        expected.frames[expected.frames_row[n], frames], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_positions_that_turn_all_tokens_differently_in_longer_texts_are_an_error_there(kind):
+    """Such rotary embeddings look at how long a text is, and the keys of the frames are kept before that is known."""
+    net = model()
+    net.language = language(max_position_embeddings=LIMIT if kind == "dynamic" else 4 * LIMIT, rope_parameters={
+        "rope_type": kind, "rope_theta": 10_000.0, "factor": 4.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": LIMIT})
+    short, long = (answers_to_one_question(net) if n == 0 else
+                   collate([clip(90)], [[text(net, clip(90))]], net.tokenizer, net.prompt) for n in (0, 1))
+    one, two = (read(net, way, short) for way in (passes.one_pass, passes.two_passes))
+    torch.testing.assert_close(one.last[short.mask], two.last[short.mask], atol=1e-4, rtol=1e-4)
+    with pytest.raises(LabError, match=f"positions, but this language model .* for {LIMIT} only; use fewer frames"):
+        net(long)
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])

@@ -1,6 +1,7 @@
 """Frozen weights may have 16 bits; what is trained, the heads, similarities and log-probabilities have 32."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from transformers import AutoConfig, AutoModel
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.data.batch import collate
+from d2vlm_lab.data.plan import plan_of
 from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
+from d2vlm_lab.ideas.formulation import FORMULATIONS
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.model.d2vlm import interval_mean
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.frames import HFFrames
 from d2vlm_lab.model.precision import cast, check_trained, hold
@@ -111,6 +115,22 @@ def test_a_thousand_small_steps_move_the_weights_of_a_bfloat16_model_as_those_of
     assert torch.cosine_similarity(actual, expected, 0) > 0.9
 
 
+def test_formulas_are_computed_in_float32_also_in_mixed_precision():
+    """The numbers of frames above 256 cannot be told apart in bfloat16."""
+    model, shown = ready(torch.float32), clip(600)
+    model.formulation = FORMULATIONS["boundary"]
+    batch = collate([shown], [[text(model, shown, events=((150.5, 201.5),))]], model.tokenizer, model.prompt)
+    n, mask = len(plan_of(batch).mention), torch.ones(1, 600, dtype=torch.bool)
+    logits = torch.full((n, 2, 600), -30.0)
+    logits[:, 0, 301] = logits[:, 1, 403] = 30.0
+    states = torch.randn(1, 600, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.grounding_loss(batch, SimpleNamespace(similarity=logits, frame_mask=mask.expand(n, -1)))
+        seen = interval_mean(torch.tensor([[301.0, 403.0]]), torch.tensor([0]), states, mask)
+    assert loss < 1e-5 and seen.dtype == torch.float32
+    torch.testing.assert_close(seen[0], states[0, 301:404].mean(0))
+
+
 def test_a_weight_that_would_be_trained_in_16_bits_is_named():
     model = ready(torch.bfloat16)
     model.language.get_decoder().norm.weight.requires_grad_(True)
@@ -155,6 +175,8 @@ def test_a_checkpoint_is_loaded_in_the_precision_it_was_saved_in_unless_another_
         assert {name: value.dtype for name, value in again.named_parameters()} == {
             name: value.dtype for name, value in model.named_parameters()}
         assert all(value.equal(model.state_dict()[name]) for name, value in again.state_dict().items())
+        held = load(folder, dtype=dtype)  # what was trained in float32 is not rounded if it is named again
+        assert all(value.equal(model.state_dict()[name]) for name, value in held.state_dict().items())
         single = load(folder, dtype=torch.float32)
         assert {value.dtype for value in single.parameters()} == {torch.float32}
         assert load(save(single, tmp_path / "single")).dtype == torch.float32

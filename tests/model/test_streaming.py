@@ -298,7 +298,7 @@ def test_what_cannot_be_read_while_it_runs_is_an_error():
 
 def test_positions_that_are_used_up_are_an_error(monkeypatch):
     net = tiny(frame_block=1)
-    monkeypatch.setattr("d2vlm_lab.model.streaming.stream.FIXED", ())
+    monkeypatch.setattr("d2vlm_lab.model.backbone.FIXED", ())
     net.language.config.max_position_embeddings = 8
     with pytest.raises(LabError, match="8 positions"):
         streamed(net, pictures(20))

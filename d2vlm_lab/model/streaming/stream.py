@@ -28,14 +28,12 @@ from ...data.batch import encode_start, frame_layout
 from ...data.clock import draw_times
 from ...data.live.sources import TimedFrame
 from ...errors import LabError
-from ..backbone import family
+from ..backbone import family, position_limit
 from ..d2vlm import D2VLM, evaluation
 from ..layout import frames_look, lay_out, pool_frames
 from ..mrope import has_three_parts
 from ..passes import HEAD_LAYER, causal, decode
 from .memory import Kept, Memory, branch, forget
-
-FIXED = ("default", "linear", "llama3", "yarn")  # rotary embeddings that do not depend on how long the text is
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedF
 
 def read_tokens(model: D2VLM, kept: Kept, embeddings: Tensor, attend: Tensor) -> tuple[Kept, tuple[Tensor, ...]]:
     """(1, T, D), (1, T, P + T) -> what is kept, followed by these tokens, and the states of every layer."""
-    size, limit = embeddings.shape[1], position_limit(model)
+    size, limit = embeddings.shape[1], position_limit(model.language)
     if limit is not None and kept.next_position + size > limit:
         raise LabError(f"the language model ({family(model.language)}) can count {limit:,} positions, which the stream "
                        "has used up; start listening again")
@@ -160,15 +158,6 @@ def read_tokens(model: D2VLM, kept: Kept, embeddings: Tensor, attend: Tensor) ->
                     wanted=(model.method.semantic_layer, HEAD_LAYER))
     return replace(kept, cache=cache, next_position=kept.next_position + size,
                    position_ids=torch.cat([kept.position_ids, ids], 1)), layers
-
-
-def position_limit(model: D2VLM) -> int | None:
-    """How many positions the language model can count; None where only the distance between two of them matters."""
-    config = model.language.config.get_text_config()
-    rotary = getattr(model.language.get_decoder(), "rotary_emb", None)
-    if rotary is not None and getattr(rotary, "rope_type", "default") in FIXED:
-        return None
-    return getattr(config, "max_position_embeddings", None)
 
 
 def check_streams(model: D2VLM) -> int:
