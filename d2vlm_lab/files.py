@@ -1,9 +1,10 @@
-"""Files and lines that are complete or absent, files in packages, full disks, locks between processes, memory."""
+"""Files and lines that are complete or absent, hashes, files in packages, full disks, locks, memory."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
@@ -22,6 +24,8 @@ from filelock import FileLock, Timeout
 
 from .errors import LabError
 from .reader import read_lines
+
+PIECE = 2**24  # bytes of a file that one thread hashes at a time
 
 
 def unsafe_path(path: str) -> bool:
@@ -150,6 +154,23 @@ def write_json_lines(path: str | os.PathLike, records: Iterable[dict]) -> None:
     """A JSON Lines file, which takes its name only when it is complete."""
     with atomic_path(path) as unfinished, open(unfinished, "w", encoding="utf-8") as out:
         out.writelines(as_json_lines(records))
+
+
+def file_hash(path: Path) -> str:
+    """A hash of the content of a file, computed by several threads and only once for one content."""
+    state = path.stat()
+    return _hash(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash(path: Path, size: int, changed: int) -> str:
+    def piece(at: int) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(at)
+            return hashlib.sha256(file.read(PIECE)).digest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return hashlib.sha256(b"".join(threads.map(piece, range(0, size, PIECE)))).hexdigest()
 
 
 def packaged(package: str, suffix: str, known: str = "") -> Path:

@@ -26,12 +26,12 @@ from ..config import RunConfig, recorded_config, resolve
 from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
-from ..files import atomic_path, json_lines
+from ..files import atomic_path, file_hash, json_lines
 from ..model.card import recorded
 from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
-from ..model.seal import base_hash, check_seal, file_hash
+from ..model.seal import base_hash, check_seal
 from ..reader import read_json
 from ..settings import flatten
 from .fpo import Preferences

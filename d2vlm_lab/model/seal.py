@@ -1,7 +1,4 @@
-"""What ties a checkpoint to its own weights and to its base: hashes in its description, which loading compares.
-
-Several threads hash pieces of a file at once, so that this takes far less time than reading the file.
-"""
+"""What ties a checkpoint to its own weights and to its base: hashes in its description, which loading compares."""
 
 from __future__ import annotations
 
@@ -9,12 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from ..config import resolve
 from ..errors import LabError
+from ..files import file_hash
 from ..hub import fetched, is_hub_id
 from ..reader import read_json
 
@@ -22,27 +18,9 @@ WEIGHTS, TOKENIZER, DESCRIPTION = "model.safetensors", "tokenizer.json", "d2vlm.
 REST, ADAPTER, LANGUAGE = "d2vlm.safetensors", "adapter_model.safetensors", f"language/{WEIGHTS}"  # see weights.py
 SEALED = (WEIGHTS, REST, ADAPTER, LANGUAGE, TOKENIZER)
 HEX = 64  # digits of one hash
-PIECE = 2**24  # bytes of a file that one thread hashes at a time
 CHAIN = 8  # most checkpoints in a chain: one may have a base, which has another base, and so on
 OF_A_BASE = ("language", "frames", "adapter")  # what a checkpoint takes from its base besides weights and tokenizer
 TOOLS = ("config.json", TOKENIZER, "preprocessor_config.json")  # likewise, if a base is not of this project
-
-
-def file_hash(path: Path) -> str:
-    """A hash of the content of a file."""
-    state = path.stat()
-    return _hash(path, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _hash(path: Path, size: int, changed: int) -> str:
-    def piece(at: int) -> bytes:
-        with open(path, "rb") as file:
-            file.seek(at)
-            return hashlib.sha256(file.read(PIECE)).digest()
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return hashlib.sha256(b"".join(threads.map(piece, range(0, size, PIECE)))).hexdigest()
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from small import clip, text, tiny_model
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from d2vlm_lab import files
 from d2vlm_lab.config import ROOT, RunConfig
 from d2vlm_lab.data.batch import collate
 from d2vlm_lab.data.preparation import Preparation
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.files import sweep
-from d2vlm_lab.model import seal
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, replaced, save
 from d2vlm_lab.model.frames import HFFrames
@@ -293,7 +293,7 @@ def test_no_file_of_a_checkpoint_is_waited_for(tmp_path):
 
 
 def test_a_file_is_hashed_in_pieces_and_all_of_it_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(seal, "PIECE", 10)
+    monkeypatch.setattr(files, "PIECE", 10)
     path, found = tmp_path / "file", set()
     for place in (None, 0, 9, 10, 34):
         content = bytearray(35)
@@ -301,5 +301,5 @@ def test_a_file_is_hashed_in_pieces_and_all_of_it_counts(tmp_path, monkeypatch):
             content[place] = 1
         path.write_bytes(content)
         os.utime(path, ns=(0, len(found)))
-        found.add(seal.file_hash(path))
+        found.add(files.file_hash(path))
     assert len(found) == 5

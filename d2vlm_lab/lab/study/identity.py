@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
 from ...config import RunConfig, resolve
 from ...errors import LabError
+from ...files import file_hash
 from ...hub import fetched
 from ...reader import read_json
 from ...settings import flatten
@@ -45,7 +45,7 @@ def digest(value) -> str:
 def library() -> dict[str, str]:
     """File -> hash, for the files of this package that can change a number of a run."""
     files = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
-    return {name: _file_hash(path) for name, path in files.items()
+    return {name: _short_hash(path) for name, path in files.items()
             if not any(name == quiet or name.startswith(f"{quiet}/") for quiet in NO_EFFECT)}
 
 
@@ -97,11 +97,11 @@ def content(path: Path, above: tuple[Path, ...] = ()) -> str:
     if all(file.is_file() for file in weights):
         base = read_json(about, Description)["base"] if about.is_file() else ""
         below = content(resolve(base), (*above, path)) if base and resolve(base).exists() else base
-        return digest([*map(_file_hash, weights), _file_hash(about) if about.is_file() else "", below])
+        return digest([*map(_short_hash, weights), _short_hash(about) if about.is_file() else "", below])
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         return digest([[p.relative_to(path).as_posix(), p.stat().st_size] for p in files])
-    return _file_hash(path)
+    return _short_hash(path)
 
 
 def differences(old: dict, new: dict) -> str:
@@ -126,12 +126,5 @@ def _data(config: RunConfig) -> dict[str, str]:
     return {"data.world": data.world}
 
 
-def _file_hash(path: Path) -> str:
-    state = path.stat()
-    return _hash(path, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _hash(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def _short_hash(path: Path) -> str:
+    return file_hash(path)[:16]
