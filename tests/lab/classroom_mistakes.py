@@ -134,6 +134,14 @@ THREE = {"one for all, free, 0.3": 1, "one for all, one to one, 0.3": 0.667, "th
 CLEAR = {"A": "higher", "B": "unclear", "C": "lower", "D": "unclear"}
 SAME, DIFFERENT = torch.ones(3, 4), torch.arange(12.0).view(3, 4)
 
+def one_grounded(text):
+    """Counts one event where no `</evi>` ends the grounding stage."""
+    head, end, tail = text.partition("</evi>")
+    n = head.count("<evi>") if end else int(text.startswith("<evi>"))
+    later = tail.count("<evi>") if end else text.count("<evi>") - n
+    return n, [k if k < n else None for k in range(later)]
+
+
 MISTAKES = {
     "event_seconds": [
         (lambda first, last, fps: (first / fps, (last + 1) / fps), "when the last frame disappears"),
@@ -256,7 +264,7 @@ MISTAKES = {
         (lambda t: (t.split("</evi>")[0].count("<evi>"), list(range(t.split("</evi>")[-1].count("<evi>")))),
          "points at nothing"),
         (lambda t: (t.count("<evi>"), [0] * (t.count("<evi>") - 1)), "count all `<evi>`"),
-        (lambda t: t.index("# event"), "ValueError: substring not found"),
+        (lambda t: t.index("# event"), "ValueError: substring not found"), (one_grounded, "only the first `<evi>`"),
         (lambda t: t.count("<evi>"), "returns a number")],
     "one_pass_mask": [
         (lambda a, b, c: torch.ones(a + b + c, a + b + c).tril().bool(), "only look backwards"),
@@ -333,7 +341,8 @@ MISTAKES = {
     "fpo_loss": [
         (lambda c, r, beta: -F.logsigmoid(beta * (r - c)), "exchanged chosen and rejected"),
         (lambda c, r, beta: -beta * F.logsigmoid(c - r), "after the logarithm"),
-        (lambda c, r, beta: -(1 / (1 + torch.exp(-beta * (c - r)))).log(), "exactly 0")],
+        (lambda c, r, beta: -(1 / (1 + torch.exp(-beta * (c - r)))).log(), "exactly 0"),
+        (lambda c, r, beta: -(torch.sigmoid(beta * (c - r)) + 1e-10).log(), "also flat")],
     "dpo_loss": [
         (lambda c, r, rc, rr, beta: -F.logsigmoid(beta * (c - r)), "does not enter"),
         (lambda c, r, rc, rr, beta: -F.logsigmoid(beta * (c - r + rc - rr)), "has to be subtracted"),

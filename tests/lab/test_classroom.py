@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from classroom_mistakes import EYE, FIRST, MISTAKES, THREE
 
 from d2vlm_lab.lab.classroom import check, desk, hint, progress, solution
@@ -241,6 +242,17 @@ def test_every_notebook_has_three_exercises_or_more_and_one_check_for_each():
         manual = [cell for cell in read if role(cell) == (True, True)]
         assert all(cell["cell_type"] == "markdown" and cell["metadata"]["nbgrader"]["points"] for cell in manual)
     assert len(NOTEBOOKS) == 10
+
+
+@pytest.mark.parametrize("small", [1e-4, 1e-6, 1e-7])
+def test_a_small_number_that_keeps_a_logarithm_finite_is_named(small):
+    """Whether it is added or bounds the probability, which are both frequent."""
+    for pair in (lambda c, r, beta: -(torch.sigmoid(beta * (c - r)) + small).log(),
+                 lambda c, r, beta: -torch.sigmoid(beta * (c - r)).clamp_min(small).log()):
+        assert "also flat" in verdict_on(EXERCISES["fpo_loss"], pair).message
+    verdict = verdict_on(EXERCISES["grounding_loss"], lambda z, y, m: (F.binary_cross_entropy(
+        z.sigmoid().clamp(small, 1 - small), y, reduction="none") * m).sum(-1) / m.sum(-1))
+    assert "your logarithm is cut off" in verdict.message
 
 
 CYCLE: list = []

@@ -26,7 +26,7 @@ from ...settings import override
 from ..plots import draw_curve, new_figure
 
 MODEL, WORLD, VIDEOS = "data/tiny-sft", "data/world-notebook", 40
-NAMED = ("tvg", "epm", "vhd")  # tasks whose questions name one event
+ONE_EVENT = ("tvg", "epm", "vhd")  # tasks whose answer is one interval
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Curves:
 
 
 def curves(folder: str = WORLD, videos: int = VIDEOS, model: str = MODEL, most: int = 60) -> Curves:
-    vlm, samples, read = _questions(folder, videos, model, NAMED)
+    vlm, samples, read = _questions(folder, videos, model, ONE_EVENT)
     with torch.no_grad():
         batch = batch_of(vlm, samples[:most], read)
         out = vlm(batch)

@@ -62,7 +62,8 @@ frame_positions = Comparison(
     "frame_positions", "02", "interval times",
     hints=("Between two frames, the position grows evenly from the number of the one to the number of the other.",
            "If frame 2 is shown at 1 s and frame 3 at 3 s, then 2 s lies in the middle: position 2.5.",
-           "NumPy has this as one function: `np.interp(seconds, times, positions)`."),
+           "NumPy has this as one function: `np.interp(seconds, times, positions)`. `tuple(...)` makes a pair of "
+           "its result."),
     returns="a pair of two numbers, (start, end), in frames",
     right=lambda interval, times: to_frames(interval, np.asarray(times)),
     cases=[((0.4, 1.0), UNEVEN.tolist()), ((2.0, 3.25), UNEVEN.tolist()), ((0.0, 9.0), UNEVEN.tolist()),

@@ -90,6 +90,12 @@ def _cut_off(z: Tensor, y: Tensor, mask: Tensor, lowest: float) -> Tensor:
     return loss.masked_fill(~mask, 0).sum(-1) / mask.sum(-1)
 
 
+def _clamped(z: Tensor, y: Tensor, mask: Tensor, lowest: float) -> Tensor:
+    """The loss with probabilities that stay away from 0 and 1."""
+    p = z.sigmoid().clamp(lowest, 1 - lowest)
+    return F.binary_cross_entropy(p, y, reduction="none").masked_fill(~mask, 0).sum(-1) / mask.sum(-1)
+
+
 CUT_OFF = ("With a logit of 200, the sigmoid is exactly 1, and your logarithm is cut off: the loss stays at the same "
            "value, so nothing would be learned there. Compute the sigmoid and the logarithm together, from the logits.")
 ALL = torch.ones(1, 2, dtype=torch.bool)
@@ -124,6 +130,7 @@ grounding_loss = Comparison(
         Mistake(CUT_OFF, lambda z, y, m: F.binary_cross_entropy(z.sigmoid(), y, reduction="none").masked_fill(~m, 0)
                 .sum(-1) / m.sum(-1)),
         *(Mistake(CUT_OFF, partial(_cut_off, lowest=10.0 ** -k)) for k in range(6, 13)),
+        *(Mistake(CUT_OFF, partial(_clamped, lowest=10.0 ** -k)) for k in range(3, 8)),
         Mistake("With a logit of 200 your loss is not a number, or is infinite: the sigmoid is exactly 1 there, so "
                 "that you take the logarithm of 0. Compute the sigmoid and the logarithm together, from the logits.",
                 lambda z, y, m: -(y * z.sigmoid().log() + (1 - y) * (1 - z.sigmoid()).log())

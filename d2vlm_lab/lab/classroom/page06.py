@@ -23,6 +23,12 @@ def _halves(text: str) -> tuple[int, int]:
     return head.count(EVI), tail.count(EVI)
 
 
+def _first_only(text: str) -> tuple[int, list[int | None]]:
+    if END in text or not text.startswith(EVI):
+        return _mentions(text)
+    return 1, [0, *[None] * (text.count(EVI) - 2)]
+
+
 mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "
@@ -34,7 +40,8 @@ mentions = Comparison(
     right=_mentions,
     cases=[(f"{EVI}{END} It happens in {EVI}.",), (f"{EVI}{EVI}{END} First {EVI}, then {EVI}.",),
            (f"{EVI}{END} In {EVI} and again in {EVI}.",), ("I do not know.",), (f"{EVI} It happens in {EVI}.",),
-           (f"It happens in {EVI}.",), (f"{EVI}{EVI}{EVI}{END} In {EVI}.",), (f"{END} In {EVI}.",)],
+           (f"It happens in {EVI}.",), (f"{EVI}{EVI}{EVI}{END} In {EVI}.",), (f"{END} In {EVI}.",),
+           (f"{EVI}{EVI} First {EVI}, then {EVI}.",)],
     mistakes=(
         Mistake("You count the events from 1. The first event has the number 0, as in every list.",
                 lambda text: (_mentions(text)[0], [None if k is None else k + 1 for k in _mentions(text)[1]])),
@@ -48,7 +55,9 @@ mentions = Comparison(
                                                                   for k in range(_halves(text)[1])])),
         Mistake("Without `</evi>`, you find no grounded events. A model that forgets the end marker has still pointed: "
                 "the `<evi>` at the very beginning of the text count.",
-                lambda text: _mentions(text) if END in text else (0, [None] * text.count(EVI)))))
+                lambda text: _mentions(text) if END in text else (0, [None] * text.count(EVI))),
+        Mistake("Without `</evi>`, you count only the first `<evi>`. All of them at the very beginning of the text are "
+                "grounded.", _first_only)))
 
 
 def _mask(n_start: int, n_frames: int, n_text: int) -> Tensor:

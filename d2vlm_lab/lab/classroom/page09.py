@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -61,6 +63,18 @@ def _numbers(*shape: int, size: float = 5.0) -> Tensor:
 
 PAIRS = [(torch.tensor([1.0]), torch.tensor([0.0]), 1.0), (torch.tensor([-2.0]), torch.tensor([-1.0]), 0.1),
          (_numbers(4), _numbers(4), 0.1), (torch.tensor([-2000.0]), torch.tensor([0.0]), 1.0)]
+CUT_OFF = ("The small number in your logarithm keeps the loss finite, but also flat: where the chosen answer is far "
+           "less probable, nothing would be learned. Compute the sigmoid and the logarithm together.")
+
+
+def _cut_off(c: Tensor, r: Tensor, beta: float, lowest: float) -> Tensor:
+    return -(torch.sigmoid(beta * (c - r)) + lowest).log()
+
+
+def _clamped(c: Tensor, r: Tensor, beta: float, lowest: float) -> Tensor:
+    return -torch.sigmoid(beta * (c - r)).clamp_min(lowest).log()
+
+
 fpo_loss = Comparison(
     "fpo_loss", "09", "chosen rejected beta",
     hints=("The margin is chosen minus rejected: how much more probable is the chosen answer?",
@@ -77,9 +91,8 @@ fpo_loss = Comparison(
                 "be before the pair counts as learned.", lambda c, r, beta: -beta * F.logsigmoid(c - r)),
         Mistake("You return minus the sigmoid, without a logarithm. A pair that is completely wrong then hardly "
                 "changes the model.", lambda c, r, beta: -torch.sigmoid(beta * (c - r))),
-        Mistake("The small number in your logarithm keeps the loss finite, but also flat: where the chosen answer is "
-                "far less probable, nothing would be learned. Compute the sigmoid and the logarithm together.",
-                lambda c, r, beta: -(torch.sigmoid(beta * (c - r)) + 1e-8).log()),
+        *(Mistake(CUT_OFF, partial(_cut_off, lowest=10.0 ** -k)) for k in range(4, 13)),
+        *(Mistake(CUT_OFF, partial(_clamped, lowest=10.0 ** -k)) for k in range(4, 13)),
         Mistake("You divide the log-probabilities. The logarithm of a ratio is a difference.",
                 lambda c, r, beta: -F.logsigmoid(beta * (c / r))),
         Mistake("If the chosen answer is far less probable, the sigmoid becomes exactly 0 and your loss infinite. "
