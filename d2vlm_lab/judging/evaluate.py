@@ -119,7 +119,7 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
         if memory is None and (problem := too_long(model, clip, sample.question, answer_size)):
             record["too_long"] = problem
             if ends:
-                unread.append({**record, field: "", "error": f"{sample.video}: {problem}"})
+                unread.append({**record, field: "", "error": f"{sample.video}: too long for this language model"})
                 continue
         by_decoding[replace(decoding, repetition_penalty=PENALTY) if sample.task in penalized else decoding].append(
             sample)

@@ -77,11 +77,13 @@ def too_long(model: D2VLM, clip: Clip, question: str, answer: int = 0) -> str:
     """
     room = position_limit(model.language) or getattr(model.language.config.get_text_config(),
                                                      "max_position_embeddings", None)
-    words = len(model.tokenizer.encode(question)) + answer
+    around = model.prompt.before + model.prompt.after.format(question=question)
+    words = len(model.tokenizer.encode(around)) + answer
     frames = prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
     if room is None or words + frames <= room:
         return ""
-    return (f"the text has {words:,} tokens and the video {frames:,}, but this language model reads {room:,} together")
+    text = "the question and its answer have" if answer else "the question has"
+    return f"{text} {words:,} tokens and the video {frames:,}, but this language model reads {room:,} together"
 
 
 def predict(model: D2VLM, samples: Sequence[Sample], read: Reader, decoding: Decoding | None = None,

@@ -428,3 +428,16 @@ def test_another_number_of_shards_is_another_evaluation(place, tmp_path):
     answer(place, tmp_path, limit=2)
     with pytest.raises(LabError, match="another number of shards"):
         answer(place, tmp_path, limit=2, shard=(0, 2))
+
+
+def test_a_question_that_is_too_long_for_position_ids_is_left_unanswered(place, tmp_path, monkeypatch):
+    """Behind the last position id of some language models, nothing can be read or written; others go on."""
+    monkeypatch.setattr("d2vlm_lab.model.backbone.FIXED", ())
+    model = tiny_model()
+    model.language.config.max_position_embeddings = 100
+    save_model(model, tmp_path / "model")
+    changed = SimpleNamespace(**{**vars(place), "model": str(tmp_path / "model")})
+    long, = answer(changed, tmp_path / "long", limit=1)
+    assert long["a"] == "" and "too long for this language model" in long["error"] and "reads 100" in long["too_long"]
+    short, = answer(changed, tmp_path / "short", limit=1, data=Data(fps=2.0, max_frames=2))
+    assert "error" not in short
