@@ -383,6 +383,7 @@ def from_truth(record: dict) -> Scene:
                      for e in record.get(name, ()))
 
     things = tuple(Thing(**{name: thing[name] for name in ThingTruth.__annotations__}) for thing in record["objects"])
+    sways = (Sway(**record["sways"][0]), Sway(**record["sways"][1])) if "sways" in record else None
     return Scene(record["video"], record["split"], record["fps"], record["n_frames"], record["size"], things,
                  events("events"), tuple(record["cuts"]), events("annotated") if "annotated" in record else None,
-                 events("feints"), tuple(Sway(**sway) for sway in record["sways"]) if "sways" in record else None)
+                 events("feints"), sways)
