@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, Blip2VisionConfig, LlamaConfig, P
 from d2vlm_lab.config import Method
 from d2vlm_lab.data.batch import Clip, PromptFormat, collate, encode_answer, encode_prompt
 from d2vlm_lab.data.preparation import Preparation
-from d2vlm_lab.ideas.evidence import Event, compose
+from d2vlm_lab.ideas.evidence import EVIDENCE, Event, compose
+from d2vlm_lab.model import decoding
 from d2vlm_lab.model.d2vlm import D2VLM
 from d2vlm_lab.model.frames import EvaQFormer
 from d2vlm_lab.model.towers.qformer import QFormerConfig, word_tokenizer
@@ -98,6 +99,28 @@ def tiny_model(frames=None):
     frames = frames or TinyFrames(WORDS, width=32, features=16, channels=8)
     return D2VLM(frames, tiny_language(len(tokenizer), 32, 2, 4), tokenizer,
                  Method(semantic_layer=1), PromptFormat("watch:", " {question} answer:", STOP))
+
+
+def points_often(monkeypatch, every=2):
+    """Let models write `<evi>` at some steps, whatever their weights, which otherwise never do so at random."""
+    usual = decoding.chooser
+
+    def chooser(net, batch, settings):
+        token, plain = net.tokenizer.convert_tokens_to_ids(EVIDENCE), usual(net, batch, settings)
+
+        def choose(logits, rows, step):
+            return torch.full((len(logits),), token) if step % every == 0 else plain(logits, rows, step)
+
+        return choose
+
+    monkeypatch.setattr(decoding, "chooser", chooser)
+
+
+def same_evidence(one, other):
+    """Whether two answers point at the same frames and seconds with the same curves; both must point at something."""
+    assert one.evidence and len(one.evidence) == len(other.evidence)
+    return all(a.frames == b.frames and a.interval == b.interval and np.allclose(a.curve, b.curve, atol=1e-4)
+               for a, b in zip(one.evidence, other.evidence))
 
 
 def weights(folder):

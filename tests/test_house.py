@@ -35,6 +35,15 @@ def test_a_file_imports_from_its_own_floor_or_from_below(module):
         assert above == []
 
 
+def test_files_name_each_other_by_relative_imports_alone():
+    """The other tests here read these only."""
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else [
+                node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not [name for name in names if name.split(".")[0] == "d2vlm_lab"], path
+
+
 def test_no_files_import_each_other_in_a_circle():
     assert list(TopologicalSorter({module: set(imported(module)) for module in MODULES}).static_order())
 

@@ -59,9 +59,11 @@ def test_no_file_is_read_as_code_and_no_text_is_run(path):
 
 def test_every_address_that_the_library_binds_is_that_of_this_machine():
     for path in SOURCES:
-        for _, _, call in calls(path):
+        for _, called, call in calls(path):
             for name in ("host", "ip", "dashboard_address", "scheduler_host"):
                 assert (keyword(call, name) or "127.0.0.1").startswith(("127.0.0.1", "'127.0.0.1")), ast.unparse(call)
+            if (called.endswith("Server") or called == "bind") and call.args and isinstance(call.args[0], ast.Tuple):
+                assert ast.unparse(call.args[0].elts[0]) == "'127.0.0.1'", ast.unparse(call)
 
 
 def test_make_lab_says_that_it_listens_to_this_machine_alone():

@@ -4,9 +4,10 @@ import pytest
 import torch
 from small import tiny_model
 
-from d2vlm_lab.config import RunConfig
-from d2vlm_lab.data.groups import batch_of, with_share_of_nothing
+from d2vlm_lab.config import Data, RunConfig
+from d2vlm_lab.data.groups import batch_of, usable, with_share_of_nothing
 from d2vlm_lab.data.sample import Sample
+from d2vlm_lab.data.skips import Skips
 from d2vlm_lab.data.splits import reader
 from d2vlm_lab.data.world import WorldConfig, load
 from d2vlm_lab.data.world.make import make_world
@@ -39,3 +40,16 @@ def test_a_share_of_questions_about_nothing_is_kept_and_as_many_of_the_rest_as_f
     assert kept == sorted(kept, key=lambda s: int(s.id)) and kept == with_share_of_nothing(samples, share)
     with pytest.raises(LabError, match="no training question asks about what never happens"):
         with_share_of_nothing([s for s in samples if not s.about_nothing], 0.5)
+
+
+@pytest.mark.parametrize("changes, kept", [
+    ({}, "abc"), ({"min_seconds": 5.0}, "bc"), ({"min_seconds": 5.001}, "c"), ({"max_seconds": 5.0}, "ab"),
+    ({"max_seconds": 4.0}, "a"), ({"max_words": 3}, "bc"), ({"max_words": 2}, "b")])
+def test_samples_are_chosen_by_the_length_of_their_video_and_answer(changes, kept):
+    samples = [Sample(name, f"{name}.mp4", seconds, "tvg", "s", "when?", (Event(0.0, 1.0),), answer)
+               for name, seconds, answer in (("a", 4.0, ("it is in ", 0, " .")), ("b", 5.0, ("in ", 0, "now")),
+                                             ("c", 60.0, ("in the end ", 0)))]
+    skips = Skips(None, 3, 0.5)
+    assert "".join(sample.id for sample in usable(samples, Data(**changes), skips)) == kept
+    with pytest.raises(LabError, match=r"no sample is left to train on \(tasks: dvc\)"):
+        usable(samples, Data(tasks=("dvc",), **changes), skips)

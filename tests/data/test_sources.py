@@ -24,6 +24,7 @@ from d2vlm_lab.errors import LabError
 
 RNG = np.random.default_rng(0)
 SERVERS = set()  # ports
+NOTICED = threading.Event()  # set once a test has seen that nothing comes any more
 NOISE = RNG.integers(0, 255, (100, 32, 48, 3), dtype=np.uint8)
 
 
@@ -75,7 +76,7 @@ def sender(tmp_path_factory):
                 self.wfile.write(data[:cut])
                 self.wfile.flush()
                 if self.path == "/stall":
-                    time.sleep(0.8)
+                    NOTICED.wait(20)
                 if self.path == "/hang":
                     release.wait(20)
                 self.wfile.write(bytes(600) + data[cut + 600:] if self.path == "/damaged" else data[cut:])
@@ -213,8 +214,12 @@ def test_an_address_is_read_to_its_end(sender, nothing_left):
 
 def test_an_address_that_stalls_is_said_and_goes_on(sender, nothing_left, monkeypatch):
     monkeypatch.setattr(playing, "STALL", 0.4)
-    with open_source(f"{sender}/stall") as source:
-        items = list(source)
+    items = []
+    with open_source(f"{sender}/stall", patience=20.0) as source:
+        for item in source:
+            items.append(item)
+            if "stall" in notes_of([item]):
+                NOTICED.set()
     assert "stall" in notes_of(items) and notes_of(items)[-1] == "end" and len(frames_of(items)) == 60
 
 

@@ -345,6 +345,14 @@ def test_several_updates_learn_from_one_draw_within_the_clipped_range(stage):
     model.zero_grad()
     out.loss.backward()
     clipped = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    old, reached = first.old, []  # how far an answer may become more probable before it gets no gradient any more
+    for bound in (0.2, 5.0):
+        stage_of = Rewards(replace(rewards.settings, clip=bound), model, 0)
+        model.zero_grad()
+        moved, _ = stage_of(model, replace(first, old=old), model(first.selected.batch))
+        moved.loss.backward()
+        reached.append(sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None))
+    assert reached[0] < reached[1]  # 2.7 times as probable is beyond 1.2, and within 6
     better = policy.clipped_gain(torch.tensor([0.0, 0.0], requires_grad=True), torch.tensor([-1.0, -1.0]),
                                  torch.tensor([1.0, -1.0]))
     assert better.tolist() == pytest.approx([1.2, -math.e])

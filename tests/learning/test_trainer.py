@@ -24,7 +24,7 @@ from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab import run
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
-from d2vlm_lab.learning.trainer import NotFinite, contents, last_checkpoint, same_run
+from d2vlm_lab.learning.trainer import GroundedTrainer, NotFinite, arguments, contents, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.start import start
@@ -241,6 +241,33 @@ def test_videos_are_encoded_where_the_model_will_be_trained(config, tmp_path, mo
     with pytest.raises(SystemExit):
         train(config, tmp_path / "run", str)
     assert order == ["moved", "read"]
+
+
+def test_every_setting_of_the_optimizer_arrives(config, tmp_path):
+    """LoRA has one learning rate and all else that is trained another; the schedule, clipping and sums are as set."""
+    changed = override(config, {"training.learning_rate": 3e-3, "training.rest_learning_rate": 4e-4,
+                                "training.weight_decay": 0.05, "training.accumulate": 3, "training.clip": 0.7,
+                                "training.steps": 20, "training.warmup": 0.1, "training.decay": 0.25,
+                                "adapter.rank": 4})
+    model = prepare(start(changed), changed)
+    trained = GroundedTrainer(model=model, args=arguments(changed, tmp_path), train_dataset=[0], eval_dataset=[0],
+                              config=changed, judge=None, stage=None, skips=None)
+    first, second = trained.create_optimizer().param_groups
+    names = {value: name for name, value in model.named_parameters()}
+    lora, rest = ({names[value] for value in group["params"]} for group in (first, second))
+    assert lora == {name for name in names.values() if "lora_" in name} and lora
+    assert lora | rest == {name for name, value in model.named_parameters() if value.requires_grad} and rest
+    assert [(group["lr"], group["weight_decay"]) for group in (first, second)] == [(3e-3, 0.05), (4e-4, 0.05)]
+    given = trained.args
+    assert (given.gradient_accumulation_steps, given.max_grad_norm, given.max_steps) == (3, 0.7, 20)
+    schedule = trained.create_scheduler(20)
+    rates = []
+    for _ in range(20):
+        rates.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    assert rates[0] < rates[1] < 3e-3 and rates[2:15] == [3e-3] * 13
+    assert all(a > b for a, b in zip(rates[15:], rates[16:])) and rates[-1] > 0
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_used(config, tmp_path):
