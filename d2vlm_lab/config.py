@@ -24,6 +24,7 @@ ONLY_IN_A_CHECKOUT = ": this comes with a checkout of the project, and here only
 PRESETS = ROOT / "experiments" / "presets"
 Frames = Annotated[int, Range(1, 100_000)]
 Rate = Annotated[float, Range(0, 10)]  # of learning
+Cache = Literal["off", "fp16", "fp32"]
 Pruning = Literal["even", "change"]  # which frames of a longer video the language model sees
 Forget = Literal["oldest", "change", "merge"]  # which frames of a video that is still running go first
 # The formats of annotation files to train on: each has an adapter in data/datasets/.
@@ -198,7 +199,7 @@ class Data:
     # How the features of frames are kept in data/cache, so that a video is read and encoded only once. fp16, fp32: as
     # numbers of 16 or 32 bits; a dry run prints how much disk they take. off: nothing is kept; frames are read and
     # encoded whenever they are needed.
-    cache: Literal["off", "fp16", "fp32"] = "fp32"
+    cache: Cache = "fp32"
     # Leave out training videos that are shorter than this, in seconds.
     min_seconds: Annotated[float, Range(0, 1e9)] = 0.0
     # Leave out training videos that are longer than this, in seconds.
@@ -234,7 +235,7 @@ class Training:
     # frozen weights are held, and frozen layers that are held in 16 bits compute in 16 bits even without this setting.
     bfloat16: bool = False
     # Save memory by computing the layers' states again in the backward pass. This cannot keep keys and values, so that
-    # the frames are then read twice, and the texts of a batch are padded.
+    # the frames are then read once more for every text, and the texts of a batch are padded.
     gradient_checkpointing: bool = False
     # Number of processes that load batches ahead; 0 means that the main process loads them.
     workers: Annotated[int, Range(0, 256)] = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from .. import __version__
-from ..config import Data, Forget, RunConfig, resolve
+from ..config import Cache, Data, Forget, RunConfig, resolve
 from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
@@ -173,8 +173,9 @@ def configure(parser) -> None:
                         "not say, 2 for a world and 1 for videos)")
     parser.add_argument("--max-frames", type=int, help="use at most this many frames of a video (default: as in "
                         "training; where the checkpoint does not say, 512)")
-    parser.add_argument("--cache", choices=("off", "fp16", "fp32"), default="fp32",
-                        help="how features of frames are kept in data/cache, as data.cache of a run")
+    parser.add_argument("--cache", choices=get_args(Cache),
+                        help="how features of frames are kept in data/cache, as data.cache of a run (default: as in "
+                        "training; where the checkpoint does not say, fp32)")
     parser.add_argument("--decoding", choices=("greedy", "published"), default="greedy", help="published: sampled at "
                         "temperature 0.2, up to 2048 tokens, on some tasks with a repetition penalty of 1.2")
     parser.add_argument("--max-new-tokens", type=int, help="longest answer (default: 160, or 2048 as published)")
@@ -213,7 +214,7 @@ def answer_and_score(args, out: Path) -> None:
     annotations, videos = find(args.benchmark, resolve(args.data))
     scoring.check_protocol(layout.scorer, args.protocol)
     data = frames_as_trained(Path(args.checkpoint), args.fps, args.max_frames, layout.fps)
-    data = replace(data, cache=args.cache)
+    data = replace(data, cache=args.cache or data.cache)
     published = args.decoding == "published"
     decoding = PUBLISHED if published else GREEDY
     decoding = replace(decoding, max_new_tokens=args.max_new_tokens or decoding.max_new_tokens)

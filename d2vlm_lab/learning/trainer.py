@@ -28,7 +28,7 @@ from ..data.skips import Skips
 from ..errors import LabError
 from ..files import atomic_path, file_hash, json_lines
 from ..model.card import recorded
-from ..model.checkpoint import DESCRIPTION, fill, save
+from ..model.checkpoint import DESCRIPTION, PARTS, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
 from ..model.seal import base_hash, check_seal
@@ -87,7 +87,7 @@ class GroundedTrainer(Trainer):
                             f"{', '.join(batch.names)}")
         notes |= {f"loss_{name}": part for name, part in out.parts.items()} | {"spread": out.spread}
         for name, value in notes.items():
-            self.notes[model.training][name].append(value.detach())
+            self.notes[model.training][name].append(value.detach().to(out.loss.device))  # rewards are on the CPU
         return (out.loss, out) if return_outputs else out.loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -156,7 +156,7 @@ class GroundedTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         if self.args.should_save:  # transformers calls this in every process
-            save(self.plain_model, output_dir, base=self.config.parts.base or "parts")
+            save(self.plain_model, output_dir, base=self.config.parts.base or PARTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)

@@ -51,6 +51,7 @@ from .weights import embeddings, plain_name, stored, write_weights
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
+PARTS = "parts"  # the base of a checkpoint in the middle of a run that began with parts: it holds what was trained
 # Weights that a model has only with this value of a setting; they are always trained, too.
 EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
          "citing.": ("formulation", "cite"), "time_embedding.": ("frame_times", "embedding")}
@@ -198,6 +199,9 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
     """The model of a description, with the weights of its base, or with new weights if it has no base."""
     prompt, base, settings = description["prompt"], description["base"], description["frames"]
     prompt = prompt.telling(method.frame_times == "text")
+    if base == PARTS:
+        raise LabError(f"{folder}: this is the middle of a run that began with a language model and a vision tower; it "
+                       "holds only what was trained. Let the same command go on with the run, whose end is saved whole")
     if base and is_video_language(description):
         parts = Parts(frames=OWN, frame_tokens=settings["tokens_per_frame"], dtype=dtype_name(dtype or recorded))
         model = load_video_language(local_or_hub(base), parts, method)

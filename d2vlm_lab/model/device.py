@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 
 from ..errors import LabError
 from ..shapes import shown
-from .d2vlm import D2VLM
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def on_device(model: D2VLM, device: str | None = None, worker: int | None = None) -> D2VLM:
-    """The model on `device`; without one, on a GPU if there is any.
+def on_device(model: Model, device: str | None = None, worker: int | None = None) -> Model:
+    """The model, or a part of one, on `device`; without one, on a GPU if there is any.
 
     Of several GPUs it is the current one; workers with numbers, such as the shards of an evaluation, take the GPUs in
     turn.

@@ -1,4 +1,4 @@
-"""Which frames of a video a checkpoint sees: those that it saw in training, unless somebody asks for other numbers."""
+"""Which frames of a video a checkpoint sees, and how features are kept: as in training, unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NotRequired, TypedDict
 
-from ..config import Data, Frames, Pruning
+from ..config import Cache, Data, Frames, Pruning
 from ..reader import read_json
 from ..shapes import Range
 from .seal import DESCRIPTION
@@ -17,6 +17,7 @@ class Rate(TypedDict):
     max_frames: NotRequired[Frames]
     keep_frames: NotRequired[Frames | None]
     pruning: NotRequired[Pruning]
+    cache: NotRequired[Cache]
 
 
 class RunRate(TypedDict):
@@ -33,7 +34,8 @@ class RecipeRate(TypedDict):
 
 def trained_rate(checkpoint: Path) -> Rate:
     """The rate of the run that made a checkpoint of this project, from its recipe or from the folder of that run."""
-    recipe, run = checkpoint / "recipe.json", checkpoint.parent / "config.json"
+    recipe, folder = checkpoint / "recipe.json", checkpoint.parent
+    run = (folder.parent if folder.name == "checkpoints" else folder) / "config.json"
     if not (checkpoint / DESCRIPTION).is_file():
         return {}
     if recipe.is_file() and (config := read_json(recipe, RecipeRate).get("config")):
@@ -54,4 +56,5 @@ def frames_as_trained(checkpoint: Path, fps: float | None, max_frames: int | Non
             tell(f"{name} is {asked:g}; this checkpoint was trained with {trained[name]:g}")
     return Data(fps=fps or trained.get("fps", otherwise),
                 max_frames=max_frames or trained.get("max_frames", Data.max_frames),
-                keep_frames=trained.get("keep_frames"), pruning=trained.get("pruning", Data.pruning))
+                keep_frames=trained.get("keep_frames"), pruning=trained.get("pruning", Data.pruning),
+                cache=trained.get("cache", Data.cache))

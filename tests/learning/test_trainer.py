@@ -26,7 +26,8 @@ from d2vlm_lab.lab import run
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
 from d2vlm_lab.learning.trainer import GroundedTrainer, NotFinite, arguments, contents, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
-from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.model.checkpoint import PARTS, load, save
+from d2vlm_lab.model.rate import frames_as_trained
 from d2vlm_lab.model.start import start
 from d2vlm_lab.processes import refuse_split_weights
 from d2vlm_lab.settings import from_dict, override
@@ -231,6 +232,18 @@ def test_another_run_can_start_from_a_checkpoint_in_the_middle_of_a_run(config, 
         for part in ("frame_head.", "evidence_head."):
             assert all(value.equal(saved.state_dict()[key]) for key, value in begun.state_dict().items()
                        if key.startswith(part))
+
+
+def test_a_checkpoint_in_the_middle_sees_the_frames_of_its_run_and_says_so_if_it_is_only_a_part(config, tmp_path):
+    run_folder = tmp_path / "run"
+    train(override(config, {"data.fps": 1.0, "data.cache": "fp16"}), run_folder, str)
+    for name in ("checkpoints/checkpoint-4", "model"):
+        data = frames_as_trained(run_folder / name, None, None, 2.0)
+        assert (data.fps, data.cache) == (1.0, "fp16")
+    part = run_folder / "checkpoints" / "checkpoint-4" / "d2vlm.json"
+    part.write_text(json.dumps(json.loads(part.read_text()) | {"base": PARTS, "base_hash": ""}))
+    with pytest.raises(LabError, match="the middle of a run that began with a language model"):
+        load(part.parent)
 
 
 def test_videos_are_encoded_where_the_model_will_be_trained(config, tmp_path, monkeypatch):

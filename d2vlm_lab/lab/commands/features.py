@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
-
 from ...config import RunConfig, read_config
 from ...data.batch import Clip
 from ...data.groups import usable
@@ -21,6 +19,7 @@ from ...data.splits import CACHE, FrameEncoder, feature_cache, held_out_question
 from ...data.video import VideoError, find_video
 from ...errors import LabError
 from ...files import naming_full_disk, sweep_below
+from ...model.device import on_device
 from ...model.encoder import start_encoder
 from ...model.frames import encoded
 from ...processes import parse_shard
@@ -81,7 +80,7 @@ def run(args) -> int:
     if config.data.cache == "off":
         raise LabError("data.cache=off keeps no features; set data.cache=fp16 or data.cache=fp32")
     index, count = parse_shard(args.shard)
-    encoder = start_encoder(config).to("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = on_device(start_encoder(config), worker=index)
     videos, folder = videos_of(config)[index::count], feature_cache(config, encoder).folder
     sweep_below(folder)
     with naming_full_disk(f"make room for {folder}, then run the same command again: what is there is kept"):
