@@ -24,6 +24,7 @@ from ...data.world.world import World
 from ...errors import LabError
 from ...files import atomic_path
 from ...judging import evaluate as judging
+from ...judging.answers import all_answers
 from ...judging.benchmarks import find
 from ...judging.scores import judge
 from ...model.checkpoint import load, merge, save
@@ -183,8 +184,9 @@ def evaluate(rehearsal: Rehearsal) -> str:
 
 def score(rehearsal: Rehearsal) -> str:
     """Those answers, scored."""
-    scores, _ = judging.score(rehearsal.folder / "answers", "world", "clean")
-    with atomic_path(rehearsal.folder / "answers" / "score_clean.json") as partial:
+    answers = rehearsal.folder / "answers"
+    scores, _ = judging.score(answers, "world", "clean", all_answers(answers))
+    with atomic_path(answers / "score_clean.json") as partial:
         partial.write_text(json.dumps(scores), encoding="utf-8")
     return f"{len(scores)} numbers"
 
