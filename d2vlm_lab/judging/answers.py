@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from ..data.datasets.records import write_records
 from ..errors import LabError
 from ..files import atomic_path, claimed, json_lines, locked, sweep_below, write_json_lines
 from ..reader import opened, read_json
@@ -78,6 +79,5 @@ def write_predictions(folder: Path, records: Sequence[dict], by_task: bool) -> P
     for record in records:
         tasks[record["sample"].split("/")[0]].append({**record, "pred": "?"} if "error" in record else record)
     for task, answered in tasks.items():
-        with atomic_path(folder / f"{task}.json") as partial:
-            partial.write_text(json.dumps(answered, ensure_ascii=False), encoding="utf-8")
+        write_records(folder / f"{task}.json", answered)
     return folder

@@ -106,6 +106,8 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
     """The questions' records with answers in `field`; if a video cannot be read, an empty answer and the reason."""
     records = {}
     unread, by_decoding = [], defaultdict(list)
+    ends = position_limit(model.language) is not None  # then nothing can be read or written behind the last position
+    answer_size = decoding.max_new_tokens if ends else 0
     for sample, record in questions:
         records[sample.task, sample.source, sample.id] = record = dict(record)
         try:
@@ -114,8 +116,6 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
             unread.append({**record, field: "", "error": str(error)})
             continue
         record["shown"] = [round(float(second), 3) for second in (clip.timestamps[0], clip.timestamps[-1])]
-        ends = position_limit(model.language) is not None  # then nothing can be read or written behind the last one
-        answer_size = decoding.max_new_tokens if ends else 0
         if memory is None and (problem := too_long(model, clip, sample.question, answer_size)):
             record["too_long"] = problem
             if ends:

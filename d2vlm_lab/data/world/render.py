@@ -59,7 +59,7 @@ def _stand(picture: np.ndarray, rng: np.random.Generator) -> None:
 
 def _swing(picture: np.ndarray, sways: tuple[Sway, Sway]) -> None:
     """The camera swings to and fro; what leaves the picture comes back in on the other side."""
-    across, down = (sway.offsets(len(picture)) for sway in sways)
+    across, down = (sway.offset(np.arange(len(picture))) for sway in sways)
     for frame, by in enumerate(zip(down, across)):
         picture[frame] = np.roll(picture[frame], by, (0, 1))
 

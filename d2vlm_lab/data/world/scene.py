@@ -59,9 +59,9 @@ class Sway:
     frames: float  # from one swing to the next
     begin: float  # 0 to 1: the part of a swing that has passed on the first frame
 
-    def offsets(self, n: int) -> np.ndarray:
-        """By how many pixels all things are moved on each of n frames."""
-        return (self.reach * np.sin(2 * np.pi * (np.arange(n) / self.frames + self.begin))).round().astype(int)
+    def offset(self, frame: int | np.ndarray) -> np.ndarray:
+        """By how many pixels all things are moved on a frame, or on each of several."""
+        return (self.reach * np.sin(2 * np.pi * (frame / self.frames + self.begin))).round().astype(int)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Scene:
         x, y = (float(self.path[axis][thing, frame]) for axis in ("x", "y"))
         if self.sways is None:
             return x, y
-        across, down = (sway.offsets(self.n_frames)[frame] for sway in self.sways)
+        across, down = (int(sway.offset(frame)) for sway in self.sways)
         return (x + across) % self.size, (y + down) % self.size
 
     @property

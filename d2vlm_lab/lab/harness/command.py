@@ -53,7 +53,8 @@ def write_task(benchmark: str, folder: Path, out: Path, protocols: list[str]) ->
             raise LabError(f"--protocols {protocol}: it has no numbers that a task of lmms-eval could show")
     annotations, videos = find(benchmark, folder)
     questions = layout.read(annotations, 0.5 / layout.fps, unfit := [])
-    print(*about_unfit(unfit), sep="\n", end="\n" if unfit else "")
+    for line in about_unfit(unfit):
+        print(line)
     name = f"d2vlm_{benchmark.replace('-', '_')}"
     module = f"{name}_scores"
     metrics = {f"{protocol} {column}": (protocol, column) for protocol in protocols

@@ -21,14 +21,13 @@ def under(condition: str, variant: str) -> str:
 
 def check_conditions(study: Study) -> None:
     """All conditions, variants and shared work that the study refers to exist."""
-    for idea, pair in study.ideas.items():
+    pairs = {f"ideas.{idea}": pair for idea, pair in study.ideas.items()}
+    if study.conditions:  # in a study without them, `against` is checked with everything else that it compares
+        pairs |= {f"against.{pair[0]}": pair for pair in study.against.items()}
+    for where, pair in pairs.items():
         for name in pair:
             if name not in study.variants:
-                raise ConfigError(f"ideas.{idea}: there is no {name!r}{suggest(name, study.variants)}")
-    for pair in study.against.items() if study.conditions else ():
-        for name in pair:
-            if name not in study.variants:
-                raise ConfigError(f"against.{pair[0]}: there is no {name!r}{suggest(name, study.variants)}")
+                raise ConfigError(f"{where}: there is no {name!r}{suggest(name, study.variants)}")
     for where, profile in study.profiles.items():
         for name in profile.conditions:
             if name not in study.conditions:
