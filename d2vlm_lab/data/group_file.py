@@ -1,7 +1,8 @@
 """A file of drawn answers: for each question the answers of a checkpoint and their rewards, one question a line.
 
 The first line names the checkpoint and the number of answers. A stage of rewards that begins with this checkpoint can
-then leave out the questions whose answers were all rewarded alike, since these teach nothing.
+then leave out the questions whose answers were all rewarded alike, since these teach nothing. Files of several shards,
+one after the other, are a file, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,7 +21,7 @@ from ..shapes import fit
 
 
 class Head(TypedDict):
-    """The first line of a file."""
+    """The first line of a file, or of the part of it that comes from one shard."""
 
     checkpoint: str
 
@@ -54,14 +56,14 @@ def write_groups(path: Path, checkpoint: str, answers: int, groups: Iterable[Dra
 
 def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:
     """The groups of a file, which must have been drawn from the checkpoint that is in the folder `start`."""
-    lines = read_lines(path)
-    number, first = next(lines, (1, {}))
-    drawn_from = fit(first, Head, f"{path}: line {number}")["checkpoint"]
-    if drawn_from != checkpoint:
-        raise LabError(f"{path}: its answers were drawn from the checkpoint {drawn_from}, but parts.start is {start} "
-                       f"({checkpoint}); make it again from that checkpoint with make-groups")
-    groups = []
-    for number, line in lines:
+    groups, lines = [], read_lines(path)
+    for number, line in chain([next(lines, (1, {}))], lines):
+        if number == 1 or isinstance(line, dict) and "checkpoint" in line:
+            drawn_from = fit(line, Head, f"{path}: line {number}")["checkpoint"]
+            if drawn_from != checkpoint:
+                raise LabError(f"{path}: its answers were drawn from the checkpoint {drawn_from}, but parts.start is "
+                               f"{start} ({checkpoint}); make it again from that checkpoint with make-groups")
+            continue
         line = fit(line, Line, f"{path}: line {number}")
         group = DrawnGroup(*(line[name] for name in Line.__annotations__))
         if not len(group.rewards) == len(group.answers) > 0:

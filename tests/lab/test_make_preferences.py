@@ -117,10 +117,17 @@ def test_the_command_writes_pairs_and_a_report_of_them(place, tmp_path, capsys):
     again = tmp_path / "again.jsonl"
     assert main(["make-preferences", str(place / "world"), "--out", str(again), "per_sample=3"]) == 0
     assert again.read_bytes() == out.read_bytes()
+    parts = [tmp_path / f"part-{k}.jsonl" for k in range(3)]
+    for k, part in enumerate(parts):
+        assert main(["make-preferences", str(place / "world"), "--out", str(part), "per_sample=3", "--shard",
+                     f"{k}/3"]) == 0
+    lines = [part.read_text().splitlines() for part in parts]
+    assert all(lines) and sorted(sum(lines, [])) == sorted(out.read_text().splitlines())
 
 
 @pytest.mark.parametrize("words, message", [
     (["per_samples=3"], "did you mean"), (["kinds=[colour]"], "no such kind 'colour'"), (["--limit", "0"], "--limit"),
+    (["--shard", "2/2"], "write it as I/N"),
     (["--policy", "x"], "--videos"), (["--figure", "x.nope"], "--figure is x.nope; a figure is written as .png"),
     (["--out", "."], "--out is ., a folder"), (["--out", "s.jsonl"], "s.jsonl: this is a file that is read"),
     (["--words", "w.json", "--out", "w.json"], "w.json: this is a file that is read"),

@@ -536,6 +536,25 @@ def test_a_stage_trains_on_the_questions_of_a_group_file_that_teach_something(co
     assert any(line.startswith(f"{len(teaching):,} samples") for line in "\n".join(said).splitlines())
 
 
+def test_the_files_of_all_shards_one_after_the_other_are_the_file_of_all_questions(config, group_file, tmp_path):
+    parts, checkpoint = [], checkpoint_id(ROOT / "data" / "tiny-sft")
+    for k in range(2):
+        out = tmp_path / f"part-{k}.jsonl"
+        words = ["make-groups", "tiny", *QUICK, f"data.world={config.data.world}", "reward.form=grpo", "data.limit=2",
+                 "data.tasks=[tvg, rar]", "--out", str(out), "--shard", f"{k}/2"]
+        assert main(words) == 0
+        parts.append(out.read_text())
+    assert all(part.count("\n") > 1 for part in parts)
+    joined = tmp_path / "joined.jsonl"
+    joined.write_text("".join(parts))
+    whole = read_groups(group_file, checkpoint, "")
+    assert sorted(read_groups(joined, checkpoint, ""), key=str) == sorted(whole, key=str)
+
+    joined.write_text(parts[0] + parts[1].replace(checkpoint, "0123456789ab"))
+    with pytest.raises(LabError, match="drawn from the checkpoint 0123456789ab"):
+        read_groups(joined, checkpoint, "")
+
+
 def test_a_group_file_of_another_checkpoint_or_of_other_questions_is_an_error(config, group_file, tmp_path):
     lines = group_file.read_text().splitlines()
     for content, message in (

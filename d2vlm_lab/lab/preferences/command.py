@@ -25,6 +25,7 @@ from ...model.decoding import Decoding
 from ...model.device import on_device
 from ...model.rate import frames_as_trained
 from ...model.seal import find_checkpoint
+from ...processes import parse_shard
 from ...reader import read_json
 from ...settings import override
 from .mcq import multiple_choice
@@ -48,6 +49,8 @@ def configure(parser) -> None:
                         "TRL reads them, and the video's path; the times are numbers in the text")
     parser.add_argument("--words", type=Path, help="JSON with the facts to distort (a world brings its own)")
     parser.add_argument("--limit", type=int, help="use only this many samples, the first ones")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="use every N-th of these samples from the I-th "
+                        "on; the files of all shards, one after the other, are the file of all samples")
     parser.add_argument("--multiple-choice", action="store_true", help="add a question that offers all answers")
     parser.add_argument("--figure", type=Path, help="draw the report into this file")
     policy = parser.add_argument_group("rejected answers sampled from a model")
@@ -62,6 +65,7 @@ def configure(parser) -> None:
 
 def run(args) -> None:
     recipe, report = override(Recipe(), args.settings, "recipe"), Report()
+    args.shard = parse_shard(args.shard)
     for name in ("fps", "max_frames", "temperature", "limit"):
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
@@ -109,7 +113,8 @@ def make_pairs(args, recipe: Recipe, words: Words | None, report: Report) -> Ite
     if args.policy and not isinstance(first, Sample):
         raise LabError(f"{args.source} has rejected answers already, and --policy would draw others; give samples "
                        "without them, or no --policy")
-    entries = chain([first], entries)
+    index, count = args.shard
+    entries = islice(chain([first], entries), index, None, count)
     if args.policy:
         entries = sample_pairs(entries, recipe, args, report.leave_out)
     for entry in entries:
@@ -158,7 +163,8 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     if args.tries < 1:
         raise LabError(f"--tries is {args.tries}; it must be a positive number")
     policy = find_checkpoint(args.policy)
-    model, data = on_device(load(policy)), frames_as_trained(policy, args.fps, args.max_frames, Data.fps)
+    model = on_device(load(policy), worker=args.shard[0])
+    data = frames_as_trained(policy, args.fps, args.max_frames, Data.fps)
     read = reader(RunConfig(data=data), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))

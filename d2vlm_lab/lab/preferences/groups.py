@@ -18,12 +18,15 @@ from ...learning.grpo import rewarded_answers
 from ...model.checkpoint import checkpoint_id
 from ...model.device import on_device
 from ...model.start import start
+from ...processes import parse_shard
 
 
 def configure(parser) -> None:
     parser.add_argument("config", help="a preset by name or a YAML file, as for train")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="settings to change: reward.form=grpo")
     parser.add_argument("--out", required=True, type=Path, metavar="PATH", help="where to write the file")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="draw for every N-th question from the I-th on; "
+                        "the files of all shards, one after the other, are the file of all questions")
 
 
 def run(args) -> None:
@@ -31,10 +34,10 @@ def run(args) -> None:
     if not config.reward.draws or not config.parts.start:
         raise LabError("make-groups draws as a reward stage does: set reward.form to grpo, dr_grpo or exact, and "
                        "parts.start to a trained checkpoint")
-    seen: list[DrawnGroup] = []
+    shard, seen = parse_shard(args.shard), []
 
     def noted() -> Iterator[DrawnGroup]:
-        for group in drawn_groups(config):
+        for group in drawn_groups(config, shard):
             seen.append(group)
             yield group
 
@@ -44,9 +47,10 @@ def run(args) -> None:
           f"on these with reward.file={args.out}")
 
 
-def drawn_groups(config: RunConfig) -> Iterator[DrawnGroup]:
-    """Every training question with drawn answers, batch by batch."""
-    model = on_device(start(config)).eval()
+def drawn_groups(config: RunConfig, shard: tuple[int, int] = (0, 1)) -> Iterator[DrawnGroup]:
+    """The training questions of a shard with drawn answers, batch by batch."""
+    index, count = shard
+    model = on_device(start(config), worker=index).eval()
     if not model.can_ground:
         raise LabError(f"{config.parts.start} was never trained to ground; name a trained checkpoint in parts.start")
     split, _ = splits(config)
@@ -56,8 +60,9 @@ def drawn_groups(config: RunConfig) -> Iterator[DrawnGroup]:
                     reader(config, model.frames, split.videos), model.tokenizer, model.prompt, model.method)
     collate, size, questions = Collator(model.tokenizer, model.prompt), config.training.videos, config.reward.answers
     asked = {sample.id: sample.question for sample in samples}
-    for first in tqdm(range(0, len(groups), size), desc="drawing answers", unit="batch"):
-        inputs = collate([groups.load(k) for k in range(first, min(first + size, len(groups)))])
+    mine = range(index, len(groups), count)
+    for first in tqdm(range(0, len(mine), size), desc="drawing answers", unit="batch"):
+        inputs = collate([groups.load(k) for k in mine[first:first + size]])
         for skip in inputs["skipped"]:
             skips.add(skip)
         if inputs["batch"] is None:
