@@ -488,6 +488,17 @@ def test_loading_what_is_no_world_says_how_to_make_one(tmp_path):
         load(tmp_path)
 
 
+def test_the_gallery_shows_the_split_and_the_questions_that_are_asked_for(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("d2vlm_lab.lab.gallery.write_gallery", lambda out, strips: drawn.append(strips))
+    make_world(tmp_path / "w", config("small", videos=10), workers=1)
+    for split, questions in (("val", 0), ("test", 1)):
+        assert main(["gallery", str(tmp_path / "w"), "--out", str(tmp_path / "g.png"), "--split", split, "--videos",
+                     "1", "--questions", str(questions)]) == 0
+        (strip,) = drawn.pop()
+        assert strip.title == f"{split}_00000.mp4" and len(strip.notes) == questions
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_gallery_is_drawn_for_every_look(tmp_path, preset, capsys):
     make_world(tmp_path / "w", config(preset, videos=3, jitter=0.5), workers=1)

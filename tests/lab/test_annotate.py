@@ -98,6 +98,18 @@ def test_every_layout_becomes_samples_that_are_read_back_and_always_the_same(vid
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({name, "one.jsonl", "two.jsonl"})
 
 
+def test_files_that_name_no_video_are_about_the_one_that_is_given(videos, tmp_path):
+    (tmp_path / "subtitles.vtt").write_text(LAYOUTS["ladder.vtt"][0])
+    (tmp_path / "a.csv").write_text("start,end,caption\n3,7.5,he climbs\n")
+    for name in ("subtitles.vtt", "a.csv"):
+        assert annotate("convert", tmp_path / name, "--videos", videos, "--out", tmp_path / "o.jsonl") == 2
+        assert not (tmp_path / "o.jsonl").exists()
+        words = ["--videos", videos, "--video", "ladder", "--out", tmp_path / "o.jsonl"]
+        assert annotate("convert", tmp_path / name, *words) == 0
+        assert told(samples.read(tmp_path / "o.jsonl")) == [CLIMBS]
+        (tmp_path / "o.jsonl").unlink()
+
+
 def test_captions_become_a_question_each_or_one_that_asks_for_all(videos, tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("video,start,end,caption\nladder,3,7.5,he climbs.\nladder,1,2,he waves\n")

@@ -267,6 +267,16 @@ def test_the_command_ends_cleanly_and_takes_the_videos_with_it(videos, tmp_path,
     assert "ended; the videos that were dropped are removed" in out
 
 
+def test_the_options_of_the_command_arrive(videos, monkeypatch):
+    served = []
+    monkeypatch.setattr("d2vlm_lab.lab.app.command.serve", lambda shelf, port: served.append((shelf, port)))
+    assert main(["app", str(MODEL), "--port", "0", "--megabytes", "3", "--keep", "5", "--fps", "1.5", "--device", "cpu",
+                 "--examples", str(videos[0].parent)]) == 0
+    (shelf, port), = served
+    assert (port, shelf.limit, shelf.keep, shelf.lab.fps) == (0, 3 * 2**20, 5, 1.5)
+    assert shelf.lab.model.device.type == "cpu" and videos[0].name in {kept.name for kept in shelf.examples.values()}
+
+
 def test_a_port_in_use_and_an_empty_folder_of_examples_are_one_clear_error(app, lab, tmp_path, capsys):
     assert main(["app", str(MODEL), "--port", str(app.server_port), "--examples", str(ROOT / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err

@@ -176,6 +176,9 @@ def test_another_push_leaves_nothing_of_the_one_before(trained, hub, capsys):
     files = hub.files("tester/model")
     assert "model.safetensors" in files and not {"adapter_config.json", "language/model.safetensors"} & set(files)
     load("tester/model")
+    assert not hub.repositories["models", "tester/model"].private
+    assert main(["export", str(trained), "--push", "tester/secret", "--private"]) == 0
+    assert hub.repositories["models", "tester/secret"].private
     assert main(["export", str(trained), "--push", "tester/model", "--revision", "lora"]) == 0
     assert "adapter_config.json" in hub.files("tester/model", "lora") and hub.files("tester/model") == files
     assert "adapter_config.json" in {path.name for path in load("tester/model@lora").loaded_from.iterdir()}
