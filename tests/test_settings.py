@@ -83,6 +83,31 @@ def test_a_setting_that_is_given_twice_is_an_error():
         override(RunConfig(), ["seed=1", "training.steps=3", "seed=2"])
 
 
+@pytest.mark.parametrize("changes, message", [
+    ({"parts.dtype": "float16", "training.bfloat16": True}, "training.bfloat16 computes in bfloat16, but parts.dtype"),
+    ({"method.frame_block": 4, "method.bidirectional_frames": False}, "so there are no blocks"),
+    ({"method.formulation": "cite", "method.style": "digits"}, "reads times off `<evi>` tokens"),
+    ({"method.formulation": "bins", "method.style": "interleaved"}, "so set the weight to 0"),
+    ({"method.salience": "peak_share", "method.salience_value": 2}, "for peak_share it must be a share"),
+    ({"method.salience": "smoothed", "method.salience_value": 4}, "for smoothed it must be an odd number"),
+    ({"method.salience": "top_frames", "method.salience_value": 1.5}, "for top_frames it must be a whole number"),
+    ({"adapter.targets": "none", "adapter.embeddings": "evidence"}, "adapter.targets=none has no adapter"),
+    ({"training.warmup": 0.6, "training.decay": 0.6}, "add up to at most 1"),
+    ({"evaluation.keep_frames": 8}, "evaluation.keep_frames: frames that look at all later frames"),
+    ({"data.keep_frames": 8, "data.cache": "off"}, "which data.cache=off does not keep"),
+    ({"data.nothing_share": 1}, "it must be a share below 1"),
+    ({"data.min_seconds": 9, "data.max_seconds": 3}, "data.min_seconds is 9.*, above data.max_seconds"),
+    ({"data.world": ""}, "give one, a world or an annotation file"),
+    ({"data.world": "", "data.train": "x.jsonl"}, "data.videos: name the folder"),
+    ({"preference.form": "fpo", "preference.factors": []}, "preference.factors: name at least one"),
+    ({"preference.form": "fpo", "method.style": "digits"}, "needs evidence tokens to score"),
+    ({"preference.form": "fpo", "method.formulation": "cite"}, "by the sigmoid of each frame"),
+    ({"reward.form": "iou_loss", "reward.file": "x.jsonl"}, "reward.form=iou_loss draws none")])
+def test_settings_that_cannot_go_together_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        override(RunConfig(), changes)
+
+
 def test_impossible_combinations_are_refused():
     with pytest.raises(ConfigError, match="end_marker"):
         override(RunConfig(), ["method.style=factorized", "method.end_marker=false"])
