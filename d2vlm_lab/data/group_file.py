@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from ..errors import LabError
 from ..files import atomic_path
+from ..processes import parse_shard
 from ..reader import read_lines
 from ..shapes import fit
 
@@ -24,6 +25,7 @@ class Head(TypedDict):
     """The first line of a file, or of the part of it that comes from one shard."""
 
     checkpoint: str
+    shard: NotRequired[str]  # I/N; older files are whole
 
 
 class Line(TypedDict):
@@ -47,22 +49,23 @@ class DrawnGroup:
         return max(self.rewards) > min(self.rewards)
 
 
-def write_groups(path: Path, checkpoint: str, answers: int, groups: Iterable[DrawnGroup]) -> None:
+def write_groups(path: Path, checkpoint: str, answers: int, groups: Iterable[DrawnGroup], shard: str = "0/1") -> None:
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
-        out.write(json.dumps({"checkpoint": checkpoint, "answers": answers}) + "\n")
+        out.write(json.dumps({"checkpoint": checkpoint, "answers": answers, "shard": shard}) + "\n")
         for group in groups:
             out.write(json.dumps(group.__dict__, ensure_ascii=False) + "\n")
 
 
 def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:
     """The groups of a file, which must have been drawn from the checkpoint that is in the folder `start`."""
-    groups, lines = [], read_lines(path)
+    groups, shards, lines = [], [], read_lines(path)
     for number, line in chain([next(lines, (1, {}))], lines):
         if number == 1 or isinstance(line, dict) and "checkpoint" in line:
-            drawn_from = fit(line, Head, f"{path}: line {number}")["checkpoint"]
-            if drawn_from != checkpoint:
+            head = fit(line, Head, f"{path}: line {number}")
+            if (drawn_from := head["checkpoint"]) != checkpoint:
                 raise LabError(f"{path}: its answers were drawn from the checkpoint {drawn_from}, but parts.start is "
                                f"{start} ({checkpoint}); make it again from that checkpoint with make-groups")
+            shards.append(head.get("shard", "0/1"))
             continue
         line = fit(line, Line, f"{path}: line {number}")
         group = DrawnGroup(*(line[name] for name in Line.__annotations__))
@@ -70,4 +73,17 @@ def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:
             raise LabError(f"{path}: line {number}: rewards has {len(group.rewards)} numbers for {len(group.answers)} "
                            "answers; each answer needs one, and there must be at least one")
         groups.append(group)
+    check_shards(shards, path)
     return groups
+
+
+def check_shards(shards: Sequence[str], path: Path) -> None:
+    """An error if the file of one shard was not put into the file of all of them."""
+    try:
+        _, total = parse_shard(shards[0])
+    except LabError as error:
+        raise LabError(f"{path}: line 1: shard: {error}") from None
+    missing = next(shard for k in count() if (shard := f"{k}/{total}") not in shards)
+    if missing != f"{total}/{total}":
+        raise LabError(f"{path}: the answers of shard {missing} are not in it; draw them with --shard {missing}, and "
+                       "put the files of all shards one after the other")

@@ -130,13 +130,14 @@ class Groups(Dataset):
     """One item per group of questions. Where no sample of a group can be used, another group takes its place.
 
     Which group takes its place depends only on `seed`, `epoch` and the index: it is the same in every process and after
-    an interruption, and another one in the next epoch. At most `allowed` samples are given up for one item.
+    an interruption, and another one in the next epoch. At most `allowed` samples are given up for one item. Where the
+    language model can only count so far, `room` says how many tokens it can read behind the frames of a video.
     """
 
     def __init__(self, groups: Sequence[Sequence[Sample]], read: Reader, tokenizer: Tokenizer, prompt: PromptFormat,
                  method: Method, rejects: Rejects | None = None, seed: int = 0, allowed: int | None = None,
-                 ask_early: float = 0.0):
-        self.groups, self.read, self.rejects, self.ask_early = groups, read, rejects, ask_early
+                 ask_early: float = 0.0, room: Callable[[Clip], int] | None = None):
+        self.groups, self.read, self.rejects, self.ask_early, self.room = groups, read, rejects, ask_early, room
         self.tokenizer, self.prompt, self.method = tokenizer, prompt, method
         self.seed, self.epoch, self.allowed = seed, 0, math.inf if allowed is None else allowed
 
@@ -176,6 +177,10 @@ class Groups(Dataset):
                 encoded = [encode_sample(s, clip, self.tokenizer, self.prompt, self.method) for s, _ in answers]
             except SampleError as error:
                 skipped.append(Skip(sample.id, sample.video, "text", f"sample {sample.id}: {error}"))
+                continue
+            if self.room and (size := max(len(text.ids) for text in encoded)) > (room := self.room(clip)):
+                skipped.append(Skip(sample.id, sample.video, "length", f"sample {sample.id}: question and answer have "
+                                    f"{size:,} tokens, but the language model reads {room:,} behind this video"))
                 continue
             names += [answer.id for answer, _ in answers]
             factors += [factor for _, factor in answers]

@@ -58,7 +58,7 @@ def note_settings(out: Path, settings: dict, videos: Path) -> None:
     sweep_below(out)
     path = out / "run.json"
     if path.exists():
-        before = read_json(path, dict)
+        before = {"features": "float32"} | read_json(path, dict)  # older files do not say it
         keys = dict.fromkeys([*settings, *before])
         if different := [key for key in keys if key != "videos" and before.get(key) != settings.get(key)]:
             raise LabError(f"{out} holds answers with another {', '.join(different)}; choose another --out")

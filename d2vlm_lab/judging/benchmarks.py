@@ -58,7 +58,7 @@ class Benchmark:
         samples = adapter.read(annotations, max(half_frame, 0.5),
                                None if bad is None else lambda _, problem: problems.append(problem))
         questions: dict[AnswerKey, Question] = {}
-        for sample, record in zip(samples, adapter.predictions(annotations, samples)):
+        for sample, record in zip(samples, adapter.predictions(annotations, samples), strict=True):
             record = {**record, "sample": sample.id}
             if (key := answer_key(record)) in questions:
                 problems.append(f"{annotations}: {' '.join(filter(None, key))} is there several times")

@@ -107,7 +107,7 @@ def answer(model: D2VLM, questions: Sequence[Question], read: Reader, decoding: 
     records = {}
     unread, by_decoding = [], defaultdict(list)
     ends = position_limit(model.language) is not None  # then nothing can be read or written behind the last position
-    answer_size = decoding.max_new_tokens if ends else 0
+    answer_size = min(decoding.max_new_tokens, GREEDY.max_new_tokens) if ends else 0
     for sample, record in questions:
         records[sample.task, sample.source, sample.id] = record = dict(record)
         try:
@@ -228,11 +228,12 @@ def answer_and_score(args, out: Path) -> None:
         return
     with alone_in(out):
         scores, lines = score(out, args.benchmark, args.protocol, records)
-    asked_in_vain = [record["error"] for record in records if "error" in record]  # each error names its video
+    asked_in_vain = [record["error"] for record in records if "error" in record and "too_long" not in record]
     folder = annotations.parent.resolve()
     named = {"own_questions": folder.name} if args.benchmark == "world" and not (folder / "world.json").exists() else {}
     counts = {"samples": len(records), "questions": questions, "unfit_questions": len(unfit),
-              "unreadable_videos": len(set(asked_in_vain)), "too_long": sum("too_long" in record for record in records)}
+              "unreadable_videos": len(set(asked_in_vain)),  # each error names its video
+              "too_long": sum("too_long" in record for record in records)}
     page = write_page(out, args.protocol, scores, named | counts, time.time() - started)
     read = f"{counts['unreadable_videos']} videos could not be read, which {len(asked_in_vain)} questions are about"
     print(*lines, *about_unfit(unfit), read if asked_in_vain else "every video was read", *about_long(records),

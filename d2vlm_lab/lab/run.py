@@ -16,7 +16,7 @@ import torch
 
 from .. import processes
 from ..config import Evaluation, RunConfig, read_config, recorded_config, resolve
-from ..data.batch import FRAME, Clip, frame_layout
+from ..data.batch import FRAME, Clip, frame_layout, prefix_size
 from ..data.group_file import read_groups
 from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
@@ -31,6 +31,7 @@ from ..ideas.rejected import Recipe
 from ..judging.scores import judge
 from ..learning.trainer import check_can_draw, check_trackers, contents, differing, fit, last_checkpoint, same_content
 from ..model.adapter import prepare
+from ..model.backbone import position_limit
 from ..model.card import note_recipe
 from ..model.checkpoint import checkpoint_id, load
 from ..model.d2vlm import D2VLM
@@ -93,7 +94,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
 
     def as_groups(groups: list[list[Sample]], rejects: Rejects | None) -> Groups:
         return Groups(groups, read, model.tokenizer, model.prompt, model.method, rejects, config.seed, skips.allowed,
-                      config.data.ask_early)
+                      config.data.ask_early, room_behind(model, config))
 
     groups = grouped(teaching(config, usable(data.samples, config.data, skips), worth), config.seed)
     log(summary(model, config, groups, questions))
@@ -111,6 +112,19 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     with atomic_path(folder / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
+
+
+def room_behind(model: D2VLM, config: RunConfig) -> Callable[[Clip], int] | None:
+    """How many tokens can be read, or drawn, behind the frames of a video; None where the language model has no end."""
+    if (limit := position_limit(model.language)) is None:
+        return None
+    drawn = config.reward.max_new_tokens if config.reward.draws else 0
+    limit -= len(model.tokenizer.encode(model.prompt.before)) + drawn
+
+    def room(clip: Clip) -> int:
+        return limit - prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
+
+    return room
 
 
 def worth_training(config: RunConfig) -> set[str] | None:
@@ -182,7 +196,8 @@ def dry_run(config: RunConfig) -> str:
     groups = group_by_video(teaching(config, usable(data.samples, config.data, skips), worth), config.texts,
                             config.seed, model.frames.reads_question)
     read = reader(config, model.frames, split.videos)
-    loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed)[0]
+    loaded = Groups(groups, read, model.tokenizer, model.prompt, model.method, None, config.seed, skips.allowed,
+                    room=room_behind(model, config))[0]
     for skip in loaded.skipped:
         skips.add(skip)
     group = loaded.group

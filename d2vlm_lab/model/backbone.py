@@ -55,7 +55,7 @@ def check_length(language: nn.Module, query: Tensor, n_keys: int) -> None:
     limit = position_limit(language)
     if limit is not None and n_keys > limit and int(query.max()) >= limit:
         raise LabError(f"a video and its text take {int(query.max()) + 1:,} positions, but this language model "
-                       f"({family(language)}) keeps its position ids apart for {limit:,} only; use fewer frames "
+                       f"({family(language)}) can be used up to {limit:,} only; use fewer frames "
                        "(data.max_frames) or fewer tokens for each frame (parts.frame_tokens)")
 
 

@@ -19,7 +19,7 @@ from ..files import atomic_path
 from ..hub import HUB_ID, is_hub_id
 from ..reader import parse_yaml, read_json, read_text
 from ..settings import to_dict
-from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, checkpoint_id, find_checkpoint
+from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, base_of, checkpoint_id, find_checkpoint, run_of
 
 RECIPE, CARD = "recipe.json", "README.md"
 OURS = "mit"  # the licence of bases that this project makes from nothing
@@ -75,7 +75,7 @@ def read_recipe(folder: Path) -> dict:
     """The recipe of a checkpoint; for an older one, what its run left beside it. Empty if there is neither."""
     if (folder / RECIPE).is_file():
         return read_json(folder / RECIPE, RecipeFile)
-    run, scored = folder.parent / "config.json", folder.parent / "metrics.json"
+    run, scored = run_of(folder) / "config.json", folder.absolute().parent / "metrics.json"
     recipe = {"config": _portable(read_json(run, dict))} if run.is_file() else {}
     if recipe and scored.is_file():
         recipe["scores"] = read_json(scored, dict).get("validation", {})
@@ -114,7 +114,7 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
 def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
     """The bases of a checkpoint, from the nearest to the first."""
     bases, folder = [], origin
-    while (folder / DESCRIPTION).is_file() and (base := read_json(folder / DESCRIPTION, dict).get("base")):
+    while (folder / DESCRIPTION).is_file() and (base := base_of(read_json(folder / DESCRIPTION, dict))):
         bases.append(base)
         try:
             folder = find_checkpoint(base)

@@ -35,6 +35,7 @@ from .seal import (
     REST,
     WEIGHTS,
     base_hash,
+    base_of,
     check_chain,
     check_seal,
     checkpoint_id,
@@ -73,7 +74,7 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "", begun: RunConf
         model.tokenizer.save_pretrained(partial)
         if isinstance(model.frames, EvaQFormer):
             write_vocabulary(model.frames.words, partial / VOCABULARY)
-        description |= {"hashes": own_hashes(partial), "base_hash": base_hash(base)}
+        description |= {"hashes": own_hashes(partial), "base_hash": base_hash(base_of(description))}
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return Path(folder)
 
@@ -119,7 +120,7 @@ def load(folder: str | os.PathLike, method: Method | None = None, dtype: torch.d
         hold(model, dtype or model.dtype)
         return model
     description = read_json(folder / DESCRIPTION, Description)
-    check_sizes(description, str(folder / DESCRIPTION))
+    check_sizes({**description, "begun": None}, str(folder / DESCRIPTION))  # its settings have ranges of their own
     if method is None:
         method = from_dict(Method, description["method"], f"{folder / DESCRIPTION}: method")
         if "frame_times" not in description["method"] and description["prompt"].tells_times:  # an older checkpoint

@@ -22,7 +22,7 @@ from ..data.plan import packing_of
 from ..data.spelled import FIRST, decode, read_times
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
 from ..ideas.symbols import SYMBOLS
-from .backbone import logits_of
+from .backbone import logits_of, position_limit
 from .d2vlm import D2VLM
 from .folding import merged
 from .growing import start_texts
@@ -150,6 +150,8 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int, prefix: Prefi
     running = list(range(len(batch.ids)))  # the numbers of the texts that have not stopped
     rows, video = torch.tensor(running, device=batch.ids.device), batch.video
     in_time = torch.zeros_like(rows, dtype=torch.bool)  # which texts are writing symbols of a time
+    most = position_limit(model.language)  # an answer ends where no further token could be read
+    room = [limit] * len(running) if most is None else (most - texts.position).tolist()
 
     for number in range(limit):
         # What? The next token is chosen.
@@ -173,7 +175,8 @@ def steps(model: D2VLM, batch: Batch, choose: Chooser, limit: int, prefix: Prefi
         yield step
 
         # Texts that did not stop go on: their new token runs against all that was kept.
-        going_on = [i for i, token in enumerate(written.values()) if token not in stops]
+        going_on = [i for i, (row, token) in enumerate(written.items())
+                    if token not in stops and number + 1 < room[row]]
         if not going_on or number + 1 == limit:
             return
         embeddings = step.embeddings

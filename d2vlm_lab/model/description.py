@@ -14,7 +14,7 @@ from ..data.batch import PromptFormat
 from ..data.preparation import Preparation
 from ..errors import LabError
 from ..settings import from_dict
-from ..shapes import Range
+from ..shapes import Range, Seed
 from .d2vlm import D2VLM
 from .frames import EvaQFormer, FrameEncoder, HFFrames
 from .precision import dtype_name
@@ -64,7 +64,7 @@ class Begun(TypedDict):
     """How a run began that had no checkpoint to begin with."""
 
     parts: dict[str, object]
-    seed: int
+    seed: Seed
 
 
 class Description(TypedDict):

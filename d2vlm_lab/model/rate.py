@@ -9,7 +9,7 @@ from typing import Annotated, NotRequired, TypedDict
 from ..config import Cache, Data, Frames, Pruning
 from ..reader import read_json
 from ..shapes import Range
-from .seal import DESCRIPTION
+from .seal import DESCRIPTION, run_of
 
 
 class Rate(TypedDict):
@@ -34,8 +34,7 @@ class RecipeRate(TypedDict):
 
 def trained_rate(checkpoint: Path) -> Rate:
     """The rate of the run that made a checkpoint of this project, from its recipe or from the folder of that run."""
-    recipe, folder = checkpoint / "recipe.json", checkpoint.parent
-    run = (folder.parent if folder.name == "checkpoints" else folder) / "config.json"
+    recipe, run = checkpoint / "recipe.json", run_of(checkpoint) / "config.json"
     if not (checkpoint / DESCRIPTION).is_file():
         return {}
     if recipe.is_file() and (config := read_json(recipe, RecipeRate).get("config")):

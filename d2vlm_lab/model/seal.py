@@ -41,7 +41,7 @@ def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
     check_chain(folder, above)
     if (folder / DESCRIPTION).is_file():
         description = read_json(folder / DESCRIPTION, dict)
-        below = description.get("base", "")
+        below = base_of(description)
         parts = [{name: description.get(name) for name in OF_A_BASE},
                  base_hash(below, (*above, folder)) if isinstance(below, str) else ""]
         files = [*weight_files(folder), folder / TOKENIZER]
@@ -49,6 +49,12 @@ def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
         parts, files = [], [*sorted(folder.glob("*.safetensors")), *(folder / name for name in TOOLS)]
     parts += [[file.name, file_hash(file)] for file in files if file.is_file()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def base_of(description: dict) -> str:
+    """The base of a checkpoint; in the middle of a run that began without one, the language model of its parts."""
+    begun = description.get("begun")
+    return str((begun["parts"].get("language") if begun else description.get("base")) or "")
 
 
 def check_chain(folder: Path, above: tuple[Path, ...]) -> None:
@@ -69,7 +75,7 @@ def check_seal(folder: Path, description: dict) -> None:
         if name in SEALED and (not (folder / name).is_file() or file_hash(folder / name) != sealed):
             raise LabError(f"{folder / name}: not the file that {DESCRIPTION} beside it describes; it was damaged or "
                            "replaced, so copy the checkpoint again")
-    base, sealed = description["base"], description.get("base_hash")
+    base, sealed = base_of(description), description.get("base_hash")
     if sealed and (found := base_hash(base, (folder,))) and found != sealed:
         place, advice = (base, "name its revision after an @") if is_hub_id(base) else (
             resolve(base), "put the right base there")
@@ -81,7 +87,7 @@ def checkpoint_id(folder: str | os.PathLike) -> str:
     """A short hash of the weights and of the base on which they stand, for the protocol beside a score."""
     folder = find_checkpoint(folder)
     weights = "".join(_plain_hash(file) for file in weight_files(folder) or [folder / WEIGHTS])
-    below = base_hash(str(read_json(folder / DESCRIPTION, dict).get("base") or ""), (folder,))
+    below = base_hash(base_of(read_json(folder / DESCRIPTION, dict)), (folder,))
     return (hashlib.sha256((weights + below).encode()).hexdigest() if len(weights + below) > HEX else weights)[:12]
 
 
@@ -100,6 +106,12 @@ def find_checkpoint(source: str | os.PathLike, revision: str | None = None) -> P
         raise LabError(f"{folder} holds several checkpoints; give one of them: {', '.join(map(str, inside[:5]))}"
                        + (", ..." if len(inside) > 5 else ""))
     return inside[0] if inside else folder
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that left a checkpoint: at its end, or in `checkpoints/` while it was under way."""
+    folder = checkpoint.absolute().parent
+    return folder.parent if folder.name == "checkpoints" else folder
 
 
 def _inside(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@ from golden_metrics import GOLDEN, answers, differences, recorded
 
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.judging.metrics.charades import score_charades
+from d2vlm_lab.judging.metrics.etbench import score_etbench
 from d2vlm_lab.judging.metrics.mvbench import first_word_is_right, is_right, score_mvbench
 from d2vlm_lab.judging.metrics.videomme import first_capital, read_letter, score_videomme
 from d2vlm_lab.judging.metrics.youcook2 import CookingRecipe, read_truth, score_youcook2
@@ -142,6 +143,26 @@ def test_videomme_as_published_counts_a_video_that_cannot_be_read_as_failed():
     records = answers("videomme/pred")
     silent, unread = ([{**records[0], "a": "", **more}, *records[1:]] for more in ({}, {"error": "no such file"}))
     assert score_videomme(unread, "d2vlm")["Overall"] < score_videomme(silent, "d2vlm")["Overall"]
+
+
+@pytest.mark.parametrize("protocol", ["etbench", "d2vlm"])
+def test_a_video_that_cannot_be_read_does_not_raise_a_score_as_published(protocol):
+    """These leave out answers without times; so would be videos that were never read."""
+    def summary(k, answer, **more):
+        return {"task": "evs", "source": "tvsum", "idx": k, "video": f"v{k}.mp4", "duration": 30.0, "q": "q",
+                "tgt": [[1.0, 5.0]], "a": answer, **more}
+
+    def moment(k, answer, **more):
+        return {"task": "tvg", "source": "charades_sta", "idx": k, "video": f"v{k}.mp4", "q": "'x'", "a": answer} | more
+
+    unread = {"error": "no such file"}
+    summaries, moments = ([[make(0, "1 - 5</evi> 1 - 5"), last] for last in (
+        make(1, "20 - 25</evi> 20 - 25"), make(1, "", **unread), make(1, ""))] for make in (summary, moment))
+    wrong, lost, silent = (score_etbench(records, protocol).collected["evs"]["tvsum"]["F1"] for records in summaries)
+    assert lost == wrong != silent
+    if protocol == "d2vlm":
+        wrong, lost, silent = (score_charades(records, {0: (1, 5), 1: (2, 6)}, protocol)["eval"] for records in moments)
+        assert lost["score_file"] == wrong["score_file"] != silent["score_file"]
 
 
 def test_videomme_letters_are_found_as_recorded():

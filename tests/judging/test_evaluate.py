@@ -441,3 +441,8 @@ def test_a_question_that_is_too_long_for_position_ids_is_left_unanswered(place, 
     assert long["a"] == "" and "too long for this language model" in long["error"] and "reads 100" in long["too_long"]
     short, = answer(changed, tmp_path / "short", limit=1, data=Data(fps=2.0, max_frames=2))
     assert "error" not in short
+
+    model.language.config.max_position_embeddings = 300
+    save_model(model, tmp_path / "model")
+    published, = answer(changed, tmp_path / "published", e.PUBLISHED, Data(fps=2.0, max_frames=2), limit=1)
+    assert "error" not in published, "an answer may have 2,048 tokens; it ends where the positions do"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from benchmark_files import WINDOWS
 from benchmark_files import save as save_file
-from small import tiny_model
+from small import clip, tiny_model
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import ROOT, Preference, RunConfig
@@ -285,11 +285,17 @@ def test_sampled_answers_of_a_model_become_rejected_ones(place, config):
     model = load(ROOT / "data" / "tiny-sft")  # a model at random writes nothing that could be an answer
     world = load_world(place / "world")
     samples = [s for s in world.samples("train") if s.events][:8]
-    read = reader(config, model.frames, world.videos)
+    real, reads = reader(config, model.frames, world.videos), []
+
+    def read(sample):
+        reads.append(sample.video)
+        return real(sample)
+
     pairs = list(sampled_preferences(model, samples, read, Recipe(per_sample=2),
                                      Decoding(60, temperature=2.0, seed=1), tries=2))
     assert pairs and all(check(pair) and len(pair.rejected) <= 2 for pair in pairs)
     assert all(wrong.kind.startswith("sampled") for pair in pairs for wrong in pair.rejected)
+    assert sorted(reads) == sorted({sample.video for sample in samples}), "a video is decoded once for all its answers"
 
 
 def answers_of_a_model(monkeypatch):
@@ -310,7 +316,8 @@ def test_two_samples_with_the_same_id_share_no_sampled_answers_and_one_without_a
     answers_of_a_model(monkeypatch)
     right = replace(SAMPLE, events=(Event(0, 1),), answer=(0, "."), video="b.mp4")
     bad = []
-    pair, = sampled_preferences(None, [SAMPLE, right], None, Recipe(), Decoding(), 3, lambda *what: bad.append(what))
+    pair, = sampled_preferences(None, [SAMPLE, right], lambda _: clip(2), Recipe(), Decoding(), 3,
+                                lambda *what: bad.append(what))
     (named, why), = bad
     assert named == right.id and "none of its 3 sampled answers is finished and wrong in when or" in why
     assert pair.chosen is SAMPLE and len(pair.rejected) == 1  # that of the other video is right there, and wrong here
@@ -319,7 +326,7 @@ def test_two_samples_with_the_same_id_share_no_sampled_answers_and_one_without_a
 def test_two_seeds_share_no_try(monkeypatch):
     seeds = answers_of_a_model(monkeypatch)
     for seed in (0, 1):
-        list(sampled_preferences(None, [SAMPLE], None, Recipe(), Decoding(seed=seed), tries=4))
+        list(sampled_preferences(None, [SAMPLE], lambda _: clip(2), Recipe(), Decoding(seed=seed), tries=4))
     assert len(seeds) == len(set(seeds)) == 8
 
 

@@ -526,7 +526,7 @@ def group_file(config, tmp_path):
 
 def test_a_stage_trains_on_the_questions_of_a_group_file_that_teach_something(config, group_file, tmp_path, capsys):
     first, *lines = map(json.loads, group_file.read_text().splitlines())
-    assert first == {"checkpoint": checkpoint_id(ROOT / "data" / "tiny-sft"), "answers": 4}
+    assert first == {"checkpoint": checkpoint_id(ROOT / "data" / "tiny-sft"), "answers": 4, "shard": "0/1"}
     assert all(len(line["rewards"]) == len(line["answers"]) == 4 for line in lines)
     teaching = {line["sample"] for line in lines if max(line["rewards"]) > min(line["rewards"])}
     assert 0 < len(teaching) < len(lines)
@@ -550,6 +550,9 @@ def test_the_files_of_all_shards_one_after_the_other_are_the_file_of_all_questio
     whole = read_groups(group_file, checkpoint, "")
     assert sorted(read_groups(joined, checkpoint, ""), key=str) == sorted(whole, key=str)
 
+    joined.write_text(parts[1])
+    with pytest.raises(LabError, match="the answers of shard 0/2 are not in it; draw them with --shard 0/2"):
+        read_groups(joined, checkpoint, "")
     joined.write_text(parts[0] + parts[1].replace(checkpoint, "0123456789ab"))
     with pytest.raises(LabError, match="drawn from the checkpoint 0123456789ab"):
         read_groups(joined, checkpoint, "")

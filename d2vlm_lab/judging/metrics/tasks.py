@@ -73,7 +73,7 @@ def summary(samples: Sequence[dict], p: Protocol) -> Row:
             scores.append([0.0, 0.0])
             failed.append(True)
     table = np.array(scores) * ~np.array(failed)[:, None]
-    counted = len(table) if p.failed_summaries_count else failed.count(False)
+    counted = sum(p.failed_summaries_count or not lost or "error" in sample for sample, lost in zip(samples, failed))
     answer, evidence = table.sum(0) / max(counted, 1)
     return row(samples, {"F1": answer, "F1_evi": evidence}, table[:, 0], failed)
 

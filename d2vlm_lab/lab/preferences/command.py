@@ -30,7 +30,7 @@ from ...reader import read_json
 from ...settings import override
 from .mcq import multiple_choice
 from .report import Report, table
-from .sampled import readable, sampled_preferences
+from .sampled import sampled_preferences
 from .trl import write_trl
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -168,7 +168,7 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     read = reader(RunConfig(data=data), model.frames, videos)
     decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
-    return sampled_preferences(model, readable(grounded, read, on_bad), read, recipe, decoding, args.tries, on_bad)
+    return sampled_preferences(model, grounded, read, recipe, decoding, args.tries, on_bad)
 
 
 def video_folder(args) -> Path | None:

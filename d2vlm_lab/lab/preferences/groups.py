@@ -19,6 +19,7 @@ from ...model.checkpoint import checkpoint_id
 from ...model.device import on_device
 from ...model.start import start
 from ...processes import parse_shard
+from ..run import room_behind
 
 
 def configure(parser) -> None:
@@ -41,7 +42,7 @@ def run(args) -> None:
             seen.append(group)
             yield group
 
-    write_groups(args.out, checkpoint_id(config.parts.start), config.reward.answers, noted())
+    write_groups(args.out, checkpoint_id(config.parts.start), config.reward.answers, noted(), args.shard)
     teaching = sum(group.teaches for group in seen)
     print(f"{args.out}: {len(seen)} questions, {teaching} of them with answers that were rewarded differently; train "
           f"on these with reward.file={args.out}")
@@ -57,7 +58,8 @@ def drawn_groups(config: RunConfig, shard: tuple[int, int] = (0, 1)) -> Iterator
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
     samples = usable(split.samples, config.data, skips)
     groups = Groups(group_by_video(samples, config.texts, config.seed, model.frames.reads_question),
-                    reader(config, model.frames, split.videos), model.tokenizer, model.prompt, model.method)
+                    reader(config, model.frames, split.videos), model.tokenizer, model.prompt, model.method,
+                    room=room_behind(model, config))
     collate, size, questions = Collator(model.tokenizer, model.prompt), config.training.videos, config.reward.answers
     asked = {sample.id: sample.question for sample in samples}
     mine = range(index, len(groups), count)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 
 from ...data.batch import Clip
 from ...data.pairs import OnBad, PreferencePair
 from ...data.sample import Sample
 from ...ideas.rejected import Recipe, Rejected
 from ...judging.mechanisms import as_rejected
+from ...judging.portions import Once, portions
 from ...judging.predict import predict, with_problems
 from ...model.d2vlm import D2VLM
 from ...model.decoding import Decoding
-
-CHUNK = 256  # samples that are answered before the next ones are read
 
 
 def readable(samples: Iterable[Sample], read: Callable[[Sample], Clip], on_bad: OnBad) -> Iterator[Sample]:
@@ -31,12 +29,14 @@ def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[
                         decoding: Decoding, tries: int = 4,
                         on_bad: OnBad = lambda *_: None) -> Iterator[PreferencePair]:
     """Each sample with up to `recipe.per_sample` different wrong answers; one without any is reported to `on_bad`."""
-    samples = iter(samples)
-    while chunk := list(islice(samples, CHUNK)):
+    once = Once(read)
+    asked = ((sample, {}) for sample in readable(samples, once, on_bad))
+    for portion in portions(asked, once, once):
+        chunk = [sample for sample, _ in portion]
         # By object: two samples of a file may have the same id.
         rejected: dict[int, list[Rejected]] = {id(sample): [] for sample in chunk}
         for attempt in range(tries):
-            for prediction in predict(model, chunk, read, replace(decoding, seed=decoding.seed * tries + attempt)):
+            for prediction in predict(model, chunk, once, replace(decoding, seed=decoding.seed * tries + attempt)):
                 known = rejected[id(prediction.sample)]
                 wrong = as_rejected(prediction.sample, prediction.generated.answer, recipe.tolerance)
                 if (wrong is not None and prediction.generated.finished and wrong.factor in recipe.factors
