@@ -32,6 +32,22 @@ def evidence_now_and_then(net):
     return choose
 
 
+def test_an_answer_ends_where_the_language_model_can_count_no_further_alone_and_in_a_batch(monkeypatch):
+    points_often(monkeypatch)
+    monkeypatch.setattr("d2vlm_lab.model.backbone.FIXED", ())
+    net, limit, most = model(), 60, Decoding(max_new_tokens=60)
+    clips = mixed(net)[0]
+    asked = prompts(net, clips)
+    free = generate(net, clips, asked, most)
+    net.language.config.max_position_embeddings = limit
+    together = generate(net, clips, asked, most)
+    alone = [generate(net, [c], [[p]], most)[0] for c, ps in zip(clips, asked) for p in ps]
+    assert [g.ids for g in together] == [g.ids for g in alone]
+    assert all(cut.ids == whole.ids[:len(cut.ids)] for cut, whole in zip(together, free))
+    before = len(net.tokenizer.encode(net.prompt.before))
+    read = [before + len(c.timestamps) + len(p.ids) for c, ps in zip(clips, asked) for p in ps]
+    assert [len(g.ids) for g in together] == [limit - size + 1 for size in read], "the last token is written, not read"
+
 
 def test_a_batch_equals_single_runs(monkeypatch):
     points_often(monkeypatch)
