@@ -27,7 +27,7 @@ from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..model.device import on_device
 from ..model.rate import frames_as_trained
-from ..model.seal import find_checkpoint
+from ..model.seal import base_hash, find_checkpoint
 from ..model.streaming.memory import Memory
 from ..model.streaming.stream import check_streams
 from ..processes import parse_shard
@@ -44,7 +44,7 @@ from .answers import (
 from .benchmarks import BENCHMARKS, Question, answer_key, clip_reader, find, fingerprint
 from .in_blocks import predict_in_blocks
 from .metrics import command as scoring
-from .portions import Once, by_video, portions
+from .portions import Once, by_video, in_shard, portions
 from .predict import Prediction, predict, too_long
 
 GREEDY, PUBLISHED = Decoding(160), Decoding(2048, temperature=0.2)
@@ -57,9 +57,10 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
              memory: Memory | None = None) -> list[dict]:
     """Answer every sample without an answer on disk, or with one given without the video; returns all shards' records.
 
-    `shard` is (index, count): every count-th sample from the index-th on. Each shard writes to its own file and only
-    reads the files of the others. `penalized` tasks are decoded with a repetition penalty. Without `parts`, the model
-    sees a whole video even if the question is about a part of it. With a `memory`, videos are read block by block.
+    `shard` is (index, count): the questions about every count-th video from the index-th on. Each shard writes to its
+    own file and only reads the files of the others. `penalized` tasks are decoded with a repetition penalty. Without
+    `parts`, the model sees a whole video even if the question is about a part of it. With a `memory`, videos are read
+    block by block.
     """
     index, count = shard
     layout = BENCHMARKS[benchmark]
@@ -67,22 +68,28 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
     for line in about_unfit(unfit):
         report(line)
     place = {answer_key(record): k for k, (_, record) in enumerate(everything)}
-    questions = everything[:limit][index::count]
+    questions = in_shard(everything[:limit], videos, index, count)
     model = on_device(load(checkpoint), worker=index)
+    for line in model.added:
+        report(f"{checkpoint}: {line}")
+    if not model.can_ground:
+        report(f"{checkpoint} was never taught to ground: the times in its answers mean nothing")
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
     if memory:
         check_streams(model)
         settings |= {"memory": asdict(memory)}
-    with alone_in(out):
-        note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
+    if count > 1:
+        settings |= {"shards": "by video"}  # in earlier versions, the questions about one video were in several
     if others := [part.name for part in out.glob("answers_*.jsonl") if not part.stem.endswith(f"_of_{count}")]:
         raise LabError(f"{out} holds {others[0]}, of another number of shards; choose another --out")
+    with alone_in(out):
+        note_settings(out, {**settings, "penalized": list(penalized), "parts": parts}, videos)
     if limit is not None and (more := sum(place.get(answer_key(record), 0) >= limit for record in all_answers(out))):
         raise LabError(f"{out} holds {more} answers to questions beyond the first {limit}, and all that is there is "
                        "scored; choose another --out, or a larger --limit")
     file = out / f"answers_{index}_of_{count}.jsonl"
-    once = Once(reader(RunConfig(data=data), model.frames, videos))
+    once = Once(reader(RunConfig(data=data), model.frames, videos), model)
     read = clip_reader(once, videos, parts)
     with only_writer(file):
         drop_half_line(file)
@@ -136,6 +143,11 @@ def about_long(records: Sequence[dict]) -> list[str]:
     return [f"too long, give a smaller --max-frames: {len(found)}; the first: {found[0]}"] if found else []
 
 
+def about_cut_off(n: int, limit: int) -> list[str]:
+    """A line about the answers that did not end within the limit, if there are any."""
+    return [f"{n} answers were cut off after {limit} tokens; give a larger --max-new-tokens"] if n else []
+
+
 def about_unfit(problems: Sequence[str]) -> list[str]:
     """A line about the questions of a file that cannot be used, if there are any."""
     return [f"{len(problems)} questions cannot be used and are left out; the first: {problems[0]}"] if problems else []
@@ -167,7 +179,8 @@ def configure(parser) -> None:
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with annotations and videos")
     parser.add_argument("--out", metavar="DIR", help="where answers and score go (default: runs/evaluate/BENCHMARK-ID)")
     parser.add_argument("--protocol", default="clean", help="how answers are scored, as for the command score")
-    parser.add_argument("--shard", default="0/1", metavar="I/N", help="answer every N-th sample from the I-th on")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="answer the questions about every N-th "
+                        "video from the I-th on")
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N samples")
     parser.add_argument("--fps", type=float, help="frames a second (default: as in training; where the checkpoint does "
                         "not say, 2 for a world and 1 for videos)")
@@ -199,14 +212,15 @@ def check_options(args) -> None:
         raise LabError(f"--out is {args.out}, which is not a folder; choose another name")
 
 
-def run(args) -> None:
+def run(args) -> int:
     out = Path(args.out or f"runs/evaluate/{args.benchmark}-{_name(args.checkpoint)}")
     with naming_full_disk(f"make room for {out} and for the features in {CACHE}, then run the same command again: the "
                           "answers that are there are kept"):
-        answer_and_score(args, out)
+        return answer_and_score(args, out)
 
 
-def answer_and_score(args, out: Path) -> None:
+def answer_and_score(args, out: Path) -> int:
+    """The exit status: 1 if no video could be read, so that the score says nothing."""
     started = time.time()
     check_options(args)
     args.checkpoint = str(find_checkpoint(args.checkpoint))
@@ -225,7 +239,7 @@ def answer_and_score(args, out: Path) -> None:
     questions = len(layout.read(annotations, 0.5 / data.fps, unfit := []))
     if len(records) < (expected := min(questions, args.limit or questions)):
         print(f"{len(records)} of {expected} samples are answered; the score is computed with the last shard")
-        return
+        return 0
     with alone_in(out):
         scores, lines = score(out, args.benchmark, args.protocol, records)
     asked_in_vain = [record["error"] for record in records if "error" in record and "too_long" not in record]
@@ -233,11 +247,14 @@ def answer_and_score(args, out: Path) -> None:
     named = {"own_questions": folder.name} if args.benchmark == "world" and not (folder / "world.json").exists() else {}
     counts = {"samples": len(records), "questions": questions, "unfit_questions": len(unfit),
               "unreadable_videos": len(set(asked_in_vain)),  # each error names its video
-              "too_long": sum("too_long" in record for record in records)}
+              "too_long": sum("too_long" in record for record in records),
+              "cut_off": sum(record.get("finished") is False for record in records)}
     page = write_page(out, args.protocol, scores, named | counts, time.time() - started)
     read = f"{counts['unreadable_videos']} videos could not be read, which {len(asked_in_vain)} questions are about"
     print(*lines, *about_unfit(unfit), read if asked_in_vain else "every video was read", *about_long(records),
+          *about_cut_off(counts["cut_off"], decoding.max_new_tokens),
           signature(page), page_file(out, args.protocol), sep="\n")
+    return int(len(asked_in_vain) == len(records))
 
 
 def write_page(out: Path, protocol: str, scores: dict, about: dict, seconds: float) -> dict:
@@ -282,4 +299,6 @@ def _name(checkpoint: str) -> str:
     folder = find_checkpoint(checkpoint)
     if not os.path.isdir(folder):
         raise LabError(f"{folder}: no such folder; give that of a checkpoint (it holds {DESCRIPTION})")
-    return checkpoint_id(folder) if (folder / DESCRIPTION).exists() else folder.name
+    if (folder / DESCRIPTION).exists():
+        return checkpoint_id(folder)
+    return f"{folder.name}-{base_hash(str(folder.absolute()))[:12]}"  # two releases may have folders of one name

@@ -308,7 +308,8 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
 
 
 # Settings that change no number, so that a run may go on with another value.
-FREE = {"training.workers", "training.report_to", "data.bad_share"}
+FREE = {"training.workers", "training.report_to", "training.log_every", "training.save_every", "evaluation.batch",
+        "data.bad_share", "data.reader", "data.videos"}
 
 
 def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:

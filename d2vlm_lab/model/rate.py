@@ -56,4 +56,4 @@ def frames_as_trained(checkpoint: Path, fps: float | None, max_frames: int | Non
     return Data(fps=fps or trained.get("fps", otherwise),
                 max_frames=max_frames or trained.get("max_frames", Data.max_frames),
                 keep_frames=trained.get("keep_frames"), pruning=trained.get("pruning", Data.pruning),
-                cache=trained.get("cache", Data.cache))
+                cache=trained.get("cache", Data.cache if (checkpoint / DESCRIPTION).is_file() else "off"))

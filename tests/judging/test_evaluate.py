@@ -61,7 +61,8 @@ def test_a_cut_off_evaluation_goes_on_and_ends_like_a_whole_one(place, tmp_path)
     seen = []
     e.evaluate(place.model, place.annotations, place.videos, tmp_path / "whole", QUICK, Data(fps=2.0),
                report=seen.append)
-    assert seen == [f"{len(whole)} of {len(whole)} samples are answered"]
+    assert seen == [f"{place.model} was never taught to ground: the times in its answers mean nothing",
+                    f"{len(whole)} of {len(whole)} samples are answered"]
 
 
 def test_shards_answer_everything_between_them(place, tmp_path):
@@ -422,6 +423,27 @@ def as_etbench(place, folder):
     (folder / "annotations" / "etbench_txt_v1.0.json").write_bytes(place.annotations.read_bytes())
     (folder / "videos").symlink_to(place.videos)
     return folder
+
+
+def test_a_score_of_which_no_video_could_be_read_is_no_success(place, tmp_path, capsys):
+    (tmp_path / "data" / "videos").mkdir(parents=True)
+    (tmp_path / "data" / "etbench.json").write_bytes(place.annotations.read_bytes())
+    words = ["evaluate", place.model, "world", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--limit", "2"]) == 1
+    assert "videos could not be read, which 2 questions are about" in capsys.readouterr().out
+
+
+def test_answers_that_are_cut_off_are_counted(place, tmp_path, capsys):
+    folder = place.annotations.parent
+    assert main(["evaluate", place.model, "world", "--data", str(folder), "--out", str(tmp_path), "--limit", "3",
+                 "--max-new-tokens", "1"]) == 0
+    assert "3 answers were cut off after 1 tokens; give a larger --max-new-tokens" in capsys.readouterr().out
+    assert json.loads((tmp_path / "score_clean.json").read_text())["cut_off"] == 3
+
+
+def test_all_questions_about_a_video_are_in_one_shard(place, tmp_path):
+    parts = [{r["video"] for r in answer(place, tmp_path / str(k), shard=(k, 2))} for k in (0, 1)]
+    assert all(parts) and not parts[0] & parts[1]
 
 
 def test_another_number_of_shards_is_another_evaluation(place, tmp_path):

@@ -402,11 +402,12 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began_with(config, tmp_path,
     same_run(tmp_path, config)
 
 
-def test_a_run_goes_on_with_another_number_of_workers_and_is_then_done_for_both(config, tmp_path):
+def test_a_run_goes_on_with_settings_that_change_no_number_and_is_then_done_for_both(config, tmp_path):
     whole, lines = train(config, tmp_path / "run", str), []
     (tmp_path / "run" / "metrics.json").unlink()
     (tmp_path / "run" / "checkpoints" / "checkpoint-8" / "complete").unlink()
-    again = train(override(config, {"training.workers": 1}), tmp_path / "run", lines.append)
+    other = {"training.workers": 1, "training.save_every": 2, "training.log_every": 2, "evaluation.batch": 3}
+    again = train(override(config, other), tmp_path / "run", lines.append)
     assert again["checkpoint"] == whole["checkpoint"] and "done before" not in lines[-1]
     for workers in (0, 2):
         assert train(override(config, {"training.workers": workers}), tmp_path / "run", lines.append) == again

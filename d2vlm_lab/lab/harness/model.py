@@ -57,7 +57,7 @@ class D2VLMModel(lmms):
             groups[videos, float(self.data.fps or doc.get("fps") or 1), decoding].append(question)
         texts = {}
         for (videos, fps, decoding), questions in groups.items():
-            once = Once(reader(RunConfig(data=replace(self.data, fps=fps)), self.model.frames, videos))
+            once = Once(reader(RunConfig(data=replace(self.data, fps=fps)), self.model.frames, videos), self.model)
             read = clip_reader(once, videos)
             for portion in portions(by_video(questions, videos), read, once):
                 for record in answer(self.model, portion, read, decoding):

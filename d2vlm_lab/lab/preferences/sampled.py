@@ -29,7 +29,7 @@ def sampled_preferences(model: D2VLM, samples: Iterable[Sample], read: Callable[
                         decoding: Decoding, tries: int = 4,
                         on_bad: OnBad = lambda *_: None) -> Iterator[PreferencePair]:
     """Each sample with up to `recipe.per_sample` different wrong answers; one without any is reported to `on_bad`."""
-    once = Once(read)
+    once = Once(read, model)
     asked = ((sample, {}) for sample in readable(samples, once, on_bad))
     for portion in portions(asked, once, once):
         chunk = [sample for sample, _ in portion]
