@@ -135,7 +135,8 @@ TRAINING_SETS = {
     "et_instruct": Benchmark(
         "et_instruct", "", ("evi.json", "et_instruct_164k_txt.json", "et_instruct_164k_vid.json"),
         ("videos_compressed", "videos"), "https://huggingface.co/datasets/PolyU-ChenLab/ET-Instruct-164K",
-        ("et_instruct_164k_txt.json, or et_instruct_164k_vid.json, or D2VLM's evi.json (times as evidence tokens)",
+        ("et_instruct_164k_txt.json, or et_instruct_164k_vid.json, or evi.json (times as evidence tokens) from the "
+         "folder ET-Instruct of https://huggingface.co/datasets/wenzhengzeng/D2VLM-Dataset",
          "videos/: unpack every videos/*.tar.gz there"),
         hub=OnHub("PolyU-ChenLab/ET-Instruct-164K", "cc-by-nc-sa-4.0", (
             "et_instruct_164k_txt.json", "et_instruct_164k_vid.json"))),

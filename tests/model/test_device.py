@@ -55,7 +55,7 @@ def test_the_exam_the_policy_and_the_lab_use_a_gpu(place, moves):
     examine(load(place / "model"), config, 1)
     assert moves == ["cuda"]
     args = Namespace(policy=str(place / "model"), videos=place, source=Path(), fps=2.0, max_frames=None,
-                     temperature=1.0, tries=1, shard=(3, 4))
+                     temperature=1.0, max_new_tokens=8, tries=1, shard=(3, 4))
     sample_pairs([], Recipe(), args, str)
     assert moves == ["cuda", "cuda:1"], "of two GPUs, the fourth shard takes the second"
     ask.load(place / "model")

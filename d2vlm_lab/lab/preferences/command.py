@@ -60,13 +60,14 @@ def configure(parser) -> None:
     policy.add_argument("--fps", type=float, help="frames a second that the model sees (default: as in training)")
     policy.add_argument("--max-frames", type=int, help="at most this many frames of a video (default: as in training)")
     policy.add_argument("--temperature", type=float, default=1.0, help="above 1, answers vary more; below 1, less")
+    policy.add_argument("--max-new-tokens", type=int, default=96, help="longest answer; longer ones are not used")
     policy.add_argument("--tries", type=int, default=4, help="answers sampled for each question")
 
 
 def run(args) -> None:
     recipe, report = override(Recipe(), args.settings, "recipe"), Report()
     args.shard = parse_shard(args.shard)
-    for name in ("fps", "max_frames", "temperature", "limit"):
+    for name in ("fps", "max_frames", "temperature", "max_new_tokens", "limit"):
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
             raise LabError(f"--{name.replace('_', '-')} is {value}; it must be a positive number")
@@ -166,7 +167,7 @@ def sample_pairs(samples: Iterable[Sample], recipe: Recipe, args, on_bad: OnBad)
     model = on_device(load(policy), worker=args.shard[0])
     data = frames_as_trained(policy, args.fps, args.max_frames, Data.fps if args.source.is_dir() else 1.0)
     read = reader(RunConfig(data=data), model.frames, videos)
-    decoding = Decoding(96, temperature=args.temperature, seed=recipe.seed)
+    decoding = Decoding(args.max_new_tokens, temperature=args.temperature, seed=recipe.seed)
     grounded = (sample for sample in samples if sample.events or on_bad(sample.id, f"sample {sample.id}: no events"))
     return sampled_preferences(model, grounded, read, recipe, decoding, args.tries, on_bad)
 

@@ -132,7 +132,9 @@ class FeedForward(nn.Module):
 def word_tokenizer(vocabulary: str | os.PathLike) -> BertTokenizer:
     """The lower-casing BERT tokenizer of a `vocab.txt`. It cuts off the beginning of a question that is too long."""
     if not Path(vocabulary).is_file():
-        raise LabError(f"{vocabulary}: no such file; the Q-Former needs the vocab.txt of its BERT")
+        raise LabError(f"{vocabulary}: no such file; the Q-Former reads questions with the vocabulary of its BERT. "
+                       "Fetch the checkpoint into a folder of your own, and put vocab.txt of google-bert/"
+                       "bert-base-uncased there")
     return BertTokenizer(str(vocabulary), truncation_side="left")
 
 
