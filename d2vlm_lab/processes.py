@@ -57,6 +57,9 @@ def several() -> bool:
 
 def parse_shard(text: str) -> tuple[int, int]:
     """Which share of the work this process does, and of how many; each share is started by its own command."""
+    if total() > 1:
+        raise LabError(f"{total()} processes were started together, and each would do the work of --shard {text}; "
+                       "start a command for each shard instead")
     if (parts := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)) and int(parts[1]) < int(parts[2]):
         return int(parts[1]), int(parts[2])
     raise LabError(f"--shard is {shown(text)}; write it as I/N with I from 0 to N - 1, such as 0/4")

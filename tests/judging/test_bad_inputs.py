@@ -30,6 +30,12 @@ def test_a_shard_is_two_plain_numbers(shard):
     assert len(str(error.value)) < 300
 
 
+def test_several_processes_do_not_all_do_the_work_of_one_shard(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LabError, match="2 processes were started together, and each would do the work of --shard 0/1"):
+        parse_shard("0/1")
+
+
 def test_a_pipe_or_a_folder_in_the_place_of_answers_is_named(tmp_path):
     os.mkfifo(tmp_path / "answers_0_of_1.jsonl")
     (tmp_path / "folder").mkdir()
