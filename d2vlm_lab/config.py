@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from .reader import read_json
-from .settings import ConfigError, check_types, flatten, override, read_yaml, suggest
+from .settings import ConfigError, check_types, flat, flatten, override, read_yaml, suggest
 from .shapes import Count, Positive, Range, Seed, Share, Weight, below, shown
 
 HOME = Path(__file__).resolve().parent
@@ -531,7 +531,7 @@ def _read_preset(source: str, above: tuple[str, ...]) -> RunConfig:
             raise ConfigError(f"{path}: {below('', key)}: no such setting{suggest(str(key), ['preset', *sections])}")
         if is_dataclass(sections[key]) and not isinstance(value, dict):
             raise ConfigError(f"{path}: {key}: expected `key: value` lines, found {shown(value)}")
-    return override(base, _flat(tree), str(path))
+    return override(base, flat(tree), str(path))
 
 
 def presets() -> list[str]:
@@ -546,19 +546,8 @@ def from_flat(flat: dict[str, object]) -> RunConfig:
 
 def recorded_config(path: Path) -> RunConfig:
     """The `config.json` that a run left in its folder, without settings that have been removed since."""
-    recorded, known = _flat(read_json(path, dict)), flatten(RunConfig())
+    recorded, known = flat(read_json(path, dict)), flatten(RunConfig())
     return from_flat({key: value for key, value in recorded.items() if key in known})
-
-
-def _flat(tree: dict) -> dict[str, object]:
-    """`{"training": {"steps": 3}}` -> `{"training.steps": 3}`."""
-    flat = {}
-    for section, values in tree.items():
-        if isinstance(values, dict):
-            flat |= {f"{section}.{key}": value for key, value in values.items()}
-        else:
-            flat[section] = values
-    return flat
 
 
 def resolve(path: str) -> Path:

@@ -145,6 +145,12 @@ def json_lines(path: str | os.PathLike) -> list[dict]:
     return [value for _, value in read_lines(path, dict, lambda *_: None)] if Path(path).exists() else []
 
 
+def write_json(path: str | os.PathLike, value: object, **form) -> None:
+    """A JSON file, which takes its name only when it is complete; `form` as for `json.dumps`."""
+    with atomic_path(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1, **form) + "\n", encoding="utf-8")
+
+
 def as_json_lines(records: Iterable[dict]) -> Iterator[str]:
     """The lines of a JSON Lines file."""
     return (json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -14,7 +14,7 @@ from . import reader
 from .errors import LabError
 from .shapes import below, closest, fit, hints_of, shown, suggest
 
-__all__ = ["ConfigError", "check_types", "closest", "flatten", "from_dict", "meanings", "override", "read_pair",
+__all__ = ["ConfigError", "check_types", "closest", "flat", "flatten", "from_dict", "meanings", "override", "read_pair",
            "read_yaml", "suggest", "to_dict"]
 
 
@@ -54,14 +54,16 @@ def to_dict(settings) -> dict:
 
 def flatten(settings) -> dict[str, object]:
     """`{"training.steps": 100, ...}`: one entry for each setting, as a notebook's parameter cell holds them."""
-    flat = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            flat |= {f"{field.name}.{key}": leaf for key, leaf in flatten(value).items()}
-        else:
-            flat[field.name] = _plain(value)
-    return flat
+    return flat(to_dict(settings))
+
+
+def flat(tree: dict) -> dict[str, object]:
+    """`{"training": {"steps": 3}, "seed": 1}` -> `{"training.steps": 3, "seed": 1}`."""
+    found = {}
+    for section, values in tree.items():
+        found |= {f"{section}.{key}": value for key, value in values.items()} if isinstance(values, dict) \
+            else {section: values}
+    return found
 
 
 def override(settings, changes: dict[str, object] | Sequence[str], where: str = ""):

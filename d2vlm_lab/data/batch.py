@@ -253,14 +253,19 @@ def encode_prompt(question: str, question_intervals: Sequence[Interval], clip: C
 
 def encode_answer(prompt: Text, answer: GroundedAnswer, clip: Clip, tokenizer: Tokenizer, form: PromptFormat) -> Text:
     """The prompt followed by an answer to learn from."""
-    ids = tokenizer.encode(write(answer) + form.stop, add_special_tokens=False)
-    columns, spans = _evidence_columns(ids, tokenizer), answer.intervals
-    if len(columns) != len(spans) or None in spans:
-        raise SampleError(f"answer {write(answer)!r} needs one interval for each of its {len(columns)} {EVIDENCE}")
+    ids, spans = tokenizer.encode(write(answer) + form.stop, add_special_tokens=False), answer.intervals
+    if (n := len(_evidence_columns(ids, tokenizer))) != len(spans) or None in spans:
+        raise SampleError(f"answer {write(answer)!r} needs one interval for each of its {n} {EVIDENCE}")
+    return answered(prompt, ids, answer, [to_frames(span, clip.timestamps) for span in spans if span], tokenizer)
+
+
+def answered(prompt: Text, ids: list[int], answer: GroundedAnswer, intervals: list[Interval],
+             tokenizer: Tokenizer) -> Text:
+    """The prompt followed by the tokens of an answer, whose `<evi>` point at these frames."""
+    columns = [len(prompt.ids) + column for column in _evidence_columns(ids, tokenizer)]
     events = [*range(len(answer.grounded)), *(-1 if ref.event is None else ref.event for ref in answer.references)]
     roles = [GROUNDED] * len(answer.grounded) + [REFERENCED] * len(answer.references)
-    return Text(prompt.ids + ids, prompt.labels + ids, prompt.columns + [len(prompt.ids) + c for c in columns],
-                prompt.intervals + [to_frames(span, clip.timestamps) for span in spans if span],
+    return Text(prompt.ids + ids, prompt.labels + ids, prompt.columns + columns, prompt.intervals + intervals,
                 prompt.roles + roles, prompt.events + events)
 
 

@@ -7,7 +7,6 @@ one after the other, are a file, too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from ..errors import LabError
-from ..files import atomic_path
+from ..files import write_json_lines
 from ..reader import read_lines
 from ..shapes import fit
 
@@ -49,10 +48,8 @@ class DrawnGroup:
 
 
 def write_groups(path: Path, checkpoint: str, answers: int, groups: Iterable[DrawnGroup], shard: str = "0/1") -> None:
-    with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
-        out.write(json.dumps({"checkpoint": checkpoint, "answers": answers, "shard": shard}) + "\n")
-        for group in groups:
-            out.write(json.dumps(group.__dict__, ensure_ascii=False) + "\n")
+    head = {"checkpoint": checkpoint, "answers": answers, "shard": shard}
+    write_json_lines(path, chain([head], (group.__dict__ for group in groups)))
 
 
 def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from ..config import Data, Method
 from ..errors import LabError
-from ..ideas.evidence import EVIDENCE, compose, seconds
+from ..ideas.evidence import compose, in_seconds
 from .batch import Batch, Clip, PromptFormat, Text, Tokenizer, collate, encode_answer, encode_prompt
 from .live.early import asked_early, can_stand, standing
 from .plan import packing_of
@@ -120,10 +120,7 @@ def encode_question(sample: Sample, clip: Clip, tokenizer: Tokenizer, prompt: Pr
     if method.style != "digits":
         text = encode_prompt(sample.question, sample.question_intervals, clip, tokenizer, prompt)
         return spelled_out(text, sample.question_intervals) if method.style == "time_tokens" else text
-    question = sample.question
-    for interval in sample.question_intervals:
-        question = question.replace(EVIDENCE, seconds(interval), 1)
-    return encode_prompt(question, (), clip, tokenizer, prompt)
+    return encode_prompt(in_seconds(sample.question, sample.question_intervals), (), clip, tokenizer, prompt)
 
 
 class Groups(Dataset):

@@ -59,13 +59,6 @@ class Preparation:
                            "resize, cut out the centre and normalize, or its pictures have no fixed size")
         return preparation
 
-    @classmethod
-    def from_record(cls, record: dict) -> Preparation:
-        """A preparation from the JSON form of `dataclasses.asdict`, in which tuples are lists."""
-        named: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
-                                 for key, value in record.items()}
-        return cls(**named)
-
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of every prepared frame; None where they depend on the video."""

@@ -369,15 +369,14 @@ def upright(frame: av.VideoFrame, colors: VideoReformatter) -> np.ndarray:
     return np.rot90(colors.reformat(frame, format="rgb24", threads=1).to_ndarray(), frame.rotation // 90)
 
 
-def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarray], fps: float,
-                 quality: int = 20) -> None:
+def write_frames(path: str | os.PathLike, frames: np.ndarray | Sequence[np.ndarray], fps: float) -> None:
     """(F, H, W, 3) uint8 frames as H.264. The same frames always give the same file.
 
     This needs one thread and no B-frames, with which x264 decides differently from run to run on small pictures.
     """
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000),
-                                      options={"preset": "veryfast", "crf": str(quality), "bf": "0"})
+                                      options={"preset": "veryfast", "crf": "20", "bf": "0"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1

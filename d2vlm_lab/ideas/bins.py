@@ -49,10 +49,10 @@ def diou_loss(predicted: Tensor, true: Tensor, published: bool = True) -> Tensor
     return 1 - overlap / union.clamp_min(1e-6) + ((a + b - c - d) / 2 / hull.clamp_min(1e-6)) ** 2
 
 
-def gaussian_over_anchors(times: Tensor, bins: int, sigma: float = 1.0) -> Tensor:
-    """(E, 2) -> (E, 2, B + 1) `exp(-(a - t)^2 / (2 sigma^2))`, scaled so that it adds up to one over the anchors."""
+def gaussian_over_anchors(times: Tensor, bins: int) -> Tensor:
+    """(E, 2) -> (E, 2, B + 1) `exp(-(a - t)^2 / 2)`, scaled so that it adds up to one over the anchors."""
     anchors = torch.arange(bins + 1, device=times.device, dtype=times.dtype)
-    return F.softmax(-(anchors - times[..., None]) ** 2 / (2 * sigma ** 2), -1)
+    return F.softmax(-(anchors - times[..., None]) ** 2 / 2, -1)
 
 
 def to_anchors(positions: Tensor, n_frames: Tensor, bins: int) -> Tensor:

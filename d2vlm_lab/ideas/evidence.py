@@ -87,6 +87,13 @@ def seconds(interval: Interval) -> str:
     return f"{interval[0]:.1f} - {interval[1]:.1f}"
 
 
+def in_seconds(text: str, intervals: Sequence[Interval]) -> str:
+    """A text with numbers in place of its `<evi>`, one interval for each."""
+    for interval in intervals:
+        text = text.replace(EVIDENCE, seconds(interval), 1)
+    return text
+
+
 def overlap(a: Interval, b: Interval) -> float:
     """Intersection over union of two intervals in seconds; two equal instants overlap fully."""
     both = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))

@@ -18,8 +18,12 @@ def similarity(evidence: Tensor, frames: Tensor) -> Tensor:
 
     States of 16 bits are compared in float32: their similarities would be equal too often.
     """
-    evidence, frames = (states.float() if states.dtype.itemsize < 4 else states for states in (evidence, frames))
+    evidence, frames = at_least_float32(evidence), at_least_float32(frames)
     return evidence @ frames.transpose(-1, -2) / math.sqrt(frames.shape[-1])
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def frame_targets(intervals: Tensor, n_frames: int, base: float | None = 2.0) -> Tensor:

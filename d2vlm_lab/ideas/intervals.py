@@ -48,9 +48,9 @@ def _log_probabilities(logits: Tensor, mask: Tensor | None) -> Tensor:
 def draw(logits: Tensor, chances: Tensor, mask: Tensor | None = None) -> Tensor:
     """(E, F), (E, 2) in [0, 1) -> (E, 2) intervals: first the last frame is drawn, then the first one given it."""
     before, after = _prefix_sums(logits, mask)
-    last = _pick(_ending(before, after, mask), chances[:, 0])
+    last = pick(_ending(before, after, mask).softmax(-1), chances[:, 0])
     frame = torch.arange(logits.shape[-1], device=logits.device)
-    first = _pick((-before).masked_fill(frame > last[:, None], -torch.inf), chances[:, 1])
+    first = pick((-before).masked_fill(frame > last[:, None], -torch.inf).softmax(-1), chances[:, 1])
     return torch.stack([first, last], -1)
 
 
@@ -115,7 +115,7 @@ def _as(logits: Tensor, result: Tensor) -> Tensor:
     return result.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _pick(scores: Tensor, chances: Tensor) -> Tensor:
-    """(E, F) log-probabilities up to a constant, (E,) -> (E,): where their sum passes the chance."""
-    summed = scores.softmax(-1).cumsum(-1)
-    return (summed <= chances[:, None] * summed[:, -1:]).sum(-1).clamp_max(scores.shape[-1] - 1)
+def pick(p: Tensor, chances: Tensor) -> Tensor:
+    """(E, F) probabilities, (E,) in [0, 1) -> (E,): where their sum passes the chance."""
+    summed = p.cumsum(-1)
+    return (summed <= chances[:, None] * summed[:, -1:]).sum(-1).clamp_max(p.shape[-1] - 1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .grounding import interval_log_probability
+from .grounding import at_least_float32, interval_log_probability
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def text_log_probability(log_p: Tensor, row: Tensor, n: int, average: bool = Fal
 def grounding_log_probability(similarity: Tensor, targets: Tensor, row: Tensor, n: int, mask: Tensor | None = None,
                               average: bool = False) -> Tensor:
     """(E, F), (E, F), (E,) -> (N,) sum (or mean) of `log p_g` over the evidence of an answer; both mentions count."""
-    precise = similarity.float() if similarity.dtype.itemsize < 4 else similarity
+    precise = at_least_float32(similarity)
     return _by_text(interval_log_probability(precise, targets.to(precise.dtype), mask, average), row, n, average)
 
 

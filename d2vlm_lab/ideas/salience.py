@@ -76,7 +76,7 @@ def smoothed(curve: Tensor, mask: Tensor | None = None, logits: Tensor | None = 
     return peak_share(smooth, mask)
 
 
-def savitzky_golay(n_frames: int, window: int = 7, degree: int = 2) -> Tensor:
+def savitzky_golay(n_frames: int, window: int = 7) -> Tensor:
     """(F, F) the filter as a matrix: each frame becomes the value of a parabola fitted to the `window` around it.
 
     Near both ends, where the window would leave the video, the parabola of the first or last whole window is used.
@@ -84,7 +84,7 @@ def savitzky_golay(n_frames: int, window: int = 7, degree: int = 2) -> Tensor:
     """
     window = min(window, n_frames)
     first = (torch.arange(n_frames) - window // 2).clamp(0, n_frames - window)  # of the window around each frame
-    powers = torch.arange(min(degree, window - 1) + 1)
+    powers = torch.arange(min(3, window))
     fit = torch.linalg.pinv(torch.arange(window).double()[:, None] ** powers)  # values -> coefficients
     at = (torch.arange(n_frames) - first).double()[:, None] ** powers
     return torch.zeros(n_frames, n_frames, dtype=torch.float64).scatter(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ..data.datasets.records import write_records
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines, locked, sweep_below, write_json_lines
+from ..files import claimed, json_lines, locked, sweep_below, write_json, write_json_lines
 from ..reader import opened, read_json
 from .benchmarks import AnswerKey, answer_key
 
@@ -62,9 +61,7 @@ def note_settings(out: Path, settings: dict, videos: Path) -> None:
         keys = dict.fromkeys([*settings, *before])
         if different := [key for key in keys if key != "videos" and before.get(key) != settings.get(key)]:
             raise LabError(f"{out} holds answers with another {', '.join(different)}; choose another --out")
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps({**settings, "videos": str(videos.resolve())}, indent=1) + "\n",
-                           encoding="utf-8")
+    write_json(path, {**settings, "videos": str(videos.resolve())})
 
 
 def write_predictions(folder: Path, records: Sequence[dict], by_task: bool) -> Path:

@@ -20,7 +20,7 @@ from ..data.groups import Reader
 from ..data.splits import CACHE, reader
 from ..data.video import VideoError
 from ..errors import LabError
-from ..files import as_json_lines, atomic_path, naming_full_disk
+from ..files import as_json_lines, naming_full_disk, write_json
 from ..model.backbone import position_limit
 from ..model.checkpoint import DESCRIPTION, checkpoint_id, load
 from ..model.d2vlm import D2VLM
@@ -263,8 +263,8 @@ def write_page(out: Path, protocol: str, scores: dict, about: dict, seconds: flo
     similar = {"sentence_model": scores["sentence_model"]} if "sentence_model" in scores else {}
     page = {"card": beside | similar, **about, "protocol": protocol, "seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scores": scores}
-    with alone_in(out), atomic_path(page_file(out, protocol)) as partial:
-        partial.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+    with alone_in(out):
+        write_json(page_file(out, protocol), page)
     return page
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import defaultdict
@@ -24,7 +23,7 @@ from ..data.rejects import synthesized
 from ..data.sample import Sample
 from ..data.splits import held_out_questions, reader, splits
 from ..data.world import load as load_world
-from ..files import atomic_path, peak_megabytes, write_json_lines
+from ..files import peak_megabytes, write_json, write_json_lines
 from ..ideas.consistency import spread
 from ..ideas.grounding import frame_overlap
 from ..learning.fpo import less_likely, log_probabilities
@@ -155,8 +154,7 @@ def prefers(model: D2VLM, samples: Sequence[Sample], read: Reader, rejects: Reje
 def write_exam(exam: Exam, out: Path, more: dict[str, float]) -> None:
     """`predictions.jsonl`, one line for each question, then `metrics.json`: the scores, and `more` beside them."""
     write_json_lines(out / "predictions.jsonl", map(line, exam.predictions))
-    with atomic_path(out / "metrics.json") as partial:
-        partial.write_text(json.dumps(exam.scores | more, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "metrics.json", exam.scores | more)
 
 
 def line(prediction: Prediction) -> dict:

@@ -17,7 +17,7 @@ from ..data.world.make import make_world
 from ..model.checkpoint import checkpoint_id
 from ..model.checkpoint import load as load_checkpoint
 from ..model.d2vlm import D2VLM
-from ..settings import override, to_dict
+from ..settings import flat, override, to_dict
 from .plots import use_style
 from .run import train
 from .study.identity import digest
@@ -45,10 +45,10 @@ def recipe(world: World, preset: str = "tiny", **sections: dict) -> RunConfig:
 
     A training is judged and saved once, at its end, unless `sections` say otherwise.
     """
-    config = override(read_config(preset, {"data.world": str(world.folder)}), _flat(sections))
+    config = override(read_config(preset, {"data.world": str(world.folder)}), flat(sections))
     steps = config.training.steps
     once = {"training.log_every": max(1, steps // 10), "training.eval_every": steps, "training.save_every": steps}
-    return override(config, once | _flat(sections))
+    return override(config, once | flat(sections))
 
 
 def train_once(name: str, world: World, runs: str | os.PathLike = RUNS, preset: str = "tiny", **sections: dict) -> Path:
@@ -58,12 +58,3 @@ def train_once(name: str, world: World, runs: str | os.PathLike = RUNS, preset: 
     folder = Path(runs) / f"{name}-{digest([to_dict(config), world.fingerprint, start])}"
     train(config, folder, log=lambda line: None)
     return folder
-
-
-def _flat(sections: dict) -> dict[str, object]:
-    """`training={"steps": 3}, seed=1` -> `{"training.steps": 3, "seed": 1}`."""
-    flat = {}
-    for section, values in sections.items():
-        flat |= {f"{section}.{key}": value for key, value in values.items()} if isinstance(values, dict) \
-            else {section: values}
-    return flat

@@ -25,7 +25,7 @@ from ..data.skips import Skips
 from ..data.spelled import decode
 from ..data.splits import CACHE, held_out_questions, missing_world, reader, splits
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below
+from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below, write_json
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
@@ -109,8 +109,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
     note_recipe(folder / "model", config, scores)
     metrics = {"validation": scores, "skipped": dict(skips.reasons),
                "seconds": round(time.time() - started, 1), "checkpoint": checkpoint_id(folder / "model")}
-    with atomic_path(folder / "metrics.json") as unfinished:
-        unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", metrics)
     return metrics
 
 

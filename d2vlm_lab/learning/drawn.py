@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..config import Reward
-from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, collate, to_seconds
+from ..data.batch import GROUNDED, IGNORE, QUESTION, REFERENCED, Batch, Clip, Text, answered, collate, to_seconds
 from ..data.plan import plan_of
 from ..data.spelled import decode
-from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
+from ..ideas.evidence import GroundedAnswer, Interval, parse
 from ..ideas.rewards import SET_REWARDS, refusal, word_f1
 from ..model.d2vlm import D2VLM
 from ..model.decoding import stop_ids
@@ -175,7 +175,8 @@ def drawn_batch(model: D2VLM, batch: Batch, answers: Sequence[Answer], groups: S
         if with_truth:
             texts_of_group.append(true_text(batch, n))
         for answer in answers[n * size:(n + 1) * size]:
-            texts_of_group.append(drawn_text(model, prompts[n], answer))
+            spans = [(float(first), float(last)) for first, last in answer.frames]
+            texts_of_group.append(answered(prompts[n], answer.ids, answer.answer, spans, model.tokenizer))
             selected.append(answer)
     of_text, preferred = [], []
     for k, group in enumerate(texts):
@@ -201,18 +202,6 @@ def true_text(batch: Batch, n: int) -> Text:
     return Text(batch.ids[n][kept].tolist(), batch.labels[n][kept].tolist(), batch.column[points].tolist(),
                 [tuple(span) for span in batch.interval[points].tolist()], batch.role[points].tolist(),
                 [grounded.get(k, referenced.get(k, -2 - k)) for k in points])  # without a partner: its own number
-
-
-def drawn_text(model: D2VLM, prompt: Text, answer: Answer) -> Text:
-    """A question followed by a drawn answer."""
-    evidence_id = model.tokenizer.convert_tokens_to_ids(EVIDENCE)
-    columns = [len(prompt.ids) + k for k, token in enumerate(answer.ids) if token == evidence_id]
-    grounded, references = answer.answer.grounded, answer.answer.references
-    roles = [GROUNDED] * len(grounded) + [REFERENCED] * len(references)
-    events = [*range(len(grounded)), *(-1 if reference.event is None else reference.event for reference in references)]
-    return Text(prompt.ids + answer.ids, prompt.labels + answer.ids, prompt.columns + columns,
-                prompt.intervals + [(float(first), float(last)) for first, last in answer.frames],
-                prompt.roles + roles, prompt.events + events)
 
 
 def matches_of(answers: Sequence[Answer], size: int, device: torch.device) -> list[Match]:

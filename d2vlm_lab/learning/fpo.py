@@ -21,7 +21,7 @@ from ..data.batch import Batch
 from ..data.plan import plan_of
 from ..ideas.grounding import frame_targets
 from ..ideas.preference import LogProbability, dpo_loss, fpo_loss, grounding_log_probability, text_log_probability
-from ..model.d2vlm import D2VLM, Output
+from ..model.d2vlm import D2VLM, Output, evaluation
 
 
 def log_probabilities(out: Output, batch: Batch, method: Method, average: bool = False) -> LogProbability:
@@ -45,20 +45,30 @@ def less_likely(total: Tensor, batch: Batch) -> dict[str, Tensor]:
     return {factor: right[wrong] for factor, wrong in plan.factors.items()}
 
 
-class Preferences:
-    """Adds the preference loss to a model's output. The reference is the model as it was when this object was made.
+class Reference:
+    """A model as it was when this object was made.
 
-    The reference is kept as a copy of the tensors that will be trained, which include an adapter that has learned
-    something before. For a second pass, the copies are put in the place of the trained tensors.
+    It is kept as a copy of the tensors that will be trained, which include an adapter that has learned something
+    before. For a second pass, the copies are put in the place of the trained tensors.
     """
+
+    def __init__(self, model: D2VLM):
+        self.weights = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+    @torch.no_grad()
+    def __call__(self, model: D2VLM, batch: Batch) -> Output:
+        self.weights = {name: value.to(model.device) for name, value in self.weights.items()}  # moved only once
+        with evaluation(model):
+            return functional_call(model, self.weights, (batch,))
+
+
+class Preferences:
+    """Adds the preference loss to a model's output. The reference is the model as it was when this object was made."""
 
     def __init__(self, settings: Preference, model: D2VLM):
         self.settings = settings
         self.weights = (settings.text_weight, settings.grounding_weight if settings.form == "fpo" else 0.0)
-        self.before: dict[str, Tensor] | None = None
-        if settings.reference:
-            self.before = {name: value.detach().clone() for name, value in model.named_parameters()
-                           if value.requires_grad}
+        self.before = Reference(model) if settings.reference else None
 
     def __call__(self, model: D2VLM, batch: Batch, out: Output) -> tuple[Output, dict[str, Tensor]]:
         """The output with the preference loss, and what to log: margin, accuracies, both log-probabilities."""
@@ -78,18 +88,11 @@ class Preferences:
         parts["preference"] = settings.weight * loss
         return replace(out, loss=sum(parts.values()), parts=parts), notes
 
-    @torch.no_grad()
     def reference(self, model: D2VLM, batch: Batch) -> Tensor | None:
         """(N,) log-probabilities under the reference; None where the settings want none."""
         if self.before is None:
             return None
-        training = model.training
-        model.eval()
-        self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
-        try:
-            out = functional_call(model, self.before, (batch,))
-        finally:
-            model.train(training)
+        out = self.before(model, batch)
         return log_probabilities(out, batch, model.method, self.settings.average).total(*self.weights)
 
     def notes(self, batch: Batch, log_p: LogProbability, chosen: Tensor, rejected: Tensor,

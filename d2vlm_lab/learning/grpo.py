@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from ..config import Reward
 from ..data.batch import Batch, tensor_to_seconds
@@ -28,6 +27,7 @@ from ..ideas.rewards import SET_REWARDS, pair_rewards
 from ..model.d2vlm import D2VLM, Output, evaluation
 from ..model.drawing import draw_answers
 from .drawn import Answer, DrawnBatch, drawn_batch, prompts_of, read_drawn, truths_of
+from .fpo import Reference
 
 
 @dataclass
@@ -62,10 +62,7 @@ class Rewards:
 
     def __init__(self, settings: Reward, model: D2VLM, seed: int = 0):
         self.settings, self.seed = settings, seed
-        self.before: dict[str, Tensor] | None = None
-        if settings.kl > 0:
-            self.before = {name: value.detach().clone() for name, value in model.named_parameters()
-                           if value.requires_grad}
+        self.before = Reference(model) if settings.kl > 0 else None
         self.kept: list[Draw] = []  # from the last step that drew answers, one for each of its batches
         self.step, self.place = -1, 0  # the optimizer step, and the number of the batch within it
 
@@ -143,14 +140,11 @@ class Rewards:
             total = total.index_add(0, spans.answer[rows], value * match.share)
         return total + sum(weights.values()) * selected.nothing.to(total)
 
-    @torch.no_grad()
     def reference(self, model: D2VLM, selected: DrawnBatch) -> ReferenceOutput | None:
         """What the model before this stage says about the answers; None if the divergence has no weight."""
         if self.before is None:
             return None
-        self.before = {name: value.to(model.device) for name, value in self.before.items()}  # moved only once
-        with evaluation(model):
-            out = functional_call(model, self.before, (selected.batch,))
+        out = self.before(model, selected.batch)
         return ReferenceOutput(words=Words.of(out, selected).log_p, logits=Spans.of(out, selected).logits)
 
     def notes(self, rewarded: RewardedAnswers) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..config import Method, resolve
 from ..data.batch import Clip, PromptFormat, Text, collate, encode_answer, encode_prompt
@@ -26,13 +27,13 @@ from ..data.world import World, load
 from ..data.world.lessons import ALL, NOTHING, NOW, frame_labels, is_right, lessons, without_times
 from ..data.world.scene import Scene
 from ..errors import LabError
-from ..files import atomic_path
+from ..files import write_json
 from ..ideas.evidence import GroundedAnswer
 from ..model.checkpoint import load as load_checkpoint
 from ..model.checkpoint import save
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, generate
-from ..model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer, word_loss
+from ..model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer
 from ..settings import override, read_yaml
 from ..shapes import Count, Positive, Range, Seed, Share, Weight
 from .clocks import Clocks
@@ -105,9 +106,7 @@ def pretrain(recipe: BaseRecipe, log: Log = print) -> Path:
     scores |= exact_answers(model.eval(), val[:100], recipe.seed)
     log(json.dumps(scores))
     folder = save(model, resolve(recipe.out))
-    with atomic_path(folder / "recipe.json") as partial:
-        made = {"recipe": asdict(recipe), "scores": scores, "world": world.fingerprint}
-        partial.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "recipe.json", {"recipe": asdict(recipe), "scores": scores, "world": world.fingerprint})
     return folder
 
 
@@ -151,9 +150,9 @@ def train_frames(recipe: BaseRecipe, world: World, log: Log) -> TinyFrames:
         pictures = videos[drawn, window]
         drawn_times = None if clocks is None else clocks.draw(pictures, times[window], rng)
         summary, maps = net.summarize(torch.from_numpy(pictures))
-        loss = word_loss(net.probe(summary), torch.from_numpy(labels[drawn, window]))
+        loss = binary_cross_entropy_with_logits(net.probe(summary), torch.from_numpy(labels[drawn, window]))
         shown = torch.from_numpy(present[drawn]).repeat_interleave(WINDOW, 0)
-        loss = loss + word_loss(things(maps).amax((-1, -2)), shown)
+        loss = loss + binary_cross_entropy_with_logits(things(maps).amax((-1, -2)), shown)
         return loss if drawn_times is None else loss + clocks.loss(summary, times[window], drawn_times)
 
     trained = [*net.parameters(), *things.parameters(), *(clocks.parameters() if clocks else ())]

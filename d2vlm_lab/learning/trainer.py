@@ -26,7 +26,7 @@ from ..config import RunConfig, recorded_config, resolve
 from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
-from ..files import atomic_path, file_hash, json_lines
+from ..files import atomic_path, file_hash, json_lines, write_json
 from ..model.card import recorded
 from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
@@ -101,7 +101,8 @@ class GroundedTrainer(Trainer):
 
     def mean_notes(self, training: bool) -> dict[str, float]:
         """The means of what all processes noted since the last call; the values come from the GPU at once."""
-        noted = [(name, value) for name, values in self.notes[training].items() for value in values]
+        noted = [(name, value) for name, values in self.notes[training].items() for value in values
+                 if value.numel()]  # empty are those about evidence in a batch without any
         self.notes[training].clear()
         numbers = iter(torch.cat([value.reshape(-1).float() for _, value in noted]).tolist() if noted else ())
         means = [(name, sum(next(numbers) for _ in range(value.numel())) / value.numel()) for name, value in noted]
@@ -276,8 +277,7 @@ def trackers(config: RunConfig, folder: Path) -> list[TrainerCallback]:
 
 
 def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, folder: Path,
-        judge: Callable[[D2VLM], dict[str, float]] = lambda model: {}, skips: Skips | None = None,
-        content: dict[str, str] | None = None) -> dict[str, float]:
+        judge: Callable[[D2VLM], dict[str, float]], skips: Skips, content: dict[str, str]) -> dict[str, float]:
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
     `judge` gives the scores of generated answers, which are logged after each evaluation. Returns the scores of the
@@ -288,8 +288,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     trainer = GroundedTrainer(
         model=model, args=arguments(config, folder), train_dataset=train, eval_dataset=held_out, config=config,
         data_collator=Collator(model.tokenizer, model.prompt), judge=judge, stage=second_stage(config, model),
-        skips=skips or Skips(None, len(train), config.data.bad_share),
-        callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(), *trackers(config, folder)])
+        skips=skips, callbacks=[Epochs(), History(folder / "history.jsonl"), Complete(), *trackers(config, folder)])
     model.two_pass = config.training.gradient_checkpointing
     if config.training.gradient_checkpointing:
         model.language.activation_checkpointing_enable({"use_reentrant": False})
@@ -352,7 +351,6 @@ def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | Int
         return IntervalLoss(config.reward)
     if not config.reward.draws:
         return None
-    check_can_draw(config, model)
     return Rewards(config.reward, model, config.seed)
 
 
@@ -381,5 +379,4 @@ def same_run(folder: Path, config: RunConfig, content: dict[str, str] | None = N
         if last_checkpoint(folder / "checkpoints") is not None:
             return same_content(folder, config, content)
     if processes.number() == 0:
-        with atomic_path(path) as partial:
-            partial.write_text(json.dumps(recorded(config) | {"content": content}, indent=1) + "\n", encoding="utf-8")
+        write_json(path, recorded(config) | {"content": content})

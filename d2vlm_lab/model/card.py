@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,10 +14,10 @@ from huggingface_hub import EvalResult, ModelCardData
 from .. import __version__, processes
 from ..config import RunConfig, resolve
 from ..errors import LabError
-from ..files import atomic_path
+from ..files import atomic_path, write_json
 from ..hub import HUB_ID, is_hub_id
 from ..reader import parse_yaml, read_json, read_text
-from ..settings import to_dict
+from ..settings import flat, to_dict
 from .seal import ADAPTER, DESCRIPTION, LANGUAGE, WEIGHTS, base_of, checkpoint_id, find_checkpoint, run_of
 
 RECIPE, CARD = "recipe.json", "README.md"
@@ -67,8 +66,7 @@ def recorded(config: RunConfig) -> dict[str, object]:
 
 
 def write_recipe(folder: Path, recipe: RecipeFile) -> None:
-    with atomic_path(folder / RECIPE) as partial:
-        partial.write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / RECIPE, recipe, sort_keys=True)
 
 
 def read_recipe(folder: Path) -> dict:
@@ -96,7 +94,7 @@ def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
     # The checkpoint of a run lies in a folder "model" within the folder of the run, whose name says more.
     title = name or (folder.name if folder.name != "model" else folder.absolute().parent.name)
     description, recipe = read_json(folder / DESCRIPTION, dict), read_recipe(origin)
-    config = flatten_record(recipe.get("config") or recipe.get("recipe", {}))  # the second is the recipe of a base
+    config = flat(recipe.get("config") or recipe.get("recipe", {}))  # the second is the recipe of a base
     bases = ancestry(origin, config)
     license = next(filter(None, map(licence, reversed([str(origin), *bases]))), "")
     on_hub = [HUB_ID.fullmatch(base)[1] for base in bases if is_hub_id(base)]
@@ -118,7 +116,7 @@ def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
         bases.append(base)
         try:
             folder = find_checkpoint(base)
-            config = flatten_record(read_recipe(folder).get("config", {}))
+            config = flat(read_recipe(folder).get("config", {}))
         except LabError:  # a card must not stop a run: what cannot be read is left out
             break
     if (language := config.get("parts.language")) and language not in bases:
@@ -128,9 +126,9 @@ def ancestry(origin: Path, config: dict[str, object]) -> list[str]:
 
 def knows_annotations(folder: Path) -> bool:
     """Whether a checkpoint, or one that it starts from, was trained on an annotation file, as far as recipes tell."""
-    sources = [str(folder), *ancestry(folder, flatten_record(read_recipe(folder).get("config", {})))]
+    sources = [str(folder), *ancestry(folder, flat(read_recipe(folder).get("config", {})))]
     with suppress(LabError):
-        return any(flatten_record(read_recipe(find_checkpoint(source)).get("config", {})).get("data.train")
+        return any(flat(read_recipe(find_checkpoint(source)).get("config", {})).get("data.train")
                    for source in sources)
     return False
 
@@ -146,13 +144,6 @@ def licence(source: str) -> str:
     except LabError:
         return ""
     return known if isinstance(known, str) and known != "other" else ""
-
-
-def flatten_record(config: dict) -> dict[str, object]:
-    """`{"training": {"steps": 3}}` -> `{"training.steps": 3}`."""
-    flat = {f"{section}.{name}": value for section, values in config.items() if isinstance(values, dict)
-            for name, value in values.items()}
-    return flat | {name: value for name, value in config.items() if not isinstance(value, dict)}
 
 
 def _portable(config):

@@ -25,7 +25,7 @@ from ..errors import LabError
 from ..ideas.citing import citing_loss
 from ..ideas.consistency import consistency_loss, mean_of_means, spread
 from ..ideas.formulation import FORMULATIONS
-from ..ideas.grounding import frame_targets, grounding_loss, inside
+from ..ideas.grounding import at_least_float32, frame_targets, grounding_loss, inside
 from ..ideas.salience import criterion
 from . import families, packed, passes
 from .backbone import decoder_layers
@@ -36,7 +36,7 @@ from .last_layer import only_at
 from .layout import frames_look, lay_out, pool_frames
 from .mrope import frame_position_ids
 from .passes import HEAD_LAYER, Prefix, States, shift_after
-from .precision import at_least_float32, dtype_of, full_precision
+from .precision import dtype_of, full_precision
 from .sharing import Shared
 from .times.bins import Bins
 from .times.citing import Cited, Citing
@@ -59,7 +59,6 @@ class AnswerTerms:
 class EvidenceTerms:
     """The evidence tokens of the answers, compared with the frames of their videos."""
 
-    row: Tensor  # (G,) the text each token belongs to
     states: Tensor  # (G, D) g
     similarity: Tensor  # (G, F) logits; (G, 2, F) where both ends are compared; (G, 2, B + 1) over bins
     frame_mask: Tensor  # (G, F) which frames exist
@@ -108,7 +107,7 @@ class D2VLM(Shared, nn.Module):
         self.time_embedding = TimeEmbedding(width) if method.frame_times == "embedding" else None
         self.formulation = FORMULATIONS[method.formulation]
         self.salient = criterion(method.salience, method.salience_value, method.ties)
-        self.dtype = dtype_of(passes.decoder_layers(language.get_decoder()))  # of the frozen weights
+        self.dtype = dtype_of(decoder_layers(language.get_decoder()))  # of the frozen weights
         self.can_ground = False  # whether the heads were ever trained
         self.added: list[str] = []  # in words, what an imported checkpoint lacked and got anew
         self.two_pass = False  # gradient checkpointing cannot keep a cache, so it reads the frames twice
@@ -282,7 +281,7 @@ class D2VLM(Shared, nn.Module):
         cited = None
         if self.citing is not None:
             cited = self.citing(before, states.frames, frames_row, similarity, frame_mask)
-        return EvidenceTerms(row=row, states=g, similarity=similarity, frame_mask=frame_mask, cited=cited)
+        return EvidenceTerms(states=g, similarity=similarity, frame_mask=frame_mask, cited=cited)
 
     def point(self, states: Tensor, frames: Tensor, frames_row: Tensor) -> tuple[Tensor, Tensor]:
         """(G, D) states that predict `<evi>`, (V, F, D) f, (G,) -> (G, D) g and logits of when; bins read the state."""
@@ -357,7 +356,7 @@ def interval_mean(intervals: Tensor, video: Tensor, states: Tensor, frame_mask: 
     """
     states = at_least_float32(states)
     last = frame_mask.sum(-1)[video, None] - 1
-    weight = inside(torch.minimum(intervals.clamp_min(0), last), states.shape[1]).to(states.dtype)
+    weight = inside(torch.minimum(intervals, last), states.shape[1]).to(states.dtype)
     weight = weight / weight.sum(-1, keepdim=True)
     belongs = (video[:, None] == torch.arange(len(states), device=video.device)).to(states.dtype)  # (E, V)
     with full_precision(states):

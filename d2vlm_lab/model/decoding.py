@@ -21,6 +21,7 @@ from ..data.batch import Batch, Clip, Text, collate, to_seconds
 from ..data.plan import packing_of
 from ..data.spelled import FIRST, decode, read_times
 from ..ideas.evidence import EVIDENCE, GroundedAnswer, Interval, parse
+from ..ideas.intervals import pick
 from ..ideas.symbols import SYMBOLS
 from .backbone import logits_of, position_limit
 from .d2vlm import D2VLM
@@ -215,7 +216,7 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
         written = ids.masked_fill(~exists | (ids == evidence_id), NO_TOKEN)  # (N, T) what the penalty counts
     if decoding.temperature > 0:
         names = batch.names or [str(number) for number in range(len(batch.ids))]
-        chances = [chance(decoding.seed, name, decoding.max_new_tokens) for name in names]
+        chances = [named_generator(f"{decoding.seed} {name}").random(decoding.max_new_tokens) for name in names]
         chances = torch.tensor(np.stack(chances), device=batch.ids.device)  # (N, max_new_tokens)
 
     def choose(logits: Tensor, rows: Tensor, step: int) -> Tensor:
@@ -231,11 +232,6 @@ def chooser(model: D2VLM, batch: Batch, decoding: Decoding) -> Chooser:
     return choose
 
 
-def chance(seed: int, name: str, n: int) -> np.ndarray:
-    """(n,) numbers in [0, 1), one for each token of a text. They depend only on the seed and the name of the text."""
-    return named_generator(f"{seed} {name}").random(n)
-
-
 def named_generator(name: str) -> np.random.Generator:
     """A source of random numbers that depend only on its name."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()))
@@ -244,9 +240,7 @@ def named_generator(name: str) -> np.random.Generator:
 def draw(scores: Tensor, chances: Tensor) -> Tensor:
     """(R, vocabulary), (R,) in [0, 1) -> (R,) tokens: where the summed probability of likelier tokens passes it."""
     p, order = scores.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
-    summed = p.cumsum(-1)
-    place = (summed <= chances[:, None] * summed[:, -1:]).sum(-1, keepdim=True)
-    return order.gather(-1, place.clamp_max(scores.shape[-1] - 1)).squeeze(-1)
+    return order.gather(-1, pick(p, chances)[:, None]).squeeze(-1)
 
 
 def stop_ids(model: D2VLM) -> set[int]:

@@ -14,7 +14,7 @@ from ..data.batch import PromptFormat
 from ..data.preparation import Preparation
 from ..errors import LabError
 from ..settings import from_dict
-from ..shapes import Range, Seed
+from ..shapes import Range, Seed, fit
 from .d2vlm import D2VLM
 from .frames import EvaQFormer, FrameEncoder, HFFrames
 from .precision import dtype_name
@@ -27,8 +27,6 @@ from .video_language import OWN, VideoLanguageFrames
 
 PARTS = "parts"  # the base of a checkpoint in the middle of a run that began with a language model and a tower
 Count = Annotated[int, Range(1, LARGEST)]
-LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "modules_to_save",
-               "trainable_token_indices")
 
 
 class LoraSettings(TypedDict):
@@ -133,19 +131,17 @@ def build_frames(folder: Path, kind: str, **settings) -> FrameEncoder:
     if kind == "hf":
         tower = AutoModel.from_config(AutoConfig.for_model(**settings.pop("tower")))
         if (recorded := settings.pop("preparation", None)) is not None:
-            return HFFrames(tower, **settings, preparation=Preparation.from_record(recorded))
+            return HFFrames(tower, **settings, preparation=fit(recorded, Preparation))
         # Older checkpoints know only one way: bilinear, by the short side, then the central square.
         size, mean, std = settings.pop("size"), settings.pop("mean"), settings.pop("std")
         return HFFrames(tower, **settings, preparation=Preparation.square(size, mean, std))
-    if kind == "eva":
-        return EvaQFormer(settings["width"], word_tokenizer(folder / VOCABULARY), Blip2VisionConfig(**settings["eva"]),
-                          QFormerConfig(**settings["qformer"]))
-    raise LabError(f"{folder}: unknown frame encoder {kind!r}; it is one of tiny, hf and eva")
+    return EvaQFormer(settings["width"], word_tokenizer(folder / VOCABULARY), Blip2VisionConfig(**settings["eva"]),
+                      QFormerConfig(**settings["qformer"]))
 
 
 def describe_adapter(model: D2VLM) -> dict | None:
     """The settings that make the same adapter again; None if the language model has none."""
     if not isinstance(model.language, PeftModel):
         return None
-    fields = {name: getattr(model.language.peft_config["default"], name) for name in LORA_FIELDS}
+    fields = {name: getattr(model.language.peft_config["default"], name) for name in LoraSettings.__annotations__}
     return {name: sorted(value) if isinstance(value, set) else value for name, value in fields.items()}

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ..errors import LabError
+from ..errors import LabError, first_line
 from ..shapes import shown
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -26,6 +26,5 @@ def on_device(model: Model, device: str | None = None, worker: int | None = None
     try:
         return model.to(device)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:90]
-        raise LabError(f"device is {shown(device)}, which cannot be used ({reason}); use cpu, or cuda where there is "
-                       "a GPU") from None
+        raise LabError(f"device is {shown(device)}, which cannot be used ({first_line(error, 90)}); use cpu, or cuda "
+                       "where there is a GPU") from None

@@ -60,7 +60,7 @@ def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: in
 
         for step in range(limit):
             log_p = logits_of(model.language, last).double().log_softmax(-1)
-            tokens = pick(log_p, chances[rows, step, 0])
+            tokens = intervals.pick(log_p.exp(), chances[rows, step, 0])
             written, values = tokens.tolist(), log_p.gather(-1, tokens[:, None])[:, 0].tolist()
             for k, answer in running.items():
                 answer.ids.append(written[k])
@@ -96,12 +96,6 @@ def draw_answers(model: D2VLM, prompts: Batch, names: Sequence[str], answers: in
         for answer, entropy in zip((answer for some in answers_of for answer in some), entropies):
             answer.entropies.append(entropy)
     return drawn
-
-
-def pick(log_p: Tensor, chances: Tensor) -> Tensor:
-    """(R, vocabulary), (R,) in [0, 1) -> (R,) tokens: where the summed probability passes the chance."""
-    summed = log_p.exp().cumsum(-1)
-    return (summed <= chances[:, None] * summed[:, -1:]).sum(-1).clamp_max(log_p.shape[-1] - 1)
 
 
 def chance(name: str, n: int) -> Tensor:

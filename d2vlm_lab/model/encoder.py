@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..config import RunConfig
 from ..errors import LabError
 from .checkpoint import load
-from .description import PARTS, begun_with, build_frames, is_video_language
+from .description import PARTS, Description, begun_with, build_frames, is_video_language
 from .frames import EvaQFormer, FrameEncoder
 from .language import load_tower
 from .precision import cast
-from .reading import read_json
+from .reading import read_json, tensors_of
 from .reference import BERT, COUNTER, VISION, VOCABULARY, encoder_sizes, join_biases, place, read_config, weight_files
 from .seal import DESCRIPTION, REST, WEIGHTS, find_checkpoint
 from .start import start
@@ -45,7 +45,7 @@ def encoder_of(folder: Path, dtype: torch.dtype) -> FrameEncoder:
         return released_encoder(folder)
     if not (folder / DESCRIPTION).exists():
         return load(folder).frames  # an error that says what is missing
-    description = read_json(folder / DESCRIPTION)
+    description = read_json(folder / DESCRIPTION, Description)
     if description["frames"]["kind"] == OWN and (not description["base"] or is_video_language(description)):
         return load(folder, dtype=dtype).frames
     if description["base"] == PARTS:
@@ -76,11 +76,5 @@ def released_encoder(folder: Path) -> FrameEncoder:
 
 def some_tensors(path: Path, prefixes: tuple[str, ...]) -> Iterable[tuple[str, Tensor]]:
     """The tensors of a file whose names begin with one of the prefixes; the others are not read."""
-    try:
-        with safe_open(path, "pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
-            yield from ((name, file.get_tensor(name)) for name in names)
-    except FileNotFoundError:
-        raise LabError(f"{path}: no such file; weights are read from safetensors only") from None
-    except SafetensorError as error:
-        raise LabError(f"{path}: not readable as safetensors, the file is damaged ({error})") from None
+    with tensors_of(path), safe_open(path, "pt") as file:
+        yield from ((name, file.get_tensor(name)) for name in file.keys() if name.startswith(prefixes))  # noqa: SIM118

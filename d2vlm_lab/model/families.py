@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from ..errors import LabError
+from ..errors import LabError, first_line
 from .backbone import ATTENTION, family, logits_of, window_size
 from .passes import causal, decode, position_ids_of
 
@@ -39,9 +39,8 @@ def check(language: PreTrainedModel) -> None:
     except LabError:
         raise
     except Exception as error:  # a family may do anything with input that it does not expect
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise LabError(f"{family(language)} language models cannot be used here: with our masks, position ids and "
-                       f"cache their decoder fails ({first_line})") from error
+                       f"cache their decoder fails ({first_line(error)})") from error
     finally:
         language.train(training)
     difference, largest = float((ours - expected).abs().max()), float(expected.abs().max())

@@ -27,9 +27,10 @@ from transformers import (
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
-from ..data.features import BLOCK
+from ..data.features import BLOCK, in_blocks
 from ..data.preparation import Preparation
-from ..errors import LabError
+from ..errors import LabError, first_line
+from .precision import full_precision
 from .towers.grid import patch_grid
 from .towers.qformer import QFormerConfig, QFormerProjector, read_questions
 
@@ -142,9 +143,8 @@ class HFFrames(FrameEncoder):
         except LabError:
             raise
         except Exception as error:  # a tower may do anything with pictures that it does not expect
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LabError(f"{family}: this tower cannot see single pictures of {size[0]}x{size[1]} pixels "
-                           f"({reason})") from error
+                           f"({first_line(error)})") from error
         if not features.is_meta and not torch.allclose(*features.float(), atol=1e-2, rtol=1e-2):
             raise LabError(f"{family}: this tower sees something else each time it looks at the same picture")
         return features.shape[-1]
@@ -212,22 +212,13 @@ def _preparation_for(config: PretrainedConfig) -> Preparation:
 @torch.no_grad()
 def encoded(encoder: FrameEncoder, videos: Sequence[Tensor]) -> list[Tensor]:
     """Features of V videos. Videos that come as uint8 frames are encoded now, exactly as for the cache."""
-    def encode(frames: Tensor) -> Tensor:
-        with torch.autocast(frames.device.type, enabled=False):
-            return encode_all(encoder, frames)
-
-    return [encode(video) if video.dtype == torch.uint8 else video for video in videos]
+    return [encode_all(encoder, video) if video.dtype == torch.uint8 else video for video in videos]
 
 
 def encode_all(encoder: FrameEncoder, frames: Tensor) -> Tensor:
     """The features of all frames of a video, a block of BLOCK frames at a time, as for the cache."""
-    n, around = len(frames), encoder.around
-    blocks = []
-    for first in range(0, n, BLOCK):
-        low, last = max(0, first - around), min(n, first + BLOCK)
-        high = min(n, last + around)
-        blocks.append(encoder.encode(frames[low:high], first - low, high - last))
-    return torch.cat(blocks)
+    with full_precision(frames):
+        return torch.cat([encoder.encode(*block) for block in in_blocks([frames], BLOCK, encoder.around)])
 
 
 def fingerprint(module: nn.Module, *settings) -> str:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from ..config import Method, Parts, resolve
 from ..data.batch import PromptFormat
-from ..errors import LabError
+from ..errors import LabError, first_line
 from ..files import packaged
 from ..hub import fetched
 from .d2vlm import D2VLM
@@ -48,7 +48,7 @@ def load_tower(parts: Parts, width: int) -> HFFrames:
     except LabError:
         raise
     except (OSError, ValueError) as error:
-        raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({_first_line(error)})") from None
+        raise LabError(f"parts.frames: {parts.frames} cannot be loaded ({first_line(error)})") from None
 
 
 def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -65,7 +65,7 @@ def read_language(source: str, dtype: torch.dtype = torch.float32) -> tuple[PreT
         model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file or {"use_safetensors": True})
         tokenizer = AutoTokenizer.from_pretrained(place, **file)
     except (OSError, ValueError) as error:
-        raise LabError(f"parts.language: {source} cannot be loaded ({_first_line(error)}); "
+        raise LabError(f"parts.language: {source} cannot be loaded ({first_line(error)}); "
                        "give a hub id, a local folder with safetensors, or a .gguf file") from None
     if is_gguf:  # the weights are ordinary floats now
         model.hf_quantizer = None
@@ -79,7 +79,3 @@ def local_or_hub(source: str) -> str:
     """A folder of weights, also that of a hub id, as a path that is valid everywhere; anything else as it is."""
     folder = fetched(source)
     return str(folder) if folder.is_dir() else source
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]

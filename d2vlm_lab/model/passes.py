@@ -186,18 +186,16 @@ def shortened(decoder: nn.Module, up_to: int | None) -> Iterator[None]:
         setattr(decoder, name, layers)
 
 
-def repeat_rows(cache: DynamicCache, rows: Tensor, in_order: bool | None = None) -> None:
+def repeat_rows(cache: DynamicCache, rows: Tensor, in_order: bool) -> None:
     """Let the cache hold these rows, some of them several times; as views if possible.
 
-    `in_order` says whether these are all rows in their order; finding that out takes time on a GPU.
+    `in_order` says whether these are all rows in their order; finding that out here would mean waiting for a GPU.
     """
-    size = len(cache.layers[0].keys)
-    if in_order is None:
-        in_order = len(rows) == size and rows.tolist() == list(range(size))  # lengths first: `tolist` waits for a GPU
     if in_order:
         return
+    one = len(cache.layers[0].keys) == 1
     for layer in cache.layers:
-        layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if size == 1 else state.index_select(0, rows)
+        layer.keys, layer.values = (state.expand(len(rows), -1, -1, -1) if one else state.index_select(0, rows)
                                     for state in (layer.keys, layer.values))
 
 

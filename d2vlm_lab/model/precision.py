@@ -67,10 +67,6 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values
-
-
 def full_precision(like: Tensor) -> torch.autocast:
     """A context in which mixed precision is off on the device of `like`."""
     return torch.autocast(like.device.type, enabled=False)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import LabError
+from ..errors import LabError, first_line
 from ..reader import opened, read_json
 from ..shapes import shown
 
@@ -39,7 +39,7 @@ def tensors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError, ValueError) as error:
-        raise LabError(f"{path}: not readable as safetensors, the file is damaged ({_first_line(error)})") from None
+        raise LabError(f"{path}: not readable as safetensors, the file is damaged ({first_line(error)})") from None
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def building(path: Path) -> Iterator[None]:
             raise
         raise LabError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - tokenizers raise Exception itself
-        raise LabError(f"{path}: no model can be built of this ({type(error).__name__}: {_first_line(error)}); the "
+        raise LabError(f"{path}: no model can be built of this ({type(error).__name__}: {first_line(error)}); the "
                        "file was changed or damaged") from None
 
 
@@ -74,7 +74,3 @@ def check_sizes(description, where: str, path: str = "") -> None:
     elif isinstance(description, Sequence) and not isinstance(description, str):
         for value in description:
             check_sizes(value, where, path)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:200]

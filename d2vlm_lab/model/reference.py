@@ -55,23 +55,22 @@ PROMPT = PromptFormat("<|system|>\nYou are a helpful AI assistant.<|end|>\n<|use
                       "\n{question}<|end|>\n<|assistant|>\n", "<|end|>")
 
 
-def import_reference(folder: str | os.PathLike, vocabulary: str | os.PathLike | None = None, attention: str = "sdpa",
-                     dtype: torch.dtype | None = None, method: Method | None = None) -> D2VLM:
+def import_reference(folder: str | os.PathLike, attention: str = "sdpa", dtype: torch.dtype | None = None,
+                     method: Method | None = None) -> D2VLM:
     """The authors' checkpoint in `folder` as a D2VLM in evaluation mode, with its own switches or with `method`.
 
-    `vocabulary` is the vocab.txt of the Q-Former's BERT, which is needed if the checkpoint does not have one. The
-    authors compute attention as `eager` does; `sdpa` gives the same and is faster.
+    The authors compute attention as `eager` does; `sdpa` gives the same and is faster.
     """
     folder = Path(folder)
     config, tokenizer = read_config(folder), read_tokenizer(folder)
-    tensors = join_biases(read_weights(folder))
+    tensors = join_biases({name: value for file in weight_files(folder) for name, value in read_tensors(file).items()})
     tensors.pop(COUNTER, None)
     trained_to_ground = any(name.startswith(HEADS[1]) for name in tensors)
     if not trained_to_ground:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(FOREIGN)}
     if dtype is not None:
         tensors = {name: tensor if name.startswith(HEADS) else tensor.to(dtype) for name, tensor in tensors.items()}
-    words, width = word_tokenizer(vocabulary or folder / VOCABULARY), config["hidden_size"]
+    words, width = word_tokenizer(folder / VOCABULARY), config["hidden_size"]
     with torch.device("meta"):  # shapes only: the tensors that were read become the parameters
         parts = nn.ModuleDict({
             "frames": EvaQFormer(width, words, *encoder_sizes(folder, tensors)),
@@ -142,11 +141,6 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not (folder / "tokenizer.json").is_file():
         raise LabError(f"{folder}: no tokenizer.json")
     return PreTrainedTokenizerFast.from_pretrained(folder)
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint."""
-    return {name: tensor for file in weight_files(folder) for name, tensor in read_tensors(file).items()}
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -41,9 +41,8 @@ def base_hash(base: str, above: tuple[Path, ...] = ()) -> str:
     check_chain(folder, above)
     if (folder / DESCRIPTION).is_file():
         description = read_json(folder / DESCRIPTION, dict)
-        below = base_of(description)
         parts = [{name: description.get(name) for name in OF_A_BASE},
-                 base_hash(below, (*above, folder)) if isinstance(below, str) else ""]
+                 base_hash(base_of(description), (*above, folder))]
         files = [*weight_files(folder), folder / TOKENIZER]
     else:
         parts, files = [], [*sorted(folder.glob("*.safetensors")), *(folder / name for name in TOOLS)]

@@ -37,7 +37,7 @@ from transformers.utils import cached_file
 from ..config import Method, Parts
 from ..data.batch import PromptFormat
 from ..data.preparation import CLIP_MEAN, CLIP_STD, Preparation
-from ..errors import LabError
+from ..errors import LabError, first_line
 from .backbone import window_size
 from .d2vlm import D2VLM
 from .frames import FrameEncoder, fingerprint
@@ -86,8 +86,9 @@ class QwenFrames(VideoLanguageFrames):
         self.added_layers = len(mergers) - 1
         super().__init__(tower, QwenMergers(mergers, config.hidden_size), tokens_per_frame,
                          config.patch_size * config.spatial_merge_size, mean, std)
-        # What remains of a merger in the tower puts the patches of a token side by side, in the same order.
-        tower.merger = SideBySide(config.spatial_merge_size ** 2)
+        # What remains of a merger in the tower puts the patches of a token side by side, in the same order:
+        # (F * N * M, C) -> (F * N, M * C).
+        tower.merger = nn.Sequential(nn.Unflatten(0, (-1, config.spatial_merge_size ** 2)), nn.Flatten())
         if self.added_layers:
             tower.deepstack_merger_list = nn.ModuleList([tower.merger] * self.added_layers)
         del model.visual
@@ -121,17 +122,6 @@ class QwenMergers(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         layers = features.flatten(0, 1).unbind(1)
         return torch.cat([merger(each.reshape(-1, self.width)) for merger, each in zip(self.mergers, layers)], -1)
-
-
-class SideBySide(nn.Module):
-    """(F * N * M, C) -> (F * N, M * C)."""
-
-    def __init__(self, patches: int):
-        super().__init__()
-        self.patches = patches
-
-    def forward(self, states: Tensor) -> Tensor:
-        return states.reshape(-1, self.patches * states.shape[-1])
 
 
 class SmolFrames(VideoLanguageFrames):
@@ -201,7 +191,7 @@ def read_parts(place: str, dtype: torch.dtype, frame_tokens: int) -> tuple[Video
     except LabError:
         raise
     except (OSError, ValueError) as error:
-        raise LabError(f"parts.language: {place} cannot be loaded ({str(error).splitlines()[0][:200]}); with "
+        raise LabError(f"parts.language: {place} cannot be loaded ({first_line(error)}); with "
                        "parts.frames=own give a hub id or a local folder with safetensors") from None
     return take_apart(model, frame_tokens, settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD))
 

@@ -40,7 +40,7 @@ def grounding_part(model: D2VLM, batch, n_frames: int = FRAMES) -> torch.Tensor:
     frames, evidence = model.frame_head(states[0]), model.evidence_head(states[1])
     similarity = model.compare(evidence, frames, batch.video[row])
     mask = torch.ones(len(row), n_frames, dtype=torch.bool, device=row.device)
-    terms = EvidenceTerms(row=row, states=evidence, similarity=similarity, frame_mask=mask)
+    terms = EvidenceTerms(states=evidence, similarity=similarity, frame_mask=mask)
     return model.grounding_loss(batch, terms) + model.consistency_loss(batch, terms)
 
 

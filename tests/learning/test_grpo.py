@@ -42,7 +42,7 @@ from d2vlm_lab.learning.drawn import (
 from d2vlm_lab.learning.grpo import IntervalLoss, Rewards, Spans, Words, expected_overlap
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
-from d2vlm_lab.model.drawing import DrawnAnswer, chance, draw_answers, pick
+from d2vlm_lab.model.drawing import DrawnAnswer, chance, draw_answers
 from d2vlm_lab.model.start import start
 from d2vlm_lab.settings import ConfigError, from_dict, override
 
@@ -156,7 +156,7 @@ def test_what_is_drawn_has_the_probability_with_which_it_is_learned(trained):
 
 def test_tokens_are_drawn_as_often_as_they_are_probable():
     log_p = torch.tensor([0.5, 0.0, 0.2, 0.3]).double().log().expand(20000, -1)
-    drawn = pick(log_p, chance("name", 20000)[:, 0])
+    drawn = intervals.pick(log_p.exp(), chance("name", 20000)[:, 0])
     shares = torch.bincount(drawn, minlength=4) / 20000
     assert torch.allclose(shares, torch.tensor([0.5, 0.0, 0.2, 0.3]), atol=0.015) and shares[1] == 0
     assert torch.equal(chance("name", 5), chance("name", 5)) and not torch.equal(chance("name", 5), chance("other", 5))

@@ -57,6 +57,7 @@ def test_the_reference_is_the_policy_as_it_was_and_stays_on_the_device(world, tm
         for value in model.parameters():
             value.add_(0.01)
     assert torch.equal(preferences.reference(model, batch), expected)
-    kept = dict(preferences.before)
+    kept = dict(preferences.before.weights)
     assert torch.equal(preferences.reference(model, batch), expected)
-    assert all(value is kept[name] and value.device == model.device for name, value in preferences.before.items())
+    assert all(value is kept[name] and value.device == model.device
+               for name, value in preferences.before.weights.items())

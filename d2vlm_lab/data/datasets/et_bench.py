@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from ...ideas.evidence import EVIDENCE, Event, seconds
+from ...ideas.evidence import Event, in_seconds
 from ...shapes import fit
 from ..sample import UNKNOWN, Sample, brief, sample_error
 from .records import OnBad, field, interval, made_into, options, read_records, to_samples, write_records
@@ -77,10 +77,7 @@ def to_record(sample: Sample, index: int) -> dict:
         record["o"] = [option if isinstance(option, str) else list(option) for option in sample.options]
     if sample.task in CAPTIONED:
         record["g"] = [event.caption for event in sample.events]
-    question = sample.question
-    for span in sample.question_intervals:
-        question = question.replace(EVIDENCE, seconds(span), 1)
-    return {**record, "q": question}
+    return {**record, "q": in_seconds(sample.question, sample.question_intervals)}
 
 
 def _events(record: dict) -> tuple[Event, ...]:

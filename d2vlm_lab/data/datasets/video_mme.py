@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from ...errors import LabError
+from ...errors import LabError, first_line
 from ...reader import opened
 from ...shapes import shown
 from ..sample import UNKNOWN, Sample, SampleError
@@ -43,7 +43,7 @@ def rows(path: str | os.PathLike, go_on: bool = False) -> list[dict | SampleErro
     except LabError as error:
         raise SampleError(str(error)) from None
     except (ArrowException, OSError, ValueError) as error:
-        raise SampleError(f"{path}: not readable as parquet ({str(error).splitlines()[0][:200]})") from None
+        raise SampleError(f"{path}: not readable as parquet ({first_line(error)})") from None
     return [{key: list(value) if hasattr(value, "tolist") else value for key, value in row.items()} for row in table]
 
 

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ...config import NAMED
 from ..sample import Sample
 from .scene import Scene
 
-TASKS = ("tvg", "gvq")  # questions that name one event
 MOST = 2048  # frames between which all spans are tried
 AT_ONCE = 1_000_000  # overlaps in memory: a video of 2,048 frames has two million spans
 
 
 def blind_scores(train: Sequence[Sample], test: Sequence[Sample], scenes: Sequence[Scene]) -> dict:
     """mIoU and F1@0.5 on the test questions that name an event, in expectation where chance is involved."""
-    asked, learned = ([s for s in split if s.task in TASKS and len(s.events) == 1] for split in (test, train))
+    asked, learned = ([s for s in split if s.task in NAMED and len(s.events) == 1] for split in (test, train))
     truth, known = (np.array([s.events[0].interval for s in split]).reshape(-1, 2) for split in (asked, learned))
     scene_of = {scene.video: scene for scene in scenes}
     frames, step = max(scene.n_frames for scene in scenes), 1 / scenes[0].fps

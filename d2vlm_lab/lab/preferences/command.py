@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from ...data.sample import Sample, SampleError, from_record
 from ...data.splits import annotated, reader
 from ...data.world import load as load_world
 from ...errors import LabError
-from ...files import atomic_path, check_outputs
+from ...files import atomic_path, check_outputs, write_json
 from ...ideas.rejected import FACTS, KINDS, Recipe, Words, rejected_answers
 from ...model.checkpoint import load
 from ...model.decoding import Decoding
@@ -89,8 +88,7 @@ def run(args) -> None:
     else:
         write_preferences(args.out, pairs)
     summary = report.summary()
-    with atomic_path(args.out.with_suffix(".report.json")) as unfinished:
-        unfinished.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_json(args.out.with_suffix(".report.json"), summary)
     if args.figure:
         from ..plots import draw_preferences
 

@@ -15,7 +15,7 @@ from ...data.pairs import OnBad, PreferencePair
 from ...data.video import find_video
 from ...errors import LabError
 from ...files import atomic_path
-from ...ideas.evidence import EVIDENCE, compose, render, seconds
+from ...ideas.evidence import compose, in_seconds, render
 
 
 def write_trl(path: str | os.PathLike, pairs: Iterable[PreferencePair], videos: Path | None, on_bad: OnBad) -> None:
@@ -31,9 +31,7 @@ def write_trl(path: str | os.PathLike, pairs: Iterable[PreferencePair], videos: 
 
 def rows(pair: PreferencePair, videos: Path | None, on_bad: OnBad) -> Iterator[dict]:
     sample = pair.chosen
-    question = sample.question
-    for span in sample.question_intervals:
-        question = question.replace(EVIDENCE, seconds(span), 1)
+    question = in_seconds(sample.question, sample.question_intervals)
     chosen = render(compose(sample.events, sample.answer, "digits"))
     for wrong in pair.rejected:
         rejected = render(compose(wrong.events, wrong.answer, "digits"))

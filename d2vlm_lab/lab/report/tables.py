@@ -5,7 +5,6 @@ Intervals are Student's t at 95 %, over seeds. One seed has none. They are not c
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...files import atomic_path
+from ...files import atomic_path, write_json
 from ...judging.catalogue import CATALOGUE, REFUSALS
 from ..plots import seed_interval
 from .read import NUMBERS, STUDY, Results, read_results
@@ -130,8 +129,7 @@ def write_tables(tables: Tables, out: Path) -> None:
             table.to_csv(partial, index=False)
     with atomic_path(out / "runs.parquet") as partial:
         tables.runs.to_parquet(partial, index=False)
-    with atomic_path(out / STUDY) as partial:
-        partial.write_text(json.dumps(tables.study, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(out / STUDY, tables.study, ensure_ascii=False)
 
 
 def compared_with(study: dict, variant: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ...config import ROOT, from_flat
 from ...errors import LabError
-from ...files import atomic_path, locked, sweep_below
+from ...files import locked, sweep_below, write_json
 from ...reader import read_json
 from ..run_files import METRICS, POINT, STATE, read_metrics, read_record, read_state
 from . import identity
@@ -198,11 +197,6 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def environment(variables: Mapping[str, str]) -> dict:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ...ideas.citing import cited, overlaps, proposal_means, proposals
-from ...ideas.grounding import similarity
+from ...ideas.grounding import at_least_float32, similarity
 from ..heads import head
-from ..precision import at_least_float32, full_precision
+from ..precision import full_precision
 
 
 @dataclass

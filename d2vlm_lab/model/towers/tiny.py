@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -113,8 +112,3 @@ def _stem(inputs: int, channels: int) -> nn.Sequential:
 
 def _block(inputs: int, channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, channels, 3, stride, 1), nn.GroupNorm(4, channels), nn.GELU())
-
-
-def word_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B, F, words) x 2 -> binary cross-entropy of the words of each frame."""
-    return F.binary_cross_entropy_with_logits(logits, labels)
