@@ -56,11 +56,13 @@ def drawn_groups(config: RunConfig, shard: tuple[int, int] = (0, 1)) -> Iterator
         raise LabError(f"{config.parts.start} was never trained to ground; name a trained checkpoint in parts.start")
     split, _ = splits(config)
     skips = Skips(None, len(split.samples) + len(split.bad), config.data.bad_share)
+    for skip in split.bad:
+        skips.add(skip)
     samples = usable(split.samples, config.data, skips)
     groups = Groups(group_by_video(samples, config.texts, config.seed, model.frames.reads_question),
                     reader(config, model.frames, split.videos), model.tokenizer, model.prompt, model.method,
                     room=room_behind(model, config))
-    collate, size, questions = Collator(model.tokenizer, model.prompt), config.training.videos, config.reward.answers
+    collate, size, answers = Collator(model.tokenizer, model.prompt), config.training.videos, config.reward.answers
     asked = {sample.id: sample.question for sample in samples}
     mine = range(index, len(groups), count)
     for first in tqdm(range(0, len(mine), size), desc="drawing answers", unit="batch"):
@@ -72,5 +74,5 @@ def drawn_groups(config: RunConfig, shard: tuple[int, int] = (0, 1)) -> Iterator
         batch = inputs["batch"].to(model.device)
         drawn = rewarded_answers(model, batch, config.reward, f"{config.seed} groups")
         for n, (name, values) in enumerate(zip(batch.names, drawn.rewards.tolist())):
-            texts = [render(answer.answer) for answer in drawn.answers[n * questions:(n + 1) * questions]]
+            texts = [render(answer.answer) for answer in drawn.answers[n * answers:(n + 1) * answers]]
             yield DrawnGroup(name, asked[name], [round(value, 6) for value in values], texts)
