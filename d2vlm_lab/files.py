@@ -13,9 +13,9 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -193,29 +193,11 @@ def packaged(package: str, suffix: str, known: str = "") -> Path:
 
 
 @contextmanager
-def locked(path: str | os.PathLike, waiting: Callable[[], object] = lambda: None, every: float = 0.1) -> Iterator[None]:
-    """Hold the lock file `path` for a block. While another process holds it, call `waiting` every so often.
+def locked(path: str | os.PathLike, refusal: str = "", seconds: float = -1) -> Iterator[None]:
+    """Hold the lock file `path` for a block; wait while another process holds it, but at most `seconds` if not below 0.
 
-    The lock of a process that dies is free again, although its file stays.
-    """
-    def give_up() -> bool:
-        waiting()
-        return False
-
-    lock = _lock(path)
-    lock.acquire(poll_interval=every, cancel_check=give_up)
-    try:
-        yield
-    finally:
-        Path(path).unlink(missing_ok=True)  # before the release: whoever takes it next makes a new file
-        lock.release()
-
-
-@contextmanager
-def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0.5) -> Iterator[None]:
-    """Hold the lock file `path` for a block; an error with the message `refusal` if another process keeps it longer.
-
-    `is_locked` keeps it for a moment, which must not be taken for a process that works.
+    After them, an error with the message `refusal`. The lock of a process that dies is free again, although its file
+    stays.
     """
     lock = _lock(path)
     try:
@@ -225,8 +207,13 @@ def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0.5) -> Iter
     try:
         yield
     finally:
-        Path(path).unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)  # before the release: whoever takes it next makes a new file
         lock.release()
+
+
+def claimed(path: str | os.PathLike, refusal: str, seconds: float = 0.5) -> AbstractContextManager[None]:
+    """`locked`, but refused if another process keeps the lock longer than `is_locked` does, which takes a moment."""
+    return locked(path, refusal, seconds)
 
 
 def _lock(path: str | os.PathLike) -> FileLock:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from ..data.batch import Clip
 from ..data.groups import Reader, encode_question
 from ..data.live.sources import TimedFrame
 from ..data.sample import Sample
-from ..ideas.evidence import Interval
 from ..ideas.speaking import Rule
 from ..model.d2vlm import D2VLM, evaluation
 from ..model.decoding import Decoding, generate
@@ -23,23 +21,10 @@ from ..model.frames import encoded
 from ..model.streaming.memory import Kept, Memory, forget
 from ..model.streaming.standing import StandingQuestion, Update
 from ..model.streaming.stream import Block, check_streams, extended, start
+from .metrics.live import Said
 from .predict import Prediction
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # the pixels of a frame whose features are known
-
-
-@dataclass(frozen=True)
-class Said:
-    """An update of a standing question, as `metrics/live.py` takes it."""
-
-    kind: str
-    event: int
-    at: float
-    interval: Interval
-
-    @classmethod
-    def of(cls, update: Update) -> Said:
-        return cls(type(update).__name__.lower(), update.number, update.seconds, update.interval)
 
 
 @torch.no_grad()
@@ -96,7 +81,12 @@ def listen(model: D2VLM, samples: Sequence[Sample], clip: Clip, memory: Memory,
         ahead = int(block.index[-1]) + model.frames.around  # the tower waits for the neighbours of the last frame
         now = float(clip.timestamps[min(ahead, len(clip.timestamps) - 1)])
         for updates, question in zip(said, questions):
-            updates += map(Said.of, question.extend(block, now))
+            updates += map(as_said, question.extend(block, now))
     for updates, question in zip(said, questions):
-        updates += map(Said.of, question.end(now))
+        updates += map(as_said, question.end(now))
     return said
+
+
+def as_said(update: Update) -> Said:
+    """An update as it is scored."""
+    return Said(type(update).__name__.lower(), update.number, update.seconds, update.interval)

@@ -25,7 +25,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.ideas.speaking import Rule
 from d2vlm_lab.judging.exam import examine
-from d2vlm_lab.judging.in_blocks import Said, blocks, listen, predict_in_blocks
+from d2vlm_lab.judging.in_blocks import as_said, blocks, listen, predict_in_blocks
 from d2vlm_lab.judging.live_exam import asked_during
 from d2vlm_lab.judging.predict import predict
 from d2vlm_lab.model.checkpoint import save as save_model
@@ -100,7 +100,7 @@ def heard(net, sample, rule=None):
             updates += question.extend(block, stream.newest.seconds)
     for block in stream.end():
         updates += question.extend(block, 11.0)
-    return [Said.of(update) for update in (*updates, *question.end(11.0))], list(question.curve)
+    return [as_said(update) for update in (*updates, *question.end(11.0))], list(question.curve)
 
 
 def test_standing_questions_say_what_they_say_to_a_stream():

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from d2vlm_lab.data.world import load
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.judging.metrics import confidence
-from d2vlm_lab.judging.metrics.live import LiveCase, f1_by_moment, live_scores, notices, standing
+from d2vlm_lab.judging.metrics.live import LiveCase, Said, f1_by_moment, live_scores, notices, standing
 from d2vlm_lab.judging.metrics.trace import Utterance, align, judge, trace
 
 
@@ -163,18 +162,10 @@ def test_options_that_do_not_fit_are_refused(truth, tmp_path, capsys):
     assert "no protocol 'd2vlm' for tglg" in score(capsys, file, "--truth", truth, "--protocol", "d2vlm")[2]
 
 
-@dataclass
-class Update:
-    kind: str
-    event: int
-    at: float
-    interval: tuple[float, float]
-
-
 CASE = LiveCase([
-    Update("opened", 1, 3.0, (2.0, 3.0)), Update("extended", 1, 5.0, (2.0, 5.0)), Update("opened", 2, 6.0, (5.5, 6.0)),
-    Update("closed", 1, 6.0, (2.0, 5.0)), Update("withdrawn", 2, 8.0, (5.5, 6.0)),
-    Update("opened", 3, 9.0, (10.0, 11.0)), Update("revised", 3, 12.0, (10.0, 12.0))],
+    Said("opened", 1, 3.0, (2.0, 3.0)), Said("extended", 1, 5.0, (2.0, 5.0)), Said("opened", 2, 6.0, (5.5, 6.0)),
+    Said("closed", 1, 6.0, (2.0, 5.0)), Said("withdrawn", 2, 8.0, (5.5, 6.0)),
+    Said("opened", 3, 9.0, (10.0, 11.0)), Said("revised", 3, 12.0, (10.0, 12.0))],
     truth=[(2.0, 5.0), (10.0, 12.0), (15.0, 18.0)], end=20.0)
 
 
