@@ -56,7 +56,7 @@ def test_positions_that_turn_all_tokens_differently_in_longer_texts_are_an_error
                    collate([clip(90)], [[text(net, clip(90))]], net.tokenizer, net.prompt) for n in (0, 1))
     one, two = (read(net, way, short) for way in (passes.one_pass, passes.two_passes))
     torch.testing.assert_close(one.last[short.mask], two.last[short.mask], atol=1e-4, rtol=1e-4)
-    with pytest.raises(LabError, match=f"positions, but this language model .* for {LIMIT} only; use fewer frames"):
+    with pytest.raises(LabError, match=f"positions, but this language model .* up to {LIMIT} only; use fewer frames"):
         net(long)
 
 
