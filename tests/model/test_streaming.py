@@ -207,6 +207,7 @@ def test_text_behind_a_frame_goes_and_is_merged_with_it(block):
     net = model(1, PromptFormat("w", "{question}", "<end>", "[{frame}]"), frame_block=block).eval()
     features = torch.tensor([[1.0, 0, 0, 0, 0, 0], [1.0, 0.01, 0, 0, 0, 0], [-1.0, 3, 0, 0, 0, 0], [0, 0, 5, -5, 0, 0]])
     kept = start(net)
+    assert not kept.cache.layers[0].keys.requires_grad
     with torch.no_grad():
         for k in range(0, 4, block):
             frames = [TimedFrame(n, n / FPS, np.zeros(0)) for n in range(k, k + block)]

@@ -105,6 +105,7 @@ class Stream:
             return extended(self.model, self.kept, features, self.waiting[:n])
 
 
+@torch.no_grad()
 def start(model: D2VLM) -> Kept:
     """What is kept before the first frame: the start of the prompt."""
     ids = torch.tensor([encode_start(model.tokenizer, model.prompt)], dtype=torch.long, device=model.device)
@@ -115,7 +116,8 @@ def start(model: D2VLM) -> Kept:
     if ids.shape[1] == 0:
         return kept
     attend = causal(torch.ones_like(ids, dtype=torch.bool))
-    return replace(read_tokens(model, kept, model.embed_words(ids), attend)[0], frame=torch.full_like(ids[0], -1))
+    with evaluation(model):
+        return replace(read_tokens(model, kept, model.embed_words(ids), attend)[0], frame=torch.full_like(ids[0], -1))
 
 
 def extended(model: D2VLM, kept: Kept, features: Tensor, frames: Sequence[TimedFrame]) -> Kept:
