@@ -31,7 +31,7 @@ PATIENCE = 400  # seconds for anything here; the machine may be busy
 def place(tmp_path_factory):
     """A small world, one video of it damaged, and a random base beside it."""
     folder = tmp_path_factory.mktemp("kills")
-    world = make_world(folder / "world", from_dict(WorldConfig, {"videos": 40, "seed": 5}), workers=1)
+    world = make_world(folder / "world", from_dict(WorldConfig, {"videos": 90, "seed": 5}), workers=1)
     for name in ("train_00003", "test_00002"):
         (world / "videos" / f"{name}.mp4").write_bytes(b"no video")
     save(tiny_model(), folder / "base")
@@ -111,7 +111,7 @@ def test_training_that_is_killed_ten_times_ends_with_the_weights_of_an_uninterru
 @pytest.mark.slow
 def test_three_shards_at_once_that_are_killed_twelve_times_give_the_answers_of_one_evaluation(place, tmp_path):
     rng, log = random.Random(1), tmp_path / "log"
-    # Long answers and early kills: after four kills, no shard of some eighteen questions has come to its end.
+    # Long answers and early kills: after four kills, no shard of three videos has come to its end.
     words = ["evaluate", place.folder / "base", "world", "--data", place.world, "--max-new-tokens", "48", "--out"]
 
     def shard(index):
