@@ -26,8 +26,8 @@ def configure(parser) -> None:
     parser.add_argument("config", help="a preset by name or a YAML file, as for train")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="settings to change: reward.form=grpo")
     parser.add_argument("--out", required=True, type=Path, metavar="PATH", help="where to write the file")
-    parser.add_argument("--shard", default="0/1", metavar="I/N", help="draw for every N-th question from the I-th on; "
-                        "the files of all shards, one after the other, are the file of all questions")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="draw for every N-th group of questions "
+                        "from the I-th on; the files of all shards, one after the other, are the file of all questions")
 
 
 def run(args) -> None:
