@@ -54,9 +54,10 @@ def write_groups(path: Path, checkpoint: str, answers: int, groups: Iterable[Dra
 
 def read_groups(path: Path, checkpoint: str, start: str) -> list[DrawnGroup]:
     """The groups of a file, which must have been drawn from the checkpoint that is in the folder `start`."""
-    groups, shards, lines = [], [], read_lines(path)
+    shards: list[str] = []
+    groups, lines = [], read_lines(path)
     for number, line in chain([next(lines, (1, {}))], lines):
-        if number == 1 or isinstance(line, dict) and "checkpoint" in line:
+        if not shards or "checkpoint" in line:
             head = fit(line, Head, f"{path}: line {number}")
             if (drawn_from := head["checkpoint"]) != checkpoint:
                 raise LabError(f"{path}: its answers were drawn from the checkpoint {drawn_from}, but parts.start is "

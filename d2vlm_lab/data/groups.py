@@ -165,6 +165,7 @@ class Groups(Dataset):
             clip = self.read(samples[0])
         except VideoError as error:
             return Loaded(index, None, tuple(Skip(s.id, s.video, "video", str(error)) for s in samples))
+        room = math.inf if self.room is None else self.room(clip)
         texts: list[Text] = []
         names, preferred, factors, skipped = [], [], [], []
         rng = random.Random(f"early {self.seed} {self.epoch} {index}")
@@ -175,7 +176,7 @@ class Groups(Dataset):
             except SampleError as error:
                 skipped.append(Skip(sample.id, sample.video, "text", f"sample {sample.id}: {error}"))
                 continue
-            if self.room and (size := max(len(text.ids) for text in encoded)) > (room := self.room(clip)):
+            if (size := max(len(text.ids) for text in encoded)) > room:
                 skipped.append(Skip(sample.id, sample.video, "length", f"sample {sample.id}: question and answer have "
                                     f"{size:,} tokens, but the language model reads {room:,} behind this video"))
                 continue

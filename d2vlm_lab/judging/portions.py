@@ -57,18 +57,23 @@ class Once:
         self.bytes = 0 if isinstance(self.clips[last], VideoError) else self.clips[last].features.nbytes
 
 
-def in_shard(questions: Sequence[Question], videos: Path, index: int, count: int) -> list[Question]:
-    """The questions about every `count`-th video from the `index`-th on: all about one video are in one shard."""
+def video_numbers(questions: Sequence[Question], videos: Path) -> list[int]:
+    """The number of each question's video, in the order in which the videos first appear."""
     files = [video_path(videos, sample.video) for sample, _ in questions]
     number = {file: k for k, file in enumerate(dict.fromkeys(files))}
-    return [question for question, file in zip(questions, files) if number[file] % count == index]
+    return [number[file] for file in files]
+
+
+def in_shard(questions: Sequence[Question], videos: Path, index: int, count: int) -> list[Question]:
+    """The questions about every `count`-th video from the `index`-th on: all about one video are in one shard."""
+    return [question for question, number in zip(questions, video_numbers(questions, videos))
+            if number % count == index]
 
 
 def by_video(questions: Sequence[Question], videos: Path) -> list[Question]:
     """The questions about a video one after the other, the videos in the order in which they first appear."""
-    files = [video_path(videos, sample.video) for sample, _ in questions]
-    first = {file: k for k, file in reversed(list(enumerate(files)))}
-    return [questions[k] for k in sorted(range(len(questions)), key=lambda k: first[files[k]])]
+    numbers = video_numbers(questions, videos)
+    return [questions[k] for k in sorted(range(len(questions)), key=numbers.__getitem__)]
 
 
 def portions(questions: Sequence[Question], read: Reader, once: Once) -> Iterator[list[Question]]:

@@ -60,15 +60,14 @@ def save(model: D2VLM, folder: str | os.PathLike, base: str = "", begun: RunConf
     Likewise with `begun`, the run that is in its middle and began with a language model and a vision tower.
     """
     base = PARTS if begun else base
-    tensors, beneath, tables = untied(model), "", False
+    description, tensors, beneath, tables = describe(model, base, begun), untied(model), "", False
     if base:
         trained = {name for name, value in model.named_parameters() if value.requires_grad}
         tensors = {name: value for name, value in tensors.items() if name in trained}
         if isinstance(model.language, PeftModel):
             tables_of_model = embeddings(model)
-            beneath, changed = language_of(begun.parts.language if begun else base, tables_of_model)
+            beneath, changed = language_of(base_of(description), tables_of_model)
             tables = changed or any(plain_name(name) in tables_of_model for name in trained)
-    description = describe(model, base, begun)
     with replaced(Path(folder)) as partial:
         write_weights(model, tensors, partial, bool(base), beneath, tables)
         model.tokenizer.save_pretrained(partial)
@@ -88,9 +87,7 @@ def language_of(base: str, tables: set[str]) -> tuple[str, bool]:
             break
         if (folder / LANGUAGE).is_file():
             return str((folder / LANGUAGE).parent), changed
-        description = read_json(folder / DESCRIPTION, Description)
-        if not (below := begun_with(folder, description).language if description["base"] == PARTS
-                else description["base"]):
+        if not (below := base_of(read_json(folder / DESCRIPTION, Description))):
             break
         changed |= any(plain_name(name) in tables for file in weight_files(folder) for name in read_shapes(file))
         base = below

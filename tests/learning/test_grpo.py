@@ -565,6 +565,7 @@ def test_a_group_file_of_another_checkpoint_or_of_other_questions_is_an_error(co
              "drawn from the checkpoint 0123456789ab, but parts.start is data/tiny-sft .*; make it again"),
             ([lines[0]], "no question in it teaches anything"), (["[]"], "line 1: expected an object"),
             (["{}"], "line 1: checkpoint: the field is missing"),
+            (["", lines[1]], "line 2: checkpoint: the field is missing"),
             ([lines[0], '{"sample": "x"}'], "line 2: question: the field is missing"),
             ([lines[0], json.dumps({**json.loads(lines[1]), "rewards": ["x"]})],
              r"line 2: rewards\[0\]: expected a number"),
