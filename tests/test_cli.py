@@ -55,19 +55,6 @@ def test_where_a_model_is_needed_no_page_and_no_figure_is(use):
                                              "distributed"} - by_others
 
 
-def test_transformers_reads_the_source_of_its_models_once_and_finds_the_same():
-    """As often as it reads one of those files, and what it then knows of all of them."""
-    script = ("import json, sys\nread = []\n"
-              "sys.addaudithook(lambda event, what: read.append(what[0]) if event == 'open' else None)\n"
-              "{imports}\nimport transformers.models\nfrom transformers.utils import import_utils\n"
-              "print(json.dumps([sum(str(path).endswith('modeling_vit.py') for path in read),\n"
-              "    *(sorted(known._class_to_module.items()) for known in (transformers, transformers.models)),\n"
-              "    import_utils.create_import_structure_from_path.__module__]))")
-    ours = printed(script.format(imports="import d2vlm_lab.model"))
-    theirs = printed(script.format(imports="import transformers.modeling_utils, peft"))
-    assert ours[0] == 1 and ours[1:] == theirs[1:] and len(ours[1]) > 1000
-
-
 def loaded(script: str, *words: str) -> set[str]:
     """The modules that a new process has imported at its end; the script prints their names."""
     return {*printed(script, *words)}
