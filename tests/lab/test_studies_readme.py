@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from d2vlm_lab.lab.study import form
 from d2vlm_lab.lab.study import study as files
 
 README = (Path(__file__).parents[2] / "experiments" / "README.md").read_text(encoding="utf-8")
@@ -21,7 +22,7 @@ def test_the_study_written_from_scratch_has_twelve_lines_and_is_valid(tmp_path):
         (variant, seed) for seed in (0, 1, 2) for variant in ("rank-4", "rank-16")]
 
 
-@pytest.mark.parametrize("part", [files.Study, files.Shared, files.World, files.Profile, files.Reported],
+@pytest.mark.parametrize("part", [form.Study, form.Shared, form.World, form.Profile, form.Reported],
                          ids=lambda part: part.__name__)
 def test_every_key_is_explained(part):
     assert [field.name for field in fields(part) if f"`{field.name}`" not in README] == []

@@ -6,8 +6,8 @@ import pytest
 
 from d2vlm_lab.config import RunConfig
 from d2vlm_lab.lab.study.estimate import History, expected, time_left
+from d2vlm_lab.lab.study.form import Point
 from d2vlm_lab.lab.study.job import Job
-from d2vlm_lab.lab.study.study import Point
 from d2vlm_lab.lab.study.timing import timing
 
 

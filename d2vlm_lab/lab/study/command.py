@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import filter as matching
 from pathlib import Path
 
 from ...errors import LabError
 from ...settings import suggest
 from ...shapes import Range
 from .cluster import check_on, place
+from .form import Study
 from .job import Job
 from .names import each_seed_once
 from .plan import history, make_plan, records, relabel, write_index
@@ -20,7 +21,7 @@ from .point import one_line
 from .progress import Progress, duration
 from .runner import Grid, choose, clear, wanted
 from .shared import make_worlds, missing_worlds
-from .study import Study, points_of, read_study, variants_of
+from .study import points_of, read_study, variants_of
 from .timing import timing
 
 HELP = """
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         raise LabError(f"--out {args.out}: {first} is no folder")
     studies = [with_profile(name, args.profile) for name in args.studies]
     check_studies(studies, args.only)
-    out, jobs = Path(args.out).absolute(), []
+    jobs = []
     for part in studies:
         if not args.dry_run:
             points = [point for point in points_of(part.study, part.profile, tuple(args.seeds))
@@ -167,10 +168,6 @@ def check_studies(studies: Sequence[PlannedStudy], only: Sequence[str]) -> None:
             remedy = f"; choose --profile {' or '.join(others)}" if others else "; no profile has it"
             raise LabError(f"--only {name}: the profile {part.profile} of the study {part.study.name} leaves this "
                            f"variant out{remedy}")
-
-
-def matching(names: Iterable[str], pattern: str) -> list[str]:
-    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def execute(todo: list[Job], args: argparse.Namespace, out: Path) -> list[tuple[Job, dict]]:

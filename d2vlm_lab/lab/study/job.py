@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .study import Point
+from .form import Point
 
 
 @dataclass(eq=False)

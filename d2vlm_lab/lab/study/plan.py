@@ -13,10 +13,12 @@ from ...settings import flatten, to_dict
 from ..run_files import POINT, read_record, read_state
 from . import identity
 from .estimate import History, expected
+from .form import Point, Profile, Study
 from .job import Job
+from .parameters import notebook_parameters
 from .point import LOCK, damage, write_json
 from .shared import missing_worlds, shared_folder, worlds_of
-from .study import Point, Profile, Study, make_shared, notebook_parameters, notebook_path, points_of
+from .study import make_shared, notebook_path, points_of
 
 
 def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),

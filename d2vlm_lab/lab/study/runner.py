@@ -15,10 +15,10 @@ from ...files import is_locked, locked
 from ..run_files import POINT, STATE, read_state
 from .cluster import Place
 from .estimate import History, time_left
+from .form import Point
 from .job import Job
 from .point import LOCK, damage, lost, one_line, remove, write_json
 from .progress import Progress
-from .study import Point
 
 
 class Grid:

@@ -9,7 +9,7 @@ from ...config import resolve
 from ...data.world.config import WorldConfig
 from ...data.world.there import world_to_make
 from ...settings import ConfigError
-from .study import Point, Study, World
+from .form import Point, Study, World
 
 
 def worlds_of(study: Study, points: Sequence[Point]) -> dict[str, World]:

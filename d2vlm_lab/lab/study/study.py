@@ -12,12 +12,11 @@ from ...ideas.rejected import Recipe
 from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
 from ...shapes import shown
 from .conditions import condition_of, expanded, starting
-from .form import EXTRA, Point, Profile, Reported, Shared, Study, World
+from .form import EXTRA, Point, Profile, Study
 from .metrics import check_metrics
 from .names import check_names, check_seeds
 from .parameters import check_extra, notebook_cells, notebook_parameters
 
-__all__ = ["Point", "Profile", "Reported", "Shared", "Study", "World", "notebook_parameters", "points_of", "read_study"]
 EXPERIMENTS = ROOT / "experiments"
 GIVEN = ("settings", "out")  # parameters that every notebook of a study has
 
@@ -125,10 +124,12 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
     flat, extras = {"seed": seed}, {}
     parameters = notebook_parameters(notebook_path(study))
     config = read_config(study.preset)
+    known = flatten(config)
     for where, layer in changes.items():
         for key, value in layer.items():
             if not key.startswith(EXTRA):
-                _known_setting(config, key, where)
+                if key not in known:
+                    raise ConfigError(f"{where}: {key}: no such setting{suggest(key, known)}")
                 flat[key] = value
             elif (name := key.removeprefix(EXTRA)) in parameters and name not in GIVEN:
                 extras[name] = check_extra(value, parameters[name], f"{where}: {key}")
@@ -151,11 +152,8 @@ def make_shared(study: Study, profile: str, name: str, seed: int) -> Point:
     """The training run behind `@name` for a seed; if it sets `seed` itself, all seeds have it in common."""
     work = study.shared[name]
     where = f"shared.{name}"
-    config = read_config(work.preset or study.preset)
     flat = {"seed": seed, **work.overrides, **study.profiles.get(profile, Profile()).shared.get(name, {})}
-    for key in flat:
-        _known_setting(config, key, where)
-    config = _override(config, flat, where)
+    config = override(read_config(work.preset or study.preset), flat, where)
     if config.parts.start.startswith("@"):
         raise ConfigError(f"{where}: shared work cannot start from other shared work")
     return Point(f"@{name}", config.seed, config, {})
@@ -180,15 +178,3 @@ def notebook_path(study: Study) -> Path:
     if not path.is_file():
         raise ConfigError(f"notebook: there is no {study.notebook}")
     return path.resolve()
-
-
-def _known_setting(config: RunConfig, key: str, where: str) -> None:
-    if key not in flatten(config):
-        raise ConfigError(f"{where}: {key}: no such setting{suggest(key, flatten(config))}")
-
-
-def _override(config: RunConfig, flat: dict, where: str) -> RunConfig:
-    try:
-        return override(config, flat)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
