@@ -117,14 +117,12 @@ def counted(n: int, word: str) -> str:
 
 def convert(out: Path, samples: Sequence[Sample]) -> int:
     """Write what can be used."""
-    if out.suffix == ".json":
+    adapter = et_bench if out.suffix == ".json" else sample_files
+    if adapter is et_bench:
         samples = list(scored(samples))
     if not samples:
         raise LabError(f"nothing can be used, so {out} is not written")
-    if out.suffix == ".json":
-        et_bench.write_file(out, samples)
-    else:
-        sample_files.write_file(out, samples)
+    adapter.write_file(out, samples)
     print(f"{out}: {counted(len(samples), 'question')}")
     return 0
 

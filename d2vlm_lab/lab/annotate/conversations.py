@@ -14,7 +14,7 @@ from ...errors import LabError
 from ...judging.metrics.reading import find_spans, read_events
 from ...reader import parse_json
 from ...shapes import shown
-from .draft import Captioned, Draft, Problem, described, draft, each_once, listed, seconds_of, spoiled
+from .draft import Captioned, Draft, Problem, described, draft, each_once, moments, seconds_of, spoiled
 
 FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 MARKERS = re.compile(r"<(?:video|image)>\s*")
@@ -87,9 +87,8 @@ def _answered(place: str, name: str, video: str, question: str, answer: str, dur
                           "Write what happens then, or leave the event out.", True)
                   for caption in captions if not caption.text]
         made = draft(video, "dvc", question, captions, described(captions), "qwen", place, duration)
-        return replace(made, problems=tuple(notes))
-    pieces: list[str | int] = ["It happens in ", *listed(len(captions)), "."]
-    made = draft(video, "tvg" if len(captions) == 1 else "tal", question, captions, pieces, "qwen", place, duration)
+    else:
+        made = moments(video, question, captions, "qwen", place, duration)
     return replace(made, problems=tuple(notes))
 
 

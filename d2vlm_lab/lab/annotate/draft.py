@@ -96,6 +96,15 @@ def questions(video: str, captions: Sequence[Captioned], task: str, source: str,
         yield draft(video, "dvc", EVERYTHING, ordered, described(ordered), source, place, duration)
 
 
+def sorted_out(place: str, video: str, read: Sequence[Captioned | Draft], task: str, source: str,
+               duration: object = None) -> Iterator[Draft]:
+    """What could not be read, then the questions about the rest."""
+    bad = [one for one in read if isinstance(one, Draft)]
+    yield from bad
+    captions = [one for one in read if isinstance(one, Captioned)]
+    yield from questions(video, captions, task, source, place, duration, not bad)
+
+
 def plain(text: str) -> str:
     """A text as it is compared with others."""
     return text.strip(" .").casefold()

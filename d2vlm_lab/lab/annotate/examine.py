@@ -8,14 +8,13 @@ import typing
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from ...data.sample import UNKNOWN, EventRecord, Record, Sample, as_sample, brief, problems
 from ...data.video import VideoError, length
 from ...errors import LabError
 from ...files import unsafe_path
-from ...shapes import LARGEST, fit, shown, suggest
+from ...shapes import LARGEST, below, fit, hints_of, shown, suggest
 from .draft import Draft, Problem
 
 ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")  # of videos that a layout names without one
@@ -152,24 +151,18 @@ def misfits(record: dict) -> Iterator[tuple[str, str]]:
         yield "duration", f"expected a number of seconds, found {shown(duration)}"
 
 
-@cache
-def _hints(shape) -> dict[str, object]:
-    return typing.get_type_hints(shape, include_extras=True)
-
-
 def _misfits(value: object, shape, path: str) -> Iterator[tuple[str, str]]:
     if typing.is_typeddict(shape) and isinstance(value, dict):
-        hints = _hints(shape)
+        hints = hints_of(shape)
         for name in value:
             if name not in hints:
                 yield f"{path}{'.' if path else ''}{brief(name)}", f"there is no such field{suggest(name, hints)}"
         for name, kind in hints.items():
-            below = f"{path}.{name}" if path else name
             optional = typing.get_origin(kind) is typing.NotRequired
             if name in value:
-                yield from _misfits(value[name], typing.get_args(kind)[0] if optional else kind, below)
+                yield from _misfits(value[name], typing.get_args(kind)[0] if optional else kind, below(path, name))
             elif not optional:
-                yield below, "the field is missing"
+                yield below(path, name), "the field is missing"
     elif typing.get_origin(shape) is list and isinstance(value, list):
         for k, one in enumerate(value):
             yield from _misfits(one, typing.get_args(shape)[0], f"{path}[{k}]")

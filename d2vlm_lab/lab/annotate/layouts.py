@@ -16,7 +16,7 @@ from ...errors import LabError
 from ...reader import parse_json, read_lines, read_text
 from ...shapes import fit, shown
 from . import conversations, tables
-from .draft import Captioned, Draft, questions, spoiled
+from .draft import Captioned, Draft, sorted_out, spoiled
 
 BETWEEN = re.compile(r"[\s,:]*")
 LAYOUTS = ("samples", "qwen", "timelens", "activitynet", "csv", "vtt", "srt")
@@ -107,7 +107,7 @@ def _is_lines(text: str) -> bool:
 
 def _members(text: str) -> Iterator[Entry]:
     """The members of the one list or object in a text that is known to be JSON."""
-    decoder, at = json.JSONDecoder(), BETWEEN.match(text.removeprefix("\ufeff")).end() + text.startswith("\ufeff")
+    decoder, at = json.JSONDecoder(), BETWEEN.match(text).end()
     has_keys, line, counted, at = text[at] == "{", 1, 0, at + 1
     while text[at := BETWEEN.match(text, at).end()] not in "]}":
         line, counted = line + text.count("\n", counted, at), at
@@ -146,16 +146,7 @@ def _parallel(place: str, video: str | None, value: dict, names: tuple[str, str]
         return
     read = [_captioned(place, f"{names[0]}[{k}]", span, f"{names[1]}[{k}]", text)
             for k, (span, text) in enumerate(zip(intervals, texts))]
-    yield from _sorted_out(place, video, read, task, source, value.get("duration"))
-
-
-def _sorted_out(place: str, video: str, read: Sequence[Captioned | Draft], task: str, source: str,
-                duration: object) -> Iterator[Draft]:
-    """What could not be read, then the questions about the rest."""
-    bad = [one for one in read if isinstance(one, Draft)]
-    yield from bad
-    captions = [one for one in read if isinstance(one, Captioned)]
-    yield from questions(video, captions, task, source, place, duration, not bad)
+    yield from sorted_out(place, video, read, task, source, value.get("duration"))
 
 
 def _captioned(place: str, name: str, span: object, text_name: str, text: object) -> Captioned | Draft:
@@ -182,5 +173,5 @@ def _timelens_line(place: str, value: dict, task: str) -> Iterator[Draft]:
         for one in several:
             text = event.get("query") if isinstance(event, dict) else None
             read.append(_captioned(place, f"events[{k}].span", one, f"events[{k}].query", text))
-    yield from _sorted_out(place, value["video_path"], read, task, "timelens", value.get("duration"))
+    yield from sorted_out(place, value["video_path"], read, task, "timelens", value.get("duration"))
 

@@ -13,7 +13,7 @@ from ...data.sample import brief
 from ...errors import LabError
 from ...reader import read_text
 from ...shapes import shown
-from .draft import Captioned, Draft, Problem, each_once, moments, questions, seconds_of, spoiled
+from .draft import Captioned, Draft, Problem, each_once, moments, questions, seconds_of, sorted_out, spoiled
 
 NEEDED = ("start", "end", "caption")
 KNOWN = (*NEEDED, "video", "question", "duration")
@@ -117,10 +117,7 @@ def subtitle_drafts(path: Path, task: str, video: str, kind: str) -> Iterator[Dr
     """A subtitle is an event, and its text the caption."""
     read = [_subtitle(path, line, block) for line, block in _blocks(read_text(path))
             if not (kind == "vtt" and block[0].startswith(WITHOUT_CUE) and not any("-->" in text for text in block))]
-    bad = [one for one in read if isinstance(one, Draft)]
-    yield from bad
-    captions = [one for one in read if isinstance(one, Captioned)]
-    yield from questions(video, captions, task, kind, f"{path}: line 1", whole=not bad)
+    yield from sorted_out(f"{path}: line 1", video, read, task, kind)
 
 
 def _subtitle(path: Path, line: int, block: list[str]) -> Captioned | Draft:
