@@ -116,7 +116,7 @@ def _run(arguments: Sequence[str], place: str, limit: int) -> str:
 def _end(process: subprocess.Popen) -> None:
     """The process and whatever it has started."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -138,11 +138,10 @@ def bar(page: str) -> str:
     return f"Page {page}: {'■' * done}{'□' * (len(names) - done)} {done} of {len(names)} exercises are done."
 
 
-def progress(page: str | None = None) -> HTML:
-    """The exercises of a page, or of all pages that were begun, with a tick at each that has passed."""
-    pages = [page] if page else sorted(begun)
-    lines = [f"<b>{escape(bar(each))}</b><br>" + "<br>".join(
-        f"{'✓' if name in passed else '·'} {name}" for name in names_of(each)) for each in pages]
+def progress() -> HTML:
+    """The exercises of all pages that were begun, with a tick at each that has passed."""
+    lines = [f"<b>{escape(bar(page))}</b><br>" + "<br>".join(
+        f"{'✓' if name in passed else '·'} {name}" for name in names_of(page)) for page in sorted(begun)]
     return HTML("<br>".join(lines) or "No exercise has been checked yet.")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
@@ -106,7 +106,7 @@ class Judgement(Exercise):
     """The answer is called with each case, and `look(result, *args)` returns what is wrong with its result, or None."""
 
     look: Callable[..., str | None]
-    cases: Sequence[tuple] = field(default=((),))
+    cases: Sequence[tuple] = ((),)
 
     def judge(self, answer) -> None:
         for args in self.cases:

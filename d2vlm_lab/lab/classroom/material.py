@@ -26,6 +26,7 @@ from ...settings import override
 from ..plots import draw_curve, new_figure
 
 MODEL, WORLD, VIDEOS = "data/tiny-sft", "data/world-notebook", 40
+CURVES, ANSWERS = 60, 30  # most questions whose curves are shown; most answers that are made wrong
 ONE_EVENT = ("tvg", "epm", "vhd")  # tasks whose answer is one interval
 
 
@@ -52,25 +53,24 @@ class Curves:
         return figure
 
 
-def curves(folder: str = WORLD, videos: int = VIDEOS, model: str = MODEL, most: int = 60) -> Curves:
-    vlm, samples, read = _questions(folder, videos, model, ONE_EVENT)
+def curves(folder: str = WORLD, videos: int = VIDEOS) -> Curves:
+    vlm, samples, read = _questions(folder, videos, ONE_EVENT)
     with torch.no_grad():
-        batch = batch_of(vlm, samples[:most], read)
+        batch = batch_of(vlm, samples[:CURVES], read)
         out = vlm(batch)
     logits = out.similarity.float()
     return Curves(logits.sigmoid().masked_fill(~out.frame_mask, 0), out.frame_mask, logits,
                   batch.interval[batch.in_answer].round())
 
 
-def preferred(mistake: Callable, folder: str = WORLD, videos: int = VIDEOS, model: str = MODEL,
-              most: int = 30) -> dict[str, np.ndarray]:
+def preferred(mistake: Callable, folder: str = WORLD, videos: int = VIDEOS) -> dict[str, np.ndarray]:
     """Whether a trained model finds each right answer more probable than the one that `mistake` makes of it.
 
     By its words, by its intervals, and by both together: 1 for yes, 0 for no, and one half for a tie.
     """
-    vlm, samples, read = _questions(folder, videos, model, ("dvc",))
+    vlm, samples, read = _questions(folder, videos, ("dvc",))
     margins = []
-    for sample in samples[:most]:
+    for sample in samples[:ANSWERS]:
         with torch.no_grad():
             batch = batch_of(vlm, [sample, _mistaken(sample, mistake)], read)
             log_p = log_probabilities(vlm(batch), batch, vlm.method)
@@ -80,9 +80,9 @@ def preferred(mistake: Callable, folder: str = WORLD, videos: int = VIDEOS, mode
     return dict(zip(("its words", "its intervals", "both"), won.T))
 
 
-def _questions(folder: str, videos: int, model: str, tasks: tuple[str, ...]) -> tuple[D2VLM, list[Sample], Callable]:
+def _questions(folder: str, videos: int, tasks: tuple[str, ...]) -> tuple[D2VLM, list[Sample], Callable]:
     world = load(make_world(resolve(folder), override(WorldConfig(), {"videos": videos})))
-    vlm = load_checkpoint(resolve(model)).eval()
+    vlm = load_checkpoint(resolve(MODEL)).eval()
     samples = [sample for sample in world.samples("val") if sample.task in tasks and sample.events]
     return vlm, samples, reader(RunConfig(), vlm.frames, world.videos)
 

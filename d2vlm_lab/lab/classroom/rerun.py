@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -56,24 +58,20 @@ def _missing(*_):
     raise NotImplementedError
 
 
-class limited:
-    """`with limited(5):` leaves the block after so many seconds of computing, where the system can do this."""
-
-    def __init__(self, seconds: int):
-        self.seconds = seconds
-
-    def __enter__(self):
-        if hasattr(signal, "SIGVTALRM"):
-            signal.signal(signal.SIGVTALRM, self.stop)
-            signal.setitimer(signal.ITIMER_VIRTUAL, self.seconds)
-
-    def stop(self, *_):
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """`with limited(5):` leaves the block after so many seconds of computing."""
+    def stop(*_):
         raise TooSlow
 
-    def __exit__(self, kind, *_) -> bool:
-        if hasattr(signal, "SIGVTALRM"):
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        return kind is not None and issubclass(kind, TooSlow)
+    signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    except TooSlow:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 if __name__ == "__main__":
