@@ -123,9 +123,9 @@ def read_lines(path: str | os.PathLike, shape=dict, on_bad: OnBad | None = None)
                 on_bad(number, str(error))
 
 
-def read_yaml(path: str | os.PathLike, shape=dict):
-    """The content of a YAML file, in the given shape."""
-    return parse_yaml(read_text(path, YAML), shape, str(path))
+def read_yaml(path: str | os.PathLike) -> dict:
+    """The mapping in a YAML file."""
+    return parse_yaml(read_text(path, YAML), dict, str(path))
 
 
 def parse_yaml(text: str, shape=object, where: str = ""):

@@ -56,9 +56,9 @@ def plain_point(text: str) -> tuple[float | None, float | None]:
     return (float(match.group()) if match else None), None
 
 
-def split_point(text: str, delimiter: str = END) -> tuple[float | None, float | None]:
+def split_point(text: str) -> tuple[float | None, float | None]:
     """The middle of the first interval of the last part, and of the first interval of the first part."""
-    parts = text.split(delimiter)
+    parts = text.split(END)
     if len(parts) < 2:
         return None, None
     evidence, answer = plain_intervals(parts[0]).intervals, plain_intervals(parts[-1]).intervals
@@ -78,9 +78,9 @@ def plain_events(text: str) -> Reading:
     return Reading(_ordered(times), captions=tuple(captions))
 
 
-def split_events(text: str, delimiter: str = END) -> Reading:
+def split_events(text: str) -> Reading:
     """As `plain_events`, but on the second part, with runs of dots as blanks; evidence comes from the first part."""
-    parts = text.split(delimiter)
+    parts = text.split(END)
     if len(parts) < 2:
         return Reading()
     before, answer = (re.sub(r"\.{2,}", " ", part.lower()) for part in parts[:2])

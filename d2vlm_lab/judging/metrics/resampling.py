@@ -43,7 +43,7 @@ def intervals(records: Records, score: ScoreFunction, video: Callable[[dict], Ha
 
 
 def differences(first: Records, second: Records, scores_of: tuple[ScoreFunction, ScoreFunction],
-                video: Callable[[dict], Hashable], draws: int, seed: int = 0) -> dict[str, Estimate]:
+                video: Callable[[dict], Hashable], draws: int) -> dict[str, Estimate]:
     """Scores of the first minus those of the second. Both answer the same questions in the same order, and pairs of
     answers to the same question are drawn.
     """
@@ -53,7 +53,7 @@ def differences(first: Records, second: Records, scores_of: tuple[ScoreFunction,
                 for name in scores}
 
     pairs = list(zip(first, second, strict=True))
-    drawn = _drawn(pairs, lambda pair: video(pair[0]), draws, seed)
+    drawn = _drawn(pairs, lambda pair: video(pair[0]), draws)
     return _estimates(gains(first, second), [gains(*zip(*draw)) for draw in drawn])
 
 
@@ -73,7 +73,7 @@ def paired(first: Records, second: Records, identity: Sequence[str], names: tupl
     return [by_key[0][key] for key in shared], [by_key[1][key] for key in shared], notes
 
 
-def _drawn(records: Sequence[T], video: Callable[[T], Hashable], draws: int, seed: int) -> Iterator[list[T]]:
+def _drawn(records: Sequence[T], video: Callable[[T], Hashable], draws: int, seed: int = 0) -> Iterator[list[T]]:
     """`draws` lists of records; equal videos and an equal seed give draws of the same videos."""
     by_video: dict[Hashable, list[T]] = {}
     for record in records:

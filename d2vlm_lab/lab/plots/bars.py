@@ -39,15 +39,14 @@ def draw_bars(values: Mapping[str, float | Mapping[str, float]], label: str, lim
     return ax.figure
 
 
-def draw_panels(panels: Mapping[str, Mapping[str, float]], label: str | Sequence[str], form: str = " %.2f",
-                colors: Colors = None) -> Figure:
+def draw_panels(panels: Mapping[str, Mapping[str, float]], label: str | Sequence[str], colors: Colors = None) -> Figure:
     """One panel for each title, with the same rows in all of them; `label` says what the axes count."""
     rows = len(next(iter(panels.values())))
     labels = [label] * len(panels) if isinstance(label, str) else label
     with in_style():
         figure, axes = new_figure(9, 0.9 + 0.32 * rows, columns=len(panels), sharey=True, squeeze=False)
         for ax, (title, values), name in zip(axes[0], panels.items(), labels):
-            draw_bars(values, name, max(1.0, *values.values()) * 1.05, form, colors, ax)
+            draw_bars(values, name, max(1.0, *values.values()) * 1.05, colors=colors, ax=ax)
             ax.set_title(title)
     return figure
 

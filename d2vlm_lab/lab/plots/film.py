@@ -24,7 +24,7 @@ from ..live import Live
 from .colors import PREDICTED, event_color
 from .style import in_style
 
-LAST = 2500  # milliseconds for which the last picture stays
+EACH, LAST = 250, 2500  # milliseconds for which a picture and the last one stay
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Film:
     """One picture for each moment."""
 
     pictures: Sequence[Image.Image]
-    milliseconds: int  # of each picture
 
     def save(self, path: str | os.PathLike) -> None:
         """An animated WebP, which goes on for ever."""
@@ -40,7 +39,7 @@ class Film:
 
     def encoded(self) -> bytes:
         file = io.BytesIO()
-        times = [self.milliseconds] * (len(self.pictures) - 1) + [LAST]
+        times = [EACH] * (len(self.pictures) - 1) + [LAST]
         self.pictures[0].save(file, "WEBP", save_all=True, append_images=self.pictures[1:], duration=times, loop=0,
                               quality=70, method=4)
         return file.getvalue()
@@ -50,7 +49,7 @@ class Film:
         return f'<img style="max-width: 100%" src="data:image/webp;base64,{source}" alt="the video while it runs">'
 
 
-def draw_film(live: Live, seconds: float, milliseconds: int = 250) -> Film:
+def draw_film(live: Live, seconds: float) -> Film:
     """Listen to the end of a stream that takes so many `seconds`, and draw every moment."""
     events: dict[tuple[str, int], Update] = {}
     pictures = []
@@ -61,7 +60,7 @@ def draw_film(live: Live, seconds: float, milliseconds: int = 250) -> Film:
             elif isinstance(update, Update):
                 events[update.question, update.number] = update
         pictures.append(drawn(live, list(events.values()), seconds))
-    return Film(pictures, milliseconds)
+    return Film(pictures)
 
 
 def drawn(live: Live, events: Sequence[Update], seconds: float) -> Image.Image:

@@ -22,12 +22,12 @@ ANSWER = (("<evi>", 7.4), ("</evi>", 7.8), ("in", 5.0), ("<evi>", 7.4), ("it", 5
 LEFT, ASKED, SAID, END = 3.0, 39.0, 52.5, 96.0  # where frames, question and answer begin, and where all ends
 
 
-def draw_method(*lit: str, width: float = 9.0) -> Figure:
+def draw_method(*lit: str) -> Figure:
     """The whole method; the parts `lit` (see PARTS) are in colour, the others grey. Without any, all are in colour."""
     if unknown := [part for part in lit if part not in PARTS]:
         raise ValueError(f"the picture has no part {unknown[0]!r}; it has {', '.join(PARTS)}")
     with in_style():
-        figure, ax = new_figure(width, width * 0.56)
+        figure, ax = new_figure(9, 9 * 0.56)
         ax.set(xlim=(0, 97.5), ylim=(-0.6, 53.4), aspect="equal")
         ax.axis("off")
         _Picture(ax, lit or tuple(PARTS)).draw()
@@ -145,13 +145,12 @@ class _Picture:
     def ink(self, part: str, color: str) -> str:
         return color if part in self.lit else "#e6e6e6"
 
-    def box(self, part: str, x: float, y: float, width: float, height: float, words: str, color: str,
-            size: float = 8.5) -> None:
+    def box(self, part: str, x: float, y: float, width: float, height: float, words: str, color: str) -> None:
         lit = part in self.lit
         self.ax.add_patch(FancyBboxPatch((x + 0.3, y + 0.3), width - 0.6, height - 0.6, lw=0.9,
                                          boxstyle="round,pad=0.3,rounding_size=0.7", fc=color if lit else "#f7f7f7",
                                          ec=color if lit else "#cfcfcf"))
-        self.ax.text(x + width / 2, y + height / 2, words, ha="center", va="center", size=size,
+        self.ax.text(x + width / 2, y + height / 2, words, ha="center", va="center", size=8.5,
                      color=ink_on(color) if lit else "#a5a5a5")
 
     def text(self, part: str, x: float, y: float, words: str, color: str = "#222222", size: float = 8.5,

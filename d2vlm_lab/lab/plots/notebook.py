@@ -22,9 +22,8 @@ LINES = ("font-size: var(--jp-code-font-size, 13px); white-space: pre; overflow-
 class Slider:
     """`Slider(draw, name, low, high, value)` as the last line of a cell; `draw(number)` returns a figure."""
 
-    def __init__(self, draw: Callable[[float], Figure], name: str, low: float, high: float, value: float,
-                 step: float = 0.05):
-        self.draw, self.settings = draw, {"description": name, "min": low, "max": high, "value": value, "step": step}
+    def __init__(self, draw: Callable[[float], Figure], name: str, low: float, high: float, value: float):
+        self.draw, self.settings = draw, {"description": name, "min": low, "max": high, "value": value, "step": 0.05}
 
     def _repr_mimebundle_(self, **_):
         """Both forms at once: a page picks the widget if it can show one."""

@@ -13,6 +13,7 @@ from ...ideas.evidence import Event
 from .colors import COLORS, ink_on
 from .style import in_style, new_figure
 
+WIDTH, SHOWN = 9.0, 16  # inches of a figure; frames of each video
 LANE, AXIS, NOTE = 0.42, 0.44, 0.34  # heights under a strip of frames, which is 1 high
 LETTER = 0.066  # inches, on average, at 9 points: a page shows a figure about as wide as it is
 
@@ -29,21 +30,21 @@ class Strip:
     colors: Mapping[str, str | Sequence[str]] = field(default_factory=dict)  # of a row, or else one for each caption
 
 
-def draw_strips(strips: Sequence[Strip], width: float = 9.0, shown: int = 16) -> Figure:
+def draw_strips(strips: Sequence[Strip]) -> Figure:
     """One figure: each video as a strip of frames over its time line, with the events drawn where they happen."""
-    heights = [_height(strip, width, shown) for strip in strips]
+    heights = [_height(strip) for strip in strips]
     with in_style():
-        figure, axes = new_figure(width, sum(heights), len(strips), height_ratios=heights, squeeze=False)
+        figure, axes = new_figure(WIDTH, sum(heights), len(strips), height_ratios=heights, squeeze=False)
         for strip, ax in zip(strips, axes[:, 0]):
-            _draw_strip(ax, strip, shown)
+            _draw_strip(ax, strip)
     return figure
 
 
-def _draw_strip(ax: Axes, strip: Strip, shown: int) -> None:
+def _draw_strip(ax: Axes, strip: Strip) -> None:
     """A strip of frames on a time axis in seconds; below it lanes of events, then the notes."""
     (start, end), step = _limits(strip.timestamps)
     ax.set_xlim(start, end)
-    shown, size = min(shown, len(strip.frames)), (end - start) / shown
+    shown, size = min(SHOWN, len(strip.frames)), (end - start) / SHOWN
     edges = np.linspace(start, end, shown + 1)
     nearest = _chosen(strip.timestamps, (edges[:-1] + edges[1:] - step) / 2)
     for left, k in zip(edges, nearest):
@@ -51,16 +52,15 @@ def _draw_strip(ax: Axes, strip: Strip, shown: int) -> None:
         ax.imshow(strip.frames[k], extent=(left + margin, left + size - margin, 0, 1), aspect="auto")
     captions = dict.fromkeys(event.caption for events in strip.rows.values() for event in events)
     colors = {caption: COLORS[k % len(COLORS)] for k, caption in enumerate(captions)}
-    width = ax.figure.get_figwidth()
     depth, ticks = 0.08, []
     for name, events in strip.rows.items():
-        bars = _arrange(events, strip.timestamps, width)
+        bars = _arrange(events, strip.timestamps)
         looks = np.broadcast_to(strip.colors.get(name, [colors[event.caption] for event in events]), len(events))
         for bar in bars:
             _draw_bar(ax, bar, -depth - LANE * bar.lane, str(looks[bar.event]))
         ticks.append((-depth - LANE * _lanes(bars) / 2, name))
         depth += LANE * _lanes(bars)
-    fits = int((width - 0.4) / (LETTER * 8 / 9))
+    fits = int((WIDTH - 0.4) / (LETTER * 8 / 9))
     for k, line in enumerate(strip.notes):
         line = line if len(line) <= fits else line[:fits - 1].rstrip() + "…"
         ax.text(start, -depth - AXIS - NOTE * k, line, fontsize=8, va="top", color="#333333", in_layout=False)
@@ -94,14 +94,14 @@ class _Bar:
     lane: int
 
 
-def _arrange(events: Sequence[Event], timestamps: np.ndarray, width: float) -> list[_Bar]:
+def _arrange(events: Sequence[Event], timestamps: np.ndarray) -> list[_Bar]:
     """Bars and captions in as few lanes as it takes for none to touch."""
     (left, right), step = _limits(timestamps)
     taken: list[float] = []  # up to where each lane is full
     bars = []
     for k, event in sorted(enumerate(events), key=lambda pair: pair[1].start):
         start, end = event.start, event.end + step
-        need = LETTER * (len(event.caption) + 2) / (width - 0.8) * (right - left) if event.caption else 0.0
+        need = LETTER * (len(event.caption) + 2) / (WIDTH - 0.8) * (right - left) if event.caption else 0.0
         side = "center" if end - start >= need else "left" if end + need <= right else "right"
         first = start - need if side == "right" else start
         lane = next((k for k, full in enumerate(taken) if full <= first + 1e-6), len(taken))
@@ -127,8 +127,8 @@ def _lanes(bars: Sequence[_Bar]) -> int:
     return 1 + max((bar.lane for bar in bars), default=0)
 
 
-def _height(strip: Strip, width: float, shown: int) -> float:
+def _height(strip: Strip) -> float:
     """Inches of a strip with all that is under it."""
-    frame = 0.93 * width / shown * strip.frames.shape[1] / strip.frames.shape[2]
-    lanes = sum(_lanes(_arrange(events, strip.timestamps, width)) for events in strip.rows.values())
+    frame = 0.93 * WIDTH / SHOWN * strip.frames.shape[1] / strip.frames.shape[2]
+    lanes = sum(_lanes(_arrange(events, strip.timestamps)) for events in strip.rows.values())
     return frame * (1.08 + LANE * lanes + AXIS + NOTE * len(strip.notes)) + 0.35

@@ -22,10 +22,10 @@ SAME_LOSS = 0.05  # largest difference of a loss in bfloat16, as a share of that
 STEPS = 3  # how many are timed
 
 
-def true_answers(model: D2VLM, config: RunConfig, n: int = 2) -> Batch:
-    """The first questions of the training data with their answers, on the model's device."""
+def true_answers(model: D2VLM, config: RunConfig) -> Batch:
+    """The first two questions of the training data with their answers, on the model's device."""
     split, _ = splits(config)
-    return batch_of(model, split.samples[:n], reader(config, model.frames, split.videos))
+    return batch_of(model, split.samples[:2], reader(config, model.frames, split.videos))
 
 
 @torch.no_grad()
