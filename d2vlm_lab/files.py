@@ -145,10 +145,15 @@ def json_lines(path: str | os.PathLike) -> list[dict]:
     return [value for _, value in read_lines(path, dict, lambda *_: None)] if Path(path).exists() else []
 
 
-def write_json(path: str | os.PathLike, value: object, **form) -> None:
-    """A JSON file, which takes its name only when it is complete; `form` as for `json.dumps`."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """A text file, which takes its name only when it is complete."""
     with atomic_path(path) as unfinished:
-        unfinished.write_text(json.dumps(value, indent=1, **form) + "\n", encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: object, **form) -> None:
+    """A JSON file, written likewise; `form` as for `json.dumps`."""
+    write_text(path, json.dumps(value, indent=1, **form) + "\n")
 
 
 def as_json_lines(records: Iterable[dict]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from ..data.skips import Skips
 from ..data.spelled import decode
 from ..data.splits import CACHE, held_out_questions, missing_world, reader, splits
 from ..errors import LabError
-from ..files import atomic_path, claimed, json_lines, naming_full_disk, sweep_below, write_json
+from ..files import claimed, json_lines, naming_full_disk, sweep_below, write_json, write_text
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
@@ -250,9 +250,7 @@ def trained_model(config: RunConfig, out: Path) -> D2VLM:
     log = partial(print, file=sys.stdout)  # all other lines of progress, thousands of them, go into a file
     with open(out / "training.log", "a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         train(config, out / "training", log)
-    history = (out / "training" / "history.jsonl").read_text(encoding="utf-8")
-    with atomic_path(out / "history.jsonl") as unfinished:
-        unfinished.write_text(history, encoding="utf-8")
+    write_text(out / "history.jsonl", (out / "training" / "history.jsonl").read_text(encoding="utf-8"))
     return load(out / "training" / "model")
 
 

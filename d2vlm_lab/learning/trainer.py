@@ -26,7 +26,7 @@ from ..config import RunConfig, recorded_config, resolve
 from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
-from ..files import atomic_path, file_hash, json_lines, write_json
+from ..files import file_hash, json_lines, write_json, write_json_lines
 from ..model.card import recorded
 from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
@@ -188,8 +188,7 @@ class History(TrainerCallback):
             kept = [line for line in json_lines(self.path) if line["step"] <= state.global_step]
             if kept:
                 self.spent_before = {name: kept[-1][name] for name in self.spent_before}
-            with atomic_path(self.path) as partial:
-                partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            write_json_lines(self.path, kept)
 
     def on_log(self, args, state, control, logs=None, **_):
         if state.is_world_process_zero and logs:

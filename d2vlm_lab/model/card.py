@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from .. import __version__, processes
 from ..config import RunConfig, resolve
 from ..errors import LabError
-from ..files import atomic_path, write_json
+from ..files import write_json, write_text
 from ..hub import HUB_ID, is_hub_id
 from ..reader import parse_yaml, read_json, read_text
 from ..settings import flat, to_dict
@@ -85,9 +85,7 @@ def write_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: s
 
     `name` is the hub id by which others load it; without one, the card has the name of the folder.
     """
-    text = model_card(folder, origin, scores, name)
-    with atomic_path(folder / CARD) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(folder / CARD, model_card(folder, origin, scores, name))
 
 
 def model_card(folder: Path, origin: Path, scores: Sequence[Score] = (), name: str = "") -> str:

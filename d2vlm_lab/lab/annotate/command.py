@@ -11,7 +11,7 @@ from ...data.datasets import et_bench
 from ...data.datasets import samples as sample_files
 from ...data.sample import Sample, SampleError, brief
 from ...errors import LabError
-from ...files import atomic_path, check_outputs
+from ...files import check_outputs, write_text
 from .draft import TASKS, Problem, with_ids
 from .examine import Item, Videos, examine
 from .layouts import LAYOUTS, drafts
@@ -44,9 +44,8 @@ def run(args) -> int:
     items = list(read(args, videos))
     found = in_order(problem for item in items for problem in item.problems)
     if args.page:
-        text = page(items, found, args.videos, args.limit, ", ".join(file.name for file in args.files), args.page)
-        with atomic_path(args.page) as partial:
-            partial.write_text(text, encoding="utf-8")
+        names = ", ".join(file.name for file in args.files)
+        write_text(args.page, page(items, found, args.videos, args.limit, names, args.page))
     for problem in found:
         print(problem)
     usable = [item.sample for item in items if item.usable]

@@ -17,7 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from ...config import ROOT
-from ...files import atomic_path
+from ...files import atomic_path, write_text
 from .masters import BEGIN, END, MASTERS, role
 
 STUBS = {"code": "# YOUR CODE HERE\nraise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}  # nbgrader's
@@ -77,8 +77,7 @@ def write_lecturers(folder: Path) -> list[str]:
             for path in sorted(MASTERS.glob("*.ipynb"))]
     config = folder / "nbgrader_config.py"
     if not config.exists():
-        with atomic_path(config) as partial:
-            partial.write_text(CONFIG, encoding="utf-8")
+        write_text(config, CONFIG)
     return said
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...config import resolve
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import write_text
 from ...judging.benchmarks import BENCHMARKS, find
 from ...judging.evaluate import about_unfit
 from ...judging.metrics.command import check_protocol
@@ -69,8 +69,7 @@ def write_task(benchmark: str, folder: Path, out: Path, protocols: list[str]) ->
                  f"{functions[metric]} = _scorer.metric({protocol!r}, {column!r})\n"
                  for metric, (protocol, column) in metrics.items())}
     for file, content in files.items():
-        with atomic_path(out / file) as partial:
-            partial.write_text(content, encoding="utf-8")
+        write_text(out / file, content)
     return name
 
 

@@ -22,7 +22,7 @@ from ...config import ROOT, RunConfig
 from ...data.splits import held_out_questions, reader, splits
 from ...data.world.world import World
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import write_json
 from ...judging import evaluate as judging
 from ...judging.answers import all_answers
 from ...judging.benchmarks import find
@@ -186,8 +186,7 @@ def score(rehearsal: Rehearsal) -> str:
     """Those answers, scored."""
     answers = rehearsal.folder / "answers"
     scores, _ = judging.score(answers, "world", "clean", all_answers(answers))
-    with atomic_path(answers / "score_clean.json") as partial:
-        partial.write_text(json.dumps(scores), encoding="utf-8")
+    write_json(answers / "score_clean.json", scores)
     return f"{len(scores)} numbers"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import mistune
 
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import atomic_path, write_text
 from ..show.card import cards_html
 from ..show.document import document
 from .examples import examples
@@ -28,6 +28,8 @@ DISAGREE = """## Where variants disagree
 
 The questions on which the overlap with the truth differs most between variants, on one seed. They were selected for
 that, so they are not typical."""
+
+
 class Renderer(mistune.HTMLRenderer):
     """HTML of a text in `folder`: tags that stand in the text are shown as text, its figures travel inside the page."""
 
@@ -69,8 +71,8 @@ def write_report(folder: Path, out: Path | None = None, kept: Path = KEPT, more:
     answers = render(DISAGREE, out) + cards_html(cards) if cards else ""
     body = (render(ALL + findings(results, tables, figures, pages) + before, out) + answers
             + render(background(results, tables, pages), out))
-    _write(out / "index.html", document(f"{name}: {results.study['question']}", body))
-    _write(out / "README.md", findings(results, tables, figures) + "\n" + background(results, tables))
+    write_text(out / "index.html", document(f"{name}: {results.study['question']}", body))
+    write_text(out / "README.md", findings(results, tables, figures) + "\n" + background(results, tables))
     write_index(out.parent)
     return out / "index.html"
 
@@ -84,7 +86,7 @@ def write_index(out: Path) -> Path:
         parts += [f"## [{tables.study['name']}](<{path.parent.name}/index.html>)", f"**{tables.study['question']}**",
                   in_short(tables, tables.metrics[0]) if tables.metrics else "No run has finished yet.",
                   _progress(tables)]
-    _write(out / "index.html", document("Studies", render("\n\n".join(parts), out)))
+    write_text(out / "index.html", document("Studies", render("\n\n".join(parts), out)))
     return out / "index.html"
 
 
@@ -93,8 +95,8 @@ def write_notebook_page(run: Run, out: Path) -> Path:
     page = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', run.variant)[:60]}-seed{run.seed}-{run.id}.html"
     if not page.is_file() or page.stat().st_mtime < run.notebook.stat().st_mtime:
         head = f"[back to the study](../index.html)\n\nRun {run.id}: {run.variant}, seed {run.seed}."
-        _write(page, document(f"{run.variant}, seed {run.seed}", f'{render(head, out)}<div class="notebook">'
-                              f"{notebook_html(run.notebook)}</div>", NOTHING_RUNS))
+        write_text(page, document(f"{run.variant}, seed {run.seed}", f'{render(head, out)}<div class="notebook">'
+                                  f"{notebook_html(run.notebook)}</div>", NOTHING_RUNS))
     return page
 
 
@@ -127,8 +129,3 @@ def _figures(results: Results, tables: Tables, out: Path) -> list[str]:
     for old in set(out.glob("*.svg")) - {out / f"{name}.svg" for name in drawings}:
         old.unlink()
     return list(drawings)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")

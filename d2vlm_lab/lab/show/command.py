@@ -16,7 +16,7 @@ from PIL import Image
 from ...data.sample import MOST_EVENTS, brief
 from ...data.video import VideoError, read_frames_at
 from ...errors import LabError
-from ...files import atomic_path, check_outputs, unsafe_path
+from ...files import check_outputs, unsafe_path, write_text
 from ...ideas.evidence import END, Event, Interval
 from ...judging.benchmarks import video_path
 from ...judging.metrics.etbench import score_etbench
@@ -105,8 +105,7 @@ def run(args) -> None:
         videos = None
     on_page = [with_frames(card, videos) for card in cards[:args.limit]]
     try:
-        with atomic_path(args.out) as partial:
-            partial.write_text(page(on_page, len(cards), notes, args.predictions.name), encoding="utf-8")
+        write_text(args.out, page(on_page, len(cards), notes, args.predictions.name))
     except OSError as error:
         raise LabError(f"--out is {brief(str(args.out))}; no page can be written there ({error.strerror})") from None
     print(f"{args.out}: {len(on_page)} of {len(cards)} answers, {args.out.stat().st_size / 2**20:.1f} MB")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...config import ROOT, resolve
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import atomic_path, write_text
 from ...reader import read_text
 from .. import lesson
 from .document import to_html
@@ -66,8 +66,7 @@ def run(args) -> None:
     pages = {"slides": slides(texts["slides"], figures),
              "handout": handout(texts["handout"], figures)}
     for name, page in pages.items():
-        with atomic_path(out / f"{name}.html") as unfinished:
-            unfinished.write_text(page, encoding="utf-8")
+        write_text(out / f"{name}.html", page)
         print(out / f"{name}.html")
     for name in pages:
         try:
