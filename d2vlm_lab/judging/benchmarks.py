@@ -150,11 +150,12 @@ TRAINING_SETS = {
         "https://github.com/jayleicn/moment_detr (annotations and videos)",
         ("highlight_train_release.jsonl: from data/ of that page", "videos/: the files of qvhilights_videos.tar.gz")),
 }
+DATA_SETS = BENCHMARKS | TRAINING_SETS
 
 
 def find(benchmark: str, folder: Path) -> tuple[Path, Path]:
     """Where the annotations and the videos are in the folder of a benchmark or of a training set."""
-    layout = BENCHMARKS.get(benchmark) or TRAINING_SETS[benchmark]
+    layout = DATA_SETS[benchmark]
 
     def existing(names: tuple[str, ...]) -> Path:
         for name in names:

@@ -12,6 +12,7 @@ import numpy as np
 from ..config import NAMED, RunConfig
 from ..data.groups import Reader
 from ..data.sample import Sample
+from ..ideas.rewards import word_f1
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding
 from ..processes import shared_out
@@ -86,19 +87,13 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
         described = predicted + [""] * (len(overlap) - len(predicted))
         same = np.array([[a == b for b in true] for a in described]).reshape(overlap.shape)
         joint.append(matched_f1(np.where(same, overlap, 0), 0.5))
-        alike = np.array([[_word_f1(a, b) for b in true] for a in described]).reshape(overlap.shape)
+        alike = np.array([[word_f1(a, b) for b in true] for a in described]).reshape(overlap.shape)
         alike = np.where(overlap >= 0.5, alike, 0)
         alike_words.append(2 * alike[best_pairs(alike)].sum() / max(1, sum(overlap.shape)))
     if not words:
         return {}
     return {"dvc_caption_F1": rounded_mean(words), "dvc_joint_F1@0.5": rounded_mean(joint),
             "dvc_words_F1@0.5": rounded_mean(alike_words)}
-
-
-def _word_f1(true: str, predicted: str) -> float:
-    """F1 of two captions as bags of words."""
-    a, b = Counter(true.split()), Counter(predicted.split())
-    return 2 * sum((a & b).values()) / max(1, sum(a.values()) + sum(b.values()))
 
 
 def captions(prediction: Prediction) -> list[str]:
@@ -122,12 +117,11 @@ def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:
         return {}
     referenced = [[ref.interval for ref in p.generated.answer.references if ref.interval] for p in predictions]
     f1 = interval_f1_miou(referenced, [p.truth for p in predictions], (0.5,))["F1@0.5"]
-    overlaps = [temporal_iou([first], [second]).item() for p, spans in zip(predictions, referenced)
-                for first, second in zip(p.generated.answer.grounded, spans) if first]
-    drift = [abs(a - b) for p, spans in zip(predictions, referenced)
-             for pair in zip(p.generated.answer.grounded, spans) if pair[0] for a, b in zip(*pair)]
+    pairs = [(first, ref.interval) for answer in (p.generated.answer for p in predictions)
+             for first, ref in zip(answer.grounded, answer.references) if first and ref.interval]
+    overlaps = [temporal_iou([first], [second]).item() for first, second in pairs]
     return {"second_F1@0.5": round(f1, 4), "mentions_agree": rounded_mean(overlaps),
-            "second_drift": rounded_mean(drift)}
+            "second_drift": rounded_mean([abs(a - b) for pair in pairs for a, b in zip(*pair)])}
 
 
 def rounded_mean(values: Sequence[float]) -> float:

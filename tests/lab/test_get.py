@@ -9,11 +9,10 @@ from small import tiny_model
 
 from d2vlm_lab.cli import main
 from d2vlm_lab.hub import download
-from d2vlm_lab.judging.benchmarks import BENCHMARKS, TRAINING_SETS, find
-from d2vlm_lab.lab.commands.get import KNOWN
+from d2vlm_lab.judging.benchmarks import BENCHMARKS, DATA_SETS, TRAINING_SETS, find
 from d2vlm_lab.model.checkpoint import load, save
 
-ON_HUB = [name for name, layout in KNOWN.items() if layout.hub]
+ON_HUB = [name for name, layout in DATA_SETS.items() if layout.hub]
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def hub(tmp_path, monkeypatch):
 
 def published(hub, name):
     """The repository of a data set, as its page says that it is laid out."""
-    source = KNOWN[name].hub
+    source = DATA_SETS[name].hub
     inside = f"{source.inside}/" if source.inside else ""
     files = {f"{inside}{file}": json.dumps([file]).encode() for file in source.files}
     hub.add(source.repository, files | {"videos/one.tar.gz": b"large"}, kind="datasets")
@@ -36,7 +35,7 @@ def published(hub, name):
 def test_annotations_land_where_the_other_commands_look(hub, name, tmp_path, capsys):
     source = published(hub, name)
     folder = tmp_path / "data"
-    (folder / KNOWN[name].videos[0]).mkdir(parents=True)
+    (folder / DATA_SETS[name].videos[0]).mkdir(parents=True)
     assert main(["get", name, str(folder)]) == 0
     assert find(name, folder)[0].name in {file.split("/")[-1] for file in source.files}
     out = capsys.readouterr().out
@@ -44,7 +43,7 @@ def test_annotations_land_where_the_other_commands_look(hub, name, tmp_path, cap
         content = json.dumps([file]).encode()
         assert (folder / file).read_bytes() == content
         assert f"{folder / file}  0.0 MB  sha256 {hashlib.sha256(content).hexdigest()[:16]}" in out
-    assert source.licence in out and "fetched by hand" in out and KNOWN[name].steps[-1] in out
+    assert source.licence in out and "fetched by hand" in out and DATA_SETS[name].steps[-1] in out
     assert not hub.downloads("one.tar.gz")
 
 

@@ -39,6 +39,7 @@ PATIENCE = 10  # seconds that an answer on its way may still take when the app i
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
            "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
            "Cache-Control": "no-store"}
+STATUSES = {NotThere: HTTPStatus.NOT_FOUND, TooMany: HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 class Question(TypedDict):
@@ -103,12 +104,8 @@ class Handler(BaseHTTPRequestHandler):
             routes[route + slash](*[number] if slash else [])
         except Refused as error:
             self.send_problem(error.status, error)
-        except NotThere as error:
-            self.send_problem(HTTPStatus.NOT_FOUND, error)
-        except TooMany as error:
-            self.send_problem(HTTPStatus.SERVICE_UNAVAILABLE, error)
         except LabError as error:
-            self.send_problem(HTTPStatus.BAD_REQUEST, error)
+            self.send_problem(STATUSES.get(type(error), HTTPStatus.BAD_REQUEST), error)
 
     def route(self) -> str:
         """What follows the secret, if this request may be answered at all."""

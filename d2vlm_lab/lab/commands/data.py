@@ -11,7 +11,7 @@ from ...data.datasets.formats import ADAPTERS
 from ...data.datasets.mvbench import FILES
 from ...data.sample import Sample, evenly_spaced
 from ...data.video import VideoError, read_frames
-from ...judging.benchmarks import BENCHMARKS, TRAINING_SETS, find, video_path
+from ...judging.benchmarks import BENCHMARKS, DATA_SETS, TRAINING_SETS, find, video_path
 
 SAMPLED = 20  # videos that are opened, unless all are
 NAMED = 8  # missing files that are named
@@ -62,7 +62,7 @@ def _broken(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def about(name: str) -> str:
-    layout = BENCHMARKS.get(name) or TRAINING_SETS[name]
+    layout = DATA_SETS[name]
     use = (f"d2vlm-lab evaluate CHECKPOINT {name} --data FOLDER" if layout.scorer else
            f"d2vlm-lab train PRESET data.format={layout.format} data.train=FOLDER/{layout.annotations[0]} "
            f"data.videos=FOLDER/{layout.videos[-1]}")
@@ -71,7 +71,7 @@ def about(name: str) -> str:
 
 
 def configure(parser) -> None:
-    parser.add_argument("benchmark", metavar="NAME", choices=sorted(BENCHMARKS | TRAINING_SETS),
+    parser.add_argument("benchmark", metavar="NAME", choices=sorted(DATA_SETS),
                         help=f"a benchmark ({', '.join(sorted(BENCHMARKS))}) or a data set to train on "
                              f"({', '.join(sorted(TRAINING_SETS))})")
     parser.add_argument("folder", nargs="?", help="check what is there, what is missing, whether videos open")
@@ -81,7 +81,7 @@ def configure(parser) -> None:
 def run(args) -> int:
     if args.folder is None:
         print(about(args.benchmark))
-        if (BENCHMARKS | TRAINING_SETS)[args.benchmark].hub is not None:
+        if DATA_SETS[args.benchmark].hub is not None:
             print(f"`d2vlm-lab get {args.benchmark} FOLDER` fetches the annotations")
         return 0
     return 0 if check(args.benchmark, resolve(args.folder), args.all) else 1

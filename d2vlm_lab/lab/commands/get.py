@@ -10,16 +10,14 @@ from ...config import resolve
 from ...errors import LabError
 from ...files import atomic_path
 from ...hub import HUB_ID, download, page
-from ...judging.benchmarks import BENCHMARKS, TRAINING_SETS, Benchmark
+from ...judging.benchmarks import DATA_SETS, Benchmark
 from ...settings import suggest
 from .data import about
-
-KNOWN = BENCHMARKS | TRAINING_SETS
 
 
 def get_data(name: str, folder: Path, revision: str | None = None) -> None:
     """Put into a folder what the hub has of a data set; a file that is there already must be the same."""
-    source = KNOWN[name].hub
+    source = DATA_SETS[name].hub
     wanted = {file: f"{source.inside}/{file}".lstrip("/") for file in source.files}
     cache = download(source.repository, revision, tuple(wanted.values()), "dataset")
     for file, there in wanted.items():
@@ -50,7 +48,7 @@ def listing() -> str:
             return f"{name:22} by hand: {layout.page}"
         return f"{name:22} {', '.join(layout.hub.files)} ({layout.hub.licence}); videos by hand"
 
-    return "\n".join([*(row(name, layout) for name, layout in KNOWN.items() if name != "world"),
+    return "\n".join([*(row(name, layout) for name, layout in DATA_SETS.items() if name != "world"),
                       f"{'OWNER/NAME':22} a checkpoint on the hub, or weights; @REVISION may follow"])
 
 
@@ -68,8 +66,8 @@ def configure(parser) -> None:
 def run(args) -> None:
     if args.name is None:
         print(listing())
-    elif args.name in KNOWN:
-        if KNOWN[args.name].hub is not None:
+    elif args.name in DATA_SETS:
+        if DATA_SETS[args.name].hub is not None:
             get_data(args.name, Path(args.folder) if args.folder else resolve(f"data/{args.name}"), args.revision)
             print("Videos come with terms of their own, and are fetched by hand:")
         print(about(args.name))
@@ -78,4 +76,4 @@ def run(args) -> None:
             raise LabError("a checkpoint is kept in the cache of the hub's client; leave the folder out, or export it")
         get_checkpoint(args.name, args.revision)
     else:
-        raise LabError(f"{args.name}: neither a data set nor OWNER/NAME{suggest(args.name, sorted(KNOWN))}")
+        raise LabError(f"{args.name}: neither a data set nor OWNER/NAME{suggest(args.name, sorted(DATA_SETS))}")

@@ -6,7 +6,6 @@ as numbers. Two answers that differ in the grounding alone then read the same, a
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from ...data.pairs import OnBad, PreferencePair
 from ...data.video import find_video
 from ...errors import LabError
-from ...files import atomic_path
+from ...files import as_json_lines, atomic_path
 from ...ideas.evidence import compose, in_seconds, render
 
 
@@ -22,8 +21,7 @@ def write_trl(path: str | os.PathLike, pairs: Iterable[PreferencePair], videos: 
     """JSON Lines under the final name only when complete; `videos` is the folder of the videos, if it is known."""
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as out:
         for pair in pairs:
-            for row in rows(pair, videos, on_bad):
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.writelines(as_json_lines(rows(pair, videos, on_bad)))
         if not out.tell():
             raise LabError(f"{path} is not written: without its grounding, every rejected answer reads as the chosen "
                            "one")

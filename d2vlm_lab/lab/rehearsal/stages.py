@@ -22,7 +22,7 @@ from ...config import ROOT, RunConfig
 from ...data.splits import held_out_questions, reader, splits
 from ...data.world.world import World
 from ...errors import LabError
-from ...files import write_json
+from ...files import json_lines, write_json
 from ...judging import evaluate as judging
 from ...judging.answers import all_answers
 from ...judging.benchmarks import find
@@ -165,8 +165,7 @@ def reward(rehearsal: Rehearsal) -> str:
 
 def logged(folder: Path, name: str) -> list[dict]:
     """The lines of a run's history that have a value of this name."""
-    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    return [line for line in map(json.loads, lines) if name in line]
+    return [line for line in json_lines(folder / "history.jsonl") if name in line]
 
 
 def evaluate(rehearsal: Rehearsal) -> str:
