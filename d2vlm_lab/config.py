@@ -13,8 +13,9 @@ from math import isqrt
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .reader import read_json
-from .settings import ConfigError, check_types, flat, flatten, override, read_yaml, suggest
+from .errors import LabError
+from .reader import read_json, read_yaml
+from .settings import check_types, flat, flatten, override, suggest
 from .shapes import Count, Positive, Range, Seed, Share, Weight, below, shown
 
 HOME = Path(__file__).resolve().parent
@@ -374,7 +375,7 @@ class RunConfig:
         """Refuses values that are impossible, alone or together."""
         def need(condition: bool, message: str):
             if not condition:
-                raise ConfigError(message)
+                raise LabError(message)
 
         check_types(self)
         for section in fields(self):
@@ -515,22 +516,22 @@ def _read_preset(source: str, above: tuple[str, ...]) -> RunConfig:
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
         if source not in presets():
-            raise ConfigError(f"{f'{above[-1]}: preset: ' if above else ''}no preset {shown(source)}"
-                              f"{suggest(source, presets())}")
+            raise LabError(f"{f'{above[-1]}: preset: ' if above else ''}no preset {shown(source)}"
+                           f"{suggest(source, presets())}")
         path = PRESETS / f"{source}.yaml"
     if source in above:
-        raise ConfigError(f"{path}: preset: it starts from itself")
+        raise LabError(f"{path}: preset: it starts from itself")
     tree = read_yaml(path)
     parent = tree.pop("preset", None)
     if not isinstance(parent, str | None):
-        raise ConfigError(f"{path}: preset: expected the name of a preset, found {shown(parent)}")
+        raise LabError(f"{path}: preset: expected the name of a preset, found {shown(parent)}")
     base = _read_preset(parent, (*above, source)) if parent else RunConfig()
     sections = {section.name: getattr(base, section.name) for section in fields(base)}
     for key, value in tree.items():
         if key not in sections:
-            raise ConfigError(f"{path}: {below('', key)}: no such setting{suggest(str(key), ['preset', *sections])}")
+            raise LabError(f"{path}: {below('', key)}: no such setting{suggest(str(key), ['preset', *sections])}")
         if is_dataclass(sections[key]) and not isinstance(value, dict):
-            raise ConfigError(f"{path}: {key}: expected `key: value` lines, found {shown(value)}")
+            raise LabError(f"{path}: {key}: expected `key: value` lines, found {shown(value)}")
     return override(base, flat(tree), str(path))
 
 

@@ -6,45 +6,26 @@ import ast
 import dataclasses
 import inspect
 import io
-import os
 import tokenize
 from collections.abc import Sequence
 
-from . import reader
 from .errors import LabError
+from .reader import parse_yaml
 from .shapes import below, closest, fit, hints_of, shown, suggest
 
-__all__ = ["ConfigError", "check_types", "closest", "flat", "flatten", "from_dict", "meanings", "override", "read_pair",
-           "read_yaml", "suggest", "to_dict"]
-
-
-class ConfigError(LabError):
-    """A setting that does not exist, has the wrong type, or contradicts another one."""
+__all__ = ["check_types", "closest", "flat", "flatten", "from_dict", "meanings", "override", "read_pair", "suggest",
+           "to_dict"]
 
 
 def from_dict(cls: type, data: dict, where: str = ""):
     """A dataclass from a nested mapping; unknown keys, wrong types and numbers out of range are errors."""
-    try:
-        return fit(data, cls, where)
-    except LabError as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
+    return fit(data, cls, where)
 
 
 def check_types(settings, section: str = "") -> None:
     """Raises the errors of `from_dict` for a dataclass that was made directly, as in a notebook."""
     for name, hint in hints_of(type(settings)).items():
-        try:
-            fit(getattr(settings, name), hint, path=f"{section}{name}")
-        except LabError as error:
-            raise ConfigError(str(error)) from None
-
-
-def read_yaml(path: str | os.PathLike) -> dict:
-    """The mapping in a YAML file; anything else is an error that names the file."""
-    try:
-        return reader.read_yaml(path)
-    except LabError as error:
-        raise ConfigError(str(error)) from None
+        fit(getattr(settings, name), hint, path=f"{section}{name}")
 
 
 def to_dict(settings) -> dict:
@@ -72,12 +53,12 @@ def override(settings, changes: dict[str, object] | Sequence[str], where: str = 
         pairs = [read_pair(word) for word in changes]
         changes = dict(pairs)
         if twice := [key for key, _ in pairs if [name for name, _ in pairs].count(key) > 1]:
-            raise ConfigError(f"{twice[0]} is given twice")
+            raise LabError(f"{twice[0]} is given twice")
     tree = to_dict(settings)
     known = flatten(settings)
     for key, value in changes.items():
         if key not in known:
-            raise ConfigError(f"{where}{': ' if where else ''}{below('', key)}: no such setting{suggest(key, known)}")
+            raise LabError(f"{where}{': ' if where else ''}{below('', key)}: no such setting{suggest(key, known)}")
         *parents, leaf = key.split(".")
         node = tree
         for parent in parents:
@@ -106,11 +87,11 @@ def read_pair(word: str) -> tuple[str, object]:
     """A key and a value from `key=value`; the value is read as YAML."""
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{shown(word)}: write a setting as key=value")
+        raise LabError(f"{shown(word)}: write a setting as key=value")
     try:
-        return key, reader.parse_yaml(text) if text else ""
+        return key, parse_yaml(text) if text else ""
     except LabError as error:
-        raise ConfigError(f"{shown(word)}: the value is {error}") from None
+        raise LabError(f"{shown(word)}: the value is {error}") from None
 
 
 def _plain(value):

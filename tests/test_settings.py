@@ -11,10 +11,11 @@ import pytest
 from d2vlm_lab.cli import main
 from d2vlm_lab.config import REWARDS, ROOT, RunConfig, Training, from_flat, presets, read_config, recorded_config
 from d2vlm_lab.data.world.config import WorldConfig
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.rejected import Recipe
 from d2vlm_lab.lab.commands.settings import all_settings
 from d2vlm_lab.learning.pretrain import BaseRecipe
-from d2vlm_lab.settings import ConfigError, flatten, meanings, override, to_dict
+from d2vlm_lab.settings import flatten, meanings, override, to_dict
 from d2vlm_lab.shapes import words
 
 
@@ -38,7 +39,7 @@ def test_every_preset_can_be_read_and_survives_its_flat_view():
     ("method.style=[", "not readable as YAML"),
 ])
 def test_a_wrong_setting_is_one_clear_line(change, message):
-    with pytest.raises(ConfigError, match=message) as error:
+    with pytest.raises(LabError, match=message) as error:
         override(RunConfig(), [change])
     assert "\n" not in str(error.value)
 
@@ -52,7 +53,7 @@ def test_a_wrong_setting_is_one_clear_line(change, message):
     "parts.frame_tokens=3", "method.salience_value=2", "training.steps={a: 1}", "training.steps=[1]",
     "training.steps=null", "parts.start=3", "data.tasks={}", "data.min_seconds=2e9", "method.style=[1]"])
 def test_every_number_has_a_range_and_the_error_names_the_setting(change):
-    with pytest.raises(ConfigError, match=re.escape(change.partition("=")[0])) as error:
+    with pytest.raises(LabError, match=re.escape(change.partition("=")[0])) as error:
         override(RunConfig(), [change])
     assert "\n" not in str(error.value)
 
@@ -72,14 +73,14 @@ def test_no_number_is_without_a_range(cls):
 
 
 def test_a_range_holds_also_for_settings_that_were_made_directly():
-    with pytest.raises(ConfigError, match="training.clip: expected a finite number, found nan"):
+    with pytest.raises(LabError, match="training.clip: expected a finite number, found nan"):
         RunConfig(training=Training(clip=math.nan))
-    with pytest.raises(ConfigError, match="clutter: expected a whole number from 0 to 100, found -1"):
+    with pytest.raises(LabError, match="clutter: expected a whole number from 0 to 100, found -1"):
         WorldConfig(clutter=-1)
 
 
 def test_a_setting_that_is_given_twice_is_an_error():
-    with pytest.raises(ConfigError, match="^seed is given twice$"):
+    with pytest.raises(LabError, match="^seed is given twice$"):
         override(RunConfig(), ["seed=1", "training.steps=3", "seed=2"])
 
 
@@ -104,27 +105,27 @@ def test_a_setting_that_is_given_twice_is_an_error():
     ({"preference.form": "fpo", "method.formulation": "cite"}, "by the sigmoid of each frame"),
     ({"reward.form": "iou_loss", "reward.file": "x.jsonl"}, "reward.form=iou_loss draws none")])
 def test_settings_that_cannot_go_together_are_refused(changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(LabError, match=message):
         override(RunConfig(), changes)
 
 
 def test_impossible_combinations_are_refused():
-    with pytest.raises(ConfigError, match="end_marker"):
+    with pytest.raises(LabError, match="end_marker"):
         override(RunConfig(), ["method.style=factorized", "method.end_marker=false"])
-    with pytest.raises(ConfigError, match="vision tower"):
+    with pytest.raises(LabError, match="vision tower"):
         override(RunConfig(), ["parts.start=", "parts.language=gpt2"])
     for embeddings in ("evidence", "frozen"):
-        with pytest.raises(ConfigError, match=f"targets=all .* adapter.embeddings=all .found {embeddings}"):
+        with pytest.raises(LabError, match=f"targets=all .* adapter.embeddings=all .found {embeddings}"):
             override(RunConfig(), ["adapter.targets=all", f"adapter.embeddings={embeddings}"])
     for name in ("val", "videos"):
-        with pytest.raises(ConfigError, match="data.val and data.videos belong to data.train, which is empty"):
+        with pytest.raises(LabError, match="data.val and data.videos belong to data.train, which is empty"):
             override(RunConfig(), [f"data.{name}=somewhere"])
 
 
 def test_words_that_yaml_reads_as_truths_are_the_choices_of_a_setting():
     assert override(RunConfig(), ["method.evidence_from=true"]).method.evidence_from == "true"
     assert override(RunConfig(), ["method.semantics=off"]).method.semantics == "off"
-    with pytest.raises(ConfigError, match="method.evidence_from: 'off' is not one of true, predicted"):
+    with pytest.raises(LabError, match="method.evidence_from: 'off' is not one of true, predicted"):
         override(RunConfig(), ["method.evidence_from=false"])
 
 
@@ -151,7 +152,7 @@ def test_values_keep_their_types():
 def test_a_bad_file_is_named(tmp_path, text, message):
     path = tmp_path / "run.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(LabError, match=message):
         read_config(path)
 
 
@@ -167,14 +168,14 @@ def test_a_file_builds_on_a_preset_and_changes_come_last(tmp_path):
 def test_a_file_that_starts_from_itself_is_an_error(tmp_path):
     for name, other in (("a", "b"), ("b", "a")):
         (tmp_path / f"{name}.yaml").write_text(f"preset: {tmp_path}/{other}.yaml\n")
-    with pytest.raises(ConfigError, match="it starts from itself"):
+    with pytest.raises(LabError, match="it starts from itself"):
         read_config(tmp_path / "a.yaml")
 
 
 def test_a_missing_file_and_an_unknown_preset_are_errors():
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(LabError, match="no such file"):
         read_config("nowhere.yaml")
-    with pytest.raises(ConfigError, match="no preset 'tin'"):
+    with pytest.raises(LabError, match="no preset 'tin'"):
         read_config("tin")
 
 
@@ -184,7 +185,7 @@ def test_a_recorded_config_is_read_without_settings_that_have_been_removed(tmp_p
     recorded["training"]["group_by_length"] = False
     (tmp_path / "config.json").write_text(json.dumps(recorded))
     assert recorded_config(tmp_path / "config.json") == config
-    with pytest.raises(ConfigError, match="training.group_by_length: no such setting"):
+    with pytest.raises(LabError, match="training.group_by_length: no such setting"):
         from_flat(flatten(config) | {"training.group_by_length": False})
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ..config import Data, Evaluation, RunConfig, resolve
-from ..settings import ConfigError, suggest
+from ..errors import LabError
+from ..settings import suggest
 from ..shapes import shown
 from .batch import Clip
 from .datasets.formats import ADAPTERS
@@ -71,12 +72,12 @@ def check_tasks(config: RunConfig, train: Split, val: Split) -> tuple[Split, Spl
     there = {sample.task for split in (train, val) for sample in split.samples}
     for name, tasks in (("data.tasks", config.data.tasks), ("evaluation.tasks", config.evaluation.tasks)):
         if tasks != Evaluation.tasks and (unknown := [task for task in tasks if task not in there]):
-            raise ConfigError(f"{name}: no question has the task {shown(unknown[0])}{suggest(unknown[0], there)}")
+            raise LabError(f"{name}: no question has the task {shown(unknown[0])}{suggest(unknown[0], there)}")
     asked, held_out = config.evaluation.tasks, sorted({sample.task for sample in val.samples if sample.events})
     if asked and held_out and not set(asked) & set(held_out):
-        raise ConfigError(f"evaluation.tasks: no validation question has the task {' or '.join(asked)}; those of "
-                          f"{config.data.val or config.data.world} have {', '.join(held_out)}: set "
-                          f"evaluation.tasks=[{', '.join(held_out)}]")
+        raise LabError(f"evaluation.tasks: no validation question has the task {' or '.join(asked)}; those of "
+                       f"{config.data.val or config.data.world} have {', '.join(held_out)}: set "
+                       f"evaluation.tasks=[{', '.join(held_out)}]")
     return train, val
 
 
@@ -86,7 +87,7 @@ def missing_world(config: RunConfig) -> WorldConfig | None:
     if data.train:
         return None
     if data.format != Data.format:
-        raise ConfigError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
+        raise LabError(f"data.format is {data.format!r}, but data.train names no annotation file in this format")
     return world_to_make(data.world, data.world_preset, data.world_settings)
 
 

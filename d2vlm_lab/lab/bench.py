@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from ..config import ROOT
-from ..settings import ConfigError, suggest
+from ..errors import LabError
+from ..settings import suggest
 
 FOLDER = ROOT / "experiments" / "benchmarks"
 
@@ -31,11 +32,11 @@ def configure(parser) -> None:
 
 def run(args) -> None:
     if args.name not in names():
-        raise ConfigError(f"no benchmark {args.name!r}{suggest(args.name, names())}")
+        raise LabError(f"no benchmark {args.name!r}{suggest(args.name, names())}")
     sys.path.insert(0, str(ROOT))
     benchmark = importlib.import_module(f"experiments.benchmarks.{args.name.replace('-', '_')}")
     if args.out and not inspect.signature(benchmark.run).parameters:
-        raise ConfigError(f"bench {args.name} writes no results: leave out --out")
+        raise LabError(f"bench {args.name} writes no results: leave out --out")
     result = benchmark.run(args.out) if args.out else benchmark.run()
     if args.json:
         print(json.dumps(result))

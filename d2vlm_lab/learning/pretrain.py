@@ -34,7 +34,8 @@ from ..model.checkpoint import save
 from ..model.d2vlm import D2VLM
 from ..model.decoding import Decoding, generate
 from ..model.towers.tiny import STOP, TinyFrames, tiny_language, train_tokenizer
-from ..settings import override, read_yaml
+from ..reader import read_yaml
+from ..settings import override
 from ..shapes import Count, Positive, Range, Seed, Share, Weight
 from .clocks import Clocks
 

@@ -12,9 +12,10 @@ from d2vlm_lab.data.batch import IGNORE, collate, encode_prompt
 from d2vlm_lab.data.groups import Collator, Groups
 from d2vlm_lab.data.live.early import asked_early, can_stand, standing
 from d2vlm_lab.data.sample import Sample
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event
 from d2vlm_lab.learning.fpo import Preferences
-from d2vlm_lab.settings import ConfigError, override
+from d2vlm_lab.settings import override
 
 EVENT = Event(1.0, 3.0, "it spins")
 
@@ -106,5 +107,5 @@ def test_rejected_answers_stand_beside_standing_questions():
     ({"method.frame_block": 2, "data.ask_early": 0.5, "preference.form": "fpo"}, "fpo .* whole videos only"),
     ({"method.frame_block": 2, "data.ask_early": 0.5, "reward.form": "grpo"}, "whole videos only")])
 def test_settings_that_do_not_go_together_are_refused(changes, named):
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(LabError, match=named):
         override(RunConfig(), changes)

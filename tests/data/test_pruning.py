@@ -8,7 +8,7 @@ from small import clip
 from d2vlm_lab.config import Data, RunConfig
 from d2vlm_lab.data.batch import Clip, to_frames, to_seconds
 from d2vlm_lab.data.pruning import RULES, prune
-from d2vlm_lab.settings import ConfigError
+from d2vlm_lab.errors import LabError
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -39,5 +39,5 @@ def test_change_keeps_the_frames_at_which_something_goes_on():
 
 
 def test_a_single_frame_is_refused():
-    with pytest.raises(ConfigError, match="keep_frames"):
+    with pytest.raises(LabError, match="keep_frames"):
         RunConfig(data=Data(keep_frames=1))

@@ -21,7 +21,7 @@ from d2vlm_lab.data.world.phrases import LEVELS, NUMBERS, PACES, SIDES
 from d2vlm_lab.data.world.render import COLORS
 from d2vlm_lab.data.world.render import render as draw
 from d2vlm_lab.data.world.scene import Sway, from_truth, to_truth
-from d2vlm_lab.settings import ConfigError
+from d2vlm_lab.errors import LabError
 
 STILL = ["camera_noise=0", "clutter=0", "shake=0"]  # nothing changes but what happens
 OFF = [f"{dial}=0" for dial in DIALS]
@@ -77,9 +77,9 @@ def test_a_dial_leads_from_where_a_config_is_to_its_end(dial):
 def test_knobs_are_set_after_dials_and_a_wrong_dial_is_an_error(capsys, tmp_path):
     assert from_preset("small", ["events=[1,2]", "crowded=1"]).events == (1, 2)
     assert from_preset("small", ["scattered=1", "crowded=0.5"]).frames == 72
-    with pytest.raises(ConfigError, match="crowded: expected a number from 0 to 1, found 2"):
+    with pytest.raises(LabError, match="crowded: expected a number from 0 to 1, found 2"):
         from_preset("small", ["crowded=2"])
-    with pytest.raises(ConfigError, match="turn each dial only once"):
+    with pytest.raises(LabError, match="turn each dial only once"):
         from_preset("small", ["crowded=1", "crowded=0"])
     assert main(["make-world", "--out", str(tmp_path / "w"), "crowed=1"]) == 2
     assert "crowed: no such setting" in capsys.readouterr().err

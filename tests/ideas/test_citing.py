@@ -13,6 +13,7 @@ from d2vlm_lab.data.batch import collate, encode_prompt
 from d2vlm_lab.data.splits import reader, splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas import citing
 from d2vlm_lab.ideas.citing import cited, citing_loss, proposal_means, proposals
 from d2vlm_lab.ideas.grounding import frame_overlap
@@ -22,7 +23,7 @@ from d2vlm_lab.lab.run import train
 from d2vlm_lab.model.checkpoint import load, save
 from d2vlm_lab.model.decoding import steps
 from d2vlm_lab.model.times.citing import Citing
-from d2vlm_lab.settings import ConfigError, from_dict, override
+from d2vlm_lab.settings import from_dict, override
 
 
 def random_logits(rows, frames, seed=0):
@@ -179,7 +180,7 @@ def test_a_checkpoint_carries_its_heads_and_one_of_before_starts_with_new_ones(t
     ({"reward.form": "grpo"}, "only method.formulation=sigmoid gives; it is cite"),
     ({"method.proposals": 0}, "method.proposals: expected a whole number from 1")])
 def test_settings_that_cannot_work_are_refused(changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(LabError, match=message):
         override(RunConfig(), {"method.formulation": "cite"} | changes)
 
 

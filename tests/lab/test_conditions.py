@@ -10,11 +10,12 @@ import pytest
 from studies import plan_of, small_world, write_study
 
 from d2vlm_lab.cli import main
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab.report.map import axis_of, clear, draw_map, has_map, map_conclusion, map_summary, maps, worth
 from d2vlm_lab.lab.report.read import read_results
 from d2vlm_lab.lab.report.tables import make_tables
 from d2vlm_lab.lab.study.study import points_of, read_study
-from d2vlm_lab.settings import ConfigError, to_dict
+from d2vlm_lab.settings import to_dict
 
 # A run's score follows from its settings: semantics are worth .4 after 10 steps, .1 after 20, and with 30 it depends.
 CELL = """import json, pathlib
@@ -75,7 +76,7 @@ def test_a_run_starts_from_the_shared_work_of_its_condition_wherever_the_file_sa
     ({"shared": {"sft": {}}, "profiles": {"quick": {"shared": {"stf": {}}}}}, "profiles.quick.shared: there is no 'stf'"
                                                                               "; did you mean 'sft'?")])
 def test_a_wrong_name_is_an_error_before_anything_runs(tmp_path, changes, message):
-    with pytest.raises(ConfigError, match=re.escape(message)):
+    with pytest.raises(LabError, match=re.escape(message)):
         read_study(str(study_under(tmp_path, **changes)))
 
 

@@ -18,7 +18,7 @@ from d2vlm_lab.lab.run import dry_run, train
 from d2vlm_lab.model.checkpoint import save
 from d2vlm_lab.model.decoding import Decoding
 from d2vlm_lab.model.frames import HFFrames
-from d2vlm_lab.settings import ConfigError, from_dict, override
+from d2vlm_lab.settings import from_dict, override
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_answers_about_frames_are_answers_about_their_features(config):
 
 
 def test_frames_cannot_be_pruned_by_features_that_are_not_kept(config):
-    with pytest.raises(ConfigError, match="data.keep_frames: frames are chosen by their features"):
+    with pytest.raises(LabError, match="data.keep_frames: frames are chosen by their features"):
         override(config, {"data.cache": "off", "data.keep_frames": 4})
 
 

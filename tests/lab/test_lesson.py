@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab import lesson
-from d2vlm_lab.settings import ConfigError
 
 TINY = {"training": {"steps": 2, "videos": 2}, "evaluation": {"samples": 1, "max_new_tokens": 4}}
 
@@ -34,7 +34,7 @@ def test_a_training_is_judged_and_saved_once_unless_it_is_asked_to_do_so_more_of
 
 
 def test_a_setting_that_does_not_exist_is_refused_by_name(world):
-    with pytest.raises(ConfigError, match="method.consistency"):
+    with pytest.raises(LabError, match="method.consistency"):
         lesson.recipe(world, method={"consistency": 1.0})
 
 

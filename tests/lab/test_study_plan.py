@@ -15,7 +15,6 @@ from d2vlm_lab.lab.study.plan import make_plan
 from d2vlm_lab.lab.study.point import MODEL, write_json
 from d2vlm_lab.lab.study.runner import choose, clear, copy_run, in_order
 from d2vlm_lab.lab.study.study import read_study
-from d2vlm_lab.settings import ConfigError
 
 TRAINS = "from d2vlm_lab.lab.run import train\n" + WRITE
 
@@ -201,7 +200,7 @@ def test_seeds_that_the_report_leaves_out_are_named(study, capsys):
 def test_two_variants_cannot_ask_for_different_worlds_in_one_folder(tmp_path):
     path = write_study(tmp_path, base={"data.world": str(tmp_path / "world")}, variants={
         "full": {"data.world_settings": ["videos=10"]}, "without": {"data.world_settings": ["videos=20"]}})
-    with pytest.raises(ConfigError, match="is to be made with the settings .*videos=10.* and with .*videos=20"):
+    with pytest.raises(LabError, match="is to be made with the settings .*videos=10.* and with .*videos=20"):
         plan_of(path)
 
 

@@ -44,7 +44,7 @@ from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.checkpoint import checkpoint_id, load, save
 from d2vlm_lab.model.drawing import DrawnAnswer, chance, draw_answers
 from d2vlm_lab.model.start import start
-from d2vlm_lab.settings import ConfigError, from_dict, override
+from d2vlm_lab.settings import from_dict, override
 
 QUICK = ["parts.start=data/tiny-sft", "training.steps=4", "training.videos=4", "training.log_every=1",
          "training.eval_every=2", "training.save_every=2", "evaluation.samples=2", "evaluation.tasks=[tvg]",
@@ -488,7 +488,7 @@ def test_two_processes_take_the_step_of_one_at_the_same_global_batch(config, tmp
     ({"reward.kl": -1}, "reward.kl: expected a number from 0 to"),
     ({"reward.form": "gpro"}, "did you mean 'grpo'")])
 def test_settings_that_cannot_work_are_refused_before_anything_runs(changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(LabError, match=message):
         override(RunConfig(), {"reward.form": "grpo"} | changes)
 
 

@@ -20,7 +20,7 @@ from d2vlm_lab.model.d2vlm import interval_mean
 from d2vlm_lab.model.decoding import Decoding, generate
 from d2vlm_lab.model.frames import HFFrames
 from d2vlm_lab.model.precision import cast, check_trained, hold
-from d2vlm_lab.settings import ConfigError, override
+from d2vlm_lab.settings import override
 
 RELEASE = Path(__file__).parents[1] / "golden" / "checkpoint"
 HALF = (torch.bfloat16, torch.float16)
@@ -183,7 +183,7 @@ def test_a_checkpoint_is_loaded_in_the_precision_it_was_saved_in_unless_another_
 
 
 def test_holding_in_one_16_bit_format_and_computing_in_the_other_is_refused():
-    with pytest.raises(ConfigError, match="parts.dtype is float16; set parts.dtype=bfloat16"):
+    with pytest.raises(LabError, match="parts.dtype is float16; set parts.dtype=bfloat16"):
         override(RunConfig(), {"parts.dtype": "float16", "training.bfloat16": True})
 
 

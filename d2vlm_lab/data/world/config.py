@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from ...settings import ConfigError, check_types, from_dict, override, read_pair, suggest, to_dict
+from ...errors import LabError
+from ...settings import check_types, from_dict, override, read_pair, suggest, to_dict
 from ...shapes import Range, Seed, Share
 
 Color = Literal["red", "green", "blue", "yellow", "purple", "white", "orange", "cyan"]
@@ -72,7 +73,7 @@ class WorldConfig:
         """Refuse values that are impossible, alone or together."""
         def need(condition: bool, message: str) -> None:
             if not condition:
-                raise ConfigError(message)
+                raise LabError(message)
 
         check_types(self)
         for name in ("objects", "events", "event_frames"):
@@ -136,12 +137,12 @@ DIALS: dict[str, dict] = {
 def from_preset(name: str, changes: Sequence[str] = ()) -> WorldConfig:
     """A preset, then its dials in the order given (`crowded=0.5`), then `knob=value` changes on top."""
     if name not in PRESETS:
-        raise ConfigError(f"no preset {name!r}{suggest(name, PRESETS)}")
+        raise LabError(f"no preset {name!r}{suggest(name, PRESETS)}")
     config = from_dict(WorldConfig, PRESETS[name])
     dials = [change for change in changes if change.partition("=")[0] in DIALS]
     pairs = [read_pair(change) for change in dials]
     if len(dict(pairs)) < len(pairs):
-        raise ConfigError(f"{', '.join(dials)}: turn each dial only once")
+        raise LabError(f"{', '.join(dials)}: turn each dial only once")
     config = turned(config, **from_dict(dict[str, Share], dict(pairs)))
     return override(config, [change for change in changes if change not in dials])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...config import Data, resolve
 from ...errors import LabError
 from ...reader import read_json
-from ...settings import ConfigError, from_dict, to_dict
+from ...settings import from_dict, to_dict
 from .config import WorldConfig, from_preset
 from .world import WorldCard
 
@@ -18,7 +18,7 @@ def world_to_make(folder: str, preset: str, settings: Sequence[str]) -> WorldCon
     """None if the world exists already. Its settings need not be given then, but given settings must be its own."""
     path, config = resolve(folder), from_preset(preset, settings)
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"data.world: {folder} is no folder")
+        raise LabError(f"data.world: {folder} is no folder")
     if (path / "world.json").exists() and not settings and preset == Data.world_preset:
         return None
     return None if is_made(path, config) else config

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from ...config import RunConfig, presets, read_config
 from ...data.world.config import PRESETS as WORLD_PRESETS
 from ...data.world.config import WorldConfig, from_preset
-from ...settings import ConfigError, closest, flatten, meanings
+from ...errors import LabError
+from ...settings import closest, flatten, meanings
 from ...shapes import words
 
 WORLD = "world"  # the section under which the settings of make-world are printed
@@ -57,7 +58,7 @@ def select(entries: Sequence[Named], name: str, kind: str) -> list[Named]:
         return selected
     sections = {entry.name.split(".")[0] for entry in entries if "." in entry.name}
     meant = closest(name, [*(entry.name for entry in entries), *sections])
-    raise ConfigError(f"no {kind} has {name!r} in its name" + (
+    raise LabError(f"no {kind} has {name!r} in its name" + (
         f"; did you mean {meant!r}?" if meant else f"; `d2vlm-lab {kind}s` prints all of them"))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...settings import ConfigError, suggest
+from ...errors import LabError
+from ...settings import suggest
 from .form import EXTRA, Profile, Shared, Study
 
 BETWEEN = ": "
@@ -27,24 +28,24 @@ def check_conditions(study: Study) -> None:
     for where, pair in pairs.items():
         for name in pair:
             if name not in study.variants:
-                raise ConfigError(f"{where}: there is no {name!r}{suggest(name, study.variants)}")
+                raise LabError(f"{where}: there is no {name!r}{suggest(name, study.variants)}")
     for where, profile in study.profiles.items():
         for name in profile.conditions:
             if name not in study.conditions:
-                raise ConfigError(f"profiles.{where}.conditions: there is no {name!r}{suggest(name, study.conditions)}")
+                raise LabError(f"profiles.{where}.conditions: there is no {name!r}{suggest(name, study.conditions)}")
         for name in profile.shared:
             if name not in study.shared:
-                raise ConfigError(f"profiles.{where}.shared: there is no {name!r}{suggest(name, study.shared)}")
+                raise LabError(f"profiles.{where}.shared: there is no {name!r}{suggest(name, study.shared)}")
     layers = {"base": study.base, **{f"profiles.{name}.base": profile.base for name, profile in study.profiles.items()},
               **{f"conditions.{name}": values for name, values in study.conditions.items()},
               **{f"variants.{name}": values for name, values in study.variants.items()}}
     for where, layer in layers.items():
         for key, value in layer.items():
             if (key == "parts.start" or key.startswith(EXTRA)) and _is_shared(value) and value[1:] not in study.shared:
-                raise ConfigError(f"{where}: {key}: there is no shared work {value[1:]!r}"
-                                  f"{suggest(value[1:], study.shared) if study.shared else ''}")
+                raise LabError(f"{where}: {key}: there is no shared work {value[1:]!r}"
+                               f"{suggest(value[1:], study.shared) if study.shared else ''}")
     if bad := [name for name in (*study.conditions, *study.variants) if study.conditions and BETWEEN in name]:
-        raise ConfigError(f"{bad[0]!r}: with conditions, no name has a colon and a blank in it")
+        raise LabError(f"{bad[0]!r}: with conditions, no name has a colon and a blank in it")
 
 
 def expanded(study: Study) -> Study:

@@ -8,7 +8,6 @@ from typing import NotRequired, TypedDict
 
 from ...errors import LabError
 from ...reader import read_json
-from ...settings import ConfigError
 from ...shapes import below, fit
 
 
@@ -30,7 +29,7 @@ def notebook_cells(path: Path) -> list[Cell]:
     try:
         return read_json(path, Notebook)["cells"]
     except LabError as error:
-        raise ConfigError(f"notebook: not a notebook: {error}") from None
+        raise LabError(f"notebook: not a notebook: {error}") from None
 
 
 def notebook_parameters(path: Path) -> dict[str, object]:
@@ -40,11 +39,11 @@ def notebook_parameters(path: Path) -> dict[str, object]:
             try:
                 body = ast.parse("".join(cell["source"])).body
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                raise ConfigError(f"notebook: {path}: cells[{number}] (`parameters`) is not Python "
-                                  f"({' '.join(str(error).split())})") from None
+                raise LabError(f"notebook: {path}: cells[{number}] (`parameters`) is not Python "
+                               f"({' '.join(str(error).split())})") from None
             return {target.id: getattr(node.value, "value", None) for node in body if isinstance(node, ast.Assign)
                     for target in node.targets if isinstance(target, ast.Name)}
-    raise ConfigError(f"notebook: {path} has no cell with the tag `parameters`")
+    raise LabError(f"notebook: {path} has no cell with the tag `parameters`")
 
 
 def check_extra(value, default, where: str):

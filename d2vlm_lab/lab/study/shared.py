@@ -8,7 +8,7 @@ from pathlib import Path
 from ...config import resolve
 from ...data.world.config import WorldConfig
 from ...data.world.there import world_to_make
-from ...settings import ConfigError
+from ...errors import LabError
 from .form import Point, Study, World
 
 
@@ -18,8 +18,8 @@ def worlds_of(study: Study, points: Sequence[Point]) -> dict[str, World]:
     for data in (p.config.data for p in points if not p.config.data.train):
         world = World(data.world_preset, data.world_settings)
         if (other := named.setdefault(data.world, world)) != world:
-            raise ConfigError(f"data.world: {data.world} is to be made with the settings {list(other.settings)} and "
-                              f"with {list(world.settings)}; name two folders")
+            raise LabError(f"data.world: {data.world} is to be made with the settings {list(other.settings)} and "
+                           f"with {list(world.settings)}; name two folders")
     return named | study.worlds
 
 

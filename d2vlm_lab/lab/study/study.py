@@ -9,7 +9,8 @@ from ...config import CHECKOUT, ONLY_IN_A_CHECKOUT, ROOT, RunConfig, read_config
 from ...errors import LabError
 from ...hub import is_hub_id
 from ...ideas.rejected import Recipe
-from ...settings import ConfigError, flatten, from_dict, override, read_yaml, suggest
+from ...reader import read_yaml
+from ...settings import flatten, from_dict, override, suggest
 from ...shapes import shown
 from .conditions import condition_of, expanded, starting
 from .form import EXTRA, Point, Profile, Study
@@ -26,7 +27,7 @@ def read_study(source: str) -> tuple[Study, Path]:
     path = Path(source) if source.endswith((".yaml", ".yml")) else EXPERIMENTS / f"{source}.yaml"
     if not path.exists() and path.parent == EXPERIMENTS:
         known = sorted(file.stem for file in EXPERIMENTS.glob("*.yaml"))
-        raise ConfigError(f"no study {source!r}{suggest(source, known) if CHECKOUT else ONLY_IN_A_CHECKOUT}")
+        raise LabError(f"no study {source!r}{suggest(source, known) if CHECKOUT else ONLY_IN_A_CHECKOUT}")
     tree = read_yaml(path)
     for kind in ("variants", "conditions"):
         if isinstance(tree.get(kind), dict):
@@ -38,9 +39,9 @@ def read_study(source: str) -> tuple[Study, Path]:
         for profile in ("", *study.profiles):
             check_points(study, profile)
     except LabError as error:
-        raise ConfigError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        raise LabError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
     except OSError as error:  # a path that is too long, or through what is no folder
-        raise ConfigError(f"{path}: {error.strerror}: {shown(error.filename)}") from None
+        raise LabError(f"{path}: {error.strerror}: {shown(error.filename)}") from None
     return study, path
 
 
@@ -48,10 +49,10 @@ def check(study: Study) -> None:
     """Everything that does not depend on a profile."""
     def known(name: str, where: str, names) -> None:
         if name not in names:
-            raise ConfigError(f"{where}: there is no {name!r}{suggest(name, names) if names else ''}")
+            raise LabError(f"{where}: there is no {name!r}{suggest(name, names) if names else ''}")
 
     if not study.variants or not study.metrics or not study.seeds:
-        raise ConfigError("variants, metrics and seeds: name at least one of each")
+        raise LabError("variants, metrics and seeds: name at least one of each")
     check_names(study)
     check_seeds(study)
     known(study.reference, "reference", study.variants)
@@ -67,8 +68,8 @@ def check(study: Study) -> None:
     check_metrics(study.metrics, code_of(study), study.notebook)
     parameters = notebook_parameters(notebook_path(study))
     if missing := [name for name in GIVEN if name not in parameters]:
-        raise ConfigError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
-                          f"{' and '.join(GIVEN)}")
+        raise LabError(f"notebook: {study.notebook} has no parameter {missing[0]!r}; a study gives it "
+                       f"{' and '.join(GIVEN)}")
 
 
 def code_of(study: Study) -> list[str]:
@@ -85,18 +86,18 @@ def check_points(study: Study, profile: str) -> None:
     for name in variants_of(study, profile):
         point = make_point(study, profile, name, seed)
         if point.config == base.config and point.extras == base.extras and study.variants[name]:
-            raise ConfigError(f"variants.{name}{within} changes nothing: its values are those of the base "
-                              "already (for the base as it is, write {})")
+            raise LabError(f"variants.{name}{within} changes nothing: its values are those of the base "
+                           "already (for the base as it is, write {})")
         key = json.dumps([flatten(point.config), point.extras], sort_keys=True)
         if key in seen:
-            raise ConfigError(f"variants.{seen[key]} and variants.{name}{within} are the same run")
+            raise LabError(f"variants.{seen[key]} and variants.{name}{within} are the same run")
         seen[key] = name
         for work in point.needs:
             make_shared(study, profile, work, seed)
         check_start(point.config, f"variants.{name}")
         if examines and point.config.data.train and not point.config.data.val:
-            raise ConfigError(f"variants.{name}: data.val is empty, so that there is nothing to examine; name a file "
-                              "with other annotations than those in data.train")
+            raise LabError(f"variants.{name}: data.val is empty, so that there is nothing to examine; name a file "
+                           "with other annotations than those in data.train")
     for name in study.shared:
         check_start(make_shared(study, profile, name, seed).config, f"shared.{name}")
 
@@ -129,22 +130,22 @@ def make_point(study: Study, profile: str, variant: str | None, seed: int) -> Po
         for key, value in layer.items():
             if not key.startswith(EXTRA):
                 if key not in known:
-                    raise ConfigError(f"{where}: {key}: no such setting{suggest(key, known)}")
+                    raise LabError(f"{where}: {key}: no such setting{suggest(key, known)}")
                 flat[key] = value
             elif (name := key.removeprefix(EXTRA)) in parameters and name not in GIVEN:
                 extras[name] = check_extra(value, parameters[name], f"{where}: {key}")
             else:
                 names = [f"{EXTRA}{p}" for p in parameters if p not in GIVEN]
-                raise ConfigError(f"{where}: {key}: {study.notebook} has no such parameter"
-                                  f"{suggest(key, names) if names else ''}")
+                raise LabError(f"{where}: {key}: {study.notebook} has no such parameter"
+                               f"{suggest(key, names) if names else ''}")
     try:
         point = Point(variant or "", seed, override(config, flat), extras)
-    except ConfigError as error:
+    except LabError as error:
         guilty = [place for place, layer in changes.items() if any(key in str(error) for key in layer)]
-        raise ConfigError(f"{(guilty or [where])[-1]}: {error}") from None
+        raise LabError(f"{(guilty or [where])[-1]}: {error}") from None
     for name in point.needs:
         if name not in study.shared:  # all other names were looked up before
-            raise ConfigError(f"preset: parts.start: there is no shared work {name!r}")
+            raise LabError(f"preset: parts.start: there is no shared work {name!r}")
     return point
 
 
@@ -155,7 +156,7 @@ def make_shared(study: Study, profile: str, name: str, seed: int) -> Point:
     flat = {"seed": seed, **work.overrides, **study.profiles.get(profile, Profile()).shared.get(name, {})}
     config = override(read_config(work.preset or study.preset), flat, where)
     if config.parts.start.startswith("@"):
-        raise ConfigError(f"{where}: shared work cannot start from other shared work")
+        raise LabError(f"{where}: shared work cannot start from other shared work")
     return Point(f"@{name}", config.seed, config, {})
 
 
@@ -163,18 +164,18 @@ def check_start(config: RunConfig, where: str) -> None:
     """Everything that a run starts from exists, except worlds, which can be made; its preference recipe is valid."""
     start, data = config.parts.start, config.data
     if start and not start.startswith("@") and not resolve(start).is_dir() and not is_hub_id(start):
-        raise ConfigError(f"{where}: parts.start: there is no checkpoint {start}")
+        raise LabError(f"{where}: parts.start: there is no checkpoint {start}")
     for name in ("train", "val", "videos"):
         if (value := getattr(data, name)) and not resolve(value).exists():
-            raise ConfigError(f"{where}: data.{name}: there is no {value}")
+            raise LabError(f"{where}: data.{name}: there is no {value}")
     for name, file in (("preference", config.preference.file), ("reward", config.reward.file)):
         if file and not resolve(file).exists():
-            raise ConfigError(f"{where}: {name}.file: there is no {file}")
+            raise LabError(f"{where}: {name}.file: there is no {file}")
     override(Recipe(), config.preference.recipe, f"{where}: preference.recipe")
 
 
 def notebook_path(study: Study) -> Path:
     path = Path(study.notebook) if Path(study.notebook).exists() else ROOT / study.notebook
     if not path.is_file():
-        raise ConfigError(f"notebook: there is no {study.notebook}")
+        raise LabError(f"notebook: there is no {study.notebook}")
     return path.resolve()
