@@ -29,7 +29,8 @@ from ..files import claimed, json_lines, naming_full_disk, sweep_below, write_js
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
 from ..judging.scores import judge
-from ..learning.trainer import check_can_draw, check_trackers, contents, differing, fit, last_checkpoint, same_content
+from ..learning.resuming import contents, differing, last_checkpoint, same_content, same_settings
+from ..learning.trainer import check_can_draw, check_trackers, fit
 from ..model.adapter import prepare
 from ..model.backbone import position_limit
 from ..model.card import note_recipe
@@ -73,6 +74,7 @@ def _train(config: RunConfig, folder: Path, log: Callable[[str], None]) -> dict:
         same_content(folder, config, content)
         log(f"{folder}: done before")
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    same_settings(folder, config)  # a large model is not loaded only to be told this
     started = time.time()
     if not processes.number() and last_checkpoint(folder / "checkpoints") is None:
         (folder / "skipped.jsonl").unlink(missing_ok=True)  # the run begins anew, and what was missing may be there now

@@ -1,41 +1,37 @@
-"""Training on the Hugging Face Trainer: losses, log, checkpoints, and going on after an interruption."""
+"""Training on the Hugging Face Trainer: losses, log, checkpoints."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from .. import processes
-from ..config import RunConfig, recorded_config, resolve
+from ..config import RunConfig
 from ..data.groups import Collator
 from ..data.skips import Skips
 from ..errors import LabError
-from ..files import file_hash, json_lines, write_json, write_json_lines
-from ..model.card import recorded
+from ..files import json_lines, write_json_lines
 from ..model.checkpoint import DESCRIPTION, fill, save
 from ..model.d2vlm import D2VLM
 from ..model.precision import check_trained
-from ..model.seal import base_hash, check_seal
+from ..model.seal import check_seal
 from ..reader import read_json
-from ..settings import flatten
 from .fpo import Preferences
 from .grpo import IntervalLoss, Rewards
+from .resuming import Complete, last_checkpoint, same_run
 
 # Environment variables with which a study names its runs, so that a tracker groups them.
 RUN_NAME, STUDY_NAME = "D2VLM_RUN", "D2VLM_STUDY"
@@ -203,28 +199,6 @@ def _clocks() -> dict[str, float]:
     return {"seconds": time.time(), "cpu_seconds": time.process_time()}
 
 
-class Complete(TrainerCallback):
-    """Puts an empty file into each checkpoint once it is whole; a killed run goes on from the last one that has it."""
-
-    FILE = "complete"
-
-    def on_save(self, args, state, control, **_):
-        PartialState().wait_for_everyone()  # each process has a file in the checkpoint
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE).touch()
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole. The first process removes the others."""
-    whole = {}
-    for path in folder.glob("checkpoint-*"):
-        if (path / Complete.FILE).exists():
-            whole[int(path.name.removeprefix("checkpoint-"))] = str(path)
-        elif processes.number() == 0:
-            shutil.rmtree(path)
-    return whole[max(whole)] if whole else None
-
-
 def in_notebook() -> bool:
     shell = sys.modules.get("IPython")
     return shell is not None and shell.get_ipython() is not None
@@ -305,43 +279,6 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     return scores if step == trainer.state.global_step else judge(model)
 
 
-# Settings that change no number, so that a run may go on with another value.
-FREE = {"training.workers", "training.report_to", "training.log_every", "training.save_every", "evaluation.batch",
-        "data.bad_share", "data.reader", "data.videos"}
-
-
-def differing(recorded: RunConfig, wanted: RunConfig) -> list[str]:
-    """The settings that make two runs different ones."""
-    recorded, wanted = flatten(recorded), flatten(wanted)
-    return [name for name in wanted if recorded[name] != wanted[name] and name not in FREE]
-
-
-def contents(config: RunConfig) -> dict[str, str]:
-    """Setting -> hash of what it names: the data that a run reads, and the checkpoint from which it starts.
-
-    What does not exist has no hash: training reports it with an error, and a run that is done no longer needs it.
-    """
-    data = config.data
-    named = {"data.train": data.train, "data.val": data.val} if data.train else {
-        "data.world": f"{data.world}/world.json"}  # this file has the hashes of the world's files
-    named |= {"preference.file": config.preference.file, "reward.file": config.reward.file}
-    hashes = {name: file_hash(path) for name, value in named.items() if value and (path := resolve(value)).is_file()}
-    with suppress(LabError):  # loading it will say what is wrong
-        if start := base_hash(config.parts.start):  # loading and saving need the same hash, so it is computed once
-            hashes["parts.start"] = start
-    return hashes
-
-
-def same_content(folder: Path, config: RunConfig, content: dict[str, str]) -> None:
-    """An error if the run in the folder was trained on other content; older runs do not record their content."""
-    begun = read_json(folder / "config.json", dict).get("content", {})
-    if changed := [name for name in content if begun.get(name, content[name]) != content[name]]:
-        named = flatten(config)
-        raise LabError(f"{folder} holds a run on another content of "
-                       f"{', '.join(f'{name} ({named[name]})' for name in changed)}, which has changed since; choose "
-                       "another folder, or delete this one")
-
-
 def second_stage(config: RunConfig, model: D2VLM) -> Preferences | Rewards | IntervalLoss | None:
     """What is learned after supervised training, or instead of it; a copy of the model is kept if it is needed."""
     if config.preference.form != "off":
@@ -358,24 +295,3 @@ def check_can_draw(config: RunConfig, model: D2VLM) -> None:
         begun = config.parts.start or config.parts.language
         raise LabError(f"reward.form={config.reward.form} draws answers from a trained model, but {begun} was never "
                        "trained to ground; name a trained checkpoint in parts.start")
-
-
-def same_run(folder: Path, config: RunConfig, content: dict[str, str] | None = None) -> None:
-    """Leave the config in the folder, with the `content` of what it names; a folder of another run is an error.
-
-    A run that began with another number of processes is an error, too, because each process adds its own batch to a
-    step; older runs do not record the number. A run that has learned nothing yet begins anew, so it may read other
-    content.
-    """
-    path, content = folder / "config.json", content or {}
-    if path.exists():
-        if different := differing(recorded_config(path), config):
-            raise LabError(f"{folder} holds a run with other settings ({', '.join(different)}); choose another folder, "
-                           "or delete this one")
-        if (begun := read_json(path, dict).get("processes", processes.total())) != processes.total():
-            raise LabError(f"{folder} holds a run that began with another number of processes ({begun}, and now there "
-                           f"are {processes.total()}); start it with as many as before, or choose another folder")
-        if last_checkpoint(folder / "checkpoints") is not None:
-            return same_content(folder, config, content)
-    if processes.number() == 0:
-        write_json(path, recorded(config) | {"content": content})

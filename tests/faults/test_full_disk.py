@@ -17,7 +17,7 @@ from d2vlm_lab.data import splits
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.files import json_lines
-from d2vlm_lab.learning.trainer import last_checkpoint
+from d2vlm_lab.learning.resuming import last_checkpoint
 from d2vlm_lab.model.checkpoint import save
 from d2vlm_lab.settings import from_dict
 

@@ -27,7 +27,8 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab import run
 from d2vlm_lab.lab.rehearsal.miniature import write_parts
 from d2vlm_lab.lab.run import dry_run, only_trainer, train
-from d2vlm_lab.learning.trainer import GroundedTrainer, NotFinite, arguments, contents, last_checkpoint, same_run
+from d2vlm_lab.learning.resuming import contents, last_checkpoint, same_run
+from d2vlm_lab.learning.trainer import GroundedTrainer, NotFinite, arguments
 from d2vlm_lab.model.adapter import prepare
 from d2vlm_lab.model.card import ancestry, read_recipe
 from d2vlm_lab.model.checkpoint import load, save
@@ -156,7 +157,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_uninterrupted_one(
 LATE = """
 import os, runpy, time
 from pathlib import Path
-from d2vlm_lab.learning import trainer
+from d2vlm_lab.learning import resuming, trainer
 
 def say(*words):
     os.write(1, (" ".join(words) + "\\n").encode())  # at once, or two processes write into each other's lines
@@ -175,7 +176,7 @@ class Watched(type(Path())):
 
 trainer.save = late(trainer.save, 0)
 trainer.GroundedTrainer._save_rng_state = late(trainer.GroundedTrainer._save_rng_state, 1)
-trainer.Path = Watched
+resuming.Path = Watched
 runpy.run_module("d2vlm_lab.cli", run_name="__main__")
 """
 
@@ -385,10 +386,11 @@ def test_deepspeed_may_not_hold_what_is_trained_in_16_bits(changes, config, tmp_
         train(override(config, changes), tmp_path / "run", str)
 
 
-def test_a_folder_of_another_run_is_refused(config, tmp_path):
+def test_a_folder_of_another_run_is_refused_before_a_model_is_loaded(config, tmp_path, monkeypatch):
     same_run(tmp_path, config)
+    monkeypatch.setattr("d2vlm_lab.lab.run.start", None)
     with pytest.raises(LabError, match=r"training.videos.*choose another folder"):
-        same_run(tmp_path, override(config, {"training.videos": 5}))
+        train(override(config, {"training.videos": 5}), tmp_path, str)
 
 
 def test_a_run_goes_on_with_as_many_processes_as_it_began_with(config, tmp_path, monkeypatch):
