@@ -72,6 +72,11 @@ def with_problems(samples: Iterable[Sample], read: Reader) -> Iterator[tuple[Sam
         yield sample, problems[sample.video]
 
 
+def video_tokens(model: D2VLM, clip: Clip) -> int:
+    """How many tokens the frames of a video take, with the texts between them."""
+    return prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
+
+
 def too_long(model: D2VLM, clip: Clip, question: str, answer: int = 0) -> str:
     """Why the language model was not made to read a question and write `answer` tokens behind its video; "" if it was.
     """
@@ -79,7 +84,7 @@ def too_long(model: D2VLM, clip: Clip, question: str, answer: int = 0) -> str:
                                                      "max_position_embeddings", None)
     around = model.prompt.before + model.prompt.after.format(question=question)
     words = len(model.tokenizer.encode(around)) + answer
-    frames = prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
+    frames = video_tokens(model, clip)
     if room is None or words + frames <= room:
         return ""
     text = "the question and its answer have" if answer else "the question has"
@@ -118,25 +123,23 @@ class Pending:
     groups: list[tuple[list[Sample], Clip]] = field(default_factory=list)
     longest: int = 0  # tokens of the longest of their videos
 
-    def tokens(self, clip: Clip) -> int:
-        model = self.model
-        return prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
-
     def room(self, clip: Clip) -> int:
         """How many questions about one video can be answered together."""
-        return self.batch if shares_frames(self.model) else max(1, min(self.batch, FRAME_TOKENS // self.tokens(clip)))
+        if shares_frames(self.model):
+            return self.batch
+        return max(1, min(self.batch, FRAME_TOKENS // video_tokens(self.model, clip)))
 
     def fits(self, part: list[Sample], clip: Clip) -> bool:
         """Whether these questions can be added. The videos of a batch are padded to its longest one."""
         groups = [*self.groups, (part, clip)]
         texts = sum(len(samples) for samples, _ in groups)
         copies = len(groups) if shares_frames(self.model) else texts
-        longest = max(self.longest, self.tokens(clip))
+        longest = max(self.longest, video_tokens(self.model, clip))
         return not self.groups or (texts <= self.batch and copies * longest <= FRAME_TOKENS)
 
     def add(self, part: list[Sample], clip: Clip) -> None:
         self.groups.append((part, clip))
-        self.longest = max(self.longest, self.tokens(clip))
+        self.longest = max(self.longest, video_tokens(self.model, clip))
 
     def taken(self) -> list[tuple[list[Sample], Clip]]:
         groups, self.groups, self.longest = self.groups, [], 0

@@ -16,7 +16,7 @@ import torch
 
 from .. import processes
 from ..config import Evaluation, RunConfig, read_config, recorded_config, resolve
-from ..data.batch import FRAME, Clip, frame_layout, prefix_size
+from ..data.batch import FRAME, Clip, frame_layout
 from ..data.group_file import read_groups
 from ..data.groups import Groups, Rejects, group_by_video, usable
 from ..data.rejects import preference_data
@@ -28,6 +28,7 @@ from ..errors import LabError
 from ..files import claimed, json_lines, naming_full_disk, sweep_below, write_json, write_text
 from ..ideas.evidence import EVIDENCE
 from ..ideas.rejected import Recipe
+from ..judging.predict import video_tokens
 from ..judging.scores import judge
 from ..learning.resuming import contents, differing, last_checkpoint, same_content, same_settings
 from ..learning.trainer import check_can_draw, check_trackers, fit
@@ -121,11 +122,7 @@ def room_behind(model: D2VLM, config: RunConfig) -> Callable[[Clip], int] | None
         return None
     drawn = config.reward.max_new_tokens if config.reward.draws else 0
     limit -= len(model.tokenizer.encode(model.prompt.before)) + drawn
-
-    def room(clip: Clip) -> int:
-        return limit - prefix_size(clip.timestamps, model.frames.tokens_per_frame, model.tokenizer, model.prompt)
-
-    return room
+    return lambda clip: limit - video_tokens(model, clip)
 
 
 def worth_training(config: RunConfig) -> set[str] | None:
