@@ -94,6 +94,31 @@ def greedy_f1(overlaps, threshold):
     return 2 * len(used) / total if total else 1.0
 
 
+def greediest_f1(overlaps, threshold):
+    used = set()
+    for event in range(overlaps.shape[1]):
+        best = max((p for p in range(overlaps.shape[0]) if p not in used and overlaps[p, event] >= threshold),
+                   key=lambda p: float(overlaps[p, event]), default=None)
+        used |= {best} - {None}
+    total = sum(overlaps.shape)
+    return 2 * len(used) / total if total else 1.0
+
+
+def most_overlap_f1(overlaps, threshold):
+    from scipy.optimize import linear_sum_assignment
+    allowed = overlaps * (overlaps >= threshold)
+    pairs = int((allowed[linear_sum_assignment(allowed, maximize=True)] > 0).sum())
+    return 2 * pairs / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
+
+
+def leading_only(text):
+    """Grounds the `<evi>` at the very beginning, whether or not there is an end marker."""
+    text, n = text.replace("</evi>", ""), 0
+    while text.startswith("<evi>" * (n + 1)):
+        n += 1
+    return n, [k if k < n else None for k in range(text.count("<evi>") - n)]
+
+
 def f1_of_shares(overlaps, threshold):
     predictions, truths = overlaps.shape
     if not predictions or not truths:
@@ -188,9 +213,11 @@ MISTAKES = {
         (lambda y, p: (y - p).pow(2).mean(0) / y.var(0, correction=0), "left unexplained"),
         (lambda y, p: 1 - (y - p).pow(2).sum(0) / y.pow(2).sum(0), "always guesses 0"),
         (lambda y, p: 1 - (y - p).pow(2).mean(0) / y.var(0), "minus one in one place only"),
+        (lambda y, p: 1 - (y - p).var(0) / y.var(0), "variance of the errors"),
         (lambda y, p: 1 - (y - p).pow(2).mean() / (y - y.mean()).pow(2).mean(), "mix the questions")],
     "similarity": [
         (lambda g, f: g @ f.T, "as they are"), (lambda g, f: g @ f.T / g.shape[1], "the width D itself"),
+        (lambda g, f: g @ f.T / g.shape[0] ** 0.5, "number of evidence tokens"),
         (lambda g, f: (g @ f.T / g.shape[1] ** 0.5).sigmoid(), "the sigmoid already"),
         (lambda g, f: (g @ f.T / g.shape[1] ** 0.5).softmax(-1), "compete"),
         (lambda g, f: (g @ f.T / g.shape[1] ** 0.5).detach(), "no gradient reaches `evidence`")],
@@ -198,6 +225,7 @@ MISTAKES = {
         (lambda c: (runs_of(c)[0][0], runs_of(c)[-1][1]), "spans several runs"),
         (lambda c: max(runs_of(c), key=lambda r: c[r[0]:r[1] + 1].max()), "in which the maximum lies"),
         (lambda c: max(runs_of(c), key=lambda r: r[1] - r[0]), "the longest run"),
+        (lambda c: (c.argmax(), c.argmax()), "the highest frame only"),
         (lambda c: max(runs_of(c), key=lambda r: c[r[0]:r[1] + 1].sum()), "compare the sums"),
         (lambda c: (rule_of_the_page(c)[0], rule_of_the_page(c)[1] + 1), "one frame after"),
         (lambda c: runs_of(c), "It should return a pair")],
@@ -264,7 +292,8 @@ MISTAKES = {
         (lambda t: (t.split("</evi>")[0].count("<evi>"), list(range(t.split("</evi>")[-1].count("<evi>")))),
          "points at nothing"),
         (lambda t: (t.count("<evi>"), [0] * (t.count("<evi>") - 1)), "count all `<evi>`"),
-        (lambda t: t.index("# event"), "ValueError: substring not found"), (one_grounded, "only the first `<evi>`"),
+        (lambda t: t.index("# event"), "ValueError: substring not found"),
+        (leading_only, "whatever stands between them"), (one_grounded, "only the first `<evi>`"),
         (lambda t: t.count("<evi>"), "returns a number")],
     "one_pass_mask": [
         (lambda a, b, c: torch.ones(a + b + c, a + b + c).tril().bool(), "only look backwards"),
@@ -354,10 +383,13 @@ MISTAKES = {
         (lambda e, d: [(float("nan"), float("nan")), *e[1:]], "finite numbers"),
         (lambda e, d: [(e[0][0], d), *e[1:]], "another length"), (lambda e, d: e[1:], "number of events")],
     "wrong_which": [
-        (lambda e, c: (e[1:], c), "only event 0 is left"), (lambda e, c: (e, c), "as many events as before"),
+        (lambda e, c: (e[1:], c), "refers to event 1, but only event 0 is left"),
+        (lambda e, c: (e[1:], [(k - 1, words) for k, words in c]), "refers to event -1, but"),
+        (lambda e, c: (e[1:], [(k - 1, words) for k, words in c[1:]]), "refers to event -1, but"),
+        (lambda e, c: (e[:-1], c[:-1] + c[:1]), "each of them once"), (lambda e, c: (e, c), "as many events as before"),
         (lambda e, c: (e[:-1], c[:-2]), "not mentioned in any clause"),
         (lambda e, c: (e[:1], c[:1]), "more than one event"),
-        (lambda e, c: (e[1:], [(0, c[0][1])]), "describes another event")],
+        (lambda e, c: (e[1:], list(enumerate(words for _, words in c[1:]))), "describes another event")],
     "wrong_what": [
         (lambda c, colors: c, "0 clauses have changed"),
         (lambda c, colors: [(k, w.replace("red", "blue").replace("square", "disc")) for k, w in c],
@@ -383,7 +415,9 @@ MISTAKES = {
         (always(THREE | {"three times, free, 0.5": 1}), "one of two events is missed"),
         (always(THREE | {"three times, one to one, 0.5": 0.667}), "three predictions")],
     "matched_f1": [
-        (coverage_f1, "Several predictions"), (greedy_f1, "takes it away"),
+        (coverage_f1, "Several predictions"), (greedy_f1, "takes it away"), (greediest_f1, "overlaps it most"),
+        (lambda o, t: greediest_f1(o.T, t), "it overlaps most"),
+        (most_overlap_f1, "the sum of the overlaps"),
         (f1_of_shares, "ZeroDivisionError"),
         (lambda o, t: greedy_f1(o, t + 1e-5) if o.shape[0] < 2 else 0.0, "exactly the threshold")],
     "paired_difference": [

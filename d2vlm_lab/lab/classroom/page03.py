@@ -34,6 +34,8 @@ similarity = Comparison(
                 "or 1 everywhere; divide by the square root of the width.", lambda g, f: g @ f.T),
         Mistake("You divide by the width D itself. The dot product of random states grows with the square root of D.",
                 lambda g, f: g @ f.T / f.shape[-1]),
+        Mistake("You divide by the square root of the number of evidence tokens. Divide by that of the width D.",
+                lambda g, f: g @ f.T / math.sqrt(g.shape[0])),
         Mistake("You apply the sigmoid already. The function returns logits; the loss and the rules need them too.",
                 lambda g, f: torch.sigmoid(g @ f.T / math.sqrt(f.shape[-1]))),
         Mistake("You apply a softmax, so that the frames compete with each other. An event may span many frames, and "
@@ -90,6 +92,8 @@ salient_interval = Comparison(
                 "best mean.", _spanning),
         Mistake("You take the run in which the maximum lies. The rule compares the means of the runs, so that a short "
                 "peak between low neighbours can lose.", _by(torch.max)),
+        Mistake("You take the highest frame only. Take the whole run of neighbouring frames that you kept.",
+                lambda curve: (int(curve.argmax()), int(curve.argmax()))),
         Mistake("You take the longest run. The rule takes the run with the best mean, so that a spike of one frame can "
                 "win.", _by(len)),
         Mistake("You compare the sums of the runs, so that a long run of frames with medium values wins. Compare "

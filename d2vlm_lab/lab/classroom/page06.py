@@ -29,6 +29,12 @@ def _first_only(text: str) -> tuple[int, list[int | None]]:
     return 1, [0, *[None] * (text.count(EVI) - 2)]
 
 
+def _leading_only(text: str) -> tuple[int, list[int | None]]:
+    """Counts the `<evi>` at the very beginning as grounded, whether or not there is an end marker."""
+    n = len(evidence.parse(text.replace(END, "")).grounded)
+    return n, [k if k < n else None for k in range(text.count(EVI) - n)]
+
+
 mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "
@@ -41,7 +47,7 @@ mentions = Comparison(
     cases=[(f"{EVI}{END} It happens in {EVI}.",), (f"{EVI}{EVI}{END} First {EVI}, then {EVI}.",),
            (f"{EVI}{END} In {EVI} and again in {EVI}.",), ("I do not know.",), (f"{EVI} It happens in {EVI}.",),
            (f"It happens in {EVI}.",), (f"{EVI}{EVI}{EVI}{END} In {EVI}.",), (f"{END} In {EVI}.",),
-           (f"{EVI}{EVI} First {EVI}, then {EVI}.",)],
+           (f"{EVI}{EVI} First {EVI}, then {EVI}.",), (f"I see {EVI} and {EVI} {END} First {EVI}.",)],
     mistakes=(
         Mistake("You count the events from 1. The first event has the number 0, as in every list.",
                 lambda text: (_mentions(text)[0], [None if k is None else k + 1 for k in _mentions(text)[1]])),
@@ -57,7 +63,9 @@ mentions = Comparison(
                 "the `<evi>` at the very beginning of the text count.",
                 lambda text: _mentions(text) if END in text else (0, [None] * text.count(EVI))),
         Mistake("Without `</evi>`, you count only the first `<evi>`. All of them at the very beginning of the text are "
-                "grounded.", _first_only)))
+                "grounded.", _first_only),
+        Mistake("With `</evi>`, you count only the `<evi>` at the very beginning of the text. All of them before the "
+                "marker are grounded, whatever stands between them.", _leading_only)))
 
 
 def _mask(n_start: int, n_frames: int, n_text: int) -> Tensor:

@@ -26,8 +26,8 @@ def _mixed(logits: Tensor, targets: Tensor) -> Tensor:
 
 interval_log_probability = Comparison(
     "interval_log_probability", "09", "logits targets",
-    hints=("p is the sigmoid of the logits. On a frame inside (t = 1) the factor is p, outside (t = 0) it is 1 - p.",
-           "With soft targets, both count partly: the factor is t p + (1 - t)(1 - p).",
+    hints=("p is the sigmoid of the logits. On a frame inside (y = 1) the factor is p, outside (y = 0) it is 1 - p.",
+           "With soft targets, both count partly: the factor is y p + (1 - y)(1 - p).",
            "The logarithm of a product is the sum of the logarithms. Take the logarithm first, then the sum."),
     returns="(E,) one log-probability for each evidence token",
     right=lambda logits, targets: grounding.interval_log_probability(logits, targets), learns=(0,),
@@ -39,8 +39,8 @@ interval_log_probability = Comparison(
                 lambda z, t: (t * z.sigmoid().log()).sum(-1)),
         Mistake("You take the mean over frames. A probability is a product over all frames, so its logarithm is a sum.",
                 lambda z, t: _mixed(z, t).log().mean(-1)),
-        Mistake("You compute minus the cross-entropy, t log p + (1 - t) log(1 - p). With soft targets, this differs: "
-                "the paper mixes the probabilities, t p + (1 - t)(1 - p), and then takes the logarithm.",
+        Mistake("You compute minus the cross-entropy, y log p + (1 - y) log(1 - p). With soft targets, this differs: "
+                "the authors' code mixes the probabilities, y p + (1 - y)(1 - p), and then takes the logarithm.",
                 lambda z, t: -F.binary_cross_entropy_with_logits(z, t, reduction="none").sum(-1)),
         Mistake("You return the probability itself. Return its logarithm.", lambda z, t: _mixed(z, t).prod(-1)),
         Mistake("You multiply first and take the logarithm afterwards. With 400 frames the product is smaller than any "

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import yaml
 from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...config import ROOT
@@ -36,6 +37,22 @@ def _greedy(overlaps: Tensor, threshold: float) -> float:
     return 2 * len(taken) / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
 
 
+def _greediest(overlaps: Tensor, threshold: float) -> float:
+    """Every prediction takes the free truth that it overlaps most."""
+    taken: set[int] = set()
+    for row in overlaps.tolist():
+        hits = [(value, k) for k, value in enumerate(row) if value >= threshold and k not in taken]
+        taken |= {k for _, k in sorted(hits)[-1:]}
+    return 2 * len(taken) / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
+
+
+def _largest_sum(overlaps: Tensor, threshold: float) -> float:
+    """The pairs with the largest sum of overlaps, instead of the largest number of pairs."""
+    allowed = np.where(overlaps.numpy() >= threshold, overlaps.numpy(), 0)
+    chosen = allowed[linear_sum_assignment(allowed, maximize=True)]
+    return 2 * int((chosen > 0).sum()) / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
+
+
 def _pairs(overlaps: Tensor, threshold: float) -> int:
     return len(temporal.assign(overlaps.numpy(), threshold))
 
@@ -53,13 +70,22 @@ matched_f1 = Comparison(
     right=lambda overlaps, threshold: temporal.matched_f1(overlaps.numpy(), threshold),
     cases=[(torch.tensor([[0.9]]), 0.5), (torch.tensor([[0.5]]), 0.5), (torch.tensor([[0.1]]), 0.5),
            (torch.tensor([[0.9], [0.8]]), 0.5), (torch.tensor([[0.6, 0.7]]), 0.5),
-           (torch.tensor([[0.6, 0.7], [0.8, 0.0]]), 0.5), (torch.zeros(0, 2), 0.5), (torch.zeros(0, 0), 0.5),
+           (torch.tensor([[0.6, 0.7], [0.8, 0.0]]), 0.5), (torch.tensor([[0.6, 0.9], [0.1, 0.8]]), 0.5),
+           (torch.tensor([[0.9, 0.6], [0.8, 0.1]]), 0.5),
+           (torch.tensor([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.5]]), 0.5),
+           (torch.zeros(0, 2), 0.5), (torch.zeros(0, 0), 0.5),
            *((torch.rand(3, 4, generator=generator), 0.5) for _ in range(4))],
     mistakes=(
         Mistake("Several predictions may hit the same event in your score, or one prediction several events. Pair "
                 "them one to one, so that each counts once. Predictions without an event are false alarms.", _free),
         Mistake("Each prediction takes the first event that it reaches, and so takes it away from another prediction "
                 "that reaches no other event. Look for the pairing with the most pairs.", _greedy),
+        Mistake("Each prediction takes the event that it overlaps most, even if another prediction reaches no other "
+                "event. Look for the pairing with the most pairs.", _greediest),
+        Mistake("Each event takes the prediction that overlaps it most, even if no prediction is left for another "
+                "event. Look for the pairing with the most pairs.", lambda o, t: _greediest(o.T, t)),
+        Mistake("You make the sum of the overlaps as large as possible. Make the number of pairs as large as "
+                "possible: every allowed pair counts 1.", _largest_sum),
         Mistake("An overlap of exactly the threshold counts as found.",
                 lambda o, t: temporal.matched_f1(o.numpy(), t + 1e-6)),
         Mistake("You return the precision: events that were missed do not lower it.",

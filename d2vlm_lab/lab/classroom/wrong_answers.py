@@ -66,9 +66,9 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
     if not new_events:
         return "No event is left. An answer without events cannot be compared factor by factor."
     pointing = [k for k, _ in new_clauses]
-    if any(not 0 <= k < len(new_events) for k in pointing):
+    if outside := [k for k in pointing if not 0 <= k < len(new_events)]:
         left = "only event 0 is left" if len(new_events) == 1 else f"only events 0 to {len(new_events) - 1} are left"
-        return (f"One of your clauses refers to event {max(pointing)}, but {left}, because events are counted from 0. "
+        return (f"One of your clauses refers to event {outside[0]}, but {left}, because events are counted from 0. "
                 "Remove the clause of the event that you removed, and give new numbers to the clauses of the "
                 "events after it.")
     if set(pointing) != set(range(len(new_events))):
@@ -83,14 +83,18 @@ def _wrong_which(wrong, events: Events, clauses: Clauses) -> str | None:
         return "The times of the other events have changed. Here, only *which* events there are should be wrong."
     if new_events != [event for event in events if event in new_events]:
         return "The other events are in another order than before. Remove one and keep the others as they are."
-    said = {(new_events[k], words) for k, words in new_clauses}
-    if not said <= {(events[k], words) for k, words in clauses}:
+    said, kept = ([(among[k], words) for k, words in of if among[k] in new_events]
+                  for among, of in ((new_events, new_clauses), (events, clauses)))
+    if not set(said) <= set(kept):
         return "A clause now describes another event than before. Every event keeps its own words."
+    if said != kept:
+        return "The other clauses should stay as they are: each of them once, and in the same order as before."
     return None
 
 
 wrong_which = Judgement(
-    "wrong_which", "09", "events clauses", look=_wrong_which, cases=((TWO, WORDS), (THREE, SAID)),
+    "wrong_which", "09", "events clauses", look=_wrong_which,
+    cases=((TWO, WORDS), (THREE, SAID), (THREE, [SAID[1], SAID[0], SAID[2]])),
     hints=("Remove the first event from the list of events.",
            "Remove its clause as well.",
            "All other events have now moved up by one: subtract 1 from the numbers in their clauses."))
