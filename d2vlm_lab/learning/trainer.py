@@ -254,7 +254,7 @@ def fit(model: D2VLM, config: RunConfig, train: Dataset, held_out: Dataset, fold
     """Train in `folder`, or go on where an interrupted run stopped; the model is left in `folder / "model"`.
 
     `judge` gives the scores of generated answers, which are logged after each evaluation. Returns the scores of the
-    trained model, which are not computed again if the last step was evaluated. `content`: see `contents`.
+    trained model, which are not computed again if the last step was evaluated. `content`: see `resuming.contents`.
     """
     same_run(folder, config, content)
     set_seed(config.seed)

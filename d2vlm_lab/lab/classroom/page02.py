@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -89,10 +88,6 @@ def _columns(n: int) -> Tensor:
     return torch.randn(n, 2, generator=generator) * torch.tensor([1.0, 3.0]) + torch.tensor([0.0, 5.0])
 
 
-def _from_variances(truth: Tensor, predicted: Tensor, correction: int) -> Tensor:
-    return 1 - (truth - predicted).var(0, correction=correction) / truth.var(0, correction=correction)
-
-
 LEVEL = torch.tensor([[1.0], [2.0], [3.0]])
 explained = Comparison(
     "explained", "02", "truth predicted",
@@ -115,8 +110,8 @@ explained = Comparison(
                 lambda truth, predicted: (1 - (truth - predicted).square().mean() / truth.var(correction=0))),
         Mistake("You use absolute errors. The share is defined by squared errors, so that it fits the variance.",
                 lambda truth, predicted: 1 - (truth - predicted).abs().mean(0) / (truth - truth.mean(0)).abs().mean(0)),
-        *(Mistake("You take the variance of the errors, which forgets an error that is the same everywhere. Take the "
-                  "mean of the squared errors.", partial(_from_variances, correction=k)) for k in (0, 1)),
+        Mistake("You take the variance of the errors, which forgets an error that is the same everywhere. Take the "
+                "mean of the squared errors.", lambda truth, predicted: 1 - (truth - predicted).var(0) / truth.var(0)),
         Mistake("You divide by the number of rows minus one in one place only. Compute the mean squared error and the "
                 "variance with the same divisor.",
                 lambda truth, predicted: 1 - (truth - predicted).square().mean(0) / truth.var(0))))
