@@ -29,12 +29,6 @@ def _first_only(text: str) -> tuple[int, list[int | None]]:
     return 1, [0, *[None] * (text.count(EVI) - 2)]
 
 
-def _leading_only(text: str) -> tuple[int, list[int | None]]:
-    """Counts the `<evi>` at the very beginning as grounded, whether or not there is an end marker."""
-    n = len(evidence.parse(text.replace(END, "")).grounded)
-    return n, [k if k < n else None for k in range(text.count(EVI) - n)]
-
-
 mentions = Comparison(
     "mentions", "06", "text",
     hints=("`text.partition('</evi>')` gives what stands before the end marker, the marker itself, and what follows. "
@@ -65,7 +59,7 @@ mentions = Comparison(
         Mistake("Without `</evi>`, you count only the first `<evi>`. All of them at the very beginning of the text are "
                 "grounded.", _first_only),
         Mistake("With `</evi>`, you count only the `<evi>` at the very beginning of the text. All of them before the "
-                "marker are grounded, whatever stands between them.", _leading_only)))
+                "marker are grounded, whatever stands between them.", lambda text: _mentions(text.replace(END, "")))))
 
 
 def _mask(n_start: int, n_frames: int, n_text: int) -> Tensor:

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 import yaml
 from matplotlib.figure import Figure
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...config import ROOT
@@ -28,29 +27,23 @@ def _free(overlaps: Tensor, threshold: float) -> float:
     return temporal.harmonic(*temporal.coverage(overlaps.numpy(), threshold)) if sum(overlaps.shape) else 1.0
 
 
-def _greedy(overlaps: Tensor, threshold: float) -> float:
-    """Every prediction takes the first free truth that it reaches."""
+def _f1(pairs: int, overlaps: Tensor) -> float:
+    return 2 * pairs / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
+
+
+def _greedy(overlaps: Tensor, threshold: float, most: bool = False) -> float:
+    """Every prediction takes the first free truth that it reaches, or the one that it overlaps `most`."""
     taken: set[int] = set()
     for row in overlaps.tolist():
         hits = [k for k, value in enumerate(row) if value >= threshold and k not in taken]
-        taken |= set(hits[:1])
-    return 2 * len(taken) / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
-
-
-def _greediest(overlaps: Tensor, threshold: float) -> float:
-    """Every prediction takes the free truth that it overlaps most."""
-    taken: set[int] = set()
-    for row in overlaps.tolist():
-        hits = [(value, k) for k, value in enumerate(row) if value >= threshold and k not in taken]
-        taken |= {k for _, k in sorted(hits)[-1:]}
-    return 2 * len(taken) / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
+        taken |= set(sorted(hits, key=row.__getitem__, reverse=True)[:1] if most else hits[:1])
+    return _f1(len(taken), overlaps)
 
 
 def _largest_sum(overlaps: Tensor, threshold: float) -> float:
     """The pairs with the largest sum of overlaps, instead of the largest number of pairs."""
     allowed = np.where(overlaps.numpy() >= threshold, overlaps.numpy(), 0)
-    chosen = allowed[linear_sum_assignment(allowed, maximize=True)]
-    return 2 * int((chosen > 0).sum()) / sum(overlaps.shape) if sum(overlaps.shape) else 1.0
+    return _f1(np.count_nonzero(allowed[temporal.best_pairs(allowed)]), overlaps)
 
 
 def _pairs(overlaps: Tensor, threshold: float) -> int:
@@ -81,9 +74,9 @@ matched_f1 = Comparison(
         Mistake("Each prediction takes the first event that it reaches, and so takes it away from another prediction "
                 "that reaches no other event. Look for the pairing with the most pairs.", _greedy),
         Mistake("Each prediction takes the event that it overlaps most, even if another prediction reaches no other "
-                "event. Look for the pairing with the most pairs.", _greediest),
+                "event. Look for the pairing with the most pairs.", lambda o, t: _greedy(o, t, most=True)),
         Mistake("Each event takes the prediction that overlaps it most, even if no prediction is left for another "
-                "event. Look for the pairing with the most pairs.", lambda o, t: _greediest(o.T, t)),
+                "event. Look for the pairing with the most pairs.", lambda o, t: _greedy(o.T, t, most=True)),
         Mistake("You make the sum of the overlaps as large as possible. Make the number of pairs as large as "
                 "possible: every allowed pair counts 1.", _largest_sum),
         Mistake("An overlap of exactly the threshold counts as found.",
