@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..config import Preference, RunConfig, resolve
+from ..config import Data, Preference, RunConfig, resolve
 from ..data.groups import Collator, Groups, Reader, Rejects, batch_of
 from ..data.plan import plan_of
 from ..data.rejects import synthesized
@@ -50,7 +50,7 @@ class Exam:
 
 def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") -> Exam:
     """Up to `questions` of each task in `evaluation.tasks`, from the validation half of the data or of `world`."""
-    config = replace(config, data=replace(config.data, world=world or config.data.world),
+    config = replace(config, data=in_world(config.data, world) if world else config.data,
                      evaluation=replace(config.evaluation, samples=questions))
     model = on_device(model)
     _, val = splits(config)
@@ -77,6 +77,13 @@ def examine(model: D2VLM, config: RunConfig, questions: int, world: str = "") ->
     if whole:
         scores |= teacher_forced(model, samples[::2], read, mechanisms=config.evaluation.mechanisms)
     return Exam(predictions, scores)
+
+
+def in_world(data: Data, world: str) -> Data:
+    """The same settings for another world, which must be there and is taken as it was made."""
+    load_world(resolve(world))
+    return replace(data, world=world, world_preset=Data.world_preset, world_settings=Data.world_settings,
+                   train=Data.train, val=Data.val, format=Data.format)
 
 
 def memory_of(config: RunConfig) -> Memory:

@@ -13,6 +13,7 @@ from d2vlm_lab.data.video import VideoError
 from d2vlm_lab.data.world.config import WorldConfig
 from d2vlm_lab.data.world.make import make_world
 from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, Reference, compose
 from d2vlm_lab.judging.exam import examine, prefers, readable, spending, teacher_forced, write_exam
 from d2vlm_lab.judging.predict import Prediction
@@ -122,8 +123,11 @@ def test_a_checkpoint_is_examined_in_its_own_and_in_another_world(tmp_path, monk
     monkeypatch.setattr("d2vlm_lab.data.splits.CACHE", str(tmp_path / "cache"))
     for name, nested in (("plain", 0.0), ("nested", 1.0)):
         make_world(tmp_path / name, WorldConfig(videos=20, nested=nested, events=(2, 2)), workers=1)
-    config = read_config("tiny", [f"data.world={tmp_path}/plain", "evaluation.max_new_tokens=12"])
+    config = read_config("tiny", [f"data.world={tmp_path}/plain", "evaluation.max_new_tokens=12",
+                                  "data.world_settings=[videos=20, nested=0.0, 'events=[2, 2]']"])
     model = starting_model(config)
+    with pytest.raises(LabError, match="elsewhere"):
+        examine(model, config, 3, str(tmp_path / "elsewhere"))
     here, there = examine(model, config, 3), examine(model, config, 3, str(tmp_path / "nested"))
     assert {"named_F1@0.5", "dvc_caption_F1", "held_out_grounding", "spread"} <= set(here.scores)
     assert {"refused", "refused_wrongly", "refusal_F1"} <= set(here.scores)
