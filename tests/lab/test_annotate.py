@@ -222,6 +222,9 @@ def test_a_video_of_another_length_is_a_note_and_a_missing_duration_comes_from_t
     ("a.csv", "video,start,end,caption\nladder,x,2,a\n", "line 2: start: expected a time, found 'x'"),
     ("a.csv", "video,start,end,caption\nladder,1,2,a, b\n", "line 2: 1 more values than there are columns"),
     ("a.csv", "video,start,end,caption\n,1,2,a\n", "line 2: video: is empty"),
+    ("a.csv", 'video,start,end,caption\nladder,1,2,"a\nladder,3,4,b\n',
+     "line 2: unexpected end of data; the row goes on to line 3"),
+    ("a.csv", 'video,start,end,caption\nladder,1,2,"a" b\nladder,3,4,b\n', "line 2: ',' expected"),
     ("a.csv", "video,start,end,caption\nladder,5,2,a\n", "line 2: start and end: event 1 starts at 5.0 s, after"),
     ("ladder.vtt", "WEBVTT\n\n00:01.000 -> 2\na\n\n00:01.000 --> two\na\n", "line 6: times: expected a time"),
     ("ladder.srt", "1\n00:00:01,000 --> 00:00:02,000\n\n", "line 2: text: is empty"),
@@ -232,6 +235,8 @@ def test_a_video_of_another_length_is_a_note_and_a_missing_duration_comes_from_t
     ("q.jsonl", '{"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "3"}]}', "no single"),
     ("q.jsonl", '{"video": "ladder.mp4", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": '
      '"[{\\"start\\": \\"soon\\"}]"}]}', "conversations[1]: expected a time, found 'soon'"),
+    ("q.jsonl", '{"video": "ladder.mp4", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": '
+     '"From 9.0 to 3.0 s."}]}', "event 1 starts at 9.0 s, after its end"),
 ])
 def test_a_part_of_a_file_that_cannot_be_used_is_named(videos, tmp_path, capsys, name, text, words):
     (tmp_path / name).write_text(text)
@@ -244,6 +249,33 @@ def test_no_question_asks_for_all_events_where_one_of_them_is_spoiled(videos, tm
     annotate("convert", tmp_path / "a.csv", "--videos", videos, "--out", tmp_path / "o.jsonl", "--task", "dvc")
     assert [sample.video for sample in samples.read(tmp_path / "o.jsonl")] == ["kitchen.mp4"]
     assert "no question can ask for all events of 'ladder.mp4'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("a.csv", "video,start,end,caption\nladder,1,2,he waves\nladder,x,5,He waves.\nladder,6,7,b\n"),
+    ("a.csv", "video,start,end,caption,question\nladder,1,2,,when?\nladder,x,5,,when?\nladder,6,7,,b\n"),
+    ("a.jsonl", '{"video_path": "ladder.mp4", "events": [{"query": "he waves", "span": [[1, 2], [5, "x"]]}, '
+     '{"query": "b", "span": [6, 7]}]}'),
+    ("ladder.srt", "1\n00:01.000 --> 00:02.000\nwaves\n\n2\n00:03.000 --> 00:99.000\nwaves\n\n3\n"
+     "00:06.000 --> 00:07.000\nb\n"),
+])
+def test_no_question_asks_for_a_moment_of_which_one_time_is_spoiled(videos, tmp_path, capsys, name, text):
+    (tmp_path / name).write_text(text)
+    annotate("convert", tmp_path / name, "--videos", videos, "--out", tmp_path / "o.jsonl", "--task", "tvg")
+    assert [sample.events[0].start for sample in samples.read(tmp_path / "o.jsonl")] == [6.0]
+    assert "no question can ask for all moments of" in capsys.readouterr().out
+
+
+def test_numbers_that_may_be_no_times_and_durations_that_contradict_each_other_are_noted(videos, tmp_path, capsys):
+    sugar, times = ({"video": "ladder.mp4", "conversations": [{"from": "human", "value": "?"},
+                                                              {"from": "gpt", "value": answer}]}
+                    for answer in ("He adds 2-3 spoons of sugar.", "He adds it from 2 to 3 seconds."))
+    assert annotate("check", written(tmp_path / "q.jsonl", sugar, times), "--videos", videos) == 0
+    assert capsys.readouterr().out.count("note: '2-3' is read as times. Check that they are.") == 1
+    (tmp_path / "a.csv").write_text("video,duration,start,end,caption\nladder,12,1,2,a\nladder,300,3,4,b\n")
+    assert annotate("convert", tmp_path / "a.csv", "--videos", videos, "--out", tmp_path / "o.jsonl") == 0
+    assert "line 3: duration: note: an earlier row of this video says 12.0, this one '300'" in capsys.readouterr().out
+    assert {sample.duration for sample in samples.read(tmp_path / "o.jsonl")} == {12.0}
 
 
 def test_questions_that_no_scorer_could_judge_are_named_and_left_out_of_a_benchmark(videos, tmp_path, capsys):
@@ -347,7 +379,8 @@ def test_times_are_read_in_every_common_way(written, seconds):
     assert seconds_of(written) == seconds
 
 
-@pytest.mark.parametrize("written", ["", "soon", "-3", "1:2:3:4", None, True, [1], float("inf"), 10**400])
+@pytest.mark.parametrize("written", ["", "soon", "-3", "1:2:3:4", "1:75", "0:09:500", "1:60:00",
+                                     None, True, [1], float("inf"), 10**400])
 def test_what_is_no_time_is_an_error(written):
     with pytest.raises(LabError):
         seconds_of(written)

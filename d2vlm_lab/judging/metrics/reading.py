@@ -93,12 +93,12 @@ def read_events(text: str) -> Reading:
     ends = [head[1] for head in heads[1:]] + [len(answer)]
     captions = [re.sub(r"^\W*description:", "", answer[head[2]:end], flags=re.I).strip(TRIM)
                 for head, end in zip(heads, ends)]
-    return Reading(tuple(head[0] for head in heads), _intervals(evidence), tuple(captions))
+    return Reading(tuple(in_order(head[0]) for head in heads), _intervals(evidence), tuple(captions))
 
 
 def find_spans(text: str) -> list[tuple[Interval, int, int]]:
-    """Intervals and where they stand in the text: "a - b", "a to b", "between a and b", "[a, b]", else "starts at a
-    ... ends at b".
+    """The two times of each interval as written, and where they stand in the text: "a - b", "a to b", "between a and
+    b", "[a, b]", else "starts at a ... ends at b".
     """
     found: list[tuple[tuple[str, str], int, int]] = []
     for match in SPAN.finditer(text):
@@ -108,8 +108,8 @@ def find_spans(text: str) -> list[tuple[Interval, int, int]]:
             found.append(((start, end), match.start(), match.end()))
     if not found:
         found = [((a[1], b[1]), a.start(), b.end()) for a, b in zip(FROM.finditer(text), UNTIL.finditer(text))]
-    spans = [(tuple(sorted(map(_seconds, times))), start, end) for times, start, end in found]
-    return [span for span in spans if math.isfinite(span[0][1])]
+    spans = [((_seconds(a), _seconds(b)), start, end) for (a, b), start, end in found]
+    return [span for span in spans if all(map(math.isfinite, span[0]))]
 
 
 def read_choice(text: str, options: Sequence[str]) -> Choice:
@@ -126,7 +126,11 @@ def read_choice(text: str, options: Sequence[str]) -> Choice:
 
 
 def _intervals(text: str) -> tuple[Interval, ...]:
-    return tuple(span for span, _, _ in find_spans(text))
+    return tuple(in_order(times) for times, _, _ in find_spans(text))
+
+
+def in_order(times: Interval) -> Interval:
+    return min(times), max(times)
 
 
 def _opens_an_event(text: str, head: tuple[Interval, int, int]) -> bool:

@@ -22,6 +22,7 @@ START, END = ("start", "start_time"), ("end", "end_time")
 CAPTION = ("description", "caption", "event", "label")
 LAYOUT = ('Write {"video": "a.mp4", "conversations": [{"from": "human", "value": "<video>When ...?"}, {"from": "gpt", '
           '"value": "..."}]}.')
+AS_TIME = re.compile(r"\d[.:]\d|\d\s*s(?:ec|\b)|\[")  # what shows that two numbers are times
 SPEAKERS = {"human": "asks", "user": "asks", "gpt": "answers", "assistant": "answers"}
 
 
@@ -104,8 +105,10 @@ def _in_words(place: str, name: str, video: str, question: str, answer: str, dur
     pieces = [piece for piece in [*pieces, answer[cut:]] if piece != ""]
     task = {0: "qa", 1: "tvg"}.get(len(spans), "dvc" if any(texts) else "tal")
     made = draft(video, task, question, captions, pieces, "qwen", place, duration)
+    notes = [Problem(place, name, f"{shown(answer[start:end])} is read as times", "Check that they are.", True)
+             for span, start, end in spans if span not in events.intervals and not AS_TIME.search(answer[start:end])]
     if spans:
-        return made
+        return replace(made, problems=tuple(notes))
     note = Problem(place, name, "no times are found in this answer", "It is kept as an answer without evidence.", True)
     return replace(made, problems=(note,), origins={"answer": (place, name)})
 

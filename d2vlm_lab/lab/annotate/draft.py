@@ -38,6 +38,7 @@ class Draft:
     place: str
     record: object = None
     problems: tuple[Problem, ...] = ()  # found while reading; without a record there is nothing more to find
+    says: str = ""  # of an event that cannot be used: its words
     origins: dict[str, tuple[str, str]] = field(default_factory=dict)  # field of the record -> its place and name
 
     def origin(self, name: str) -> tuple[str, str]:
@@ -57,9 +58,15 @@ class Captioned:
     field: str = ""
 
 
-def spoiled(place: str, name: str, message: object, remedy: str) -> Draft:
+def spoiled(place: str, name: str, message: object, remedy: str, says: str = "") -> Draft:
     """A draft of which nothing can be used."""
-    return Draft(place, None, (Problem(place, name, str(message), remedy),))
+    return Draft(place, None, (Problem(place, name, str(message), remedy),), says)
+
+
+def incomplete(place: str, what: str) -> Draft:
+    """Instead of a question whose answer would leave out what could not be read."""
+    return spoiled(place, "", f"no question can ask for all {what}, because some cannot be used",
+                   "Correct these first.")
 
 
 def seconds_of(value: object) -> float:
@@ -70,14 +77,16 @@ def seconds_of(value: object) -> float:
     if not match:
         raise LabError(f"expected a time, found {shown(value)}")
     hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups())
+    if match[2] and rest >= 60 or match[1] and minutes >= 60:
+        raise LabError(f"expected a time with less than 60 seconds and 60 minutes, found {shown(value)}")
     return hours * 3600 + minutes * 60 + rest
 
 
 def questions(video: str, captions: Sequence[Captioned], task: str, source: str, place: str,
-              duration: object = None, whole: bool = True) -> Iterator[Draft]:
+              duration: object = None, bad: Sequence[Draft] = ()) -> Iterator[Draft]:
     """The drafts of one video: a question about each caption, one that asks for all of them, or both.
 
-    Where `whole` is false some captions could not be read, and a question about all events would have a wrong answer.
+    A question is left out if its answer would need one of the `bad` events, which could not be read.
     """
     captions, notes = each_once(captions)
     yield from notes
@@ -85,12 +94,15 @@ def questions(video: str, captions: Sequence[Captioned], task: str, source: str,
         by_text: dict[str, list[Captioned]] = {}
         for caption in captions:
             by_text.setdefault(plain(caption.text), []).append(caption)
-        for same in by_text.values():  # what happens twice is one question with two answers
+        lost = {plain(event.says) for event in bad}
+        for text, same in by_text.items():  # what happens twice is one question with two answers
+            if text in lost:
+                yield incomplete(same[0].place, f"moments of {shown(same[0].text)}")
+                continue
             question = MOMENT.format(same[0].text.strip().rstrip(".?"))
             yield moments(video, question, same, source, same[0].place, duration)
-    if task != "tvg" and not whole:
-        yield spoiled(place, "", f"no question can ask for all events of {shown(video)}, because some cannot be used",
-                      "Correct these first.")
+    if task != "tvg" and bad:
+        yield incomplete(place, f"events of {shown(video)}")
     elif task != "tvg" and captions:
         ordered = sorted(captions, key=lambda caption: (caption.start, caption.end))
         yield draft(video, "dvc", EVERYTHING, ordered, described(ordered), source, place, duration)
@@ -102,7 +114,7 @@ def sorted_out(place: str, video: str, read: Sequence[Captioned | Draft], task: 
     bad = [one for one in read if isinstance(one, Draft)]
     yield from bad
     captions = [one for one in read if isinstance(one, Captioned)]
-    yield from questions(video, captions, task, source, place, duration, not bad)
+    yield from questions(video, captions, task, source, place, duration, bad)
 
 
 def plain(text: str) -> str:

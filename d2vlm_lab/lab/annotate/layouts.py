@@ -153,7 +153,7 @@ def _captioned(place: str, name: str, span: object, text_name: str, text: object
     try:
         start, end = fit(span, tuple[float, float])
     except LabError as error:
-        return spoiled(place, name, error, PAIR)
+        return spoiled(place, name, error, PAIR, text if isinstance(text, str) else "")
     if not isinstance(text, str) or not text.strip():
         return spoiled(place, text_name, f"expected a text that is not empty, found {shown(text)}",
                        "Write in words what happens in this interval.")

@@ -13,7 +13,7 @@ from ...data.sample import brief
 from ...errors import LabError
 from ...reader import read_text
 from ...shapes import shown
-from .draft import Captioned, Draft, Problem, each_once, moments, questions, seconds_of, sorted_out, spoiled
+from .draft import Captioned, Draft, Problem, each_once, incomplete, moments, questions, seconds_of, sorted_out, spoiled
 
 NEEDED = ("start", "end", "caption")
 KNOWN = (*NEEDED, "video", "question", "duration")
@@ -30,37 +30,49 @@ def csv_drafts(path: Path, task: str, video: str | None, find: Callable[[str], s
         yield Draft(f"{path}: line 1", None, (Problem(f"{path}: line 1", brief(unknown[0]), "this column is not read",
                                                       f"Columns that are read: {', '.join(KNOWN)}.", True),))
     asked: dict[tuple[str, str], list[Captioned]] = {}  # video and question -> events
+    bad: dict[tuple[str, str], list[Draft]] = {}  # the events that cannot be used
+    nowhere: list[Draft] = []  # rows that cannot be read, so that nobody knows which video they are about
     durations: dict[str, object] = {}
-    incomplete = set()  # videos of which a row cannot be used
     for row in _rows(table, path):
         if isinstance(row, Draft):
+            nowhere.append(row)
             yield row
             continue
         place, values = row
         name, question = find(values.get("video", "").strip() or video or ""), values.get("question", "").strip()
         event = _event(place, name, values)
         if isinstance(event, Draft):
-            incomplete.add(name)
+            bad.setdefault((name, question), []).append(event)
             yield event
             continue
         asked.setdefault((name, question), []).append(event)
-        if values.get("duration", "").strip():
-            durations[name] = _number(values["duration"])
+        yield from _contradiction(place, values.get("duration", "").strip(), name, durations)
     for (name, question), events in asked.items():
-        if question:
+        lost, place, duration = bad.get((name, question), []), events[0].place, durations.get(name)
+        if not question:
+            yield from questions(name, events, task, "csv", place, duration, [*lost, *nowhere])
+        elif lost:
+            yield incomplete(place, f"moments of {shown(question)}")
+        else:
             events, notes = each_once(events)
             yield from notes
-            yield moments(name, question, events, "csv", events[0].place, durations.get(name))
-        else:
-            yield from questions(name, events, task, "csv", events[0].place, durations.get(name),
-                                 name not in incomplete)
+            yield moments(name, question, events, "csv", place, duration)
+
+
+def _contradiction(place: str, duration: str, video: str, durations: dict[str, object]) -> Iterator[Draft]:
+    """Notes the duration that a row says, and a note if an earlier row about the video says another."""
+    if duration and durations.setdefault(video, _number(duration)) != _number(duration):
+        yield Draft(place, None, (Problem(place, "duration", f"an earlier row of this video says "
+                                          f"{durations[video]}, this one {shown(duration)}",
+                                          "The first is used. Correct one of them.", True),))
 
 
 def _table(path: Path, video: str | None) -> csv.DictReader:
     """The rows, by the names in the first line, which is also where the separator is found."""
     text = read_text(path)
     first = text.partition("\n")[0]
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="")
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="",
+                           strict=True)
     try:
         table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
     except csv.Error as error:
@@ -74,14 +86,18 @@ def _table(path: Path, video: str | None) -> csv.DictReader:
 
 
 def _rows(table: csv.DictReader, path: Path) -> Iterator[tuple[str, dict] | Draft]:
-    """The rows that are not empty, each with its place; a line number is that of the row's last line."""
+    """The rows that are not empty, each with its place: its last line, or the first of one that cannot be read."""
     while True:
+        first = table.reader.line_num + 1
         try:
             values = next(table)
         except StopIteration:
             return
         except csv.Error as error:
-            yield spoiled(f"{path}: line {table.line_num}", "", error, "Check the quotation marks of this line.")
+            last = table.reader.line_num
+            message = f"{error}; the row goes on to line {last}" if last > first else error
+            yield spoiled(f"{path}: line {first}", "", message, "Check the quotation marks: those inside a caption are "
+                          'written twice, and it is put into others: "he says ""jump"" and waves".')
             continue
         place = f"{path}: line {table.line_num}"
         if None in values:
@@ -99,7 +115,7 @@ def _event(place: str, video: str, values: dict) -> Captioned | Draft:
         try:
             times.append(seconds_of(values[name]))
         except LabError as error:
-            return spoiled(place, name, error, TIMES)
+            return spoiled(place, name, error, TIMES, values["caption"])
     if not values["caption"].strip() and not values.get("question", "").strip():
         return spoiled(place, "caption", "is empty", "Write in words what happens in this interval.")
     return Captioned(*times, " ".join(values["caption"].split()), place, "start and end")
@@ -132,7 +148,7 @@ def _subtitle(path: Path, line: int, block: list[str]) -> Captioned | Draft:
             raise LabError(f"expected start --> end, found {shown(block[at])}")
         times = seconds_of(match[1]), seconds_of(match[2])
     except LabError as error:
-        return spoiled(place, "times", error, "Write them as 00:03.000 --> 00:07.500.")
+        return spoiled(place, "times", error, "Write them as 00:03.000 --> 00:07.500.", text)
     if not text.strip():
         return spoiled(place, "text", "is empty", "Write below the times what happens in this interval.")
     return Captioned(*times, " ".join(text.split()), place, "times")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ...ideas.evidence import END, Event, Interval, seconds
-from ...judging.metrics.reading import find_spans
+from ...judging.metrics.reading import find_spans, in_order
 from ..plots.colors import TRUTH, event_color, ink_on
 
 CSS = """
@@ -157,8 +157,8 @@ def text_pieces(text: str) -> list[Piece]:
     pieces: list[Piece] = []
     for part in re.split(f"({END})", text):
         cut = 0
-        for k, (interval, start, end) in enumerate(find_spans(part)):
-            pieces += [part[cut:start], (part[start:end], interval, k)]
+        for k, (times, start, end) in enumerate(find_spans(part)):
+            pieces += [part[cut:start], (part[start:end], in_order(times), k)]
             cut = end
         pieces.append(part[cut:])
     return [piece for piece in pieces if piece]
