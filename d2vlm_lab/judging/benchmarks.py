@@ -12,12 +12,12 @@ import numpy as np
 
 from ..data.datasets import charades_sta, et_bench, mvbench, qvhighlights, timelens, video_mme, youcook2
 from ..data.datasets.formats import ADAPTERS
-from ..data.sample import Sample
+from ..data.sample import Sample, brief
 from ..data.video import find_video
 from ..errors import LabError
 from ..ideas.evidence import Interval
 from ..reader import read_bytes
-from .metrics.records import LARGEST
+from .metrics.records import LARGEST, etbench_problem
 
 if TYPE_CHECKING:  # these files import torch, which is not needed to check a folder or to score answers
     from ..data.batch import Clip
@@ -60,6 +60,9 @@ class Benchmark:
         questions: dict[AnswerKey, Question] = {}
         for sample, record in zip(samples, adapter.predictions(annotations, samples), strict=True):
             record = {**record, "sample": sample.id}
+            if self.scorer == "etbench" and (wrong := etbench_problem({**record, "a": ""})):
+                problems.append(f"{annotations}, sample {brief(sample.id)}: {wrong}")
+                continue
             if (key := answer_key(record)) in questions:
                 problems.append(f"{annotations}: {' '.join(filter(None, key))} is there several times")
             questions.setdefault(key, (sample, record))

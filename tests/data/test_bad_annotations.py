@@ -135,6 +135,14 @@ def test_a_bad_line_is_named_for_what_it_is_and_nothing_is_read_ahead_for_it(tmp
     assert sum(isinstance(record, dict) for record in read_records(path, go_on=True)) == 3000
 
 
+@pytest.mark.parametrize("form", ["[{}, {}]", "[{},\n{}]", "[{},\n{}\n]\n", "{}\n{}", "{}\n{}\n"])
+def test_a_bad_record_is_reported_at_the_end_of_a_file_as_anywhere_else(form, tmp_path):
+    path, bad = tmp_path / "samples.json", []
+    path.write_text(form.replace("{}", "%s") % (json.dumps(SAMPLE), '{"id": 1, "video": ' + "x" * 40 + "}"))
+    assert len(ADAPTERS["samples"].read(path, on_bad=lambda where, why: bad.append(why))) == len(bad) == 1
+    assert "sample 1: not readable as JSON" in bad[0]
+
+
 @pytest.mark.parametrize("size", [1, 7, 40])
 def test_records_are_the_same_however_many_characters_are_read_at_a_time(size, tmp_path, monkeypatch):
     path = tmp_path / "samples.jsonl"

@@ -8,7 +8,10 @@ from golden_metrics import GOLDEN, answers
 
 from d2vlm_lab.data.datasets import charades_sta, et_bench, mvbench, video_mme, youcook2
 from d2vlm_lab.data.sample import UNKNOWN, SampleError
+from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event
+from d2vlm_lab.judging.benchmarks import BENCHMARKS
+from d2vlm_lab.judging.metrics.etbench import score_etbench
 
 
 def test_a_query_of_charades_is_asked_in_the_published_words(tmp_path):
@@ -77,6 +80,26 @@ def test_records_that_cannot_be_used_are_reported_and_the_others_keep_their_own(
     samples = adapter.read(path, on_bad=lambda place, problem: seen.append(problem))
     assert [sample.id for sample in samples] == ["1", "3"] and len(seen) == 2
     assert adapter.predictions(path, samples) == [{**good, name: "1"}, {**good, name: "3", "more": 4}]
+
+
+def test_a_question_is_scored_against_its_own_record_and_not_against_a_refused_one_of_the_same_id(tmp_path):
+    record = {"task": "tvg", "source": "s", "idx": 0, "video": "v.mp4", "duration": 9.0, "tgt": [1.0, 2.0], "q": "?"}
+    path = save(tmp_path / "etbench.json", [{**record, "tgt": [1.0, 99.0]}, record])
+    (sample, prediction), = BENCHMARKS["world"].read(path, bad=[])
+    assert sample.events == (Event(1.0, 2.0),) and prediction["tgt"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("record", [{"task": "rar"}, {"task": "rar", "o": ["a", "b"]}, {"task": "tal", "tgt": []},
+                                    {"task": "gvq", "tgt": [1, 2]}, {"task": "dvc", "tgt": [], "g": []},
+                                    {"task": "vhd", "tgt": [[[1, 2]], []]}], ids=str)
+def test_what_the_scorer_would_refuse_is_named_before_it_is_asked(record, tmp_path):
+    common = {"source": "s", "video": "v.mp4", "duration": 9.0, "q": "?"}
+    path, bad = save(tmp_path / "etbench.json", [common | record, common | {"task": "tvg", "tgt": [1, 2]}]), []
+    (sample, prediction), = BENCHMARKS["world"].read(path, bad=bad)
+    assert prediction["idx"] == sample.id == "1" and len(bad) == 1 and "etbench.json, sample 0" in bad[0]
+    assert score_etbench([prediction | {"a": "1 - 2"}], "clean").collected["tvg"]["s"]["F1"] == 1
+    with pytest.raises(LabError, match="etbench.json, sample 0"):
+        BENCHMARKS["world"].read(path)
 
 
 def test_mvbench_has_twenty_tasks_of_which_five_are_about_parts():

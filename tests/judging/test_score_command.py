@@ -56,6 +56,21 @@ def test_a_subset_a_few_tasks_and_jsonl_are_enough(capsys, tmp_path):
     assert json.loads(out)["task_averages"] == {"TEM (Rec)": 1.0}
 
 
+def test_with_the_truth_beside_it_an_unread_video_still_counts_and_a_stranger_is_left_out_by_name(capsys, tmp_path):
+    questions = [{"task": "evs", "source": "s", "idx": k, "video": f"{k}.mp4", "q": "q", "tgt": [[1.0, 5.0]]}
+                 for k in range(2)]
+    answers = [{**questions[0], "a": "1 - 5</evi> 1 - 5"}, {**questions[1], "a": "", "error": "no such file"}]
+    truth, stranger = save(tmp_path / "truth.json", questions), {**answers[0], "idx": 9}
+    for more in ([], ["--truth", truth]):
+        file = save(tmp_path / "p.json", answers)
+        _, out, _ = score(capsys, "etbench", file, "--protocol", "d2vlm", "--json", *more)
+        assert json.loads(out)["collected"]["evs"]["s"]["F1"] == 0.5
+    file = save(tmp_path / "p.json", [*answers, stranger])
+    _, out, _ = score(capsys, "etbench", file, "--truth", truth, "--lenient", "--sentence-model", "none")
+    assert "1 answers to samples that are not in the annotation file are left out: evs s 9" in out
+    assert "count as failed" not in out
+
+
 @pytest.mark.parametrize("change, message", [
     ({"a": None}, "a is null"), ({"a": 5}, "a is 5"), ({"task": "tvx"}, "task is 'tvx'"),
     ({"tgt": [1.0, float("nan")]}, "tgt is a list: [1.0, nan]; tvg needs one [start, end] pair"),

@@ -42,11 +42,10 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
-    """What the scorer wants back, without the answer `a`: the records as they are."""
-    return made_into(samples, read_records(path, go_on=True),
-                     lambda record, index: (record.get("task"), record.get("source"), str(record.get("idx", index)),
-                                            record.get("video")),
-                     lambda sample: (sample.task, sample.source, sample.id, sample.video))
+    """What the scorer wants back, without the answer `a`: the records as they are, with an `idx` where it is missing.
+    """
+    records = made_into(samples, read_records(path, go_on=True), from_record)
+    return [{"idx": sample.id, **record} for sample, record in zip(samples, records, strict=True)]
 
 
 def write_file(path: str | os.PathLike, samples: Iterable[Sample]) -> None:

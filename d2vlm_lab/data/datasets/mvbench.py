@@ -65,8 +65,9 @@ def from_record(record: dict, index: int, stem: str) -> Sample:
     """A question of the task whose file is named `stem`."""
     _, folder, has_part = FILES[stem]
     options, right = record["candidates"], record["answer"]
-    if not isinstance(options, list) or not 2 <= len(options) <= 26 or not all(isinstance(o, str) for o in options):
-        raise ValueError(f"candidates is {shown(options)}; it must be a list of at least two texts")
+    if (not isinstance(options, list) or not 2 <= len(options) <= 26
+            or not all(isinstance(option, str) and option for option in options)):
+        raise ValueError(f"candidates is {shown(options)}; it must be a list of at least two texts, none of them empty")
     if right not in options:
         raise ValueError(f"answer is {shown(right)}; it must be one of the candidates")
     video = f"{folder}/{field(record, 'video', str)}"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TextIO, TypedDict, overload
 
@@ -80,7 +81,10 @@ def read_records(path: str | os.PathLike, go_on: bool = False) -> Iterator[Any]:
                     return
                 problem = _problem(f"{path}, sample {index}", text[start:start + 60], error, is_cut and not fits)
                 if not goes_on:
-                    raise problem from None
+                    if not go_on or is_cut or not fits:
+                        raise problem from None
+                    yield problem  # the last record is a bad one, in a file that is whole
+                    return
                 record, at = problem, line_end
             else:
                 try:
@@ -191,14 +195,14 @@ def unique(samples: list[Sample], path: str | os.PathLike, on_bad: OnBad | None 
     return list(kept.values())
 
 
-def made_into(samples: Sequence[Sample], records: Iterable[Any], key: Callable[[Any, int], object],
-              key_of: Callable[[Sample], object]) -> list[dict]:
-    """The records that became `samples`, in the same order; the keys of a record and of its sample are equal."""
-    left, found = list(map(key_of, reversed(samples))), []
+def made_into(samples: Sequence[Sample], records: Iterable[Any], build: Build) -> list[dict]:
+    """The records that became `samples`, in the same order."""
+    left, found = list(reversed(samples)), []
     for index, record in enumerate(records):
-        if left and isinstance(record, dict) and key(record, index) == left[-1]:
-            found.append(record)
-            left.pop()
+        with suppress(SampleError):
+            if left and to_sample(record, index, build, "", math.inf) == left[-1]:
+                found.append(record)
+                left.pop()
     return found
 
 

@@ -26,9 +26,7 @@ def read(path: str | os.PathLike, half_frame: float = 0.5, on_bad: OnBad | None 
 
 def predictions(path: str | os.PathLike, samples: Sequence[Sample]) -> list[dict]:
     """What the scorer wants back, without the answer `a`: the rows as they are."""
-    return made_into(samples, rows(path, go_on=True),
-                     lambda row, _: (row.get("question_id"), f"{row.get('videoID')}.mp4"),
-                     lambda sample: (sample.id, sample.video))
+    return made_into(samples, rows(path, go_on=True), from_record)
 
 
 def rows(path: str | os.PathLike, go_on: bool = False) -> list[dict | SampleError]:

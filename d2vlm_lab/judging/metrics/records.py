@@ -216,9 +216,9 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
         raise LabError(f"{annotations}: no annotation of E.T. Bench in this file; each has a task, a source and an idx")
 
     def problem(record) -> str | None:
-        annotation = truth.get(_key(record, ETBENCH_ID))
-        if annotation is None:
-            return "the annotation file has no such sample (another version?)"
+        key = _key(record, ETBENCH_ID)
+        if (annotation := truth.get(key)) is None:
+            return None if lenient and key else "the annotation file has no such sample (another version?)"
         for name in REPEATED:
             if name in record and name in annotation and record[name] != annotation[name]:
                 return (f"{name} is {shown(record[name])}, but the annotation file says {shown(annotation[name])} "
@@ -226,12 +226,15 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
         return etbench_problem({**annotation, "a": record.get("a")})
 
     checked = check(entries, problem, lenient)
-    answers = {_key(r, ETBENCH_ID): r["a"] for r in checked.records}
+    answers = {_key(r, ETBENCH_ID): {name: r[name] for name in ("a", "error") if name in r} for r in checked.records}
+    if strangers := [key for key in answers if key not in truth]:
+        checked.notes.append(f"{len(strangers)} answers to samples that are not in the annotation file are left out: "
+                             f"{first_few(strangers)}")
     if missing := [key for key in truth if key not in answers and asked(*key)]:
         if not lenient:
             raise LabError(f"{path}: no prediction for {first_few(missing)}")
         checked.notes.append(f"{len(missing)} samples without a prediction count as failed: {first_few(missing)}")
-    checked.records = [{**annotation, "a": answers.get(key, "")} for key, annotation in truth.items()]
+    checked.records = [{**annotation, **answers.get(key, {"a": ""})} for key, annotation in truth.items()]
     return checked
 
 
