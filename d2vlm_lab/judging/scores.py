@@ -80,7 +80,7 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     for p in predictions:
         if p.sample.task != "dvc":
             continue
-        predicted, true = captions(p), [event.caption.strip(" .,") for event in p.sample.events]
+        predicted, true = captions(p), [_plain(event.caption) for event in p.sample.events]
         words.append(2 * sum((Counter(predicted) & Counter(true)).values()) / max(1, len(predicted) + len(true)))
         overlap = temporal_iou(p.intervals, p.truth)  # a sentence without an interval overlaps nothing
         overlap = np.pad(overlap, ((0, max(0, len(predicted) - len(overlap))), (0, 0)))
@@ -98,16 +98,30 @@ def caption_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def captions(prediction: Prediction) -> list[str]:
     """The answer's sentences without their times, one for each event, in any style of answer."""
-    return _sentences(prediction.words)
+    return _sentences(prediction.words, _no_sentences(prediction.sample))
 
 
 def true_captions(sample: Sample) -> list[str]:
     """The captions of the true answer."""
-    return _sentences(_true_words(sample))
+    return _sentences(_true_words(sample), _no_sentences(sample))
 
 
-def _sentences(text: str) -> list[str]:
-    return [sentence for part in FULL_STOP.split(text) if (sentence := part.strip(" ,\n"))]
+def _sentences(text: str, whole: Sequence[str]) -> list[str]:
+    """The sentences of a text, but what is in `whole` is not divided."""
+    parts = re.split(f"({'|'.join(map(re.escape, whole))})", text) if whole else [text]
+    pieces = chain.from_iterable([part] if part in whole else FULL_STOP.split(part) for part in parts)
+    return [sentence for piece in pieces if (sentence := piece.strip(" ,\n"))]
+
+
+def _no_sentences(sample: Sample) -> list[str]:
+    """The captions that dots would divide wrongly: those with a dot inside, or with another mark at the end."""
+    texts = {_plain(event.caption) for event in sample.events}
+    return sorted((text for text in texts if FULL_STOP.search(text) or text.endswith(("?", "!"))), key=len,
+                  reverse=True)
+
+
+def _plain(caption: str) -> str:
+    return caption.strip(" .,")
 
 
 def second_mentions(predictions: Sequence[Prediction]) -> dict[str, float]:

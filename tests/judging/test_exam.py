@@ -16,10 +16,12 @@ from d2vlm_lab.data.world.scene import Scene, SceneEvent, Thing
 from d2vlm_lab.errors import LabError
 from d2vlm_lab.ideas.evidence import Event, GroundedAnswer, Reference, compose
 from d2vlm_lab.judging.exam import examine, prefers, readable, spending, teacher_forced, write_exam
+from d2vlm_lab.judging.mechanisms import mistakes
 from d2vlm_lab.judging.predict import Prediction
 from d2vlm_lab.judging.refusals import refusal_scores
 from d2vlm_lab.judging.rivals import duels, rival_scores, role
 from d2vlm_lab.judging.scores import boundary_errors, caption_scores, captions, grounding_scores, second_mentions
+from d2vlm_lab.lab.annotate.draft import Captioned, described
 from d2vlm_lab.lab.run import starting_model
 
 EVENTS = (Event(1.0, 3.0, "the red disc spins"), Event(6.0, 8.0, "a blue square is moving left"))
@@ -37,6 +39,20 @@ def test_the_true_answer_gets_full_marks_in_every_style(style):
     right = said(compose(EVENTS, SAMPLE.answer, style), digits=style == "digits")
     assert captions(right) == [event.caption for event in EVENTS]
     assert caption_scores([right]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 1.0, "dvc_words_F1@0.5": 1.0}
+
+
+@pytest.mark.parametrize("style", ["interleaved", "factorized", "coupled"])
+@pytest.mark.parametrize("words", [("watch out!", "she sits"), ("is it on?", "It is."), ("Mr. Smith waves", "he sits")],
+                         ids=str)
+def test_a_caption_is_one_whatever_marks_are_in_it(words, style):
+    captioned = [Captioned(start, start + 2, text, "") for start, text in zip((1.0, 6.0), words)]
+    sample = replace(SAMPLE, events=tuple(Event(one.start, one.end, one.text) for one in captioned),
+                     answer=tuple(described(captioned)))
+    right = said(compose(sample.events, sample.answer, style), sample)
+    assert caption_scores([right]) == {"dvc_caption_F1": 1.0, "dvc_joint_F1@0.5": 1.0, "dvc_words_F1@0.5": 1.0}
+    other = said(compose(sample.events, [piece if piece == 0 else ", x." if isinstance(piece, str) else piece
+                                         for piece in sample.answer], style), sample)
+    assert caption_scores([other])["dvc_caption_F1"] == 0 and not mistakes([right])["mistakes_any"]
 
 
 def test_numbers_in_captions_are_words_where_evidence_tokens_say_when():
