@@ -74,6 +74,8 @@ def evaluate(checkpoint: str, annotations: Path, videos: Path, out: Path, decodi
         report(f"{checkpoint}: {line}")
     if not model.can_ground:
         report(f"{checkpoint} was never taught to ground: the times in its answers mean nothing")
+    if model.method.style == "factorized":
+        report(f"{checkpoint} says when before </evi> only, and scores of times are about what comes after it")
     out.mkdir(parents=True, exist_ok=True)
     settings = card(checkpoint, model, annotations, decoding, data, benchmark)
     if memory:

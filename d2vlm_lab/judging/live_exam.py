@@ -48,7 +48,7 @@ def asked_during(samples: Sequence[Sample], read: Reader, ask: Ask) -> dict[str,
     for sample in samples:
         if can_stand(sample) and len(sample.events) == 1:
             event, times = sample.events[0], read(sample).timestamps
-            frames = max(2, int(np.searchsorted(times, (event.start + event.end) / 2, side="right")))
+            frames = min(len(times), max(2, int(np.searchsorted(times, (event.start + event.end) / 2, side="right"))))
             video = f"{sample.video}, {frames} frames"
             end = max(event.start, min(event.end, float(times[frames - 1])))
             early.append(replace(sample, video=video, events=(replace(event, end=end),)))

@@ -158,13 +158,14 @@ class Watched:
             raise LabError(f"options: {shown(repeated[0])} is there twice")
         last = float(self.timestamps[-1])
         end = max(self.length, last) if self.length else last + self.step
-        return validate(Sample("asked", self.path.name or "video", end, "", "lab", text, options=tuple(options),
+        return validate(Sample("asked", "video", end, "", "lab", text, options=tuple(options),
                                question_intervals=tuple(intervals)))
 
     def check_length(self, text: str) -> None:
         """An error for a question that the language model has no room for beside the frames."""
         if problem := too_long(self.lab.model, self.clip, text):
-            raise LabError(f"{problem}; ask something shorter, or load the checkpoint with fewer max_frames")
+            fewer = "load the checkpoint with fewer max_frames" if self.kept is None else "listen with keep_frames"
+            raise LabError(f"{problem}; ask something shorter, or {fewer}")
 
     def ask(self, text: str, options: Sequence[str] = (), intervals: Sequence[Interval] = (),
             decoding: Decoding | None = None) -> Answer:
@@ -235,9 +236,10 @@ class Answer:
         shown = np.linspace(0, len(watched.frames) - 1, min(FRAMES, len(watched.frames))).round().astype(int)
         answer = Answered(self.text, tuple(self.intervals), curves=tuple(map(tuple, self.similarity[:first])))
         frames = tuple((float(watched.timestamps[k]), picture(watched.frames[k])) for k in shown)
+        player = video_source(watched.path) if watched.kept is None else ""  # a video that still runs has no file
         return Card(self.question, (answer,), tuple(truth), shown=tuple(watched.timestamps[[0, -1]].tolist()),
-                    step=watched.step, length=watched.length, frames=frames,
-                    video=watched.path.name, player=video_source(watched.path), note=self.note)
+                    times=tuple(watched.timestamps.tolist()), step=watched.step, length=watched.length, frames=frames,
+                    video=watched.path.name, player=player, note=self.note)
 
     def __str__(self) -> str:
         """What was grounded first, on a line of its own, then the answer in words, then what a reader should know."""

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +87,8 @@ class Live:
 
     def until(self, second: float) -> Iterator[Update | SourceNote]:
         """The same until a frame of this second has come. Whoever leaves early finds the rest in the next loop."""
+        if self.items is not None and self.stream.newest and self.now >= second and not self.pending:
+            return
         for moment in self.moments():
             self.pending = moment
             while self.pending:
@@ -111,7 +113,11 @@ class Live:
             failed = error
         self.running = False
         with self.turn():
-            last = [*self.said_late(), *(update for block in self.stream.end() for update in self.look(block)),
+            try:
+                blocks = list(self.stream.end())
+            except LabError as error:  # there is no room for the frames that are still waiting
+                blocks, failed = [], failed or error
+            last = [*self.said_late(), *(update for block in blocks for update in self.look(block)),
                     *(update for standing in self.questions for update in self.said(standing, standing.end(self.now)))]
         yield last
         if failed is not None:
@@ -145,10 +151,16 @@ class Live:
         for update in updates:
             if isinstance(update, Closed):
                 if standing not in self.silent:
-                    update = replace(update, text=about(self.ask(update.question).prediction, update.interval))
+                    update = replace(update, text=self.words(update))
                 self.ended.pop((standing, update.number), None)  # the newest closing stands last
                 self.ended[standing, update.number] = update
             yield update
+
+    def words(self, update: Closed) -> str:
+        """What the model says about an event; empty where there is no room for it behind the frames that are kept."""
+        with suppress(LabError):
+            return about(self.ask(update.question).prediction, update.interval)
+        return ""
 
     def ask(self, question: str, options=(), intervals=(), decoding: Decoding | None = None):
         """The model's answer about the video so far, as an `Answer` about a video that ends here."""

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import contextmanager
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -322,6 +323,97 @@ def test_an_address_that_is_no_sender_is_one_clear_error(address, words):
 def test_a_server_cannot_make_this_machine_read_its_own_files(sender, page, nothing_left):
     with pytest.raises(VideoError, match="no video"), open_source(f"{sender}/{page}") as source:
         list(source)
+
+
+def serving(handler):
+    """A server of this handler on the loopback, to be used in a `with`, and its port."""
+    server = ThreadingTCPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    SERVERS.add(server.server_address[1])
+    return closing(server, server.shutdown), server.server_address[1]
+
+
+@contextmanager
+def closing(server, stop):
+    with server:
+        yield
+        stop()
+
+
+class Pictures(StreamRequestHandler):
+    """A camera that sends JPEG pictures without times, five a second."""
+
+    def handle(self):
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
+        for pixels in NOISE[:8]:
+            data = io.BytesIO()
+            Image.fromarray(pixels).save(data, "JPEG")
+            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (
+                len(data.getvalue()), data.getvalue()))
+            time.sleep(0.2)
+
+
+def test_pictures_without_times_are_shown_when_they_come(nothing_left):
+    server, port = serving(Pictures)
+    with server, open_source(f"http://127.0.0.1:{port}/video") as source:
+        frames = frames_of(source)
+    assert len(frames) >= 7 and 0.1 < np.diff([frame.seconds for frame in frames]).mean() < 0.4, "not 25 a second"
+
+
+class Silent(StreamRequestHandler):
+    def handle(self):
+        self.rfile.readline()
+        NOTICED.wait(5)
+
+
+def test_a_sender_that_never_answers_is_called_so():
+    NOTICED.clear()
+    server, port = serving(Silent)
+    with server, pytest.raises(VideoError, match="nothing came for 0.5 s"):
+        with open_source(f"http://127.0.0.1:{port}/", patience=0.5) as source:
+            list(source)
+        NOTICED.set()
+
+
+def test_who_leaves_a_silent_sender_does_not_wait_for_it(sender, monkeypatch):
+    monkeypatch.setattr(sources, "GIVEN_UP", 0.2)
+    with open_source(f"{sender}/hang", patience=4.0) as source:
+        next(frame for frame in source if isinstance(frame, TimedFrame))
+        left = time.monotonic()
+    took = time.monotonic() - left
+    for thread in threading.enumerate():
+        if thread.name == "d2vlm-lab source":
+            thread.join()
+    assert took < time.monotonic() - left, "its thread ended later"
+
+
+@pytest.mark.parametrize("usual, notes", [(0.0, ["stall"]), (0.3, [])])
+def test_frames_that_are_wanted_rarely_are_no_stall(usual, notes, monkeypatch):
+    monkeypatch.setattr(playing, "STALL", 0.1)
+
+    def arrivals():
+        for item in ("first", None, "second"):
+            yield item
+            time.sleep(0.2)
+
+    assert [item[0] for item in playing.patient(arrivals(), 9.0, usual) if isinstance(item, tuple)] == notes
+
+
+@pytest.mark.parametrize("address, shown", [
+    ("rtsp://cam/user=admin&password=hunter2&channel=1", "rtsp://cam/user=admin&password=***&channel=1"),
+    ("http://cam/video?user=a&PWD=hunter2", "http://cam/video?user=a&PWD=***"), ("http://cam/passage", "http://cam/passage")])
+def test_no_password_is_shown(address, shown):
+    assert playing.hidden(address) == shown
+
+
+def test_a_file_that_is_gone_before_its_first_frame_is_one_clear_error(tmp_path):
+    write_frames(tmp_path / "a.mp4", NOISE[:5], 5)
+    with open_source(tmp_path / "a.mp4") as source:
+        (tmp_path / "a.mp4").unlink()
+        with pytest.raises(VideoError, match="a.mp4: the file cannot be opened"):
+            list(source)
 
 
 def test_a_folder_that_grows(tmp_path, monkeypatch, nothing_left):

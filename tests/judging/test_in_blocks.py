@@ -127,6 +127,8 @@ def test_a_question_in_the_middle_sees_half_of_the_event_and_this_half_is_the_tr
     assert sample.events[0].interval == (1.0, 2.0) and beginning.timestamps.tolist() == [0, 0.5, 1, 1.5, 2]
     assert torch.equal(beginning.features, clip.features[:5]) and 0 <= scores["during_F1@0.5"] <= 1
     assert asked_during(samples[1:], lambda sample: clip, ask) == {}
+    picture = Clip(clip.features[:1], clip.timestamps[:1])
+    assert asked_during(samples, lambda sample: picture, ask).keys() == {"during_F1@0.5"}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from d2vlm_lab.errors import LabError
 from d2vlm_lab.lab import ask
 from d2vlm_lab.lab.app.command import put_examples
 from d2vlm_lab.lab.app.server import App
-from d2vlm_lab.lab.app.shelf import Shelf
+from d2vlm_lab.lab.app.shelf import NotThere, Shelf
 from d2vlm_lab.settings import override
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +150,8 @@ def test_a_link_among_examples_is_left_out_and_one_put_in_the_place_of_a_video_i
         video.path.unlink()
         video.path.symlink_to(tmp_path / "secret.mp4")
         assert send(app, "GET", f"videos/{video.id}")[0] == 404
+    with pytest.raises(NotThere):
+        shelf.ask(video, "when does it spin?")
 
 
 def test_it_is_told_that_a_folder_has_more_videos_than_are_offered(lab, tmp_path, capsys):

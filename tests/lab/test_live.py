@@ -172,6 +172,42 @@ def test_a_source_that_fails_is_closed_and_nothing_that_was_closed_is_lost(check
     assert live.ask(DESCRIBE).text and len(live.questions[0].curve) == 32
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_where_the_language_model_ends_events_are_still_closed(checkpoint, pictures, monkeypatch, words):
+    live_lab = lab.load(SFT.with_name("tiny-live"))
+    monkeypatch.setattr("d2vlm_lab.model.streaming.stream.position_limit", lambda language: 30)
+    with pytest.raises(LabError), live_lab.listen(shown(np.concatenate([pictures] * 2))) as live:
+        live.wait_for(DESCRIBE, Rule(1e-9, 1e-9), words)
+        said = list(live)
+        pytest.fail(str(said))
+    assert [closed.interval[0] for closed in live.closed] == [0.0] and live.questions[0].speaker.open is None
+
+
+def test_an_event_for_whose_words_there_is_no_room_is_closed_without_them(checkpoint, pictures, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.lab.ask.too_long", lambda *args: "there is no room")
+    with checkpoint.listen(shown(pictures), block=4) as live:
+        live.wait_for(DESCRIBE, Rule(0.5, 0.3))
+        list(live)
+        assert live.closed and not any(closed.text for closed in live.closed)
+        with pytest.raises(LabError, match="there is no room; ask something shorter, or listen with keep_frames"):
+            live.ask(DESCRIBE)
+
+
+def test_a_long_event_begins_where_it_began(pictures, monkeypatch):
+    monkeypatch.setattr("d2vlm_lab.model.streaming.standing.CURVE", 16)
+    with lab.load(SFT.with_name("tiny-live")).listen(shown(pictures)) as live:
+        live.wait_for(DESCRIBE, Rule(1e-9, 1e-9), words=False)
+        said = [update for update in live if isinstance(update, Update)]
+    assert len(said) > 16 and {update.interval[0] for update in said} == {0.0}
+
+
+def test_a_second_that_has_come_is_not_waited_for(checkpoint, pictures):
+    with checkpoint.listen(shown(pictures), block=4) as live:
+        for _ in range(2):
+            list(live.until(5.0))
+            assert live.now == 5.0
+
+
 def test_what_is_asked_too_early_or_of_a_checkpoint_that_cannot_listen_is_an_error(checkpoint, pictures):
     with pytest.raises(LabError, match="block=8"):
         checkpoint.listen(shown(pictures))

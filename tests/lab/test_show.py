@@ -152,6 +152,13 @@ def test_an_answer_lasts_as_long_as_its_frames_and_its_bars_have_the_colours_of_
     assert "1.5 - 3.0 s, it &lt;spins&gt;" in html and Links(html).open == []
 
 
+def test_a_curve_stands_over_the_times_of_its_frames_however_uneven_they_are():
+    card = Card("when?", (Answered("1.0 - 2.0", ((1.0, 2.0),), curves=((0.1, 0.9, 0.9, 0.1, 0.1),)),),
+                shown=(0.0, 20.0), times=(0.0, 1.0, 2.0, 3.0, 20.0))
+    points = re.search(r'<polyline points="([^"]+)"', card_html(card))[1].split()
+    assert [float(point.split(",")[0]) for point in points] == [0, 5, 10, 15, 100]
+
+
 @pytest.mark.parametrize("end", [0.01, 0.3, 59.0, 3_600.0, 3e6, 7.5e6, 1e12])
 def test_a_time_line_of_any_length_has_a_few_round_seconds(end):
     """An absurd time in an answer must not take its card, and all cards after it, from the page."""

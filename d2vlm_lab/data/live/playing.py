@@ -31,12 +31,17 @@ POLL = 0.1  # seconds between two looks at a folder
 SETTLED = 1.0  # seconds after which a picture that cannot be read counts as damaged, not as still being written
 # Protocols that connect to a sender. Protocols that wait for senders (udp, rtp) would listen on every network.
 PROTOCOLS = "tcp,tls,http,https,httpproxy,crypto,rtsp,rtsps,rtmp,rtmps,srt"
+WITHOUT_TIMES = ("mpjpeg", "mjpeg")  # formats of pictures alone, as many cameras send them
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}
 
 
 def play(path: Path, pace: float | None, closed: Event) -> Iterator[Raw]:
     """The frames of a file, `pace` times as fast as it was recorded; without a `pace`, as fast as they are used."""
-    with open_file(path) as container:
+    try:
+        container = open_file(path)
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: the file cannot be opened ({first_line(error)})") from None
+    with container:
         stream = container.streams.video[0]
         Limits.of_this_machine().check(path, 0, *dimensions(stream))
         started = time.monotonic()
@@ -62,6 +67,8 @@ def receive(address: str, patience: float, closed: Event) -> Iterator[Raw]:
         place = place.format(camera[1])
     try:
         container = av.open(place, format=kind, options=options, timeout=patience, metadata_errors="replace")
+    except av.error.ExitError:
+        raise VideoError(f"{hidden(address)}: nothing came for {patience:g} s") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{hidden(address)}: no video comes from there ({first_line(error)})") from None
     with container:
@@ -69,7 +76,8 @@ def receive(address: str, patience: float, closed: Event) -> Iterator[Raw]:
             raise VideoError(f"{hidden(address)}: what comes from there holds no video")
         Limits.of_this_machine().check(hidden(address), 0, *dimensions(container.streams.video[0]))
         try:
-            for item in _decoded(container, None):
+            frames = _decoded(container, None)
+            for item in _when_they_came(frames) if container.format.name in WITHOUT_TIMES else frames:
                 if closed.is_set():
                     return
                 yield item
@@ -82,7 +90,18 @@ def receive(address: str, patience: float, closed: Event) -> Iterator[Raw]:
 
 def hidden(address: str) -> str:
     """An address in a form that may be shown: without the password that some cameras need in it."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
+    address = re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
+    return re.sub(r"\b(pass\w*|pwd)=[^&/\s]*", r"\1=***", address, flags=re.IGNORECASE)
+
+
+def _when_they_came(items: Iterator[Raw]) -> Iterator[Raw]:
+    """The same frames, each at the second at which it came, since FFmpeg only counts them."""
+    begun = None
+    for item in items:
+        if not isinstance(item[0], str):
+            begun = time.monotonic() if begun is None else begun
+            item = time.monotonic() - begun, item[1]
+        yield item
 
 
 def _decoded(container: av.container.InputContainer, start: int | None) -> Iterator[Raw]:
@@ -119,8 +138,10 @@ def watch_folder(folder: Path, rate: float, patience: float, closed: Event) -> I
         yield item
 
 
-def patient(arrivals: Iterable, patience: float) -> Iterator:
-    """What arrives. None is a moment without an arrival: some of them in a row are reported, and more are the end."""
+def patient(arrivals: Iterable, patience: float, usual: float = 0.0) -> Iterator:
+    """What arrives, `usual` seconds apart. None is a moment without an arrival: some in a row are reported, and more
+    are the end.
+    """
     came, said = time.monotonic(), False
     for item in arrivals:
         if item is not None:
@@ -129,9 +150,9 @@ def patient(arrivals: Iterable, patience: float) -> Iterator:
         elif (idle := time.monotonic() - came) > patience:
             yield "end", f"nothing came for {patience:g} s"
             return
-        elif idle > STALL and not said:
+        elif idle > STALL + usual and not said:
             said = True
-            yield "stall", f"nothing came for {STALL:g} s"
+            yield "stall", f"nothing came for {STALL + usual:g} s"
 
 
 def _pictures(folder: Path, closed: Event) -> Iterator[np.ndarray | tuple[str, str] | None]:

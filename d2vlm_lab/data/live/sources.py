@@ -28,6 +28,7 @@ PAUSE = 3.0  # a pause of at least a second that is this many times as long as u
 JUMP = 3600.0  # seconds: a longer pause is not a gap, but a clock that was set anew
 FROZEN = 5.0  # seconds for which a picture may stay the same to the last bit before a note says so
 CLOSE = 1e-3  # seconds by which a frame may miss a tick of the clock, as in `video.choose`
+GIVEN_UP = 1.0  # seconds for which leaving a source waits for its thread
 WAITING = 256 * 2**20  # most bytes of frames from an address that wait to be used; beyond that, the oldest are lost
 
 
@@ -55,13 +56,12 @@ Item = TimedFrame | SourceNote
 class Source:
     """An iterable of frames and notes, to be used in a `with`: leaving it stops threads and closes files."""
 
-    def __init__(self, name: str, start: Callable[[Event], Iterator[Raw]], fps: float | None = None,
-                 lossy: bool = False):
+    def __init__(self, start: Callable[[Event], Iterator[Raw]], fps: float | None = None, lossy: bool = False):
         if not (fps is None or 0 < fps < math.inf):
             raise LabError(f"fps is {shown(fps)}; it must be a positive number of frames a second")
-        self.name, self.closed = name, Event()
+        self.closed = Event()
         items = thinned(steady(start(self.closed)), fps)
-        self._items = _numbered(buffered(items, self.closed) if lossy else items, self.closed)
+        self._items = _numbered(buffered(items, self.closed, 1 / fps if fps else 0.0) if lossy else items, self.closed)
         self._reading = Lock()  # held by whoever is inside `_items`
 
     def __enter__(self) -> Source:
@@ -106,15 +106,15 @@ def open_source(what: str | os.PathLike | Iterable | Source, fps: float | None =
     if not isinstance(what, (str, os.PathLike)):
         if not isinstance(what, Iterable):
             raise LabError(f"{shown(what)} is no source; give a file, an address, a folder or an iterator of frames")
-        return Source("frames", partial(iterate, what, rate), fps)
+        return Source(partial(iterate, what, rate), fps)
     text = os.fsdecode(what)
     if text.startswith("camera:") or "://" in text:
         check_address(text)
-        return Source(text, partial(receive, text, patience), fps, True)
+        return Source(partial(receive, text, patience), fps, True)
     if os.path.isdir(text):
-        return Source(text, partial(watch_folder, Path(text), rate or FOLDER_FPS, patience), fps)
+        return Source(partial(watch_folder, Path(text), rate or FOLDER_FPS, patience), fps)
     about_file(Path(text))  # an error where it holds no video
-    return Source(text, partial(play, Path(text), pace), fps)
+    return Source(partial(play, Path(text), pace), fps)
 
 
 def check_address(address: str) -> None:
@@ -273,13 +273,13 @@ class _Inbox:
             yield item
 
 
-def buffered(items: Generator, closed: Event) -> Generator:
-    """The same items, but read in a separate thread, so that a sender never has to wait."""
+def buffered(items: Generator, closed: Event, usual: float = 0.0) -> Generator:
+    """The same items, some `usual` seconds apart, but read in a separate thread, so that a sender never has to wait."""
     inbox, now = _Inbox(), 0.0
     thread = Thread(target=inbox.fill, args=(items, closed), name="d2vlm-lab source", daemon=True)
     thread.start()
     try:
-        for item in patient(inbox.taken(), math.inf):
+        for item in patient(inbox.taken(), math.inf, usual):
             if isinstance(item, SourceNote):
                 now = item.seconds
             elif isinstance(item[0], str):
@@ -289,7 +289,7 @@ def buffered(items: Generator, closed: Event) -> Generator:
             yield item
     finally:
         closed.set()
-        thread.join()
+        thread.join(GIVEN_UP)  # one that waits for a silent sender ends by itself, when its patience does
 
 
 def _bytes(item: Any) -> int:

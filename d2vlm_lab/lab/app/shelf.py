@@ -110,7 +110,7 @@ class Shelf:
         """The frames of a video as the model sees them, encoded once."""
         with self.model_in_use:
             if video.id not in self._watched:
-                with video.named():
+                with video.open(), video.named():  # opened first, since what is in its place may point elsewhere
                     self._watched[video.id] = self.lab.watch(video.path)
             return self._watched[video.id]
 

@@ -59,7 +59,8 @@ def draw_film(live: Live, seconds: float) -> Film:
                 del events[update.question, update.number]
             elif isinstance(update, Update):
                 events[update.question, update.number] = update
-        pictures.append(drawn(live, list(events.values()), seconds))
+        if live.stream.newest is not None:  # a note may come before the first frame
+            pictures.append(drawn(live, list(events.values()), seconds))
     return Film(pictures)
 
 
@@ -81,9 +82,8 @@ def drawn(live: Live, events: Sequence[Update], seconds: float) -> Image.Image:
             read = standing.seconds[-1] + step_of(standing) if standing.seconds else 0.0
             ax.axvspan(min(read, live.now), live.now, color="#eeeeee", lw=0)
             ax.axvline(live.now, color="#333333", lw=1)
-            ax.set(xlim=(0, seconds), ylim=(0, 1.35), yticks=(0, 1))
+            ax.set(xlim=(0, seconds), ylim=(0, 1.35), yticks=(0, 1), xlabel="time (s)")
             ax.label_outer()
-        ax.set_xlabel("time (s)")
         canvas.draw()
         return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 

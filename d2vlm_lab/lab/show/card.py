@@ -82,6 +82,7 @@ class Card:
     right: str = ""  # the right answer in words
     asked: tuple[Interval, ...] = ()  # what the question points at
     shown: Interval = (0.0, 1.0)  # first and last frame that the model saw
+    times: tuple[float, ...] = ()  # of all frames that the model saw, where they are known; else evenly spaced
     step: float = 0.0  # seconds for which a frame stays, where intervals end with a frame
     length: float = 0.0  # seconds of the video, where they are known
     frames: tuple[tuple[float, str], ...] = ()  # second, picture as base64
@@ -225,7 +226,8 @@ def _curves(card: Card, answer: Answered) -> str:
     top = 1.0 if peak > 0.25 else peak or 1.0  # a curve that adds up to 1 over the frames is low everywhere
     parts = []
     for k, curve in enumerate(answer.curves):
-        x = np.linspace(*card.shown, len(curve)) / card.end * HEIGHT
+        times = card.times if len(card.times) == len(curve) else np.linspace(*card.shown, len(curve))
+        x = np.asarray(times) / card.end * HEIGHT
         y = HEIGHT * (1 - 0.96 * np.asarray(curve) / top)
         points = " ".join(f"{a:.2f},{b:.1f}" for a, b in zip(x, y))
         color = event_color(k)

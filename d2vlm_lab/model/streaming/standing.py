@@ -81,6 +81,7 @@ class StandingQuestion:
         self.evidence = evidence_of(model, prompt, kept)
         self.curve: deque[float] = deque(maxlen=CURVE)
         self.seconds: deque[float] = deque(maxlen=CURVE)
+        self.begun: dict[int, float] = {}  # number of an event: its first second, which may no longer be in `seconds`
 
     @torch.no_grad()
     def extend(self, block: Block, now: float) -> list[Update]:
@@ -106,9 +107,12 @@ class StandingQuestion:
         return [self.update(change, now)] if change else []
 
     def update(self, change: Change, now: float) -> Update:
-        interval = (self.shown_at(change.span.first), self.shown_at(change.span.last))
+        number = change.span.number
+        self.begun = {other: second for other, second in self.begun.items() if other >= number - 1}  # none is older
+        first = self.begun.setdefault(number, self.shown_at(change.span.first))
+        interval = (first, self.shown_at(change.span.last))
         happened = interval[0] if change.kind == "opened" else interval[1]
-        return KINDS[change.kind](self.question, change.span.number, now, interval, change.span.confidence,
+        return KINDS[change.kind](self.question, number, now, interval, change.span.confidence,
                                   now - happened)
 
     def shown_at(self, frame: int) -> float:
