@@ -149,12 +149,15 @@ _OTHERS = (
              f"`{factor}`; for the formulation `sigmoid` alone.", True) for factor in Preference.factors),
     *_LIVE,
     Metric("seconds", "time on the clock", "s", "Seconds on the clock for the training, if there is one, and the "
-           "exam.", False),
-    Metric("cpu_seconds", "CPU time", "s", "CPU seconds of the training, if there is one, and the exam.", False),
+           "exam, in the last attempt.", False),
+    Metric("cpu_seconds", "CPU time", "s", "CPU seconds of the training, if there is one, and the exam, in the last "
+           "attempt.", False),
     Metric("training_seconds", "training, time on the clock", "s", "Seconds on the clock for training, over all "
-           "attempts; in a report, with the shared work that a run starts from.", False),
-    Metric("training_cpu_seconds", "training, CPU time", "s", "CPU seconds of training, over all attempts; in a "
-           "report, with the shared work that a run starts from.", False),
+           "attempts, and for encoding videos that no run has read before; in a report, with the shared work that a run "
+           "starts from.", False),
+    Metric("training_cpu_seconds", "training, CPU time", "s", "CPU seconds of training, over all attempts, and of "
+           "encoding videos that no run has read before; in a report, with the shared work that a run starts from.",
+           False),
     Metric("memory_mb", "memory of the process at its peak", "MB", "The most memory that the process has ever held.",
            False),
     Metric("gpu_memory_mb", "GPU memory at its peak", "MB", "The most GPU memory that tensors have ever held; missing "

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from .. import processes
 from ..config import RunConfig, recorded_config, resolve
+from ..data.world.world import TEXTS
 from ..errors import LabError
 from ..files import file_hash, write_json
 from ..model.card import recorded
@@ -58,7 +59,7 @@ def contents(config: RunConfig) -> dict[str, str]:
     """
     data = config.data
     named = {"data.train": data.train, "data.val": data.val} if data.train else {
-        "data.world": f"{data.world}/world.json"}  # this file has the hashes of the world's files
+        "data.world": f"{data.world}/world.json", **{f"data.world/{name}": f"{data.world}/{name}" for name in TEXTS}}
     named |= {"preference.file": config.preference.file, "reward.file": config.reward.file}
     hashes = {name: file_hash(path) for name, value in named.items() if value and (path := resolve(value)).is_file()}
     with suppress(LabError):  # loading it will say what is wrong
@@ -72,9 +73,9 @@ def same_content(folder: Path, config: RunConfig, content: dict[str, str]) -> No
     begun = read_json(folder / "config.json", dict).get("content", {})
     if changed := [name for name in content if begun.get(name, content[name]) != content[name]]:
         named = flatten(config)
-        raise LabError(f"{folder} holds a run on another content of "
-                       f"{', '.join(f'{name} ({named[name]})' for name in changed)}, which has changed since; choose "
-                       "another folder, or delete this one")
+        places = ", ".join(f"{name} ({named[name]})" if name in named else name for name in changed)
+        raise LabError(f"{folder} holds a run on another content of {places}, which has changed since; choose another "
+                       "folder, or delete this one")
 
 
 def same_settings(folder: Path, config: RunConfig) -> None:

@@ -258,6 +258,14 @@ def test_multiple_choice_offers_every_answer_and_the_right_letter_is_chosen():
     assert check(choice) is choice and {r.answer for r in choice.rejected} & {sample.answer} == set()
 
 
+def test_answers_that_read_alike_are_one_option_and_one_option_is_no_choice():
+    silent = replace(SAMPLE, answer=("They run.",))
+    late, other = (Rejected((Event(0.0, 1.0),), (words,), "shifted", "when") for words in ("They run.", "They sit."))
+    choice = multiple_choice(PreferencePair(silent, (late, other, other)))
+    assert sorted(choice.chosen.options) == ["They run.", "They sit."] and len(choice.rejected) == 1
+    assert multiple_choice(PreferencePair(silent, (late,))).rejected == ()
+
+
 @pytest.mark.parametrize("text, intervals, factors", [
     ("<evi><evi></evi> <evi>, a dog runs. <evi>, a cat sits.", [(1, 3), (6, 9)], ()),
     ("<evi><evi></evi> <evi>, a dog runs. <evi>, a cat sits.", [(1, 3), (9, 12)], ("when",)),

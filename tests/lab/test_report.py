@@ -66,6 +66,11 @@ def test_variants_with_fewer_seeds_than_others_are_said_to_have_them(tmp_path):
     folder = study(tmp_path / "t", {name: values[:3] for name, values in scores.items()})
     text = (write_report(folder, kept=tmp_path / "none").parent / "README.md").read_text()
     assert " 3 paired seeds" in text and "fewer seeds" not in text
+    for k, path in enumerate(sorted(folder.glob("*/metrics.json"))):
+        refused = {"refusal_F1": 0.5, "refused": 0.5, "refused_wrongly": 0.5 if k else float("nan")}
+        path.write_text(json.dumps(json.loads(path.read_text()) | refused))
+    text = (write_report(folder, kept=tmp_path / "none").parent / "README.md").read_text()
+    assert "Some numbers have fewer seeds" in text and "Some variants" not in text
 
 
 def test_a_metric_that_no_run_has_is_named(tmp_path):

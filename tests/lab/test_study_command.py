@@ -62,7 +62,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path, world, capsys):
     path = write_study(tmp_path, world=world, profiles={"quick": {"minutes": 4}})
     assert main(["ablate", str(path), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("tried, quick: 0 done, 2 to do now, 4 min of work\n")
+    assert printed.startswith("tried, quick: 0 done, 2 to do now, 8 min of work\n")
     assert printed.count("to do ") == 3 and "never run" in printed and not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from d2vlm_lab.files import locked
 from d2vlm_lab.lab.run_files import METRICS, POINT, STATE, read_metrics, read_record
 from d2vlm_lab.lab.study import command, identity
 from d2vlm_lab.lab.study.plan import make_plan
-from d2vlm_lab.lab.study.point import MODEL, write_json
+from d2vlm_lab.lab.study.point import MODEL, lost, write_json
 from d2vlm_lab.lab.study.runner import choose, clear, copy_run, in_order
 from d2vlm_lab.lab.study.study import read_study
 
@@ -84,8 +85,9 @@ def test_a_folder_where_a_file_of_a_run_should_be_is_damage_too(study, name):
 
 
 def test_a_shared_training_whose_model_was_deleted_is_made_again(tmp_path):
-    path = write_study(tmp_path, TRAINS, world=small_world(tmp_path), base={"parts.start": "@sft"},
-                       shared={"sft": {"overrides": {"training.steps": 2}}})
+    world = small_world(tmp_path)
+    path = write_study(tmp_path, TRAINS, world=world, base={"parts.start": "@sft"},
+                       shared={"sft": {"overrides": {"training.steps": 2, "data.world": str(world)}}})
     finish(plan_of(path))
     assert reasons(path) == ["done"] * 3
     shutil.rmtree(plan_of(path)[0].folder / "model")
@@ -141,6 +143,35 @@ def test_other_data_under_the_same_name_is_another_run(study):
     card = study.parent / "world" / "world.json"
     card.write_text(card.read_text().replace('"videos": "', '"videos": "0'))
     assert reasons(study) == ["data changed: data.world"] * 2
+    finish(plan_of(study))
+    questions = study.parent / "world" / "train.json"
+    questions.write_text(questions.read_text().replace("red", "blue"))
+    assert reasons(study) == ["data changed: data.world"] * 2, "the card does not say so"
+
+
+@pytest.mark.parametrize("folder", [".", "model", "training/model"])
+@pytest.mark.parametrize("name", ["d2vlm.json", "config.json", "tokenizer.json", "model-00001-of-00002.safetensors"])
+def test_a_checkpoint_is_another_one_once_any_file_of_it_is_replaced(tmp_path, folder, name):
+    place = tmp_path / "run" / folder
+    place.mkdir(parents=True)
+    for file in ("d2vlm.json", "config.json", "tokenizer.json", "model-00001-of-00002.safetensors"):
+        (place / file).write_text('{"base": "a"}')
+    before = identity.content(tmp_path / "run")
+    (place / name).write_text('{"base": "b"}')
+    os.utime(place / name, (1, 1))
+    assert identity.content(tmp_path / "run") != before
+
+
+def test_the_world_of_shared_work_is_made_before_the_first_run(tmp_path, monkeypatch, capsys):
+    mine, its = small_world(tmp_path), tmp_path / "elsewhere"
+    path = write_study(tmp_path, world=mine, variants={"late": {"parts.start": "@sft"}, "full": {}}, reference="full",
+                       shared={"sft": {"overrides": {"data.world": str(its), "data.world_settings": ["videos=10"]}}})
+    assert [job.why for job in plan_of(path)] == [f"the world {its} is to be made", "never run", "never run"]
+    monkeypatch.setattr(command, "execute", lambda *_: [])
+    main(["ablate", str(path), "--only", "full", "--out", str(tmp_path / "out")])
+    assert not its.exists()
+    main(["ablate", str(path), "--out", str(tmp_path / "out")])
+    assert (its / "world.json").exists() and "data.world" in plan_of(path)[0].record["hashes"]["data"]
 
 
 def test_a_world_that_is_still_to_be_made_is_said_and_nothing_counts_as_done(study):
@@ -162,7 +193,8 @@ def test_failed_interrupted_and_running_are_told_apart(study):
 def test_the_time_it_may_take_is_that_of_earlier_runs_or_of_the_profile(study):
     text = study.read_text() + "profiles: {quick: {minutes: 10}}\n"
     study.write_text(text)
-    assert [job.seconds for job in plan_of(study, "quick")] == [300, 300]
+    assert [job.seconds for job in plan_of(study, "quick")] == [600, 600], "ten minutes of two cores"
+    assert [job.seconds for job in plan_of(study, "quick", seeds=[0, 1])] == [600] * 4
     assert [job.seconds for job in plan_of(study)] == [None, None]
     finish(plan_of(study, "quick"))
     study.write_text(text.replace("method.semantics: 'off'", "method.semantics: projection"))
@@ -183,6 +215,25 @@ def test_force_removes_nothing_where_one_of_the_runs_is_under_way(study):
     with locked(plan[1].folder / ".lock"), pytest.raises(LabError, match="without, seed 0.* is running now"):
         clear(plan)
     assert reasons(study) == ["done"] * 2
+
+
+def test_force_does_not_mind_shared_work_under_way(tmp_path):
+    world = small_world(tmp_path)
+    path = write_study(tmp_path, world=world, shared={"sft": {"overrides": {"data.world": str(world)}}},
+                       variants={"full": {}, "late": {"parts.start": "@sft"}})
+    plan = plan_of(path)
+    finish(plan)
+    with locked(plan[0].folder / ".lock"):
+        clear(plan)
+    assert reasons(path) == ["done", "never run", "never run"]
+
+
+def test_a_run_that_was_done_before_its_worker_died_stays_done(study):
+    first, second = plan_of(study)
+    finish([first])
+    finish([second], "running")
+    assert lost(first.folder)["status"] == "done" and lost(second.folder)["killed"]
+    assert reasons(study)[0] == "done"
 
 
 def test_seeds_that_the_report_leaves_out_are_named(study, capsys):
@@ -227,8 +278,13 @@ def test_the_report_of_a_part_of_a_study_is_about_that_part_and_what_is_done(tmp
     assert [job.title for job in command.reported(plan, ["without"])] == ["full, seed 0", "without, seed 0"]
     monkeypatch.setattr(command, "execute", lambda *_: [])
     main(["ablate", str(path), "--only", "without", "--out", str(tmp_path / "out")])
-    index = json.loads((tmp_path / "out" / "tried" / "study.json").read_text())
-    assert [run["variant"] for run in index["runs"]] == ["without"] and not index["shared_runs"]
+    index = tmp_path / "out" / "tried" / "study.json"
+    assert [run["variant"] for run in json.loads(index.read_text())["runs"]] == ["without"]
+    monkeypatch.setattr(command, "execute", lambda *_: index.write_text("{}") and [])  # as another command might
+    monkeypatch.setattr(command, "report", lambda folder: None)
+    main(["ablate", str(path), "--only", "without", "--out", str(tmp_path / "out")])
+    assert [run["variant"] for run in json.loads(index.read_text())["runs"]] == ["without"]
+    assert not json.loads(index.read_text())["shared_runs"]
 
 
 def test_what_needs_shared_work_brings_it_along(tmp_path):

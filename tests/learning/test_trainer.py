@@ -515,7 +515,8 @@ def test_a_run_on_annotations_that_were_corrected_since_is_refused_and_not_done_
 
 def test_a_run_of_before_and_one_without_a_checkpoint_go_on_with_other_content(config, tmp_path, place, monkeypatch):
     now = contents(config)
-    assert list(now) == ["data.world", "parts.start"]
+    files = [f"data.world/{name}" for name in ("train.json", "val.json", "etbench.json", "truth.jsonl")]
+    assert list(now) == ["data.world", *files, "parts.start"]
     begun = tmp_path / "checkpoints" / "checkpoint-1"
     same_run(tmp_path, config, now | {"parts.start": "of another one"})
     same_run(tmp_path, config, now)  # nothing was learned yet
@@ -526,6 +527,8 @@ def test_a_run_of_before_and_one_without_a_checkpoint_go_on_with_other_content(c
         monkeypatch.setenv("RANK", process)
         with pytest.raises(LabError, match=rf"another content of parts.start \({place / 'base'}\)"):
             same_run(tmp_path, config, now | {"parts.start": "of another one"})
+        with pytest.raises(LabError, match="another content of data.world/train.json, which"):
+            same_run(tmp_path, config, now | {"data.world/train.json": "edited"})
     recorded = json.loads((tmp_path / "config.json").read_text())
     del recorded["content"]  # as before it was kept
     (tmp_path / "config.json").write_text(json.dumps(recorded))

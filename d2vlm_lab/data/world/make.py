@@ -33,7 +33,7 @@ from .render import render
 from .scene import Scene, careless, sample_scene, to_truth
 from .there import is_made
 from .utterances import utterances
-from .world import FILES, SPOKEN
+from .world import FILES, SPOKEN, TEXTS, TRUTH
 
 SPLITS = tuple(FILES)
 SCENE, QUESTIONS, PIXELS, NOISE, MOMENTS = range(5)  # random streams: a change in one leaves the others as they are
@@ -73,7 +73,7 @@ def _fill(folder: Path, config: WorldConfig, workers: int) -> None:
                  for split in SPLITS}
     for split, adapter in zip(SPLITS, (et_instruct, et_instruct, et_bench)):
         adapter.write_file(folder / FILES[split], questions[split])
-    with open(folder / "truth.jsonl", "w", encoding="utf-8") as lines:
+    with open(folder / TRUTH, "w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(to_truth(scene)) + "\n" for scene in scenes)
     scores = blind_scores(questions["train"], questions["test"], scenes)
     spoken = {scene.video: utterances(scene) for scene in scenes if scene.split == "test"}
@@ -137,7 +137,7 @@ def _render_one(config: WorldConfig, folder: Path, scene: Scene) -> None:
 def _card(folder: Path, config: WorldConfig) -> dict:
     """What the world is: its config, the versions that made it, and hashes of what is in it."""
     annotations, videos = hashlib.sha256(), hashlib.sha256()
-    for name in (*FILES.values(), "truth.jsonl"):
+    for name in TEXTS:
         annotations.update((folder / name).read_bytes())
     for path in sorted((folder / "videos").iterdir()):
         videos.update(path.name.encode() + path.read_bytes())

@@ -21,6 +21,8 @@ from .phrases import Facts, facts
 from .scene import Scene, Truth, from_truth
 
 FILES = {"train": "train.json", "val": "val.json", "test": "etbench.json"}
+TRUTH = "truth.jsonl"
+TEXTS = (*FILES.values(), TRUTH)  # what a run reads of a world besides its videos
 SPOKEN = "tglg.json"  # what a commentator of the test videos would say, and when
 
 
@@ -64,7 +66,7 @@ class World:
     def truth(self, split: str) -> list[Scene]:
         """What really happens in each video of a split, even where the annotation is wrong."""
         self._file(split)
-        return [scene for scene in _scenes(self.folder / "truth.jsonl", self.fingerprint) if scene.split == split]
+        return [scene for scene in _scenes(self.folder / TRUTH, self.fingerprint) if scene.split == split]
 
     def frame_labels(self, split: str) -> dict[str, np.ndarray]:
         """For each video, (F, words) float32: which words are active on each frame."""

@@ -186,8 +186,8 @@ def select(pairs: Iterable[PreferencePair], recipe: Recipe, report: Report,
             pair = PreferencePair(pair.chosen, wanted)
             report.add(pair)
             yield pair
-            if with_choices:
-                yield multiple_choice(pair, recipe.seed)
+            if with_choices and (choice := multiple_choice(pair, recipe.seed)).rejected:
+                yield choice
     if not report.samples:
         why = report.bad[0] if report.bad else f"no rejected answer is wrong in {' or '.join(recipe.factors)}"
         raise LabError(f"nothing can be used, so no file is written; {why}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 
@@ -15,9 +15,12 @@ LETTERS = "ABCDE"
 
 
 def multiple_choice(preference: PreferencePair, seed: int = 0) -> PreferencePair:
-    """The question with all answers as options, whose times are evidence tokens; the wrong letters are rejected."""
+    """The question with all answers as options, whose times are evidence tokens; the wrong letters are rejected.
+
+    Answers that read alike are one option; without two there is nothing to choose from, and nothing is rejected.
+    """
     sample = preference.chosen
-    answers = [sample, *preference.rejected[:len(LETTERS) - 1]]
+    answers = list(different([sample, *preference.rejected]))[:len(LETTERS)]
     Random(f"{seed} {sample.id}").shuffle(answers)
     correct = next(k for k, answer in enumerate(answers) if answer is sample)
     listed = " ".join(f"({letter}) {_text(answer, lambda _: EVIDENCE)}" for letter, answer in zip(LETTERS, answers))
@@ -29,6 +32,15 @@ def multiple_choice(preference: PreferencePair, seed: int = 0) -> PreferencePair
     wrong_letters = tuple(Rejected((), (f"({letter})",), "choice", answer.factor, answer.strength)
                           for letter, answer in zip(LETTERS, answers) if answer is not sample)
     return PreferencePair(choice, wrong_letters)
+
+
+def different(answers: list[Sample | Rejected]) -> Iterator[Sample | Rejected]:
+    """The answers without those that read like an earlier one: their times differ where nobody sees it."""
+    seen = set()
+    for answer in answers:
+        if (text := _text(answer, seconds)) not in seen:
+            seen.add(text)
+            yield answer
 
 
 def _text(answer: Sample | Rejected, show: Callable[[Interval], str]) -> str:

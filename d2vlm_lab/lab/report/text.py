@@ -49,6 +49,9 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
         note = f"Mean over the seeds {seeds} ± half of its 95 % interval (Student's t)." if several else ONE_SEED
         if tables.runs.groupby("variant").seed.nunique().nunique() > 1:
             note += " Some variants have fewer seeds, as the last table shows."
+        elif tables.runs[tables.runs.metric.isin(tables.metrics)].groupby(
+                ["metric", "variant"]).seed.nunique().nunique() > 1:
+            note += " Some numbers have fewer seeds, as `n` in the file says, since not every run defines them."
         parts += ["## All numbers", numbers(tables, pages),
                   f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
         if absent := [f"`{name}`" for name in study["metrics"] if name not in tables.metrics]:

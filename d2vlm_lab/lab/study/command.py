@@ -21,7 +21,7 @@ from .point import one_line
 from .progress import Progress, duration
 from .runner import Grid, choose, clear, wanted
 from .shared import make_worlds, missing_worlds
-from .study import points_of, read_study, variants_of
+from .study import points_of, read_study, variants_of, works_of
 from .timing import timing
 
 HELP = """
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.dry_run:
             points = [point for point in points_of(part.study, part.profile, tuple(args.seeds))
                       if wanted(point, args.only)]
-            make_worlds(missing_worlds(part.study, points))
+            make_worlds(missing_worlds(part.study, [*points, *works_of(part.study, part.profile, points)]))
         part.plan = make_plan(part.study, part.profile, out, args.seeds, jobs)
         jobs += [job for job in part.plan if job not in jobs]
     todo = choose(jobs, args.only, args.limit, args.force)
@@ -138,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
     for job, state in failed:
         print(f"failed: {job.title}: {state['error']}\n        {job.folder}")
     for part in studies:
+        # Another command may have written its own index meanwhile.
+        write_index(part.study, part.profile, out, reported(part.plan, args.only), part.source)
         report(out / part.study.name)
     return 1 if failed else 0
 

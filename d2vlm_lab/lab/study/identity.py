@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from ...config import RunConfig, resolve
+from ...data.world.world import TEXTS
 from ...errors import LabError
 from ...files import file_hash
 from ...hub import fetched
@@ -23,11 +25,13 @@ NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/
              "lab/gallery.py", "lab/lesson.py", "lab/teaching", "lab/classroom", "lab/run_files.py", "lab/commands",
              "lab/annotate", "lab/app", "lab/harness", "lab/rehearsal", "hub.py", "model/card.py", "model/sharing.py")
 
+ABOUT = "d2vlm.json"
+BESIDE_WEIGHTS = (ABOUT, "config.json", "tokenizer.json", "preprocessor_config.json")
+
 
 class Card(TypedDict):
-    """`world.json`: hashes of what is in a world."""
+    """`world.json`: among others, a hash of the videos of a world."""
 
-    annotations: str
     videos: str
 
 
@@ -82,26 +86,28 @@ def fingerprint(point: Point, cwd: Path = Path()) -> dict[str, str]:
 
 
 def content(path: Path, above: tuple[Path, ...] = ()) -> str:
-    """A hash of a file, a world's card, a checkpoint's weights and their base, or the names and sizes in a folder.
+    """A hash of a file, a world, a checkpoint with its base (or that of a run), or the names and sizes in a folder.
 
     `above` are the checkpoints whose base this one is.
     """
     if path in above:
         raise LabError(f"{path}: the base of this checkpoint leads back to itself")
     if (card := path / "world.json").is_file():
-        made = read_json(card, Card)
-        return digest([made["annotations"], made["videos"]])
-    about, weights = path / "d2vlm.json", [path / "model.safetensors"]
-    if about.is_file():
-        weights = sorted(path.rglob("*.safetensors"))
-    if all(file.is_file() for file in weights):
-        base = read_json(about, Description)["base"] if about.is_file() else ""
+        return digest([*_hashes(path, TEXTS), read_json(card, Card)["videos"]])
+    if not path.is_dir():
+        return _short_hash(path)
+    path = next((place for inside in ("", "model", "training/model") if (place := path / inside / ABOUT).is_file()),
+                path / ABOUT).parent
+    if weights := sorted(path.rglob("*.safetensors")):
+        base = read_json(path / ABOUT, Description)["base"] if (path / ABOUT).is_file() else ""
         below = content(resolve(base), (*above, path)) if base and resolve(base).exists() else base
-        return digest([*map(_short_hash, weights), _short_hash(about) if about.is_file() else "", below])
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        return digest([[p.relative_to(path).as_posix(), p.stat().st_size] for p in files])
-    return _short_hash(path)
+        return digest([*map(_short_hash, weights), *_hashes(path, BESIDE_WEIGHTS), below])
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest([[file.relative_to(path).as_posix(), file.stat().st_size] for file in files])
+
+
+def _hashes(folder: Path, names: Sequence[str]) -> list[str]:
+    return [_short_hash(file) for name in names if (file := folder / name).is_file()]
 
 
 def differences(old: dict, new: dict) -> str:

@@ -18,7 +18,7 @@ from .job import Job
 from .parameters import notebook_parameters
 from .point import LOCK, damage, write_json
 from .shared import missing_worlds, shared_folder, worlds_of
-from .study import make_shared, notebook_path, points_of
+from .study import make_shared, notebook_path, points_of, seeds_of
 
 
 def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),
@@ -48,10 +48,12 @@ def make_plan(study: Study, profile: str, out: Path, seeds: Sequence[int] = (),
         jobs.append(Job(point, record, out / study.name / record["id"], notebook,
                         trains=bool((parameters | point.extras).get("learn")), starts=starts,
                         twin=known.get(record["id"]), seed_rank=rank))
-    plan, absent, past = [*works.values(), *jobs], missing_worlds(study, points), records(out)
+    plan, past = [*works.values(), *jobs], records(out)
+    absent = missing_worlds(study, [job.point for job in plan])
     for job in plan:
         _look(job, [w for w in worlds_of(study, [job.point]) if w in absent], past)
-    _estimate(plan, study.profiles.get(profile, Profile()), history(past))
+    share = len(ranks) / len(seeds_of(study, profile))  # of the seeds of the profile
+    _estimate(plan, (study.profiles.get(profile, Profile()).minutes or 0) * share, history(past))
     return plan
 
 
@@ -122,9 +124,9 @@ def _reason(job: Job, state: dict, past: list[dict]) -> str:
     return identity.differences((same or before)[-1], job.record) if before else "never run"
 
 
-def _estimate(plan: Sequence[Job], profile: Profile, earlier: History) -> None:
-    """Note how long jobs may take: as long as runs like them, or an even part of the minutes of the profile."""
-    even = profile.minutes * 60 / len(plan) if profile.minutes and plan else None
+def _estimate(plan: Sequence[Job], minutes: float, earlier: History) -> None:
+    """Note how long jobs may take: as long as runs like them, or an even part of the minutes that two cores need."""
+    even = 2 * minutes * 60 / len(plan) if minutes and plan else None
     for job in plan:
         if not job.done:
             job.seconds = expected(job.record, earlier) or even

@@ -172,7 +172,9 @@ def finish(folder: Path, state: dict) -> dict:
 
 def lost(folder: Path) -> dict:
     """The state of a run whose worker died, and as its notebook whatever it had shown by then."""
-    state = read_state(folder) | {"status": "failed", "killed": True, "error":
+    if (before := read_state(folder)).get("status") == "done":
+        return before
+    state = before | {"status": "failed", "killed": True, "error":
                                   "the process that ran it was lost (out of memory, or killed by hand)"}
     with contextlib.suppress(OSError, LabError):
         read_json(folder / UNFINISHED)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 from .job import Job
 
+ESTIMATED = 15.0  # seconds for which an estimate of the time left holds: in a large grid it takes some time to make
+
 
 class Progress:
     """On a terminal the last line is refreshed in place; elsewhere it is written again once a minute."""
@@ -15,6 +17,8 @@ class Progress:
     def __init__(self, out=None, every: float = 60.0):
         self.out, self.every = out or sys.stdout, every
         self.written, self.live = time.monotonic(), self.out.isatty()
+        self.left: float | None = None
+        self.estimated = -ESTIMATED  # when that was
 
     def print_end(self, job: Job, state: dict) -> None:
         """A run has ended."""
@@ -27,8 +31,9 @@ class Progress:
         if not self.live and time.monotonic() - self.written < self.every:
             return
         self.written = time.monotonic()
-        left = time_left()
-        end = "time left: unknown yet" if left is None else f"{duration(left)} left"
+        if self.written - self.estimated >= ESTIMATED or not self.live:
+            self.left, self.estimated = time_left(), self.written
+        end = "time left: unknown yet" if self.left is None else f"{duration(self.left)} left"
         self._print(f"{line(counts())}; {end}" + ("" if self.live else "\n"))
 
     def close(self, counts: Mapping[str, int]) -> None:

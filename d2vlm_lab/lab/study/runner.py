@@ -159,7 +159,7 @@ def in_order(jobs: Sequence[Job]) -> list[Job]:
 def clear(jobs: Sequence[Job]) -> None:
     """Empty the folders of points that will be run again from the beginning."""
     for job in jobs:
-        if is_locked(job.folder / LOCK):
+        if not job.shared and is_locked(job.folder / LOCK):
             raise LabError(f"{job.folder} ({job.title}) is running now; --force would cut it off")
     for job in jobs:
         if not job.shared:

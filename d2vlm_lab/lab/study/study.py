@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...config import CHECKOUT, ONLY_IN_A_CHECKOUT, ROOT, RunConfig, read_config, resolve
@@ -106,6 +107,11 @@ def points_of(study: Study, profile: str, seeds: tuple[int, ...] = ()) -> list[P
     """The grid of a profile, seed by seed, so that an early stop leaves whole comparisons."""
     seeds = seeds or seeds_of(study, profile)
     return [make_point(study, profile, name, seed) for seed in seeds for name in variants_of(study, profile)]
+
+
+def works_of(study: Study, profile: str, points: Sequence[Point]) -> list[Point]:
+    """The shared trainings that these points start from."""
+    return [make_shared(study, profile, name, point.seed) for point in points for name in point.needs]
 
 
 def seeds_of(study: Study, profile: str) -> tuple[int, ...]:
