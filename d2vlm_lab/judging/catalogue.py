@@ -153,8 +153,8 @@ _OTHERS = (
     Metric("cpu_seconds", "CPU time", "s", "CPU seconds of the training, if there is one, and the exam, in the last "
            "attempt.", False),
     Metric("training_seconds", "training, time on the clock", "s", "Seconds on the clock for training, over all "
-           "attempts, and for encoding videos that no run has read before; in a report, with the shared work that a run "
-           "starts from.", False),
+           "attempts, and for encoding videos that no run has read before; in a report, with the shared work that a "
+           "run starts from.", False),
     Metric("training_cpu_seconds", "training, CPU time", "s", "CPU seconds of training, over all attempts, and of "
            "encoding videos that no run has read before; in a report, with the shared work that a run starts from.",
            False),

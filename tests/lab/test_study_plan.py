@@ -281,7 +281,6 @@ def test_the_report_of_a_part_of_a_study_is_about_that_part_and_what_is_done(tmp
     index = tmp_path / "out" / "tried" / "study.json"
     assert [run["variant"] for run in json.loads(index.read_text())["runs"]] == ["without"]
     monkeypatch.setattr(command, "execute", lambda *_: index.write_text("{}") and [])  # as another command might
-    monkeypatch.setattr(command, "report", lambda folder: None)
     main(["ablate", str(path), "--only", "without", "--out", str(tmp_path / "out")])
     assert [run["variant"] for run in json.loads(index.read_text())["runs"]] == ["without"]
     assert not json.loads(index.read_text())["shared_runs"]

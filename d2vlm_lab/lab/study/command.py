@@ -138,9 +138,7 @@ def run(args: argparse.Namespace) -> int:
     for job, state in failed:
         print(f"failed: {job.title}: {state['error']}\n        {job.folder}")
     for part in studies:
-        # Another command may have written its own index meanwhile.
-        write_index(part.study, part.profile, out, reported(part.plan, args.only), part.source)
-        report(out / part.study.name)
+        report(part, out, args.only)
     return 1 if failed else 0
 
 
@@ -220,11 +218,14 @@ def describe(part: PlannedStudy, plan: list[Job], todo: list[Job]) -> str:
     return "\n".join(lines)
 
 
-def report(folder: Path) -> None:
+def report(part: PlannedStudy, out: Path, only: Sequence[str]) -> None:
     """Report from the files of the runs; if that fails, the runs still count."""
+    folder = out / part.study.name
     try:
         from ..report import write_report
 
+        # Another command may have written its own index meanwhile.
+        write_index(part.study, part.profile, out, reported(part.plan, only), part.source)
         print(f"report: {write_report(folder)}")
     except Exception as error:
         print(f"no report ({one_line(error)}); the runs are in {folder}")
