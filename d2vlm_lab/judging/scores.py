@@ -108,7 +108,8 @@ def true_captions(sample: Sample) -> list[str]:
 
 def _sentences(text: str, whole: Sequence[str]) -> list[str]:
     """The sentences of a text, but what is in `whole` is not divided."""
-    parts = re.split(f"({'|'.join(map(re.escape, whole))})", text) if whole else [text]
+    known = "|".join(map(re.escape, whole))
+    parts = re.split(rf"(?<!\w)({known})(?=\W*(?:[.,!?\n]|$))", text) if whole else [text]
     pieces = chain.from_iterable([part] if part in whole else FULL_STOP.split(part) for part in parts)
     return [sentence for piece in pieces if (sentence := piece.strip(" ,\n"))]
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..errors import LabError
 from ..ideas.clauses import cut, mentions, symbol
 from ..ideas.evidence import GroundedAnswer, Interval, Reference, overlap, seconds
 from ..ideas.speaking import Rule
-from ..judging.predict import Prediction
+from ..judging.predict import Prediction, too_long
 from ..model.decoding import Decoding
 from ..model.streaming.standing import Closed, StandingQuestion, Update
 from ..model.streaming.stream import Block, Stream, start
@@ -158,17 +158,24 @@ class Live:
 
     def words(self, update: Closed) -> str:
         """What the model says about an event; empty where there is no room for it behind the frames that are kept."""
-        with suppress(LabError):
-            return about(self.ask(update.question).prediction, update.interval)
-        return ""
+        try:
+            video = self.so_far()
+        except LabError:  # not even the frames that are waiting fit
+            return ""
+        if too_long(self.stream.model, video.clip, update.question):
+            return ""
+        return about(video.ask(update.question).prediction, update.interval)
 
     def ask(self, question: str, options=(), intervals=(), decoding: Decoding | None = None):
         """The model's answer about the video so far, as an `Answer` about a video that ends here."""
+        return self.so_far().ask(question, options, intervals, decoding)
+
+    def so_far(self):
+        """What can be asked now: a video that ends here."""
         kept = self.stream.so_far()
         if not len(kept.index):
             raise LabError("no frame has come yet, so there is nothing to ask about")
-        frames = np.stack([self.pixels[index] for index in kept.index.tolist()])
-        return self.view(frames, kept).ask(question, options, intervals, decoding)
+        return self.view(np.stack([self.pixels[index] for index in kept.index.tolist()]), kept)
 
 
 def about(prediction: Prediction, interval: Interval) -> str:

@@ -325,19 +325,17 @@ def test_a_server_cannot_make_this_machine_read_its_own_files(sender, page, noth
         list(source)
 
 
-def serving(handler):
-    """A server of this handler on the loopback, to be used in a `with`, and its port."""
-    server = ThreadingTCPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    SERVERS.add(server.server_address[1])
-    return closing(server, server.shutdown), server.server_address[1]
-
-
 @contextmanager
-def closing(server, stop):
-    with server:
-        yield
-        stop()
+def serving(handler):
+    """The port of a server on the loopback."""
+    with ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        SERVERS.add(server.server_address[1])
+        try:
+            yield server.server_address[1]
+        finally:
+            NOTICED.set()
+            server.shutdown()
 
 
 class Pictures(StreamRequestHandler):
@@ -356,54 +354,51 @@ class Pictures(StreamRequestHandler):
 
 
 def test_pictures_without_times_are_shown_when_they_come(nothing_left):
-    server, port = serving(Pictures)
-    with server, open_source(f"http://127.0.0.1:{port}/video") as source:
+    with serving(Pictures) as port, open_source(f"http://127.0.0.1:{port}/video") as source:
         frames = frames_of(source)
-    assert len(frames) >= 7 and 0.1 < np.diff([frame.seconds for frame in frames]).mean() < 0.4, "not 25 a second"
+    assert len(frames) >= 7 and np.diff([frame.seconds for frame in frames]).mean() > 0.1, "not 25 a second"
 
 
 class Silent(StreamRequestHandler):
     def handle(self):
         self.rfile.readline()
-        NOTICED.wait(5)
+        NOTICED.wait(20)
 
 
 def test_a_sender_that_never_answers_is_called_so():
     NOTICED.clear()
-    server, port = serving(Silent)
-    with server, pytest.raises(VideoError, match="nothing came for 0.5 s"):
-        with open_source(f"http://127.0.0.1:{port}/", patience=0.5) as source:
-            list(source)
-        NOTICED.set()
+    with (serving(Silent) as port, pytest.raises(VideoError, match="nothing came for 0.5 s"),
+          open_source(f"http://127.0.0.1:{port}/", patience=0.5) as source):
+        list(source)
 
 
 def test_who_leaves_a_silent_sender_does_not_wait_for_it(sender, monkeypatch):
     monkeypatch.setattr(sources, "GIVEN_UP", 0.2)
-    with open_source(f"{sender}/hang", patience=4.0) as source:
-        next(frame for frame in source if isinstance(frame, TimedFrame))
-        left = time.monotonic()
-    took = time.monotonic() - left
-    for thread in threading.enumerate():
-        if thread.name == "d2vlm-lab source":
-            thread.join()
-    assert took < time.monotonic() - left, "its thread ended later"
+    monkeypatch.setattr(playing, "STALL", 0.4)
+    with open_source(f"{sender}/hang", patience=5.0) as source:
+        next(item for item in source if notes_of([item]) == ["stall"])
+    waiting = [thread for thread in threading.enumerate() if thread.name == "d2vlm-lab source"]
+    assert len(waiting) == 1, "its thread still waits, but nobody waits for the thread"
+    waiting[0].join()
 
 
-@pytest.mark.parametrize("usual, notes", [(0.0, ["stall"]), (0.3, [])])
+@pytest.mark.parametrize("usual, notes", [(0.0, [("stall", "nothing came for 2 s")]), (1 / 0.3, [])])
 def test_frames_that_are_wanted_rarely_are_no_stall(usual, notes, monkeypatch):
-    monkeypatch.setattr(playing, "STALL", 0.1)
+    now = [0.0]
+    monkeypatch.setattr(playing.time, "monotonic", lambda: now[0])
 
     def arrivals():
-        for item in ("first", None, "second"):
+        for now[0], item in ((0.0, "first"), (2.5, None), (3.3, "second")):
             yield item
-            time.sleep(0.2)
 
-    assert [item[0] for item in playing.patient(arrivals(), 9.0, usual) if isinstance(item, tuple)] == notes
+    assert [item for item in playing.patient(arrivals(), 9.0, usual) if isinstance(item, tuple)] == notes
 
 
 @pytest.mark.parametrize("address, shown", [
     ("rtsp://cam/user=admin&password=hunter2&channel=1", "rtsp://cam/user=admin&password=***&channel=1"),
-    ("http://cam/video?user=a&PWD=hunter2", "http://cam/video?user=a&PWD=***"), ("http://cam/passage", "http://cam/passage")])
+    ("http://cam/video?user=a&PWD=hunter2", "http://cam/video?user=a&PWD=***"),
+    ("rtsp://cam/user=a_password=hunter2_channel=1.sdp", "rtsp://cam/user=a_password=***"),
+    ("http://cam/passage", "http://cam/passage")])
 def test_no_password_is_shown(address, shown):
     assert playing.hidden(address) == shown
 

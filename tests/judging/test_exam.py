@@ -53,6 +53,10 @@ def test_a_caption_is_one_whatever_marks_are_in_it(words, style):
     other = said(compose(sample.events, [piece if piece == 0 else ", x." if isinstance(piece, str) else piece
                                          for piece in sample.answer], style), sample)
     assert caption_scores([other])["dvc_caption_F1"] == 0 and not mistakes([right])["mistakes_any"]
+    first = words[0].strip("?!")
+    longer = said(compose(sample.events, [piece.replace(first, f"{first} twice") if isinstance(piece, str) else piece
+                                          for piece in sample.answer], style), sample)
+    assert caption_scores([longer])["dvc_caption_F1"] <= 0.5, "a longer sentence is not the caption inside it"
 
 
 def test_numbers_in_captions_are_words_where_evidence_tokens_say_when():

@@ -67,7 +67,7 @@ def test_with_the_truth_beside_it_an_unread_video_still_counts_and_a_stranger_is
         assert json.loads(out)["collected"]["evs"]["s"]["F1"] == 0.5
     file = save(tmp_path / "p.json", [*answers, stranger])
     _, out, _ = score(capsys, "etbench", file, "--truth", truth, "--lenient", "--sentence-model", "none")
-    assert "1 answers to samples that are not in the annotation file are left out: evs s 9" in out
+    assert "answers to samples that are not in the annotation file are left out (1): evs s 9" in out
     assert "count as failed" not in out
 
 

@@ -270,11 +270,14 @@ def test_numbers_that_may_be_no_times_and_durations_that_contradict_each_other_a
     sugar, times = ({"video": "ladder.mp4", "conversations": [{"from": "human", "value": "?"},
                                                               {"from": "gpt", "value": answer}]}
                     for answer in ("He adds 2-3 spoons of sugar.", "He adds it from 2 to 3 seconds."))
-    assert annotate("check", written(tmp_path / "q.jsonl", sugar, times), "--videos", videos) == 0
-    assert capsys.readouterr().out.count("note: '2-3' is read as times. Check that they are.") == 1
+    others = [sugar | {"conversations": [sugar["conversations"][0], {"from": "gpt", "value": answer}]} for answer in (
+        "Between 3 and 7.", "From second 5 to second 10.", "It starts at 5 and ends at 10.", "10S - 12S")]
+    assert annotate("check", written(tmp_path / "q.jsonl", sugar, times, *others), "--videos", videos) == 0
+    out = capsys.readouterr().out
+    assert out.count("is read as times") == out.count("note: '2-3' is read as times. Check that they are.") == 1
     (tmp_path / "a.csv").write_text("video,duration,start,end,caption\nladder,12,1,2,a\nladder,300,3,4,b\n")
     assert annotate("convert", tmp_path / "a.csv", "--videos", videos, "--out", tmp_path / "o.jsonl") == 0
-    assert "line 3: duration: note: an earlier row of this video says 12.0, this one '300'" in capsys.readouterr().out
+    assert "line 3: duration: note: an earlier row of this video says 12.0, this one 300.0" in capsys.readouterr().out
     assert {sample.duration for sample in samples.read(tmp_path / "o.jsonl")} == {12.0}
 
 

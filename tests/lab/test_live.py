@@ -184,7 +184,8 @@ def test_where_the_language_model_ends_events_are_still_closed(checkpoint, pictu
 
 
 def test_an_event_for_whose_words_there_is_no_room_is_closed_without_them(checkpoint, pictures, monkeypatch):
-    monkeypatch.setattr("d2vlm_lab.lab.ask.too_long", lambda *args: "there is no room")
+    for user in ("ask", "live"):
+        monkeypatch.setattr(f"d2vlm_lab.lab.{user}.too_long", lambda *args: "there is no room")
     with checkpoint.listen(shown(pictures), block=4) as live:
         live.wait_for(DESCRIBE, Rule(0.5, 0.3))
         list(live)

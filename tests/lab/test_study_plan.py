@@ -232,8 +232,10 @@ def test_a_run_that_was_done_before_its_worker_died_stays_done(study):
     first, second = plan_of(study)
     finish([first])
     finish([second], "running")
-    assert lost(first.folder)["status"] == "done" and lost(second.folder)["killed"]
+    assert lost(first.folder, first.record)["status"] == "done" and lost(second.folder, second.record)["killed"]
     assert reasons(study)[0] == "done"
+    (first.folder / METRICS).unlink()
+    assert lost(first.folder, first.record)["killed"], "a damaged one is not done"
 
 
 def test_seeds_that_the_report_leaves_out_are_named(study, capsys):

@@ -91,7 +91,7 @@ def receive(address: str, patience: float, closed: Event) -> Iterator[Raw]:
 def hidden(address: str) -> str:
     """An address in a form that may be shown: without the password that some cameras need in it."""
     address = re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
-    return re.sub(r"\b(pass\w*|pwd)=[^&/\s]*", r"\1=***", address, flags=re.IGNORECASE)
+    return re.sub(r"(pas\w*?|pwd)=[^&/\s]*", r"\1=***", address, flags=re.IGNORECASE)
 
 
 def _when_they_came(items: Iterator[Raw]) -> Iterator[Raw]:
@@ -139,8 +139,8 @@ def watch_folder(folder: Path, rate: float, patience: float, closed: Event) -> I
 
 
 def patient(arrivals: Iterable, patience: float, usual: float = 0.0) -> Iterator:
-    """What arrives, `usual` seconds apart. None is a moment without an arrival: some in a row are reported, and more
-    are the end.
+    """What arrives, `usual` seconds apart. None is a moment without an arrival: some in a row are a stall, and more are
+    the end.
     """
     came, said = time.monotonic(), False
     for item in arrivals:
@@ -152,7 +152,7 @@ def patient(arrivals: Iterable, patience: float, usual: float = 0.0) -> Iterator
             return
         elif idle > STALL + usual and not said:
             said = True
-            yield "stall", f"nothing came for {STALL + usual:g} s"
+            yield "stall", f"nothing came for {STALL + usual:.3g} s"
 
 
 def _pictures(folder: Path, closed: Event) -> Iterator[np.ndarray | tuple[str, str] | None]:

@@ -54,7 +54,10 @@ Item = TimedFrame | SourceNote
 
 
 class Source:
-    """An iterable of frames and notes, to be used in a `with`: leaving it stops threads and closes files."""
+    """An iterable of frames and notes, to be used in a `with`: leaving it stops threads and closes files.
+
+    A thread that waits for a silent sender ends when its patience does.
+    """
 
     def __init__(self, start: Callable[[Event], Iterator[Raw]], fps: float | None = None, lossy: bool = False):
         if not (fps is None or 0 < fps < math.inf):

@@ -228,7 +228,7 @@ def _against(entries: Iterable[Entry], annotations: Path, lenient: bool, path: P
     checked = check(entries, problem, lenient)
     answers = {_key(r, ETBENCH_ID): {name: r[name] for name in ("a", "error") if name in r} for r in checked.records}
     if strangers := [key for key in answers if key not in truth]:
-        checked.notes.append(f"{len(strangers)} answers to samples that are not in the annotation file are left out: "
+        checked.notes.append(f"answers to samples that are not in the annotation file are left out ({len(strangers)}): "
                              f"{first_few(strangers)}")
     if missing := [key for key in truth if key not in answers and asked(*key)]:
         if not lenient:

@@ -22,7 +22,8 @@ START, END = ("start", "start_time"), ("end", "end_time")
 CAPTION = ("description", "caption", "event", "label")
 LAYOUT = ('Write {"video": "a.mp4", "conversations": [{"from": "human", "value": "<video>When ...?"}, {"from": "gpt", '
           '"value": "..."}]}.')
-AS_TIME = re.compile(r"\d[.:]\d|\d\s*s(?:ec|\b)|\[")  # what shows that two numbers are times
+# What shows that two numbers are times; "starts with 2 men and ends with 3" is not one of them.
+AS_TIME = re.compile(r"\d[.:]\d|\d\s*s(?:ec|\b)|\[|between|second|(?:start|begin)\w* at", re.IGNORECASE)
 SPEAKERS = {"human": "asks", "user": "asks", "gpt": "answers", "assistant": "answers"}
 
 

@@ -78,7 +78,7 @@ def seconds_of(value: object) -> float:
         raise LabError(f"expected a time, found {shown(value)}")
     hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups())
     if match[2] and rest >= 60 or match[1] and minutes >= 60:
-        raise LabError(f"expected a time with less than 60 seconds and 60 minutes, found {shown(value)}")
+        raise LabError(f"expected fewer than 60 minutes and 60 seconds behind a colon, found {shown(value)}")
     return hours * 3600 + minutes * 60 + rest
 
 

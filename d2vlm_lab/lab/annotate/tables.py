@@ -60,10 +60,10 @@ def csv_drafts(path: Path, task: str, video: str | None, find: Callable[[str], s
 
 
 def _contradiction(place: str, duration: str, video: str, durations: dict[str, object]) -> Iterator[Draft]:
-    """Notes the duration that a row says, and a note if an earlier row about the video says another."""
+    """Keep the first duration of a video; a note if a later row says another."""
     if duration and durations.setdefault(video, _number(duration)) != _number(duration):
         yield Draft(place, None, (Problem(place, "duration", f"an earlier row of this video says "
-                                          f"{durations[video]}, this one {shown(duration)}",
+                                          f"{shown(durations[video])}, this one {shown(_number(duration))}",
                                           "The first is used. Correct one of them.", True),))
 
 

@@ -35,7 +35,7 @@ def multiple_choice(preference: PreferencePair, seed: int = 0) -> PreferencePair
 
 
 def different(answers: list[Sample | Rejected]) -> Iterator[Sample | Rejected]:
-    """The answers without those that read like an earlier one: their times differ where nobody sees it."""
+    """The answers without those that read like an earlier one: their times differ by less than is shown."""
     seen = set()
     for answer in answers:
         if (text := _text(answer, seconds)) not in seen:

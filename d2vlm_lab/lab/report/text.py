@@ -51,7 +51,7 @@ def findings(results: Results, tables: Tables, figures: Iterable[str], pages: Pa
             note += " Some variants have fewer seeds, as the last table shows."
         elif tables.runs[tables.runs.metric.isin(tables.metrics)].groupby(
                 ["metric", "variant"]).seed.nunique().nunique() > 1:
-            note += " Some numbers have fewer seeds, as `n` in the file says, since not every run defines them."
+            note += " Some numbers have fewer seeds (column `n` of the file), because not every run has them."
         parts += ["## All numbers", numbers(tables, pages),
                   f"{note} The same as [means.csv](means.csv), and one number a row as [runs.csv](runs.csv)."]
         if absent := [f"`{name}`" for name in study["metrics"] if name not in tables.metrics]:

@@ -26,7 +26,8 @@ NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/
              "lab/annotate", "lab/app", "lab/harness", "lab/rehearsal", "hub.py", "model/card.py", "model/sharing.py")
 
 ABOUT = "d2vlm.json"
-BESIDE_WEIGHTS = (ABOUT, "config.json", "tokenizer.json", "preprocessor_config.json")
+BESIDE_WEIGHTS = (ABOUT, "config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
+                  "tokenizer.model", "vocab.json", "merges.txt")
 
 
 class Card(TypedDict):
@@ -90,14 +91,14 @@ def content(path: Path, above: tuple[Path, ...] = ()) -> str:
 
     `above` are the checkpoints whose base this one is.
     """
-    if path in above:
-        raise LabError(f"{path}: the base of this checkpoint leads back to itself")
     if (card := path / "world.json").is_file():
         return digest([*_hashes(path, TEXTS), read_json(card, Card)["videos"]])
     if not path.is_dir():
         return _short_hash(path)
     path = next((place for inside in ("", "model", "training/model") if (place := path / inside / ABOUT).is_file()),
                 path / ABOUT).parent
+    if path in above:
+        raise LabError(f"{path}: the base of this checkpoint leads back to itself")
     if weights := sorted(path.rglob("*.safetensors")):
         base = read_json(path / ABOUT, Description)["base"] if (path / ABOUT).is_file() else ""
         below = content(resolve(base), (*above, path)) if base and resolve(base).exists() else base

@@ -170,9 +170,9 @@ def finish(folder: Path, state: dict) -> dict:
     return state
 
 
-def lost(folder: Path) -> dict:
+def lost(folder: Path, record: dict) -> dict:
     """The state of a run whose worker died, and as its notebook whatever it had shown by then."""
-    if (before := read_state(folder)).get("status") == "done":
+    if (before := read_state(folder)).get("status") == "done" and not damage(folder, record):
         return before
     state = before | {"status": "failed", "killed": True, "error":
                                   "the process that ran it was lost (out of memory, or killed by hand)"}

@@ -99,7 +99,7 @@ class Grid:
             state = {"status": "failed", "error": "the cluster was lost"}
         except Exception as error:
             died = type(error).__name__ == "KilledWorker"
-            state = lost(job.folder) if died else {"status": "failed", "error": one_line(error)}
+            state = lost(job.folder, job.record) if died else {"status": "failed", "error": one_line(error)}
         if state["status"] != "done" and state.get("killed") and self.tries[job] > 0:
             self._start(job)
         else:
