@@ -463,7 +463,7 @@ def test_a_world_is_made_behind_a_link_and_not_in_the_place_of_the_folder_one_is
 def test_an_interrupted_world_leaves_nothing_under_its_name(tmp_path):
     command = [sys.executable, "-m", "d2vlm_lab.cli", "make-world", "--out", str(tmp_path / "w"), "--videos", "2000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ},
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # also in the background
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while not list(tmp_path.glob(".w.partial/videos/*.mp4")):
         assert process.poll() is None
         time.sleep(0.05)
