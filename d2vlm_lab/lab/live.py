@@ -87,7 +87,7 @@ class Live:
 
     def until(self, second: float) -> Iterator[Update | SourceNote]:
         """The same until a frame of this second has come. Whoever leaves early finds the rest in the next loop."""
-        if self.items is not None and self.stream.newest and self.now >= second and not self.pending:
+        if self.stream.newest and self.now >= second and not self.pending:
             return
         for moment in self.moments():
             self.pending = moment

@@ -276,7 +276,7 @@ class _Inbox:
             yield item
 
 
-def buffered(items: Generator, closed: Event, usual: float = 0.0) -> Generator:
+def buffered(items: Generator, closed: Event, usual: float) -> Generator:
     """The same items, some `usual` seconds apart, but read in a separate thread, so that a sender never has to wait."""
     inbox, now = _Inbox(), 0.0
     thread = Thread(target=inbox.fill, args=(items, closed), name="d2vlm-lab source", daemon=True)
@@ -292,7 +292,7 @@ def buffered(items: Generator, closed: Event, usual: float = 0.0) -> Generator:
             yield item
     finally:
         closed.set()
-        thread.join(GIVEN_UP)  # one that waits for a silent sender ends by itself, when its patience does
+        thread.join(GIVEN_UP)
 
 
 def _bytes(item: Any) -> int:

@@ -106,12 +106,13 @@ def _in_words(place: str, name: str, video: str, question: str, answer: str, dur
     pieces = [piece for piece in [*pieces, answer[cut:]] if piece != ""]
     task = {0: "qa", 1: "tvg"}.get(len(spans), "dvc" if any(texts) else "tal")
     made = draft(video, task, question, captions, pieces, "qwen", place, duration)
-    notes = [Problem(place, name, f"{shown(answer[start:end])} is read as times", "Check that they are.", True)
-             for span, start, end in spans if span not in events.intervals and not AS_TIME.search(answer[start:end])]
-    if spans:
-        return replace(made, problems=tuple(notes))
-    note = Problem(place, name, "no times are found in this answer", "It is kept as an answer without evidence.", True)
-    return replace(made, problems=(note,), origins={"answer": (place, name)})
+    if not spans:
+        note = Problem(place, name, "no times are found in this answer", "It is kept as an answer without evidence.",
+                       True)
+        return replace(made, problems=(note,), origins={"answer": (place, name)})
+    doubtful = (answer[start:end] for span, start, end in spans if span not in events.intervals)
+    return replace(made, problems=tuple(Problem(place, name, f"{shown(words)} is read as times", "Check that they are.",
+                                                True) for words in doubtful if not AS_TIME.search(words)))
 
 
 def _from_json(place: str, name: str, answer: str) -> list[Captioned] | None:

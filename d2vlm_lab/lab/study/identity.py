@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[2]
 NO_EFFECT = ("cli.py", "lab/study", "lab/report", "lab/plots", "lab/show", "lab/ask.py", "lab/demo.py",
              "lab/gallery.py", "lab/lesson.py", "lab/teaching", "lab/classroom", "lab/run_files.py", "lab/commands",
              "lab/annotate", "lab/app", "lab/harness", "lab/rehearsal", "hub.py", "model/card.py", "model/sharing.py")
-
+# As in model/seal.py, which would import torch only to plan a study.
 ABOUT = "d2vlm.json"
 BESIDE_WEIGHTS = (ABOUT, "config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
                   "tokenizer.model", "vocab.json", "merges.txt")

@@ -174,8 +174,8 @@ def lost(folder: Path, record: dict) -> dict:
     """The state of a run whose worker died, and as its notebook whatever it had shown by then."""
     if (before := read_state(folder)).get("status") == "done" and not damage(folder, record):
         return before
-    state = before | {"status": "failed", "killed": True, "error":
-                                  "the process that ran it was lost (out of memory, or killed by hand)"}
+    state = before | {"status": "failed", "killed": True,
+                      "error": "the process that ran it was lost (out of memory, or killed by hand)"}
     with contextlib.suppress(OSError, LabError):
         read_json(folder / UNFINISHED)
         os.replace(folder / UNFINISHED, folder / NOTEBOOK)

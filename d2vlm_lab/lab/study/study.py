@@ -110,8 +110,9 @@ def points_of(study: Study, profile: str, seeds: tuple[int, ...] = ()) -> list[P
 
 
 def works_of(study: Study, profile: str, points: Sequence[Point]) -> list[Point]:
-    """The shared trainings that these points start from."""
-    return [make_shared(study, profile, name, point.seed) for point in points for name in point.needs]
+    """The shared trainings that these points start from, each once."""
+    needed = dict.fromkeys((name, point.seed) for point in points for name in point.needs)
+    return [make_shared(study, profile, name, seed) for name, seed in needed]
 
 
 def seeds_of(study: Study, profile: str) -> tuple[int, ...]:
